@@ -1,0 +1,29 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What every run has: log, checkpoints, progress, seeds."""
+
+default_scope = 'vicmae'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    checkpoint_fit=dict(type='CheckpointFitHook'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),  # tells the sampler which epoch it is
+    progress=dict(type='ProgressHook'),
+)
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='Visualizer', vis_backends=vis_backends)
+log_level = 'INFO'
+load_from = None
+resume = False
+
+# Each rank draws masks of its own; samples follow from the seed whatever the number of ranks.
+randomness = dict(seed=0, diff_rank_seed=True)

@@ -1,0 +1,30 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""ViC-MAE as the paper has it: mask 0.75, mean pooling, a predictor P and a target head T on shared encoder weights.
+
+Where the paper is silent (temperature, final weight, widths of the heads) the official code's values stand.
+"""
+
+model = dict(
+    type='ViCMAE',
+    data_preprocessor=dict(type='TwoViewPreprocessor'),
+    backbone=dict(
+        type='MaskedViT',
+        arch='base',
+        img_size=224,
+        patch_size=16,
+        masking=dict(type='RandomMasking', mask_ratio=0.75),
+    ),
+    neck=dict(type='MAEDecoder', embed_dim=512, depth=8, num_heads=16),
+    aggregator=dict(type='MeanPooling'),
+    predictor=dict(type='MLPHead', hidden_dim=4096, out_dim=128),
+    target=dict(
+        type='SharedTarget',
+        head=dict(type='MLPHead', hidden_dim=4096, out_dim=128),
+    ),
+    head=dict(
+        type='ViCMAEHead',
+        reconstruction=dict(type='PixelReconstructionLoss', norm_pix=True),
+        contrastive=dict(type='InfoNCELoss', temperature=0.1),
+        contrastive_weight=0.03,
+    ),
+)

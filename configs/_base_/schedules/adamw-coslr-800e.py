@@ -1,0 +1,33 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""AdamW with MAE's settings, 800 epochs, for 4096 pairs in a step."""
+
+optim_wrapper = dict(
+    constructor='CheckedOptimWrapperConstructor',
+    type='AmpOptimWrapper',
+    loss_scale='dynamic',
+    dtype='bfloat16',
+    optimizer=dict(
+        type='AdamW',
+        lr=1.5e-4 * 4096 / 256,
+        betas=(0.9, 0.95),
+        weight_decay=0.05,
+    ),
+    paramwise_cfg=dict(
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        custom_keys=dict(
+            cls_token=dict(decay_mult=0.0),
+            mask_token=dict(decay_mult=0.0),
+        ),
+    ),
+)
+auto_scale_lr = dict(base_batch_size=4096)
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=800, val_interval=50)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-4, by_epoch=True, begin=0, end=40, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=760, by_epoch=True, begin=40, end=800, convert_to_iter_based=True),
+]
+
+# Reconstruction leads, contrast joins. The paper ramps, but doesn't say along which curve.
+custom_hooks = [dict(type='LossWeightScheduleHook', weight='head.contrastive_weight', begin=0, end=40)]

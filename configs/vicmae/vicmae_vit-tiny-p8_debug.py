@@ -1,0 +1,52 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Every step of a run in seconds on a CPU: images and videos together, two epochs, kNN on both.
+
+    python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
+    bash tools/dist_train.sh configs/vicmae/vicmae_vit-tiny-p8_debug.py 2
+"""
+
+_base_ = './vicmae_vit-tiny-p8_demo.py'
+
+demo_data = dict(root='data/demo-debug', preset='debug')
+
+model = dict(
+    backbone=dict(
+        arch=dict(embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128),
+    ),
+    neck=dict(embed_dim=32, depth=1, num_heads=2),
+    predictor=dict(hidden_dim=64, out_dim=32),
+    target=dict(head=dict(hidden_dim=64, out_dim=32)),
+)
+
+root = 'data/demo-debug'
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    sampler=dict(samples_per_epoch=64),
+    dataset=dict(
+        sources=dict(
+            images=dict(data_root=root + '/images/train'),
+            videos=dict(data_root=root + '/videos/train'),
+        )
+    ),
+)
+val_dataloader = dict(
+    num_workers=1,
+    dataset=dict(
+        sources=dict(
+            image_bank=dict(data_root=root + '/images/train'),
+            image_query=dict(data_root=root + '/images/val'),
+            video_bank=dict(data_root=root + '/videos/train'),
+            video_query=dict(data_root=root + '/videos/val'),
+        )
+    ),
+)
+test_dataloader = val_dataloader
+
+train_cfg = dict(max_epochs=2, val_interval=2)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=1, by_epoch=True, begin=1, end=2, convert_to_iter_based=True),
+]
+custom_hooks = [dict(type='LossWeightScheduleHook', begin=0, end=1)]
+default_hooks = dict(logger=dict(interval=4))

@@ -1,0 +1,59 @@
+#!/usr/bin/env python
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Trains what a config describes."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+try:
+    from vicmae.utils.cli import add_config_options, add_launcher_options, run_tool
+except ImportError as error:
+    sys.exit(f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (work_dirs/CONFIG_NAME)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint, by default from the last one in the work directory',
+    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument('--no-validate', action='store_true', help='leave the evaluation out')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help="scale the learning rate to the batch size in use"
+    )
+    parser.add_argument('--no-pin-memory', action='store_true', help='leave memory unpinned in loaders')
+    parser.add_argument(
+        '--no-persistent-workers', action='store_true', help='start new workers in each epoch'
+    )
+    parser.add_argument('--seed', type=int, help='seed of weights, samples and masks')
+    parser.add_argument(
+        '--deterministic', action='store_true', help='use deterministic GPU kernels only'
+    )
+    add_config_options(parser)
+    add_launcher_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    # Imported here, so that --help and a typing error answer at once.
+    from vicmae.apis import build_runner, load_config
+    from vicmae.apis.options import apply_train_options
+
+    cfg = load_config(args.config, args.cfg_options)
+    apply_train_options(cfg, args)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    build_runner(cfg, training=True).train()
+
+
+if __name__ == '__main__':
+    run_tool(main)

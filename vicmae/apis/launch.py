@@ -1,0 +1,150 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""From a config to a Runner that works on this machine."""
+
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from vicmae.datasets.demo import make_demo_data
+from vicmae.errors import CheckpointError, ConfigError, VicmaeError
+from vicmae.utils.distributed import rank_and_world_size
+
+_AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
+
+
+def build_runner(cfg: Config, *, training: bool) -> Runner:
+    """Builds the Runner of a config, with the data that it reads, on the hardware that is there.
+
+    Whatever is wrong with the config or its data ends here, in one message.
+
+    Args:
+        cfg: The config, with `work_dir` and `launcher`.
+        training: Whether the data for training are built as well, or only those for the test.
+    """
+    if not torch.cuda.is_available():
+        adapt_to_cpu(cfg)
+        init_gloo(cfg.get('launcher', 'none'))
+    if 'demo_data' in cfg:
+        make_demo_data(**cfg.demo_data)
+    if cfg.get('load_from'):
+        require_checkpoint(cfg.load_from)
+    if not training:
+        cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    require_work_dir(cfg.work_dir)
+    try:
+        runner = Runner.from_cfg(cfg)
+        if training:
+            runner.train_loop  # noqa: B018  a property that builds the loader
+            _check_batches(runner)
+            if cfg.get('val_dataloader'):
+                runner.val_loop  # noqa: B018
+        else:
+            runner.test_loop  # noqa: B018
+    except VicmaeError:
+        raise
+    except (ValueError, TypeError, KeyError, FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigError(f'The config {cfg.filename!r} can\'t be built. {_first_words(error)}') from error
+    return runner
+
+
+def adapt_to_cpu(cfg: Config) -> None:
+    """Changes what only works with a GPU, and says so."""
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper.get('type') == 'AmpOptimWrapper':
+        print_log('No GPU: training in float32, without AmpOptimWrapper.', logger='current')
+        wrapper['type'] = 'OptimWrapper'
+        for key in _AMP_ONLY:
+            wrapper.pop(key, None)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(name):
+            cfg[name].pin_memory = False
+    # The Runner's own choice hands `device_ids` to DDP, which refuses them on a CPU.
+    if 'model_wrapper_cfg' not in cfg:
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
+
+
+def init_gloo(launcher: str) -> None:
+    """Connects the processes of a run without GPUs, before the Runner would try to set one."""
+    if launcher == 'none' or torch.distributed.is_initialized():
+        return
+    if launcher == 'slurm':
+        _read_slurm_environment()
+    elif launcher == 'mpi':
+        raise ConfigError(
+            'Without a GPU, `--launcher mpi` is not supported. Use `--launcher pytorch` with torchrun.'
+        )
+    missing = [key for key in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if key not in os.environ]
+    if missing:
+        raise ConfigError(
+            f'`--launcher {launcher}` finds no {", ".join(missing)} in the environment. '
+            'Start the processes with tools/dist_train.sh, or leave `--launcher` away for one process.'
+        )
+    torch.distributed.init_process_group('gloo')
+
+
+def _read_slurm_environment() -> None:
+    if 'SLURM_PROCID' not in os.environ:
+        raise ConfigError(
+            '`--launcher slurm` finds no SLURM_PROCID in the environment. '
+            'Start it with srun (tools/slurm_train.sh).'
+        )
+    os.environ['RANK'] = os.environ['SLURM_PROCID']
+    os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
+    os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', '0')
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        hosts = subprocess.run(
+            ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
+
+
+def require_checkpoint(path: str) -> None:
+    """Refuses what is no checkpoint, before anything is built."""
+    if '://' in path:  # MMEngine fetches these
+        return
+    if not Path(path).is_file():
+        raise CheckpointError(f'There is no checkpoint {path!r}.')
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f'{path!r} is no PyTorch checkpoint, or a torn one ({Path(path).stat().st_size} bytes). '
+            'A run\'s last one is named in its `last_checkpoint` file.'
+        )
+
+
+def require_work_dir(path: str) -> None:
+    """Makes the work directory, or says why it can't be."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f'Can\'t make the work directory {path!r}: {error.strerror}. Name another with `--work-dir`.'
+        ) from error
+
+
+def _check_batches(runner: Runner) -> None:
+    """An epoch without a single batch would train nothing and say nothing."""
+    loader = runner.train_dataloader
+    if len(loader) == 0:
+        _, world_size = rank_and_world_size()
+        raise ConfigError(
+            f'An epoch has {len(loader.dataset)} samples on {world_size} process(es), not one batch of '
+            f'{loader.batch_size}. Lower `train_dataloader.batch_size`, add data, or raise '
+            '`train_dataloader.sampler.samples_per_epoch`.'
+        )
+
+
+def _first_words(error: Exception) -> str:
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return text or type(error).__name__
+

@@ -1,0 +1,59 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""A pretrained model in two lines, outside of any Runner."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
+
+from vicmae.engine.hooks.checkpoint_fit import find_misfits
+from vicmae.errors import CheckpointError
+from vicmae.registry import MODELS
+from vicmae.utils.config import load_config
+
+from .launch import require_checkpoint
+
+
+def load_model(
+    config: str | Path | Config,
+    checkpoint: str | Path | None = None,
+    *,
+    device: str | torch.device = 'cpu',
+    seed: int = 0,
+) -> Any:
+    """Builds the model of a config in evaluation mode, with the weights of a checkpoint.
+
+    Only tensors and plain values are read from the checkpoint: no code in it is run.
+
+    Args:
+        config: Path of a config, or one that is loaded.
+        checkpoint: Its weights; None for random ones.
+        device: Where the model goes.
+        seed: Seed of random weights.
+
+    Example:
+        >>> model = load_model('configs/vicmae/vicmae_vit-tiny-p8_debug.py')
+        >>> model.extract_feat(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 64])
+    """
+    cfg = config if isinstance(config, Config) else load_config(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+    if checkpoint is not None:
+        load_weights(model, checkpoint)
+    return model.to(device).eval()
+
+
+def load_weights(model: torch.nn.Module, path: str | Path) -> None:
+    """Loads a checkpoint's weights, all of them or none."""
+    require_checkpoint(str(path))
+    loaded = torch.load(path, map_location='cpu', weights_only=True)
+    state = {k.removeprefix('module.'): v for k, v in loaded.get('state_dict', loaded).items()}
+    misfits = find_misfits(model, state)
+    if misfits:
+        raise CheckpointError(f'{str(path)!r} does not fit the model:\n' + '\n'.join(misfits))
+    _load_checkpoint_to_model(model, dict(state_dict=state), strict=True)

@@ -1,0 +1,89 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What the arguments of tools/train.py and tools/test.py change in a config."""
+
+import argparse
+import json
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from rich.console import Console
+from rich.table import Table
+
+from vicmae.errors import ConfigError
+
+from .launch import require_checkpoint
+
+
+def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Puts the arguments of tools/train.py into the config."""
+    cfg.launcher = args.launcher
+    _apply_seed(cfg, args)
+    if args.deterministic:
+        cfg.setdefault('randomness', {})['deterministic'] = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.amp and cfg.optim_wrapper.get('type', 'OptimWrapper') != 'AmpOptimWrapper':
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.no_validate:
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ConfigError(
+                '`--auto-scale-lr` needs `auto_scale_lr = dict(base_batch_size=...)` in the config: the '
+                'number of samples in a step that its learning rate is meant for.'
+            )
+        cfg.auto_scale_lr.enable = True
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if not loader:
+            continue
+        if args.no_pin_memory:
+            loader.pin_memory = False
+        # Without workers there is none to keep, and PyTorch refuses the setting.
+        if args.no_persistent_workers or loader.get('num_workers', 0) == 0:
+            loader.persistent_workers = False
+
+
+def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Puts the arguments of tools/test.py into the config."""
+    cfg.launcher = args.launcher
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.checkpoint:
+        require_checkpoint(args.checkpoint)
+    _apply_seed(cfg, args)
+    if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
+        raise ConfigError(
+            f'The config {cfg.filename!r} has no `test_dataloader` and `test_evaluator`: nothing to test. '
+            'vicmae_vit-tiny-p8_demo.py shows how labelled images and videos are named.'
+        )
+    if cfg.test_dataloader.get('num_workers', 0) == 0:
+        cfg.test_dataloader.persistent_workers = False
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    if args.out_item == 'pred':
+        evaluators = cfg.test_evaluator
+        evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
+        cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=args.out)]
+
+
+def report_metrics(metrics: dict[str, float], args: argparse.Namespace) -> None:
+    """Prints the figures as a table, and writes them where `--out` says."""
+    if not is_main_process():
+        return
+    table = Table('metric', 'value')
+    table.columns[1].justify = 'right'
+    for name, value in metrics.items():
+        table.add_row(name, f'{value:.2f}')
+    Console().print(table)
+    if args.out and args.out_item == 'metrics':
+        path = Path(args.out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+
+
+def _apply_seed(cfg: Config, args: argparse.Namespace) -> None:
+    if args.seed is not None:
+        cfg.setdefault('randomness', {})['seed'] = args.seed

@@ -1,0 +1,77 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from vicmae.errors import ConfigError
+from vicmae.registry import DATASETS
+
+from .sample_key import SampleKey, as_sample_key
+
+
+@DATASETS.register_module()
+class MixedDataset(Dataset):
+    """Several sources as one data set, with the share that each has of an epoch and of a batch.
+
+    Which samples an epoch visits is `MixtureSampler`'s to decide.
+
+    Args:
+        sources: Data sets by name, as configs or built. One that is None is left out, so that a config's
+            source can be switched off: `--cfg-options train_dataloader.dataset.sources.videos=None`.
+        weights: Share of each source, in any unit, by name. Without them each source has its size as its
+            share: every sample is visited once an epoch.
+
+    Example:
+        >>> pictures, clips = list(range(30)), list(range(10))
+        >>> mixed = MixedDataset(dict(images=pictures, videos=clips), weights=dict(images=1, videos=1))
+        >>> len(mixed), mixed.names, mixed.weights
+        (40, ('images', 'videos'), (1.0, 1.0))
+    """
+
+    def __init__(
+        self, sources: dict[str, Any], weights: dict[str, float] | None = None
+    ) -> None:
+        built = {
+            name: DATASETS.build(source) if isinstance(source, dict) else source
+            for name, source in sources.items()
+            if source is not None
+        }
+        if not built:
+            raise ConfigError(
+                f'`sources` of MixedDataset are all switched off (got {", ".join(sources) or "none"}). '
+                'Give at least one.'
+            )
+        self.names = tuple(built)
+        self.sources = tuple(built.values())
+        self.sizes = tuple(len(source) for source in self.sources)
+        self.weights = self._read_weights(weights, known=tuple(sources))
+        self._ends = np.cumsum(self.sizes)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, key: SampleKey | int) -> Any:
+        key = as_sample_key(key)
+        source = int(np.searchsorted(self._ends, key.index, side='right'))
+        start = self._ends[source] - self.sizes[source]
+        return self.sources[source][key._replace(index=int(key.index - start))]
+
+    def _read_weights(
+        self, weights: dict[str, float] | None, known: tuple[str, ...]
+    ) -> tuple[float, ...]:
+        if weights is None:
+            return tuple(float(size) for size in self.sizes)
+        unknown = [name for name in weights if name not in known]
+        missing = [name for name in self.names if name not in weights]
+        if unknown or missing:
+            raise ConfigError(
+                f'`weights` must name each source ({", ".join(self.names)}), '
+                f'got {", ".join(weights) or "none"}.'
+            )
+        values = tuple(float(weights[name]) for name in self.names)
+        if min(values) < 0 or sum(values) <= 0:
+            raise ConfigError(
+                f'`weights` must not be negative, and one must be positive, got {dict(weights)}.'
+            )
+        return values

@@ -1,0 +1,31 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""One seed, one sample: what a sample's random choices follow from."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class SampleKey(NamedTuple):
+    """Names one visit to one sample, the same on any number of workers or ranks.
+
+    Attributes:
+        seed: The run's seed.
+        epoch: The epoch of the visit.
+        index: The sample's position in the data set.
+    """
+
+    seed: int
+    epoch: int
+    index: int
+
+    def generator(self) -> np.random.Generator:
+        """The source of every random choice about this visit."""
+        return np.random.default_rng(list(self))
+
+
+def as_sample_key(key: 'SampleKey | int') -> SampleKey:
+    """Takes a bare index too, as other samplers give it: a new seed each time, from NumPy's global state."""
+    if isinstance(key, SampleKey):
+        return key
+    return SampleKey(int(np.random.randint(2**31)), 0, int(key))

@@ -1,0 +1,142 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Where in a frame a view looks. H W pixels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from torchvision.transforms.v2 import functional as TF
+
+from vicmae.registry import TRANSFORMS
+
+
+def crop_and_resize(img: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
+    """Cuts (top, left, height, width) out of an image and resizes it, bicubic and antialiased.
+
+    Shape:
+        (H, W, 3) -> (*size, 3), uint8
+    """
+    top, left, height, width = box
+    pixels = torch.from_numpy(img).permute(2, 0, 1)  # channels last, which torch resizes fastest
+    resized = TF.resized_crop(
+        pixels, top, left, height, width, list(size), TF.InterpolationMode.BICUBIC, antialias=True
+    )
+    return np.ascontiguousarray(resized.permute(1, 2, 0).numpy())
+
+
+def _check_range(name: str, values: Sequence[float]) -> tuple[float, float]:
+    if len(values) != 2 or not 0 < values[0] <= values[1]:
+        raise ValueError(f'`{name}` must be two positive numbers in rising order, got {values}.')
+    return values[0], values[1]
+
+
+@TRANSFORMS.register_module()
+class RandomResizedCrop(BaseTransform):
+    """A random part of the image, at a fixed size.
+
+    **Required keys:** img, rng. **Modified keys:** img.
+
+    Args:
+        size: Pixels of the result's side, or (height, width).
+        scale: Least and largest share of the image's area.
+        ratio: Least and largest width over height.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        *,
+        scale: Sequence[float] = (0.2, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+    ) -> None:
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        self.scale = _check_range('scale', scale)
+        self.ratio = _check_range('ratio', ratio)
+        if self.scale[1] > 1:
+            raise ValueError(f'`scale` is a share of the area, at most 1, got {scale}.')
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        img = results['img']
+        box = self.draw_box(img.shape[0], img.shape[1], results['rng'])
+        return {**results, 'img': crop_and_resize(img, box, self.size)}
+
+    def draw_box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """Draws (top, left, height, width). After ten that don't fit, takes the largest centred one that does."""
+        log_ratio = np.log(self.ratio)
+        for _ in range(10):
+            area = height * width * rng.uniform(*self.scale)
+            ratio = np.exp(rng.uniform(*log_ratio))
+            w, h = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                top = int(rng.integers(height - h + 1))
+                left = int(rng.integers(width - w + 1))
+                return top, left, h, w
+        ratio = np.clip(width / height, *self.ratio)
+        h = min(height, max(1, round(width / ratio)))
+        w = min(width, max(1, round(height * ratio)))
+        return (height - h) // 2, (width - w) // 2, h, w
+
+    def __repr__(self) -> str:
+        return f'RandomResizedCrop(size={self.size}, scale={self.scale}, ratio={self.ratio})'
+
+
+@TRANSFORMS.register_module()
+class RandomFlip(BaseTransform):
+    """Mirrors the image left to right.
+
+    **Required keys:** img, rng. **Modified keys:** img.
+
+    Args:
+        prob: How often.
+    """
+
+    def __init__(self, prob: float = 0.5) -> None:
+        self.prob = check_probability('prob', prob)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        if results['rng'].random() >= self.prob:
+            return results
+        return {**results, 'img': np.ascontiguousarray(results['img'][:, ::-1])}
+
+    def __repr__(self) -> str:
+        return f'RandomFlip(prob={self.prob})'
+
+
+@TRANSFORMS.register_module()
+class CenterCrop(BaseTransform):
+    """The middle of each frame, for evaluation: the short side is resized, then a square cut out.
+
+    **Required keys:** frames. **Modified keys:** frames.
+
+    Args:
+        size: Pixels of the result's side.
+        crop_ratio: Share of the short side that is kept (224 of 256 pixels is the usual test).
+    """
+
+    def __init__(self, size: int, *, crop_ratio: float = 224 / 256) -> None:
+        if not 0 < crop_ratio <= 1:
+            raise ValueError(f'`crop_ratio` must be in (0, 1], got {crop_ratio}.')
+        self.size = size
+        self.crop_ratio = crop_ratio
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        return {**results, 'frames': [self.crop(frame) for frame in results['frames']]}
+
+    def crop(self, frame: np.ndarray) -> np.ndarray:
+        """Crops one frame."""
+        height, width = frame.shape[:2]
+        side = max(1, round(min(height, width) * self.crop_ratio))
+        box = ((height - side) // 2, (width - side) // 2, side, side)
+        return crop_and_resize(frame, box, (self.size, self.size))
+
+    def __repr__(self) -> str:
+        return f'CenterCrop(size={self.size}, crop_ratio={self.crop_ratio:.3f})'
+
+
+def check_probability(name: str, value: float) -> float:
+    """Returns a probability, or says why it is none."""
+    if not 0 <= value <= 1:
+        raise ValueError(f'`{name}` is a probability in [0, 1], got {value}.')
+    return value

@@ -1,0 +1,42 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
+
+import numpy as np
+
+from vicmae.environment import require_decoder
+from vicmae.errors import DataError
+
+require_decoder()
+
+import decord  # noqa: E402
+
+# What decord writes to stderr of a damaged file is in the exception as well.
+decord.logging.set_level(decord.logging.ERROR)
+
+
+class DecordReader:
+    """Reads with decord, one thread: parallelism comes from the loader's workers."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._reader = decord.VideoReader(path, num_threads=1)
+        except (decord.DECORDError, RuntimeError) as error:
+            raise DataError(f'Can\'t open the video {path!r}: {_reason(error)}') from error
+        self.num_frames = len(self._reader)
+        self.fps = float(self._reader.get_avg_fps())
+
+    def frames(self, ids: Sequence[int]) -> list[np.ndarray]:
+        try:
+            return list(self._reader.get_batch(list(ids)).asnumpy())
+        except (decord.DECORDError, RuntimeError, IndexError) as error:
+            raise DataError(
+                f'Can\'t decode frames {list(ids)} of the video {self.path!r}, which says it has '
+                f'{self.num_frames}: {_reason(error)}'
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of decord's message that isn't its own stack trace, without its source location."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].rsplit('] ', maxsplit=1)[-1] if lines else type(error).__name__

@@ -1,0 +1,6 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from .checkpoint_fit import CheckpointFitHook
+from .loss_weight_schedule import LossWeightScheduleHook
+from .progress import ProgressHook
+
+__all__ = ['CheckpointFitHook', 'LossWeightScheduleHook', 'ProgressHook']

@@ -1,0 +1,66 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from vicmae.errors import CheckpointError
+from vicmae.registry import HOOKS
+
+_MOST_NAMED = 6
+
+
+@HOOKS.register_module()
+class CheckpointFitHook(Hook):
+    """Refuses a checkpoint that doesn't fit the model, and says which keys.
+
+    MMEngine loads what happens to fit and mentions the rest in the log, so that a test of the wrong config
+    gives a figure for random weights.
+
+    Args:
+        strict: False to load what fits, as MMEngine does.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, strict: bool = True) -> None:
+        self.strict = strict
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Compares keys and shapes before anything is loaded."""
+        if not self.strict:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        state = checkpoint.get('state_dict', checkpoint)
+        # MMEngine takes the prefix that a DDP wrapper leaves away, too.
+        misfits = find_misfits(model, {key.removeprefix('module.'): state[key] for key in state})
+        if misfits:
+            raise CheckpointError(
+                'The checkpoint does not fit the model of this config:\n' + '\n'.join(misfits) + '\nUse the '
+                'config that it was trained with, or set `custom_hooks` CheckpointFitHook to strict=False.'
+            )
+
+
+def find_misfits(model: torch.nn.Module, state: Mapping[str, Any]) -> list[str]:
+    """Says in a few lines which keys are missing, unexpected or of another shape; nothing where all fit."""
+    own = model.state_dict()
+    reshaped = [
+        f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'
+        for key in own
+        # Position embeddings of another grid are resized on loading.
+        if key in state and state[key].shape != own[key].shape and key != 'backbone.pos_embed'
+    ]
+    groups = {
+        'missing from the checkpoint': [key for key in own if key not in state],
+        'unknown to the model': [key for key in state if key not in own],
+        'of another shape': reshaped,
+    }
+    return [f'  {len(keys)} {what}: {_name_some(keys)}' for what, keys in groups.items() if keys]
+
+
+def _name_some(keys: Sequence[str]) -> str:
+    named = ', '.join(keys[:_MOST_NAMED])
+    rest = len(keys) - _MOST_NAMED
+    return f'{named} and {rest} more' if rest > 0 else named

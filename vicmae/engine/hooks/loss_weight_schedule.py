@@ -1,0 +1,92 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import math
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from vicmae.errors import ConfigError
+from vicmae.registry import HOOKS
+
+SHAPES = ('linear', 'cosine')
+UNITS = ('epoch', 'iter')
+
+
+@HOOKS.register_module()
+class LossWeightScheduleHook(Hook):
+    """Raises a loss weight in the course of training, as ViC-MAE does with the contrastive one.
+
+    Before `begin` the weight is `start_value`, from `end` on it is `end_value`, in between it moves along
+    `shape`. The value follows from the iteration alone, so it is right from the first step after a resume.
+
+    Args:
+        begin: Where the ramp begins, in `unit`.
+        end: Where it ends.
+        start_value: Weight before the ramp.
+        end_value: Weight after it; by default what the model's config says.
+        weight: The attribute of the model that holds the weight.
+        unit: 'epoch' or 'iter'.
+        shape: 'linear' or 'cosine'.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        *,
+        begin: float = 0,
+        end: float,
+        start_value: float = 0.0,
+        end_value: float | None = None,
+        weight: str = 'head.contrastive_weight',
+        unit: str = 'epoch',
+        shape: str = 'linear',
+    ) -> None:
+        if not 0 <= begin < end:
+            raise ValueError(f'A ramp needs 0 <= `begin` < `end`, got begin {begin} and end {end}.')
+        if shape not in SHAPES:
+            raise ValueError(f"`shape` must be one of {', '.join(SHAPES)}, got '{shape}'.")
+        if unit not in UNITS:
+            raise ValueError(f"`unit` must be one of {', '.join(UNITS)}, got '{unit}'.")
+        for name, value in [('start_value', start_value), ('end_value', end_value)]:
+            if value is not None and value < 0:
+                raise ValueError(f'`{name}` is a loss weight and must not be negative, got {value}.')
+        self.begin, self.end = begin, end
+        self.start_value, self.end_value = start_value, end_value
+        self.unit, self.shape = unit, shape
+        self._path, _, self._name = weight.rpartition('.')
+
+    def before_train(self, runner: Any) -> None:
+        """Finds the weight."""
+        owner = self._owner(runner)
+        if not isinstance(getattr(owner, self._name, None), (int, float)):
+            raise ConfigError(
+                f"LossWeightScheduleHook finds no number '{self._name}' in the model's "
+                f"'{self._path or 'root'}'. Name another attribute in `weight`."
+            )
+        if self.end_value is None:
+            self.end_value = float(getattr(owner, self._name))
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Sets the weight of this iteration."""
+        position = runner.iter
+        if self.unit == 'epoch':
+            position = runner.iter / len(runner.train_dataloader)
+        setattr(self._owner(runner), self._name, self.value_at(position))
+
+    def value_at(self, position: float) -> float:
+        """The weight at an epoch or iteration, which may be a fraction."""
+        assert self.end_value is not None
+        done = min(max((position - self.begin) / (self.end - self.begin), 0.0), 1.0)
+        if self.shape == 'cosine':
+            done = (1 - math.cos(math.pi * done)) / 2
+        return self.start_value + done * (self.end_value - self.start_value)
+
+    def _owner(self, runner: Any) -> Any:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        try:
+            return model.get_submodule(self._path)
+        except AttributeError as error:
+            raise ConfigError(
+                f"LossWeightScheduleHook finds no part '{self._path}' in the model: {error}."
+            ) from error

@@ -1,0 +1,132 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import atexit
+import logging
+import sys
+import time
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from rich.console import Console
+from rich.file_proxy import FileProxy
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vicmae.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """A live bar with rate and time left, on a terminal only; log lines scroll above it.
+
+    Where the output is a file or a pipe nothing is drawn: there the log's lines are the progress.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._streams: list[tuple[logging.StreamHandler, Any]] = []
+        self._tasks: dict[str, Any] = {}
+        self._began = 0.0
+        self._seen = 0
+
+    def before_train(self, runner: Any) -> None:
+        self._start(runner)
+        self._add_task('train', total=runner.max_iters, completed=runner.iter)
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        what = f'epoch {runner.epoch + 1}/{runner.max_epochs}' if runner.max_epochs else 'train'
+        loss = float(outputs['loss']) if self._progress and outputs and 'loss' in outputs else None
+        self._advance('train', data_batch, runner, what, loss)
+
+    def after_train(self, runner: Any) -> None:
+        self.stop()
+
+    def before_val(self, runner: Any) -> None:
+        self._add_task('val', total=len(runner.val_dataloader))
+
+    def after_val_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self._advance('val', data_batch, runner, 'features')
+
+    def after_val(self, runner: Any) -> None:
+        self._remove('val')
+
+    def before_test(self, runner: Any) -> None:
+        self._start(runner)
+        self._add_task('test', total=len(runner.test_dataloader))
+
+    def after_test_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self._advance('test', data_batch, runner, 'features')
+
+    def after_test(self, runner: Any) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Takes the bar away and gives the logger its terminal back."""
+        if self._progress is None:
+            return
+        self._progress.stop()
+        self._progress = None
+        for handler, stream in self._streams:
+            handler.setStream(stream)
+        self._streams.clear()
+        self._tasks.clear()
+
+    def _start(self, runner: Any) -> None:
+        console = Console(stderr=True)
+        if self._progress or not console.is_terminal or not is_main_process():
+            return
+        self._progress = Progress(
+            TextColumn('{task.description}'),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn('{task.fields[rate]}'),
+            TextColumn('left'),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            expand=True,
+        )
+        for handler in runner.logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream in (
+                sys.stdout,
+                sys.stderr,
+            ):
+                self._streams.append((handler, handler.stream))
+                handler.setStream(FileProxy(console, handler.stream))
+        self._progress.start()
+        atexit.register(self.stop)  # after an exception or Ctrl-C the cursor must come back
+
+    def _add_task(self, name: str, total: int, completed: int = 0) -> None:
+        if self._progress is None:
+            return
+        self._remove(name)
+        self._tasks[name] = self._progress.add_task(
+            'starting', total=total, completed=completed, rate=''
+        )
+        self._began, self._seen = time.monotonic(), 0
+
+    def _advance(
+        self, name: str, data_batch: Any, runner: Any, what: str, loss: float | None = None
+    ) -> None:
+        if self._progress is None or name not in self._tasks:
+            return
+        inputs = data_batch['inputs']
+        # Views are batched per view, clips are a list of samples.
+        self._seen += len(inputs[0]) if name == 'train' else len(inputs)
+        rate = f'{self._seen * runner.world_size / (time.monotonic() - self._began):.0f}/s'
+        self._progress.update(
+            self._tasks[name],
+            advance=1,
+            description=what if loss is None else f'{what}  loss {loss:.3f}',
+            rate=rate,
+        )
+
+    def _remove(self, name: str) -> None:
+        if self._progress is not None and name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))

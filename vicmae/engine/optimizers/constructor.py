@@ -1,0 +1,63 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mmengine.logging import MMLogger, print_log
+from mmengine.model import is_model_wrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from torch import nn
+
+from vicmae.errors import ConfigError
+from vicmae.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class CheckedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """MMEngine's constructor that refuses a `custom_keys` pattern which matches no parameter.
+
+    It logs one line where the original logs one per parameter and setting.
+    """
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        if is_model_wrapper(model):
+            model = model.module
+        names = [name for name, _ in model.named_parameters()]
+        for key in (self.paramwise_cfg or {}).get('custom_keys', {}):
+            if not any(key in name for name in names):
+                raise ConfigError(
+                    f"`optim_wrapper.paramwise_cfg.custom_keys` has '{key}', which is in no parameter's name. "
+                    f'The names begin with: {", ".join(sorted({n.split(".")[0] for n in names}))}.'
+                )
+        with _without_parameter_lines():
+            wrapper = super().__call__(model)
+        _log_summary(model, wrapper)
+        return wrapper
+
+
+def _log_summary(model: nn.Module, wrapper: OptimWrapper) -> None:
+    parameters = list(model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    fixed = sum(p.numel() for p in parameters if not p.requires_grad)
+    decayed = sum(
+        p.numel() for g in wrapper.param_groups if g.get('weight_decay') for p in g['params']
+    )
+    print_log(
+        f'{trained:,} parameters are trained, {decayed:,} of them with weight decay; {fixed:,} are fixed.',
+        logger='current',
+    )
+
+
+@contextmanager
+def _without_parameter_lines() -> Iterator[None]:
+    def is_wanted(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not (text.startswith('paramwise_options') or 'requires_grad=False' in text)
+
+    logger: Any = MMLogger.get_current_instance()
+    logger.addFilter(is_wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_wanted)

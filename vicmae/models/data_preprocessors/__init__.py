@@ -1,0 +1,4 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from .two_view import TwoViewPreprocessor
+
+__all__ = ['TwoViewPreprocessor']

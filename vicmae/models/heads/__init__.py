@@ -1,0 +1,5 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from .mlp import MLPHead, apply_per_view
+from .vicmae_head import ViCMAEHead
+
+__all__ = ['MLPHead', 'ViCMAEHead', 'apply_per_view']

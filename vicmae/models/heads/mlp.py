@@ -1,0 +1,56 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Projector and predictor. V views, B batch, D width in, E width out."""
+
+import torch
+from torch import Tensor, nn
+
+from vicmae.registry import MODELS
+
+NORMS = {'BN': nn.BatchNorm1d, 'SyncBN': nn.SyncBatchNorm, 'LN': nn.LayerNorm}
+
+
+@MODELS.register_module()
+class MLPHead(nn.Sequential):
+    """Blocks of Linear, norm and ReLU, then one Linear: the paper's P and T, and the official projector.
+
+    Args:
+        in_dim: Width of the input.
+        hidden_dim: Width of the blocks.
+        out_dim: Width of the output.
+        num_blocks: Number of Linear-norm-ReLU blocks in front of the last Linear.
+        norm: 'BN' (statistics of this process), 'SyncBN' (of all processes; needs GPUs), 'LN', or None.
+
+    Shape:
+        (B, D) -> (B, E)
+    """
+
+    def __init__(
+        self,
+        *,
+        in_dim: int,
+        hidden_dim: int = 4096,
+        out_dim: int = 128,
+        num_blocks: int = 2,
+        norm: str | None = 'BN',
+    ) -> None:
+        if norm is not None and norm not in NORMS:
+            raise ValueError(f"`norm` must be one of {', '.join(NORMS)} or None, got '{norm}'.")
+        layers: list[nn.Module] = []
+        width = in_dim
+        for _ in range(num_blocks):
+            layers.append(nn.Linear(width, hidden_dim))
+            if norm is not None:
+                layers.append(NORMS[norm](hidden_dim))
+            layers.append(nn.ReLU())
+            width = hidden_dim
+        layers.append(nn.Linear(width, out_dim))
+        super().__init__(*layers)
+
+
+def apply_per_view(head: nn.Module, views: Tensor) -> Tensor:
+    """Runs a head on each view apart, so that batch norm keeps statistics per view.
+
+    Shape:
+        (V, B, D) -> (V, B, E)
+    """
+    return torch.stack([head(view) for view in views])

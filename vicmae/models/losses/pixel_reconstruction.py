@@ -1,0 +1,37 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Reconstruction of masked patches. B batch, M masked patches, P values per patch."""
+
+from torch import Tensor, nn
+
+from vicmae.registry import MODELS
+
+
+def normalize_patches(patches: Tensor) -> Tensor:
+    """Brings each patch to mean 0 and variance 1 over its own values (MAE's `norm_pix`)."""
+    mean = patches.mean(dim=-1, keepdim=True)
+    variance = patches.var(dim=-1, keepdim=True)
+    return (patches - mean) / (variance + 1e-6) ** 0.5
+
+
+@MODELS.register_module()
+class PixelReconstructionLoss(nn.Module):
+    """Mean squared error over the masked patches, in float32 (ViC-MAE, equation 3).
+
+    Args:
+        norm_pix: Whether the target is each patch normalised by its own mean and variance.
+
+    Shape:
+        (B, M, P), (B, M, P) -> ()
+    """
+
+    def __init__(self, norm_pix: bool = True) -> None:
+        super().__init__()
+        self.norm_pix = norm_pix
+
+    def forward(self, predicted: Tensor, patches: Tensor) -> Tensor:
+        predicted, patches = predicted.float(), patches.float()
+        if self.norm_pix:
+            patches = normalize_patches(patches)
+        if patches.numel() == 0:  # nothing was masked: nothing to reconstruct, and no 0/0
+            return predicted.sum()
+        return (predicted - patches).square().mean()

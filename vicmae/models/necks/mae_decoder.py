@@ -1,0 +1,90 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""From visible tokens to the pixels of masked patches.
+
+B batch, N patches, K kept, M masked, D width, P values per patch; the encoder's tokens have one prefix token.
+"""
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
+from torch import Tensor, nn
+
+from vicmae.registry import MODELS
+
+from ..backbones.vit import init_linear_layers
+from ..layers import gather_tokens, sincos_pos_embed
+from ..masking import Mask
+
+
+@MODELS.register_module()
+class MAEDecoder(BaseModule):
+    """MAE's light transformer decoder (https://arxiv.org/abs/2111.06377, section 3).
+
+    It attends over visible tokens and mask tokens, and predicts the masked patches only:
+    predictions of visible ones never entered the loss.
+
+    Args:
+        in_dim: Width of the encoder's tokens.
+        grid: Patches along time, height and width.
+        patch_values: Values per patch, P.
+        embed_dim: Width of the decoder.
+        depth: Number of transformer layers.
+        num_heads: Number of attention heads.
+        mlp_ratio: Hidden width of the feed-forward layers over `embed_dim`.
+
+    Shape:
+        (B, 1 + K, in_dim) -> (B, M, P), masked patches in grid order
+    """
+
+    def __init__(
+        self,
+        *,
+        in_dim: int,
+        grid: tuple[int, int, int],
+        patch_values: int,
+        embed_dim: int = 512,
+        depth: int = 8,
+        num_heads: int = 16,
+        mlp_ratio: float = 4,
+    ) -> None:
+        super().__init__()
+        if embed_dim % num_heads:
+            raise ValueError(
+                f'`embed_dim` {embed_dim} of the decoder must be a multiple of `num_heads` {num_heads}.'
+            )
+        _, rows, columns = grid
+        self.decoder_embed = nn.Linear(in_dim, embed_dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.decoder_pos_embed = nn.Parameter(
+            sincos_pos_embed((rows, columns), embed_dim, num_prefix_tokens=1), requires_grad=False
+        )
+        self.decoder_blocks = nn.ModuleList(
+            TransformerEncoderLayer(
+                embed_dim, num_heads, int(mlp_ratio * embed_dim), norm_cfg=dict(type='LN', eps=1e-6)
+            )
+            for _ in range(depth)
+        )
+        self.decoder_norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.decoder_pred = nn.Linear(embed_dim, patch_values)
+
+    def init_weights(self) -> None:
+        """Draws weights as MAE does."""
+        super().init_weights()
+        init_linear_layers(self)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(self, tokens: Tensor, mask: Mask) -> Tensor:
+        """Predicts the pixels of the masked patches."""
+        x = self.decoder_embed(tokens)  # (B, 1 + K, E)
+        x = torch.cat([x[:, :1], self._fill_in_mask_tokens(x[:, 1:], mask)], dim=1)  # (B, 1 + N, E)
+        x = x + self.decoder_pos_embed
+        for block in self.decoder_blocks:
+            x = block(x)
+        masked = gather_tokens(x[:, 1:], mask.ids_masked)  # (B, M, E)
+        return self.decoder_pred(self.decoder_norm(masked))
+
+    def _fill_in_mask_tokens(self, visible: Tensor, mask: Mask) -> Tensor:
+        """Puts the visible tokens to their places in the grid, mask tokens elsewhere: (B, K, E) -> (B, N, E)."""
+        num_masked = mask.ids_masked.shape[1]
+        mask_tokens = self.mask_token.to(visible.dtype).expand(visible.shape[0], num_masked, -1)
+        return gather_tokens(torch.cat([visible, mask_tokens], dim=1), mask.ids_restore)

@@ -1,0 +1,38 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""The registries of `vicmae`, each a child of MMEngine's of the same name.
+
+`locations` lets MMEngine import the modules the first time a type is looked up, so that a config works
+without a manual `import vicmae.models`. Parts that MMEngine, mmcv or mmpretrain already have are not
+registered again: an unscoped name falls through to MMEngine's root, and `mmpretrain.Name` reaches mmpretrain.
+"""
+
+from mmengine import registry as mmengine_registry
+from mmengine.registry import Registry
+
+
+def _child(name: str, parent: Registry, location: str) -> Registry:
+    return Registry(name, parent=parent, scope='vicmae', locations=[location])
+
+
+MODELS = _child('model', mmengine_registry.MODELS, 'vicmae.models')
+DATASETS = _child('dataset', mmengine_registry.DATASETS, 'vicmae.datasets')
+DATA_SAMPLERS = _child('data sampler', mmengine_registry.DATA_SAMPLERS, 'vicmae.datasets.samplers')
+TRANSFORMS = _child('transform', mmengine_registry.TRANSFORMS, 'vicmae.datasets.transforms')
+HOOKS = _child('hook', mmengine_registry.HOOKS, 'vicmae.engine.hooks')
+METRICS = _child('metric', mmengine_registry.METRICS, 'vicmae.evaluation.metrics')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(
+    'optimizer wrapper constructor',
+    mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
+    'vicmae.engine.optimizers',
+)
+
+# Nothing of ours yet: without a child, MMEngine warns at each look-up that it had to fall back to its own.
+EVALUATORS = _child('evaluator', mmengine_registry.EVALUATOR, 'vicmae.evaluation')
+LOG_PROCESSORS = _child('log_processor', mmengine_registry.LOG_PROCESSORS, 'vicmae.engine')
+LOOPS = _child('loop', mmengine_registry.LOOPS, 'vicmae.engine')
+MODEL_WRAPPERS = _child('model_wrapper', mmengine_registry.MODEL_WRAPPERS, 'vicmae.models')
+OPTIMIZERS = _child('optimizer', mmengine_registry.OPTIMIZERS, 'vicmae.engine.optimizers')
+OPTIM_WRAPPERS = _child('optim_wrapper', mmengine_registry.OPTIM_WRAPPERS, 'vicmae.engine.optimizers')
+PARAM_SCHEDULERS = _child('parameter scheduler', mmengine_registry.PARAM_SCHEDULERS, 'vicmae.engine')
+VISBACKENDS = _child('vis_backend', mmengine_registry.VISBACKENDS, 'vicmae.visualization')
+VISUALIZERS = _child('visualizer', mmengine_registry.VISUALIZERS, 'vicmae.visualization')

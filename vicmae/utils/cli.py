@@ -1,0 +1,94 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What the command-line tools share. Imports nothing heavy, so that `--help` answers at once."""
+
+import argparse
+import ast
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vicmae.errors import VicmaeError
+
+_TRACEBACK = 'VICMAE_TRACEBACK'
+
+
+def run_tool(main: Callable[[], Any]) -> None:
+    """Runs a tool's main function, and ends the process: with one message where the user can mend what is wrong.
+
+    Set `VICMAE_TRACEBACK=1` to see where such an error came from.
+    """
+    try:
+        main()
+    except KeyboardInterrupt:
+        print('\nInterrupted.', file=sys.stderr)
+        sys.exit(130)
+    except VicmaeError as error:
+        if os.environ.get(_TRACEBACK):
+            raise
+        print(f'error: {_message(error)}', file=sys.stderr)
+        sys.exit(1)
+
+
+def _message(error: VicmaeError) -> str:
+    """An error's own words, without the traceback that a loader's worker puts around them."""
+    text = str(error)
+    if 'Original Traceback' in text:
+        text = text.rpartition(f'{type(error).__name__}: ')[2]
+    return text.strip()
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--cfg-options`."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=KeyValues,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the config by dotted key, such as train_dataloader.batch_size=8 '
+        'or model.aggregator.type=MaxPooling; lists as "[1,2]" or 1,2',
+    )
+
+
+def add_launcher_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--launcher` and the rank that launchers hand over."""
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes of a distributed run',
+    )
+    # torch.distributed.launch passes the rank along; torchrun sets LOCAL_RANK.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+class KeyValues(argparse.Action):
+    """Parses KEY=VALUE pairs into a dict; unlike MMEngine's `DictAction`, needs no import of it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        options = dict(getattr(namespace, self.dest) or {})
+        for pair in values or []:
+            key, equals, value = str(pair).partition('=')
+            if not key or not equals:
+                parser.error(f'{option_string} takes KEY=VALUE, got {pair!r}')
+            options[key] = parse_value(value)
+        setattr(namespace, self.dest, options)
+
+
+def parse_value(text: str) -> Any:
+    """Reads a value as Python where it is a literal, as a list where it has commas, else as text."""
+    words: dict[str, Any] = {'true': True, 'false': False, 'none': None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return [parse_value(item) for item in text.split(',')] if ',' in text else text
+    return list(value) if isinstance(value, tuple) and not text.startswith('(') else value

@@ -1,0 +1,224 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Reading configs, with every name checked: MMEngine itself takes any key that is misspelt."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.registry import init_default_scope as set_default_scope
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from vicmae.errors import ConfigError
+
+# Keys of a config that MMEngine reads beside the arguments of its Runner, and ours.
+_TOP_LEVEL = ('compile', 'custom_imports', 'demo_data', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
+# Dicts without `type` whose keys are somebody's arguments.
+_SIGNATURES: dict[str, Callable] = {
+    'train_dataloader': DataLoader,
+    'val_dataloader': DataLoader,
+    'test_dataloader': DataLoader,
+    'randomness': Runner.set_randomness,
+}
+_LOADER_EXTRAS = ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'num_batch_per_epoch')
+# Dicts whose keys a user may choose: any name goes below them.
+_FREE_NAMES = ('custom_keys', 'default_hooks', 'sources', 'weights', 'tags', 'clip_grad', 'demo_data')
+
+
+def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Reads a config file, applies overrides, and checks every name in it.
+
+    Args:
+        path: The config.
+        overrides: Values by dotted key, as `--cfg-options` gives them.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f'There is no config {str(path)!r}.{_similar_files(path)}')
+    try:
+        cfg = Config.fromfile(path)
+    except (SyntaxError, KeyError, TypeError, ValueError, OSError, NameError) as error:
+        raise ConfigError(f'Can\'t read the config {str(path)!r}: {error}') from error
+    set_default_scope(cfg.get('default_scope') or 'vicmae')
+    if overrides:
+        apply_overrides(cfg, overrides)
+    check_types(cfg)
+    return cfg
+
+
+def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
+    """Sets values by dotted key, and refuses keys that nothing would read.
+
+    Where an override changes a `type`, arguments that the new type doesn't take are dropped, so that a swap
+    is one option: `model.aggregator.type=MaxPooling`.
+    """
+    changed_types = [key for key in overrides if key == 'type' or key.endswith('.type')]
+    for key in sorted(overrides, key=lambda k: (k not in changed_types, k)):
+        _check_key(cfg, key)
+        cfg.merge_from_dict({key: overrides[key]})
+        if key in changed_types:
+            _drop_foreign_arguments(_lookup(cfg, key.split('.')[:-1]))
+
+
+def check_types(cfg: Config) -> None:
+    """Refuses a `type` that isn't registered: says which, where, and what it may have been meant to be."""
+    for where, name in _types(cfg):
+        if find_type(name) is None:
+            raise ConfigError(
+                f"`{where}` is '{name}', which is not registered.{_suggest(name, registered_names())} "
+                'A type of your own is registered when its module is imported: see `custom_imports`.'
+            )
+
+
+def find_type(name: str) -> Any:
+    """The class or function that a config's `type` names, whatever its registry; None where there is none."""
+    for registry in _registries():
+        found = registry.get(name)
+        if found is not None:
+            return found
+    return None
+
+
+def registered_names() -> list[str]:
+    """All names that a config of this project may use without a scope."""
+    names: set[str] = set()
+    for registry in _registries():
+        for node in (registry, registry.parent):
+            if node is not None:
+                node.import_from_location()
+                names.update(node.module_dict)
+    return sorted(names)
+
+
+def _registries() -> list[Registry]:
+    """Our registries, then MMEngine's that have no child here."""
+    from mmengine import registry as mmengine_registry
+
+    from vicmae import registry as ours
+
+    own = [r for r in vars(ours).values() if isinstance(r, Registry)]
+    theirs = [r for r in vars(mmengine_registry).values() if isinstance(r, Registry)]
+    with_child = {r.name for r in own}
+    return own + [r for r in theirs if r.name not in with_child]
+
+
+def _types(node: Any, where: str = '') -> Iterator[tuple[str, str]]:
+    """All (dotted key, name) of `type` keys below a node."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            inner = f'{where}.{key}' if where else str(key)
+            if key == 'type' and isinstance(value, str):
+                yield inner, value
+            else:
+                yield from _types(value, inner)
+    elif isinstance(node, (list, tuple)):
+        for i, value in enumerate(node):
+            yield from _types(value, f'{where}.{i}')
+
+
+def _lookup(cfg: Any, parts: Sequence[str]) -> Any:
+    for part in parts:
+        cfg = cfg[int(part)] if isinstance(cfg, (list, tuple)) else cfg[part]
+    return cfg
+
+
+def _check_key(cfg: Config, key: str) -> None:
+    """Walks down a dotted key to the first part that isn't there, and asks whether anything would read it."""
+    node: Any = cfg
+    parts = key.split('.')
+    for depth, part in enumerate(parts):
+        where = '.'.join(parts[:depth])
+        if isinstance(node, (list, tuple)):
+            if not part.isdecimal() or int(part) >= len(node):
+                raise ConfigError(
+                    f'`{key}`: `{where}` is a list of {len(node)}, which has no item {part!r}.'
+                )
+            node = node[int(part)]
+        elif not isinstance(node, Mapping):
+            if node is None:  # nothing there yet: the override creates it
+                return
+            raise ConfigError(f'`{key}`: `{where}` is {node!r}, which has nothing inside.')
+        elif part in node:
+            node = node[part]
+        else:
+            _require_readable(node, parts, depth)
+            return
+
+
+def _require_readable(node: Mapping, parts: Sequence[str], depth: int) -> None:
+    part, parents = parts[depth], parts[:depth]
+    known, takes_any = _readable_names(node, parents)
+    if takes_any or part in known:
+        return
+    where = f' of `{".".join(parents)}`' if parents else ''
+    raise ConfigError(
+        f'The config has no key `{".".join(parts)}`: {part!r} is not one{where}.'
+        f'{_suggest(part, known)}'
+    )
+
+
+def _readable_names(node: Mapping, parents: Sequence[str]) -> tuple[list[str], bool]:
+    """What may stand in a dict of the config, and whether anything may."""
+    if not parents:
+        return sorted({*node, *_parameters(Runner.__init__)[0], *_TOP_LEVEL}), False
+    if any(name in _FREE_NAMES for name in parents):
+        return [], True
+    if isinstance(node.get('type'), str):
+        cls = find_type(node['type'])
+        names, takes_any = _parameters(cls) if cls is not None else ([], True)
+        return sorted({*node, *names}), takes_any
+    if parents[-1] in _SIGNATURES:
+        names, _ = _parameters(_SIGNATURES[parents[-1]])
+        extras = _LOADER_EXTRAS if 'loader' in parents[-1] else ()
+        return sorted({*node, *names, *extras}), False
+    return sorted(node), False
+
+
+def _parameters(callable_: Any) -> tuple[list[str], bool]:
+    """Names of a callable's arguments, and whether it takes any other.
+
+    A class that hands `**kwargs` on takes what its base classes take.
+    """
+    functions = [callable_]
+    if inspect.isclass(callable_):
+        functions = [c.__init__ for c in callable_.__mro__ if '__init__' in vars(c) and c is not object]
+    names: list[str] = []
+    for function in functions:
+        parameters = list(inspect.signature(function).parameters.values())
+        names += [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return [n for n in names if n != 'self'], False
+    return [n for n in names if n != 'self'], True
+
+
+def _drop_foreign_arguments(node: dict[str, Any]) -> None:
+    cls = find_type(node['type'])
+    if cls is None:
+        return
+    names, takes_any = _parameters(cls)
+    if takes_any:
+        return
+    for key in [k for k in node if k not in ('type', '_delete_', '_scope_', *names)]:
+        node.pop(key)
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    if near:
+        return f' Did you mean {" or ".join(near)}?'
+    if known and len(known) <= 40:
+        return f' Known here: {", ".join(known)}.'
+    return ''
+
+
+def _similar_files(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f' Nor is there a folder {str(folder)!r}.'
+    return _suggest(path.name, (p.name for p in folder.glob('*.py')))
+

@@ -1,0 +1,49 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What a loss needs to know of other ranks."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """This process's rank and the number of processes; (0, 1) where nothing is distributed."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+class _GatherWithGrad(torch.autograd.Function):
+    """all_gather whose backward sums what every rank's loss says about this rank's rows.
+
+    (mmpretrain's `GatherLayer` keeps only this rank's part, so its gradients are 1/W of the true ones.)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        ctx.num_rows = local.shape[0]
+        _, world_size = rank_and_world_size()
+        parts = [torch.empty_like(local) for _ in range(world_size)]
+        dist.all_gather(parts, local.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        grad = grad.contiguous().clone()
+        dist.all_reduce(grad)
+        rank, _ = rank_and_world_size()
+        return grad[rank * ctx.num_rows : (rank + 1) * ctx.num_rows]
+
+
+def gather_with_grad(local: Tensor) -> Tensor:
+    """Concatenates the rows of all ranks, in rank order, with gradients back to every rank.
+
+    Every rank must bring the same number of rows.
+
+    Shape:
+        (R, ...) -> (W*R, ...)
+    """
+    _, world_size = rank_and_world_size()
+    return local if world_size == 1 else _GatherWithGrad.apply(local)
