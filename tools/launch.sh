@@ -14,6 +14,7 @@ launch() {
   fi
   # Processes share the cores of the node.
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( $(nproc) / GPUS > 0 ? $(nproc) / GPUS : 1 ))}
+  export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
   local rendezvous=(--standalone)
   if [ "${NNODES:-1}" -gt 1 ] || [ -n "${PORT:-}" ]; then
     rendezvous=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"

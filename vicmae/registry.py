@@ -20,6 +20,14 @@ DATA_SAMPLERS = _child('data sampler', mmengine_registry.DATA_SAMPLERS, 'vicmae.
 TRANSFORMS = _child('transform', mmengine_registry.TRANSFORMS, 'vicmae.datasets.transforms')
 HOOKS = _child('hook', mmengine_registry.HOOKS, 'vicmae.engine.hooks')
 METRICS = _child('metric', mmengine_registry.METRICS, 'vicmae.evaluation.metrics')
+RUNNERS = Registry(
+    'runner',
+    # Not passed on from the parent, as a build function otherwise is.
+    build_func=mmengine_registry.build_runner_from_cfg,
+    parent=mmengine_registry.RUNNERS,
+    scope='vicmae',
+    locations=['vicmae.engine'],
+)
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     'optimizer wrapper constructor',
     mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,

@@ -1,7 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from vicmae.utils.config import load_config
 
+from .features import Features, extract_features
 from .launch import build_runner
 from .model import load_model
 
-__all__ = ['build_runner', 'load_config', 'load_model']
+__all__ = ['Features', 'build_runner', 'extract_features', 'load_config', 'load_model']

@@ -3,7 +3,6 @@
 
 import os
 import subprocess
-import zipfile
 from pathlib import Path
 
 import torch
@@ -11,8 +10,11 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+
 from vicmae.datasets.demo import make_demo_data
-from vicmae.errors import CheckpointError, ConfigError, VicmaeError
+from vicmae.errors import ConfigError, VicmaeError
+from vicmae.registry import RUNNERS
+from vicmae.utils.checkpoint import require_checkpoint
 from vicmae.utils.distributed import rank_and_world_size
 
 _AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
@@ -32,17 +34,19 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         init_gloo(cfg.get('launcher', 'none'))
     if 'demo_data' in cfg:
         make_demo_data(**cfg.demo_data)
-    if cfg.get('load_from'):
+    if cfg.get('load_from') and '://' not in cfg.load_from:  # MMEngine fetches those
         require_checkpoint(cfg.load_from)
     if not training:
         cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     require_work_dir(cfg.work_dir)
+    cfg.setdefault('runner_type', 'QuietRunner')
     try:
-        runner = Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
         if training:
             runner.train_loop  # noqa: B018  a property that builds the loader
             _check_batches(runner)
+            _log_start(runner)
             if cfg.get('val_dataloader'):
                 runner.val_loop  # noqa: B018
         else:
@@ -67,7 +71,9 @@ def adapt_to_cpu(cfg: Config) -> None:
             cfg[name].pin_memory = False
     # The Runner's own choice hands `device_ids` to DDP, which refuses them on a CPU.
     if 'model_wrapper_cfg' not in cfg:
-        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+        )
 
 
 def init_gloo(launcher: str) -> None:
@@ -109,19 +115,6 @@ def _read_slurm_environment() -> None:
         os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
 
 
-def require_checkpoint(path: str) -> None:
-    """Refuses what is no checkpoint, before anything is built."""
-    if '://' in path:  # MMEngine fetches these
-        return
-    if not Path(path).is_file():
-        raise CheckpointError(f'There is no checkpoint {path!r}.')
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(
-            f'{path!r} is no PyTorch checkpoint, or a torn one ({Path(path).stat().st_size} bytes). '
-            'A run\'s last one is named in its `last_checkpoint` file.'
-        )
-
-
 def require_work_dir(path: str) -> None:
     """Makes the work directory, or says why it can't be."""
     try:
@@ -142,6 +135,16 @@ def _check_batches(runner: Runner) -> None:
             f'{loader.batch_size}. Lower `train_dataloader.batch_size`, add data, or raise '
             '`train_dataloader.sampler.samples_per_epoch`.'
         )
+
+
+def _log_start(runner: Runner) -> None:
+    dataset = runner.train_dataloader.dataset
+    sizes = dict(zip(getattr(dataset, 'names', ()), getattr(dataset, 'sizes', ()), strict=True))
+    sources = ', '.join(f'{size:,} {name}' for name, size in sizes.items()) or f'{len(dataset):,} samples'
+    runner.logger.info(
+        f'Training on {sources}: {len(runner.train_dataloader)} batches of {runner.train_dataloader.batch_size} '
+        f'an epoch on each of {runner.world_size} process(es). Config, environment and log: {runner.log_dir}'
+    )
 
 
 def _first_words(error: Exception) -> str:

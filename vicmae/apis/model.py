@@ -6,14 +6,12 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner.checkpoint import _load_checkpoint_to_model
 
 from vicmae.engine.hooks.checkpoint_fit import find_misfits
 from vicmae.errors import CheckpointError
 from vicmae.registry import MODELS
+from vicmae.utils.checkpoint import read_weights
 from vicmae.utils.config import load_config
-
-from .launch import require_checkpoint
 
 
 def load_model(
@@ -50,10 +48,8 @@ def load_model(
 
 def load_weights(model: torch.nn.Module, path: str | Path) -> None:
     """Loads a checkpoint's weights, all of them or none."""
-    require_checkpoint(str(path))
-    loaded = torch.load(path, map_location='cpu', weights_only=True)
-    state = {k.removeprefix('module.'): v for k, v in loaded.get('state_dict', loaded).items()}
+    state = read_weights(path)
     misfits = find_misfits(model, state)
     if misfits:
         raise CheckpointError(f'{str(path)!r} does not fit the model:\n' + '\n'.join(misfits))
-    _load_checkpoint_to_model(model, dict(state_dict=state), strict=True)
+    model.load_state_dict(state)

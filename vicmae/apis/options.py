@@ -12,8 +12,6 @@ from rich.table import Table
 
 from vicmae.errors import ConfigError
 
-from .launch import require_checkpoint
-
 
 def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
     """Puts the arguments of tools/train.py into the config."""
@@ -51,8 +49,6 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
     """Puts the arguments of tools/test.py into the config."""
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
-    if args.checkpoint:
-        require_checkpoint(args.checkpoint)
     _apply_seed(cfg, args)
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
         raise ConfigError(

@@ -20,7 +20,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from vicmae.datasets import demo_scenes
@@ -59,7 +67,9 @@ class Layout:
     def of(cls, preset: str, seed: int) -> Layout:
         """Return the layout of a preset."""
         num_classes, files_per_class = PRESETS[preset]
-        return cls(FORMAT_VERSION, preset, seed, list(demo_scenes.THINGS)[:num_classes], files_per_class)
+        return cls(
+            FORMAT_VERSION, preset, seed, list(demo_scenes.THINGS)[:num_classes], files_per_class
+        )
 
     def names(self) -> list[str]:
         """Return the path of each file below the root."""
@@ -101,7 +111,9 @@ def make_demo_data(
     if seed < 0:
         raise ValueError(f'`seed` must be 0 or more, got {seed}.')
     if num_workers is not None and num_workers < 1:
-        raise ValueError(f'`num_workers` must be 1 or more, got {num_workers}. Leave it out to use every core.')
+        raise ValueError(
+            f'`num_workers` must be 1 or more, got {num_workers}. Leave it out to use every core.'
+        )
     root, layout = Path(root), Layout.of(preset, seed)
     if _is_complete(root, layout):
         return root
@@ -125,7 +137,9 @@ def make_demo_data(
 # --------------------------------------------------------------------------- what is there
 def _is_complete(root: Path, layout: Layout) -> bool:
     sizes = _manifest_sizes(root, layout)
-    return sizes is not None and all(_size(root, name) == sizes.get(name) for name in layout.names())
+    return sizes is not None and all(
+        _size(root, name) == sizes.get(name) for name in layout.names()
+    )
 
 
 def _manifest_sizes(root: Path, layout: Layout) -> dict[str, int] | None:
@@ -142,7 +156,11 @@ def _finished_files(root: Path, layout: Layout) -> dict[str, int]:
     """
     sizes = {name: _size(root, name) for name in layout.names()}
     expected = _manifest_sizes(root, layout)
-    return {name: size for name, size in sizes.items() if size and (expected is None or expected.get(name) == size)}
+    return {
+        name: size
+        for name, size in sizes.items()
+        if size and (expected is None or expected.get(name) == size)
+    }
 
 
 def _size(root: Path, name: str) -> int | None:
@@ -155,7 +173,9 @@ def _size(root: Path, name: str) -> int | None:
 def _refuse_foreign(root: Path) -> None:
     """Raise ValueError if the folder holds something and we did not begin it."""
     if root.exists() and not root.is_dir():
-        raise ValueError(f'The demo data need a folder, but {str(root)!r} is a file. Give another path.')
+        raise ValueError(
+            f'The demo data need a folder, but {str(root)!r} is a file. Give another path.'
+        )
     if not root.exists() or (root / MARKER).exists():
         return
     found = sorted(path.name for path in root.iterdir() if path.name != LOCK)
@@ -196,7 +216,9 @@ def _remove(root: Path, layout: Layout) -> None:
             (root / folder).rmdir()
 
 
-def _complete(root: Path, layout: Layout, num_workers: int, console: Console, progress: bool | None) -> None:
+def _complete(
+    root: Path, layout: Layout, num_workers: int, console: Console, progress: bool | None
+) -> None:
     """Write the files that are not there yet, and the manifest."""
     start = time.perf_counter()
     sizes = _finished_files(root, layout)
@@ -234,7 +256,9 @@ def _draw(root: Path, seed: int, names: list[str], num_workers: int) -> Iterator
                 yield name, int(size)
         for worker in workers:
             if worker.wait() != 0:
-                raise RuntimeError(f'A process that draws the demo data ended with status {worker.returncode}.')
+                raise RuntimeError(
+                    f'A process that draws the demo data ended with status {worker.returncode}.'
+                )
     finally:
         for worker in workers:
             worker.kill()
@@ -243,14 +267,25 @@ def _draw(root: Path, seed: int, names: list[str], num_workers: int) -> Iterator
 
 def _start_worker(root: Path, seed: int, names: list[str], output: int) -> subprocess.Popen[str]:
     worker = subprocess.Popen(
-        [sys.executable, '-c', _WORKER_CODE, demo_scenes.__file__, str(root), str(seed), json.dumps(sys.path)],
+        [
+            sys.executable,
+            '-c',
+            _WORKER_CODE,
+            demo_scenes.__file__,
+            str(root),
+            str(seed),
+            json.dumps(sys.path),
+        ],
         stdin=subprocess.PIPE,
         stdout=output,
         env={**os.environ, 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'},
         text=True,
         start_new_session=True,  # Ctrl-C in the terminal reaches us alone, and we end the workers
     )
-    with suppress(BrokenPipeError), worker.stdin as stdin:  # one that died at once is seen by its status
+    with (
+        suppress(BrokenPipeError),
+        worker.stdin as stdin,
+    ):  # one that died at once is seen by its status
         stdin.write('\n'.join(names))
     return worker
 
@@ -299,7 +334,13 @@ class _RateColumn(ProgressColumn):
 @contextmanager
 def _progress_bar(total: int, console: Console, shown: bool) -> Iterator[Callable[[], None]]:
     """Yield a function to call when a file is written."""
-    columns = (TextColumn('demo data'), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn('demo data'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not shown) as bar:
         task = bar.add_task('', total=total)
         yield lambda: bar.advance(task)

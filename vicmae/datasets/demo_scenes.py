@@ -33,10 +33,12 @@ KEYFRAME_INTERVAL = 12
 _SUPERSAMPLING = 2  # things are drawn this much larger and averaged down
 _SPRITE_SIZE = 176  # pixels of the bitmap of a thing
 _SPRITE_EXTENT = 1.12  # the bitmap covers [-extent, extent]; a thing has radius 1
+_LIGHTNESS = np.array([0.3, 0.59, 0.11], np.float32)  # of red, green and blue
 _BACKDROP_SIZE = 144  # pixels of the bitmap of a background: room for the camera to move
 
 
 # --------------------------------------------------------------------------- shapes
+# A shape is the depth of each pixel below its edge, in radii, negative outside. All shapes are about equally large.
 @lru_cache(maxsize=1)
 def _sprite_grid() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return x, y, radius and angle of each pixel of a thing's bitmap."""
@@ -45,44 +47,44 @@ def _sprite_grid() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return x, y, np.hypot(x, y), np.arctan2(x, -y)
 
 
-def _polygon(num_corners: int) -> np.ndarray:
-    """Return the depth below the edge of a regular polygon (negative outside)."""
-    x, y, _, _ = _sprite_grid()
-    angles = 2 * math.pi * (np.arange(num_corners) + 0.5) / num_corners
-    sides = [math.sin(angle) * x - math.cos(angle) * y for angle in angles]
-    return math.cos(math.pi / num_corners) - np.maximum.reduce(sides)
-
-
 def _disc(rng: np.random.Generator) -> np.ndarray:
-    return 1 - _sprite_grid()[2]
+    return 0.93 - _sprite_grid()[2]
 
 
 def _ring(rng: np.random.Generator) -> np.ndarray:
     radius = _sprite_grid()[2]
-    return np.minimum(1 - radius, radius - rng.uniform(0.3, 0.42))
+    return np.minimum(1.05 - radius, radius - rng.uniform(0.3, 0.42))
 
 
 def _star(rng: np.random.Generator) -> np.ndarray:
     _, _, radius, angle = _sprite_grid()
+    radius = radius / 1.08
     half = math.pi / rng.integers(5, 8)  # half the angle between two points
     inner = rng.uniform(0.55, 0.65)
     folded = np.abs((angle + half) % (2 * half) - half)
     # Distance from the edge that runs from the tip (1 at angle 0) to the notch (`inner` at angle `half`).
     notch_x, notch_y = inner * math.cos(half), inner * math.sin(half)
     length = math.hypot(1 - notch_x, notch_y)
-    return ((1 - radius * np.cos(folded)) * notch_y - radius * np.sin(folded) * (1 - notch_x)) / length
+    return (
+        (1 - radius * np.cos(folded)) * notch_y - radius * np.sin(folded) * (1 - notch_x)
+    ) / length
 
 
 def _triangle(rng: np.random.Generator) -> np.ndarray:
-    return _polygon(3)
+    x, y, _, _ = _sprite_grid()
+    down = y - 0.3  # the middle of its sides is below the middle of the bitmap
+    return 0.64 - np.maximum(down, np.abs(x) * math.sqrt(0.75) - down * 0.5)
 
 
 def _square(rng: np.random.Generator) -> np.ndarray:
-    return _polygon(4)
+    x, y, _, _ = _sprite_grid()
+    return 0.84 - np.maximum(np.abs(x), np.abs(y))
 
 
 def _hexagon(rng: np.random.Generator) -> np.ndarray:
-    return _polygon(6)
+    x, y, _, _ = _sprite_grid()
+    sloped = np.abs(x) * 0.5 + np.abs(y) * math.sqrt(0.75)
+    return 0.88 - np.maximum(np.abs(x), sloped)
 
 
 def _heart(rng: np.random.Generator) -> np.ndarray:
@@ -94,7 +96,7 @@ def _heart(rng: np.random.Generator) -> np.ndarray:
 
 def _flower(rng: np.random.Generator) -> np.ndarray:
     _, _, radius, angle = _sprite_grid()
-    return 0.82 + 0.18 * np.cos(rng.integers(4, 7) * angle) - radius
+    return 0.86 + 0.18 * np.cos(rng.integers(4, 7) * angle) - radius
 
 
 # --------------------------------------------------------------------------- textures
@@ -173,13 +175,13 @@ THINGS: dict[str, tuple[_Texture, _Shape]] = {
 
 
 # --------------------------------------------------------------------------- colours and backgrounds
-def _colours(rng: np.random.Generator, count: int, lightness_gap: float) -> np.ndarray:
-    """Draw RGB colours in [0, 1] of which the first two differ in lightness by a gap at least."""
-    while True:
-        colours = [colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.25, 0.9), rng.uniform(0.3, 1)) for _ in range(count)]
-        lightness = [0.3 * r + 0.59 * g + 0.11 * b for r, g, b in colours]
-        if count < 2 or abs(lightness[0] - lightness[1]) >= lightness_gap:
-            return np.array(colours, np.float32)
+def _colour(hue: float, saturation: float, lightness: float) -> np.ndarray:
+    """Return the RGB colour in [0, 1] of a hue and saturation, made darker or paler until it has a lightness."""
+    colour = np.array(colorsys.hsv_to_rgb(hue % 1, saturation, 1), np.float32)
+    full = float(colour @ _LIGHTNESS)
+    if full > lightness:
+        return colour * (lightness / full)
+    return 1 - (1 - colour) * ((1 - lightness) / (1 - full))
 
 
 def _noise(rng: np.random.Generator, cells: tuple[int, int]) -> np.ndarray:
@@ -188,7 +190,7 @@ def _noise(rng: np.random.Generator, cells: tuple[int, int]) -> np.ndarray:
     return cv2.resize(coarse, (_BACKDROP_SIZE, _BACKDROP_SIZE), interpolation=cv2.INTER_CUBIC)
 
 
-def _draw_backdrop(rng: np.random.Generator) -> np.ndarray:
+def _draw_backdrop(hue: float, rng: np.random.Generator) -> np.ndarray:
     """Return a background bitmap (S, S, 3), uint8: clouds, brushed streaks, marble or speckle in two colours."""
     kind = rng.integers(4)
     field = _noise(rng, (5, 5))
@@ -200,32 +202,40 @@ def _draw_backdrop(rng: np.random.Generator) -> np.ndarray:
         field = 0.5 + 0.5 * np.sin(9 * field + 4 * _noise(rng, (12, 12)))
     else:
         field = 0.6 * field + 0.4 * _noise(rng, (60, 60))
-    first, second = _colours(rng, 2, 0.08)
-    second = first + rng.uniform(0.15, 0.5) * (second - first)
-    return cv2.convertScaleAbs(first + np.clip(field, 0, 1)[..., None] * (second - first), alpha=255)
+    first = _colour(hue, rng.uniform(0.4, 0.7), 0.4)
+    second = _colour(hue + rng.uniform(-0.1, 0.1), rng.uniform(0.4, 0.7), 0.55)
+    return cv2.convertScaleAbs(
+        first + np.clip(field, 0, 1)[..., None] * (second - first), alpha=255
+    )
 
 
-def _draw_thing(texture: _Texture, shape: _Shape, rng: np.random.Generator) -> np.ndarray:
+def _draw_thing(
+    texture: _Texture, shape: _Shape, hue: float, rng: np.random.Generator
+) -> np.ndarray:
     """Return a thing's bitmap (S, S, 4), uint8: RGB multiplied by its opacity, and the opacity."""
     x, y, _, _ = _sprite_grid()
     pixel = 2 * _SPRITE_EXTENT / _SPRITE_SIZE
     depth = shape(rng)
     opacity = np.clip(depth / pixel + 0.5, 0, 1)
 
-    periods = rng.uniform(3.0, 4.0)  # per radius
-    cos, sin = _cos_sin(rng.uniform(0, 2 * math.pi))
-    bend = rng.uniform(0, 0.08) * np.sin(3 * (x + y) + rng.uniform(0, 6))
+    periods = rng.uniform(3.0, 3.6)  # per radius
+    cos, sin = _cos_sin(rng.uniform(-0.2, 0.2))
+    bend = rng.uniform(0, 0.05) * np.sin(3 * (x + y) + rng.uniform(0, 6))
     p = periods * (cos * x + sin * y + bend + rng.uniform(-0.3, 0.3))
     q = periods * (cos * y - sin * x + bend + rng.uniform(-0.3, 0.3))
-    inside = texture(p, q, rng.uniform(0.38, 0.62), rng)
+    inside = texture(p, q, rng.uniform(0.44, 0.56), rng)
     ink = np.clip(inside / (periods * pixel) + 0.5, 0, 1)[..., None]
 
-    first, second, rim = _colours(rng, 3, 0.25)
+    light = _colour(hue, rng.uniform(0.4, 0.8), 0.8)
+    dark = _colour(hue + rng.uniform(0.35, 0.65), rng.uniform(0.6, 0.9), 0.2)
+    first, second = (light, dark) if rng.uniform() < 0.5 else (dark, light)
+    rim = _colour(hue + rng.uniform(-0.1, 0.1), 0.5, 0.9)
     colour = second + ink * (first - second)
-    rim_width = rng.choice([0.0, 0.07, 0.11])
-    edge = np.clip((rim_width - depth) / pixel + 0.5, 0, 1)[..., None] if rim_width else 0
+    edge = np.clip((0.08 - depth) / pixel + 0.5, 0, 1)[..., None]
     colour = colour + edge * (rim - colour)
-    colour *= (0.72 + 0.28 * np.sqrt(np.clip(depth / 0.35, 0, 1)))[..., None]  # darker to the edge: it looks round
+    colour *= (0.72 + 0.28 * np.sqrt(np.clip(depth / 0.35, 0, 1)))[
+        ..., None
+    ]  # darker to the edge: it looks round
     return cv2.convertScaleAbs(np.dstack([colour * opacity[..., None], opacity]), alpha=255)
 
 
@@ -260,11 +270,13 @@ def _hue_turn(angle: float) -> np.ndarray:
     cos, sin = _cos_sin(angle)
     third = (1 - cos) / 3
     off = sin / math.sqrt(3)
-    return np.array([
-        [cos + third, third - off, third + off],
-        [third + off, cos + third, third - off],
-        [third - off, third + off, cos + third],
-    ])
+    return np.array(
+        [
+            [cos + third, third - off, third + off],
+            [third + off, cos + third, third - off],
+            [third - off, third + off, cos + third],
+        ]
+    )
 
 
 class Scene:
@@ -276,8 +288,9 @@ class Scene:
     """
 
     def __init__(self, thing: str, rng: np.random.Generator) -> None:
-        self.thing = _draw_thing(*THINGS[thing], rng)
-        self.backdrop = _draw_backdrop(rng)
+        hue = rng.uniform()
+        self.thing = _draw_thing(*THINGS[thing], hue, rng)
+        self.backdrop = _draw_backdrop(hue + rng.choice([0.2, 0.8]), rng)
         self.shadow = cv2.GaussianBlur(self.thing[..., 3], (0, 0), 5)
         self.shadow_offset = rng.uniform(-4, 4, 2)
 
@@ -285,22 +298,28 @@ class Scene:
         room = 0.62 - self.size.middle / 2
         self.x = _Wave(rng, 0.5 - room / 2, 0.5 + room / 2, room)
         self.y = _Wave(rng, 0.5 - room / 2, 0.5 + room / 2, room)
-        self.angle = _Wave(rng, 0, 2 * math.pi, 0.9)
-        self.camera = [_Wave(rng, -6, 6, 14), _Wave(rng, -6, 6, 14), _Wave(rng, 0, 2 * math.pi, 0.2)]
+        self.angle = _Wave(rng, -0.2, 0.2, 0.35)
+        self.camera = [
+            _Wave(rng, -6, 6, 14),
+            _Wave(rng, -6, 6, 14),
+            _Wave(rng, 0, 2 * math.pi, 0.2),
+        ]
 
         self.hue = _Wave(rng, -math.pi, math.pi, 3.0)
-        self.gains = [_Wave(rng, 0.85, 1.05, 0.2) for _ in range(3)]
-        self.brightness = _Wave(rng, 0.8, 1.1, 0.2)
-        self.light_slope = rng.uniform(0, 0.35)
-        self.light_angle = _Wave(rng, 0, 2 * math.pi, 0.8)
-        self.blur = max(0.0, rng.uniform(-0.5, 0.6))
-        self.grain = rng.uniform(0.5, 3)
+        self.gains = [_Wave(rng, 0.95, 1.05, 0.15) for _ in range(3)]
+        self.brightness = _Wave(rng, 0.9, 1.0, 0.25)
+        self.light_slope = rng.uniform(0.1, 0.3)
+        self.light_angle = _Wave(rng, 0, 2 * math.pi, 1.5)
+        self.blur = max(0.0, rng.uniform(-0.5, 0.5))
+        self.grain = rng.uniform(0.5, 2)
         self.rng = rng
 
     def draw(self, time: float) -> np.ndarray:
         """Return the frame (H, W, 3), uint8 RGB, at a time from 0 (start) to 1 (end)."""
         frame = self._compose(time)
-        frame = cv2.transform(frame, np.diag([gain(time) for gain in self.gains]) @ _hue_turn(self.hue(time)))
+        frame = cv2.transform(
+            frame, np.diag([gain(time) for gain in self.gains]) @ _hue_turn(self.hue(time))
+        )
         frame *= self._light(time)
         frame += self.grain * self.rng.standard_normal(frame.shape, np.float32)
         if self.blur:
@@ -313,16 +332,31 @@ class Scene:
         centre = (size * self.x(time), size * self.y(time))
         angle, scale = self.angle(time), self.size(time) * size * _SPRITE_EXTENT / _SPRITE_SIZE
 
-        place = _placement((fine / size * centre[0], fine / size * centre[1]), angle, scale * _SUPERSAMPLING, _SPRITE_SIZE)
-        thing = cv2.resize(cv2.warpAffine(self.thing, place, (fine, fine)), (size, size), interpolation=cv2.INTER_AREA)
+        place = _placement(
+            (fine / size * centre[0], fine / size * centre[1]),
+            angle,
+            scale * _SUPERSAMPLING,
+            _SPRITE_SIZE,
+        )
+        thing = cv2.resize(
+            cv2.warpAffine(self.thing, place, (fine, fine)),
+            (size, size),
+            interpolation=cv2.INTER_AREA,
+        )
         offset = (centre[0] + self.shadow_offset[0], centre[1] + self.shadow_offset[1])
-        shadow = cv2.warpAffine(self.shadow, _placement(offset, angle, scale, _SPRITE_SIZE), (size, size))
+        shadow = cv2.warpAffine(
+            self.shadow, _placement(offset, angle, scale, _SPRITE_SIZE), (size, size)
+        )
 
         pan_x, pan_y, turn = (wave(time) for wave in self.camera)
         view = _placement((size / 2 + pan_x, size / 2 + pan_y), turn, 1.0, _BACKDROP_SIZE)
-        ground = cv2.warpAffine(self.backdrop, view, (size, size), borderMode=cv2.BORDER_REFLECT_101)
+        ground = cv2.warpAffine(
+            self.backdrop, view, (size, size), borderMode=cv2.BORDER_REFLECT_101
+        )
 
-        uncovered = (1 - thing[..., 3:] * np.float32(1 / 255)) * (1 - shadow[..., None] * np.float32(0.45 / 255))
+        uncovered = (1 - thing[..., 3:] * np.float32(1 / 255)) * (
+            1 - shadow[..., None] * np.float32(0.45 / 255)
+        )
         return ground * uncovered + thing[..., :3]
 
     def _light(self, time: float) -> np.ndarray:
@@ -377,7 +411,9 @@ def _write_video(path: Path, frames: list[np.ndarray]) -> None:
         stream.pix_fmt = 'yuv420p'
         stream.time_base = Fraction(1, FRAME_RATE)
         for index, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV_I420), format='yuv420p')
+            frame = av.VideoFrame.from_ndarray(
+                cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV_I420), format='yuv420p'
+            )
             frame.pts = index
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

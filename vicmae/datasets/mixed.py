@@ -48,6 +48,11 @@ class MixedDataset(Dataset):
         self.weights = self._read_weights(weights, known=tuple(sources))
         self._ends = np.cumsum(self.sizes)
 
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """What each source knows of itself, such as its classes."""
+        return {n: getattr(s, 'metainfo', {}) for n, s in zip(self.names, self.sources, strict=True)}
+
     def __len__(self) -> int:
         return int(self._ends[-1])
 

@@ -1,1 +1,4 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from .runner import QuietRunner
+
+__all__ = ['QuietRunner']

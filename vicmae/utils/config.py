@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from vicmae.errors import ConfigError
 
 # Keys of a config that MMEngine reads beside the arguments of its Runner, and ours.
-_TOP_LEVEL = ('compile', 'custom_imports', 'demo_data', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
+_TOP_LEVEL = ('compile', 'custom_imports', 'demo_data', 'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'sync_bn')
 # Dicts without `type` whose keys are somebody's arguments.
 _SIGNATURES: dict[str, Callable] = {
     'train_dataloader': DataLoader,

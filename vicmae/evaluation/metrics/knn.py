@@ -77,6 +77,8 @@ class KNNAccuracy(BaseMetric):
         prefix: Put in front of the names.
     """
 
+    default_prefix = ''  # the probes' names come first
+
     def __init__(
         self,
         k: int = 20,

@@ -13,6 +13,13 @@ def normalize_patches(patches: Tensor) -> Tensor:
     return (patches - mean) / (variance + 1e-6) ** 0.5
 
 
+def denormalize_patches(normalized: Tensor, patches: Tensor) -> Tensor:
+    """Gives normalised patches the mean and variance of the true ones: without them they look like noise."""
+    mean = patches.mean(dim=-1, keepdim=True)
+    variance = patches.var(dim=-1, keepdim=True)
+    return normalized * (variance + 1e-6) ** 0.5 + mean
+
+
 @MODELS.register_module()
 class PixelReconstructionLoss(nn.Module):
     """Mean squared error over the masked patches, in float32 (ViC-MAE, equation 3).

@@ -1,0 +1,26 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Errors whose message is meant for the user: the tools print it alone, without a traceback."""
+
+
+class VicmaeError(Exception):
+    """Base of all errors that a user can cause and mend.
+
+    The message says what is wrong, the value that was found and what to do. The subclasses are
+    built-in errors too (`ValueError`, `ImportError`), for code that catches those.
+    """
+
+
+class ConfigError(VicmaeError, ValueError):
+    """A config, or an override of one, that can't be built."""
+
+
+class DataError(VicmaeError, ValueError):
+    """A data root, list file or sample that can't be used."""
+
+
+class CheckpointError(VicmaeError, ValueError):
+    """A checkpoint that is damaged or doesn't fit the model."""
+
+
+class EnvironmentFault(VicmaeError, ImportError):
+    """Installed packages that are missing or don't work together."""
