@@ -86,7 +86,7 @@ def run_doctor(stream: TextIO) -> int:
         waiting = '  looking ...'
         if stream.isatty():
             print(waiting, end='', flush=True, file=stream)
-        findings = list(examine())
+        findings = list(examine_safely(title, examine))
         if stream.isatty():
             print('\r' + ' ' * len(waiting), end='\r', file=stream)
         for finding in findings:
@@ -94,6 +94,15 @@ def run_doctor(stream: TextIO) -> int:
             print(write_finding(finding, coloured=stream.isatty()), flush=True, file=stream)
     print(write_summary(counts['FAULT'], counts['warning']), file=stream)
     return 1 if counts['FAULT'] else 0
+
+
+def examine_safely(title: str, examine: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Look at one section, whatever a half-installed package does on the way."""
+    try:
+        yield from examine()
+    except Exception as error:
+        found = f'looking ended with {first_line(error)}'
+        yield Finding('FAULT', title, found, 'mend the faults above first, then look again')
 
 
 def write_finding(finding: Finding, *, coloured: bool = False) -> str:

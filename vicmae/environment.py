@@ -126,10 +126,13 @@ def is_proven(fault: Fault) -> bool:
 def import_error(module: str) -> Exception | None:
     """Import a module and return the error that this raised, if any."""
     try:
-        importlib.import_module(module)
+        imported = importlib.import_module(module)
     # A compiled extension that doesn't fit raises RuntimeError, OSError or whatever it likes.
     except Exception as error:
         return error
+    if getattr(imported, '__file__', None) is None:
+        # An uninstalled package may leave a folder behind, which Python imports without complaint.
+        return ImportError(f'the files of {module!r} are gone, only a folder is left')
     return None
 
 
@@ -173,10 +176,8 @@ def find_torch_mismatch(path: SearchPath = None) -> list[Fault]:
     if torch and vision:
         return _find_wrong_pair(torch, vision)
     if torch:
-        release, build = split_version(torch.version)
-        # pip finds the torchvision that belongs to this torch: each one requires exactly one torch.
-        mend = pip('install', 'torchvision', f'torch=={release}', *index_options(build))
-        return [Fault('torch is installed without its torchvision', named([torch]), mend)]
+        what = 'torch is installed without its torchvision'
+        return [Fault(what, named([torch]), install_torchvision_for(torch))]
     if vision:
         wanted = required_torch(vision)
         requirement = f'torch=={wanted}' if wanted else 'torch'
@@ -192,14 +193,22 @@ def _find_wrong_pair(torch: Distribution, vision: Distribution) -> list[Fault]:
     found = named([torch, vision])
     if wanted and wanted != release:
         what = f'torchvision {vision.version} belongs to torch {wanted}'
-        mend = pip('install', 'torchvision', f'torch=={release}', *index_options(build))
-        return [Fault(what, found, mend, proof='torchvision')]
+        return [Fault(what, found, install_torchvision_for(torch), proof='torchvision')]
     if build != vision_build and 'cpu' in (build, vision_build):
         what = 'torch and torchvision are different builds, one of them for CPUs alone'
-        requirement = f'torchvision=={vision_release}'
+        requirement = f'torchvision=={vision_release}' + (f'+{build}' if build else '')
         mend = pip('install --force-reinstall --no-deps', requirement, *index_options(build))
         return [Fault(what, found, mend, proof='torchvision')]
     return []
+
+
+def install_torchvision_for(torch: Distribution) -> str:
+    """The command that installs the torchvision which belongs to the torch that is there.
+
+    pip finds it: each torchvision requires exactly one release of torch.
+    """
+    options = index_options(split_version(torch.version)[1])
+    return pip('install', 'torchvision', f'torch=={torch.version}', *options)
 
 
 def required_torch(vision: Distribution) -> str | None:
@@ -221,8 +230,12 @@ def split_version(version: str) -> tuple[str, str]:
 
 
 def index_options(build: str) -> list[str]:
-    """The pip options under which PyTorch offers builds with this label."""
-    return ['--index-url', f'https://download.pytorch.org/whl/{build}'] if build else []
+    """The pip options under which PyTorch offers builds with this label.
+
+    None without a label, and none for the labels of others, such as NVIDIA's containers.
+    """
+    offered = re.fullmatch(r'cpu|xpu|cu\d+|rocm[\d.]+', build)
+    return ['--index-url', f'https://download.pytorch.org/whl/{build}'] if offered else []
 
 
 def find_missing(path: SearchPath = None) -> list[Fault]:

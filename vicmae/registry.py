@@ -40,7 +40,11 @@ LOG_PROCESSORS = _child('log_processor', mmengine_registry.LOG_PROCESSORS, 'vicm
 LOOPS = _child('loop', mmengine_registry.LOOPS, 'vicmae.engine')
 MODEL_WRAPPERS = _child('model_wrapper', mmengine_registry.MODEL_WRAPPERS, 'vicmae.models')
 OPTIMIZERS = _child('optimizer', mmengine_registry.OPTIMIZERS, 'vicmae.engine.optimizers')
-OPTIM_WRAPPERS = _child('optim_wrapper', mmengine_registry.OPTIM_WRAPPERS, 'vicmae.engine.optimizers')
-PARAM_SCHEDULERS = _child('parameter scheduler', mmengine_registry.PARAM_SCHEDULERS, 'vicmae.engine')
+OPTIM_WRAPPERS = _child(
+    'optim_wrapper', mmengine_registry.OPTIM_WRAPPERS, 'vicmae.engine.optimizers'
+)
+PARAM_SCHEDULERS = _child(
+    'parameter scheduler', mmengine_registry.PARAM_SCHEDULERS, 'vicmae.engine'
+)
 VISBACKENDS = _child('vis_backend', mmengine_registry.VISBACKENDS, 'vicmae.visualization')
 VISUALIZERS = _child('visualizer', mmengine_registry.VISUALIZERS, 'vicmae.visualization')

@@ -31,7 +31,7 @@ def main() -> int:
     args = parse_args()
     try:
         make_demo_data(args.root, preset=args.preset, seed=args.seed, num_workers=args.workers)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The demo data set: real JPEG images and H.264 videos in class folders, drawn on this machine.
 
-Written once, verified, reused: a manifest, written last, holds the size of each file, and a later call that finds it
-true returns at once. `vicmae.datasets.demo_scenes` says what is in the pictures.
+Written once, verified, reused: a manifest, written last, holds the size of each file, and a later call
+that finds it true returns at once. `vicmae.datasets.demo_scenes` says what is in the pictures.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,8 +44,8 @@ PRESETS: dict[str, tuple[int, dict[str, int]]] = {
     'debug': (4, {'images/train': 12, 'images/val': 4, 'videos/train': 4, 'videos/val': 2}),
 }
 _MAX_WORKERS = 8
-# A worker runs the drawing file by its path: to import it as a module would import the package, and with it torch.
-# It looks for modules where this process does.
+# A worker runs the drawing file by its path: to import it as a module would import the package, and
+# with it torch. It looks for modules where this process does.
 _WORKER_CODE = """
 import json, runpy, sys
 sys.path[:] = json.loads(sys.argv.pop())
@@ -90,17 +90,17 @@ def make_demo_data(
 ) -> Path:
     """Make sure that the demo data set is there, complete, and return its folder.
 
-    A complete folder is left as it is; an interrupted or damaged one is completed; one of another preset or seed is
-    made anew. Several processes may call this at once: one writes, the others wait for it.
+    A complete folder is left as it is; an interrupted or damaged one is completed; one of another preset
+    or seed is made anew. Several processes may call this at once: one writes, the others wait for it.
 
     Args:
-        root: Folder to hold `{images,videos}/{train,val}/<class>/`. One that is neither empty nor ours is an error,
-            and left alone.
+        root: Folder to hold `{images,videos}/{train,val}/<class>/`. One that is neither empty nor
+            ours is an error, and left alone.
         preset: `demo` (8 classes, to learn from) or `debug` (4 classes and few files, to try the machinery).
         seed: The pictures depend on it and on nothing else.
         num_workers: Processes that draw; one per available core if left out, eight at most.
-        progress: Whether to show a progress bar; if left out, on a terminal only. Without it, a line says that
-            writing began and another that it ended.
+        progress: Whether to show a progress bar; if left out, on a terminal only. A line says
+            when writing begins and another when it ended, with or without it.
 
     Example:
         >>> make_demo_data('data/demo')  # doctest: +SKIP
@@ -128,8 +128,8 @@ def make_demo_data(
                 _complete(root, layout, num_workers or _available_cores(), console, progress)
     except OSError as error:
         raise OSError(
-            f'Could not write the demo data to {str(root)!r}: {error}. Make room there or give another folder; what '
-            'is already written is kept.'
+            f'Could not write the demo data to {str(root)!r}: {error}. '
+            'Make room there or give another folder; what is already written is kept.'
         ) from error
     return root
 
@@ -152,7 +152,8 @@ def _manifest_sizes(root: Path, layout: Layout) -> dict[str, int] | None:
 def _finished_files(root: Path, layout: Layout) -> dict[str, int]:
     """Return the size of each file that need not be written.
 
-    Without a manifest (an interrupted run) that is each file there is: they get their names when they are complete.
+    Without a manifest (an interrupted run) that is each file there is: files get their names when they
+    are complete.
     """
     sizes = {name: _size(root, name) for name in layout.names()}
     expected = _manifest_sizes(root, layout)
@@ -182,8 +183,8 @@ def _refuse_foreign(root: Path) -> None:
     if found:
         shown = ', '.join(found[:3]) + (f' and {len(found) - 3} more' if len(found) > 3 else '')
         raise ValueError(
-            f'{str(root)!r} is not empty and holds no demo data (it has no file {MARKER!r}): found {shown}. Nothing '
-            'was changed. Give a new or an empty folder.'
+            f'{str(root)!r} is not empty and holds no demo data (it has no file {MARKER!r}): '
+            f'found {shown}. Nothing was changed. Give a new or an empty folder.'
         )
 
 
@@ -199,7 +200,8 @@ def _begin(root: Path, layout: Layout) -> None:
             _remove(root, Layout(**marked))
         except TypeError as error:
             raise ValueError(
-                f'{str(root)!r} holds demo data of another version of vicmae. Delete it or give another folder.'
+                f'{str(root)!r} holds demo data of another version of vicmae. '
+                'Delete it or give another folder.'
             ) from error
     _remove(root, layout)
     _write_json(root / MARKER, asdict(layout))
@@ -228,16 +230,20 @@ def _complete(
     kept = f' ({len(sizes)} files are there already)' if sizes else ''
     console.print(f'writing demo data: {_count(missing)} to {root}{kept}')
     shows_bar = console.is_terminal if progress is None else progress
-    with _progress_bar(len(missing), console, shows_bar) as advance:
-        with closing(_draw(root, layout.seed, missing, num_workers)) as written:
-            for name, size in written:
-                sizes[name] = size
-                advance()
+    with (
+        _progress_bar(len(missing), console, shows_bar) as advance,
+        closing(_draw(root, layout.seed, missing, num_workers)) as written,
+    ):
+        for name, size in written:
+            sizes[name] = size
+            advance()
     _write_json(root / MANIFEST, {**asdict(layout), 'sizes': dict(sorted(sizes.items()))})
     console.print(f'wrote demo data: {_count(missing)} in {time.perf_counter() - start:.1f} s')
 
 
-def _draw(root: Path, seed: int, names: list[str], num_workers: int) -> Iterator[tuple[str, int]]:
+def _draw(
+    root: Path, seed: int, names: list[str], num_workers: int
+) -> Generator[tuple[str, int], None, None]:
     """Write files in worker processes; yield the name and the size of each when it is written."""
     num_workers = min(num_workers, len(names))
     read_end, write_end = os.pipe()  # one pipe for all workers: it ends when the last of them does
@@ -282,11 +288,10 @@ def _start_worker(root: Path, seed: int, names: list[str], output: int) -> subpr
         text=True,
         start_new_session=True,  # Ctrl-C in the terminal reaches us alone, and we end the workers
     )
-    with (
-        suppress(BrokenPipeError),
-        worker.stdin as stdin,
-    ):  # one that died at once is seen by its status
-        stdin.write('\n'.join(names))
+    assert worker.stdin is not None  # noqa: S101  # for the type checker: it is a pipe
+    with suppress(BrokenPipeError):  # one that died at once is seen by its status
+        worker.stdin.write('\n'.join(names))
+        worker.stdin.close()
     return worker
 
 

@@ -1,12 +1,14 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Draw the pictures and videos of the demo data set: textured things over textured backgrounds.
 
-A class is a texture on a shape (stripes on a disc, dots on a star). All that is easy to see without learning tells
-nothing of the class: colours, size, place, angle, background and light are drawn anew for each file, and in a video
-they also change while it runs, so that two distant frames share the thing but not its colours.
+A class is a texture on a shape: stripes on a disc, dots on a star. What is easy to see without learning
+says little of the class: hues, size, place, tilt, background and light are drawn anew for each file, and
+change while a video runs, so that two distant frames share the thing and not its colours. What no usual
+augmentation changes (how light the inks are, the period of a texture, how far things tilt) differs little
+between files: else telling files apart, as contrastive learning does, would need no look at the texture.
 
-The file imports only numpy, OpenCV and PyAV and is also what a worker process of `vicmae.datasets.demo` runs: see
-:func:`main`. A scene depends on the seed and on the file's path alone.
+The file imports only numpy, OpenCV and PyAV, and is what a worker process of `vicmae.datasets.demo` runs:
+see :func:`main`. A scene depends on the seed and on the name of the file alone.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ _BACKDROP_SIZE = 144  # pixels of the bitmap of a background: room for the camer
 
 
 # --------------------------------------------------------------------------- shapes
-# A shape is the depth of each pixel below its edge, in radii, negative outside. All shapes are about equally large.
+# A shape is the depth of each pixel below its edge, in radii, negative outside. All are about equally large.
 @lru_cache(maxsize=1)
 def _sprite_grid() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return x, y, radius and angle of each pixel of a thing's bitmap."""
@@ -100,8 +102,8 @@ def _flower(rng: np.random.Generator) -> np.ndarray:
 
 
 # --------------------------------------------------------------------------- textures
-# A texture gets coordinates in periods and the share of the first colour; it returns the distance, in periods, from
-# the border between the two colours, positive where the first one is.
+# A texture gets coordinates in periods and the share of the first colour; it returns the distance, in
+# periods, from the border between the two colours, positive where the first one is.
 def _to_line(x: np.ndarray) -> np.ndarray:
     """Return the distance from the nearest whole number."""
     return np.abs(x - np.rint(x))
@@ -176,7 +178,7 @@ THINGS: dict[str, tuple[_Texture, _Shape]] = {
 
 # --------------------------------------------------------------------------- colours and backgrounds
 def _colour(hue: float, saturation: float, lightness: float) -> np.ndarray:
-    """Return the RGB colour in [0, 1] of a hue and saturation, made darker or paler until it has a lightness."""
+    """Return an RGB colour in [0, 1], made darker or paler until it has the lightness."""
     colour = np.array(colorsys.hsv_to_rgb(hue % 1, saturation, 1), np.float32)
     full = float(colour @ _LIGHTNESS)
     if full > lightness:
@@ -191,7 +193,7 @@ def _noise(rng: np.random.Generator, cells: tuple[int, int]) -> np.ndarray:
 
 
 def _draw_backdrop(hue: float, rng: np.random.Generator) -> np.ndarray:
-    """Return a background bitmap (S, S, 3), uint8: clouds, brushed streaks, marble or speckle in two colours."""
+    """Return a background bitmap (S, S, 3), uint8: clouds, streaks, marble or speckle."""
     kind = rng.integers(4)
     field = _noise(rng, (5, 5))
     if kind == 0:
@@ -403,7 +405,9 @@ def _write_video(path: Path, frames: list[np.ndarray]) -> None:
         'bf': '0',
         'g': str(KEYFRAME_INTERVAL),
         'threads': '1',
-        'x264-params': 'log-level=error:scenecut=0',
+        # x264's look-ahead reads memory that it never wrote: with it, one video in a hundred comes out
+        # different from the same frames.
+        'x264-params': 'log-level=error:scenecut=0:rc-lookahead=0:mbtree=0',
     }
     with av.open(str(path), 'w', format='mp4', options=container_options) as container:
         stream = container.add_stream('libx264', rate=FRAME_RATE, options=codec_options)
@@ -420,7 +424,10 @@ def _write_video(path: Path, frames: list[np.ndarray]) -> None:
 
 
 def main() -> int:
-    """Write the files named on standard input, one a line, and report each on standard output as `size<TAB>name`."""
+    """Write the files that standard input names, one a line; report each on standard output.
+
+    A report is a line `size<TAB>name`, or `error<TAB>message`, after which the process ends.
+    """
     cv2.setNumThreads(1)
     root, seed = Path(sys.argv[1]), int(sys.argv[2])
     try:

@@ -12,6 +12,11 @@ from vicmae.errors import VicmaeError
 
 _TRACEBACK = 'VICMAE_TRACEBACK'
 
+# Read when torch is first imported. Threads that wait for each other must not spin: on a machine whose cores
+# have other work too, such as the loader's, a step on the CPU took four times as long.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '0')
+
 
 def run_tool(main: Callable[[], Any]) -> None:
     """Runs a tool's main function, and ends the process: with one message where the user can mend what is wrong.

@@ -66,7 +66,7 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
 
 def check_types(cfg: Config) -> None:
     """Refuses a `type` that isn't registered: says which, where, and what it may have been meant to be."""
-    for where, name in _types(cfg):
+    for where, name in _types(cfg._cfg_dict):
         if find_type(name) is None:
             raise ConfigError(
                 f"`{where}` is '{name}', which is not registered.{_suggest(name, registered_names())} "
@@ -128,7 +128,7 @@ def _lookup(cfg: Any, parts: Sequence[str]) -> Any:
 
 def _check_key(cfg: Config, key: str) -> None:
     """Walks down a dotted key to the first part that isn't there, and asks whether anything would read it."""
-    node: Any = cfg
+    node: Any = cfg._cfg_dict  # a Config is no Mapping itself
     parts = key.split('.')
     for depth, part in enumerate(parts):
         where = '.'.join(parts[:depth])

@@ -1,0 +1,80 @@
+# The front door. `make help` lists what there is. Every target first makes .venv where it is missing,
+# and brings it up to date where setup.py or requirements/ changed.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The Python that .venv is made with, and the versions that are installed into it.
+PYTHON ?= python3
+CONSTRAINTS ?= requirements/constraints.txt
+# More arguments for pytest: make test ARGS='-k loss'
+ARGS ?=
+
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+LOG := .venv/setup.log
+# An editable install points to this folder: the checksum notices that the checkout was moved.
+STAMP := .venv/.stamp-$(shell printf '%s' '$(CURDIR)' | cksum | cut -d' ' -f1)
+
+# Of pip's several hundred lines, those that say that something big goes on.
+PROGRESS := grep --line-buffered -oE \
+	'^ *(Downloading|Using cached) .*\([0-9]{2,}\.[0-9] MB\)|^Installing collected packages|^ERROR.*'
+
+.PHONY: help setup demo test lint format type doctor clean distclean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  Variables: PYTHON=python3.12 (before .venv is there), CONSTRAINTS=other-versions.txt'
+
+setup: $(STAMP) ## Make .venv with everything in it
+	@echo 'vicmae is set up in .venv. Next: make demo'
+
+demo: $(STAMP) ## Pretrain on demo data, evaluate, write work_dirs/demo/report.html (FRESH=1, SEED=1)
+	@$(PY) tools/demo.py $(if $(FRESH),--fresh) $(if $(SEED),--seed $(SEED))
+
+test: $(STAMP) ## Run the tests (ARGS='-k loss')
+	@$(PY) -m pytest --durations=10 $(ARGS)
+
+lint: $(STAMP) ## Check style and spelling
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m codespell_lib
+
+format: $(STAMP) ## Format the code, and mend what can be mended
+	@$(PY) -m ruff check --fix-only .
+	@$(PY) -m ruff format .
+
+type: $(STAMP) ## Check types
+	@$(PY) -m mypy
+
+doctor: $(STAMP) ## Print the state of this machine, and what mends its faults
+	@$(PY) -m vicmae doctor
+
+clean: ## Remove caches and build outputs; data/, work_dirs/ and .venv stay
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache docs/_build
+	@find . \( -path ./.venv -o -path ./data -o -path ./work_dirs -o -path ./.git \) -prune \
+		-o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv too
+	rm -rf .venv vicmae/.mim
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+		echo "vicmae needs Python 3.10 or newer, but PYTHON=$(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
+		echo 'Name another one: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 1; } >&2
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo 'PYTHON=$(PYTHON) cannot make virtual environments (it has no venv or no ensurepip).'; \
+		echo 'On Debian and Ubuntu: apt-get install python3-venv'; exit 1; } >&2
+	@echo "Making .venv with $$($(PYTHON) --version)."
+	@$(PYTHON) -m venv --clear .venv
+
+$(STAMP): setup.py $(wildcard requirements/*.txt) | $(PY)
+	@echo 'Installing the packages into .venv: some minutes and 5 GB the first time. Log: $(LOG)'
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null
+	@set -o pipefail; $(PIP) install --progress-bar off -c $(CONSTRAINTS) -e '.[tests]' 2>&1 \
+		| tee $(LOG) | { $(PROGRESS) || true; } \
+		|| { tail -n 20 $(LOG); echo 'Installing failed. The whole log: $(LOG)'; exit 1; } >&2
+	@$(PY) -c 'import cv2' 2>/dev/null || { \
+		echo 'This machine lacks the desktop libraries of OpenCV: taking the flavour without windows.'; \
+		$(PIP) uninstall -qy opencv-python && $(PIP) install -q -c $(CONSTRAINTS) opencv-python-headless; }
+	@rm -f .venv/.stamp-* && touch $@

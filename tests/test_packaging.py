@@ -1,0 +1,221 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What `pip install .` installs: all of the project, and nothing that works in the checkout alone.
+
+The environments that the tests make see the third-party packages of this one, so that torch isn't
+installed again. With VICMAE_FULL_INSTALL=1, as in CI, all dependencies are installed anew (5 GB).
+"""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PROBE = Path(__file__).with_name('installed_package.py')
+FULL_INSTALL = bool(os.environ.get('VICMAE_FULL_INSTALL'))
+
+# What the package is built from.
+SOURCES = (
+    'setup.py',
+    'pyproject.toml',
+    'MANIFEST.in',
+    'README.md',
+    'CHANGELOG.md',
+    'LICENSE',
+    'model-index.yml',
+    'requirements.txt',
+    'requirements',
+    'configs',
+    'tools',
+    'vicmae',
+)
+
+
+def run(*command, cwd):
+    """Run a command that must succeed, away from the checkout, and return what it printed."""
+    env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    command = [str(part) for part in command]
+    result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f'{command}:\n{result.stdout}\n{result.stderr}'
+    return result.stdout
+
+
+def files_below(folder: Path, suffix: str = '') -> set[str]:
+    """Paths of all files, relative to the folder, without caches."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob(f'*{suffix}')
+        if path.is_file() and not {'__pycache__', '.mim'} & set(path.parts)
+    }
+
+
+@pytest.fixture(scope='module')
+def folder():
+    """A folder that is removed at once, since a full installation is large."""
+    with tempfile.TemporaryDirectory(prefix='vicmae-packaging-') as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope='module')
+def source(folder):
+    """A copy of the checkout, since building leaves files behind."""
+    copy = folder / 'source'
+    copy.mkdir()
+    for name in SOURCES:
+        path = ROOT / name
+        if path.is_dir():
+            ignored = shutil.ignore_patterns('__pycache__', '.mim')
+            shutil.copytree(path, copy / name, ignore=ignored)
+        else:
+            shutil.copy(path, copy / name)
+    # What an interrupted or older build may have left: none of it may be shipped.
+    stale = copy / 'build' / 'lib' / 'vicmae'
+    (stale / '.mim' / 'configs').mkdir(parents=True)
+    (stale / 'deleted.py').touch()
+    (stale / '.mim' / 'configs' / 'deleted.py').touch()
+    return copy
+
+
+@pytest.fixture(scope='module')
+def wheel(folder, source):
+    """The wheel built from the checkout."""
+    return build_wheel(source, folder / 'wheel')
+
+
+def build_wheel(source: Path, target: Path) -> Path:
+    """Build a wheel without a connection to the package index."""
+    options = ['--no-deps', '--no-build-isolation', '--no-index', '--quiet', '--wheel-dir', target]
+    run(sys.executable, '-m', 'pip', 'wheel', *options, source, cwd=source.parent)
+    return next(target.glob('vicmae-*.whl'))
+
+
+def make_environment(folder: Path, *, with_packages: bool) -> Path:
+    """Make a virtual environment, and return its Python.
+
+    Args:
+        folder: Where it is made.
+        with_packages: Whether it sees the packages of the environment that runs the tests. Their
+            folders become a part of its search path; `.pth` files in them, such as those of an editable
+            vicmae, have no effect there.
+    """
+    # pip and setuptools are among the packages that it sees, newer than those that venv brings.
+    options = ['--without-pip'] if with_packages else []
+    run(sys.executable, '-m', 'venv', *options, folder, cwd=folder.parent)
+    python = folder / ('Scripts/python.exe' if sys.platform == 'win32' else 'bin/python')
+    if with_packages:
+        own = run(
+            python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', cwd=folder
+        )
+        seen = [path for path in sys.path if Path(path).name in ('site-packages', 'dist-packages')]
+        (Path(own.strip()) / 'seen.pth').write_text('\n'.join(seen) + '\n')
+    return python
+
+
+@pytest.fixture(scope='module')
+def installed_python(folder, source):
+    """The Python of an environment after `pip install .`."""
+    python = make_environment(folder / 'environment', with_packages=not FULL_INSTALL)
+    constraints = source / 'requirements' / 'constraints.txt'
+    options = ['-c', constraints] if FULL_INSTALL else ['--no-deps', '--no-build-isolation']
+    run(python, '-m', 'pip', 'install', '--quiet', *options, '.', cwd=source)
+    return python
+
+
+def test_installed_package_imports_and_builds_every_config(folder, installed_python):
+    # -I: neither PYTHONPATH nor the folder of the script is searched for modules.
+    report = json.loads(run(installed_python, '-I', PROBE, cwd=folder).splitlines()[-1])
+    assert Path(report['package']).is_relative_to(folder / 'environment')
+    paths = files_below(ROOT / 'vicmae', '.py')
+    modules = {'.'.join(Path('vicmae', path).with_suffix('').parts) for path in paths}
+    assert {*report['modules'], 'vicmae'} == {re.sub(r'\.__init__$', '', name) for name in modules}
+    configs = files_below(ROOT / 'configs', '.py')
+    assert set(report['configs']) == {name for name in configs if '_base_' not in name}
+    assert all(size > 0 for size in report['configs'].values())
+
+
+def test_wheel_has_all_modules_configs_and_tools_and_nothing_stale(wheel):
+    shipped = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith('vicmae/')}
+    expected = {f'vicmae/{name}' for name in files_below(ROOT / 'vicmae')}
+    expected |= {f'vicmae/.mim/configs/{name}' for name in files_below(ROOT / 'configs')}
+    expected |= {f'vicmae/.mim/tools/{name}' for name in files_below(ROOT / 'tools')}
+    assert shipped == expected | {'vicmae/.mim/model-index.yml'}
+
+
+def test_wheel_requires_what_the_requirements_file_says(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith('.dist-info/METADATA')]
+    lines = archive.read(name).decode().splitlines()
+    required = [line.partition(': ')[2] for line in lines if line.startswith('Requires-Dist: ')]
+    unconditional = [Requirement(line) for line in required if 'extra ==' not in line]
+    assert {entry.name for entry in unconditional} == set(declared('runtime'))
+    extras = {line.partition(': ')[2] for line in lines if line.startswith('Provides-Extra: ')}
+    assert extras == {'tests', 'docs', 'optional', 'all'}
+
+
+def test_wheel_built_from_the_source_distribution_has_the_same_files(folder, source, wheel):
+    code = 'import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])'
+    run(sys.executable, '-c', code, folder / 'sdist', cwd=source)
+    archive = next((folder / 'sdist').glob('vicmae-*.tar.gz'))
+    with tarfile.open(archive) as tar:
+        assert not [name for name in tar.getnames() if name.endswith('.pyc') or '/.mim' in name]
+    again = build_wheel(archive, folder / 'wheel-from-sdist')
+    assert set(zipfile.ZipFile(again).namelist()) == set(zipfile.ZipFile(wheel).namelist())
+
+
+@pytest.mark.parametrize('mode', ['wheel', 'editable'])
+def test_configs_are_found_however_vicmae_is_installed(request, folder, source, mode):
+    if mode == 'wheel':
+        python = request.getfixturevalue('installed_python')
+    else:
+        python = make_environment(folder / 'editable', with_packages=True)
+        options = ['--no-deps', '--no-build-isolation', '--quiet']
+        run(python, '-m', 'pip', 'install', *options, '-e', '.', cwd=source)
+        assert (source / 'vicmae' / '.mim' / 'configs').resolve() == (source / 'configs').resolve()
+    code = (
+        'from mmengine import Config; from vicmae.utils.paths import project_file;'
+        'path = project_file("configs/_base_/default_runtime.py");'
+        'print(Config.fromfile(path).default_scope, path)'
+    )
+    scope, path = run(python, '-I', '-c', code, cwd=folder).split()
+    assert scope == 'vicmae'
+    assert Path(path).is_relative_to(folder)
+
+
+def declared(name: str) -> list[str]:
+    """Names of the distributions in a file of `requirements/`."""
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    return [Requirement(line).name for line in lines if line and not line.startswith('#')]
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Top-level names of the modules that a file imports anywhere."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split('.')[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module.split('.')[0])
+    return names
+
+
+def test_what_is_imported_is_what_is_required():
+    files = [*(ROOT / 'vicmae').rglob('*.py'), *(ROOT / 'tools').rglob('*.py')]
+    modules = set().union(*map(imported_modules, files)) - set(sys.stdlib_module_names) - {'vicmae'}
+    providers = packages_distributions()
+    # A module that isn't installed has no provider: its own name then shows what is missing.
+    imported = {name.lower() for module in modules for name in providers.get(module, [module])}
+    required = set(declared('runtime'))
+    # Without desktop libraries, `make setup` takes the flavour of OpenCV that has no windows.
+    imported = {name.removesuffix('-headless') for name in imported}
+    assert imported - set(declared('optional')) == required

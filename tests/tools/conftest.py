@@ -1,0 +1,60 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Runs the tools as a user does, each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEBUG = 'configs/vicmae/vicmae_vit-tiny-p8_debug.py'
+# No GPU: figures and weights have to be the same to the last bit.
+ENVIRONMENT = {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
+
+
+class Ended(NamedTuple):
+    """What is left of a process."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope='session')
+def preloaded():
+    """The process whose forks run the tools."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name('preloaded.py'))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | ENVIRONMENT,
+        text=True,
+    )
+    assert process.stdout.readline() == 'ready\n'
+    yield process
+    process.stdin.close()
+    process.wait()
+
+
+@pytest.fixture(scope='session')
+def run_tool(preloaded, tmp_path_factory):
+    """Runs a file below tools/ with arguments, in the root of the project."""
+
+    def run(*argv, **env):
+        folder = tmp_path_factory.mktemp('output')
+        job = dict(
+            argv=[f'tools/{argv[0]}', *map(str, argv[1:])],
+            cwd=str(ROOT),
+            env=env,
+            stdout=str(folder / 'stdout'),
+            stderr=str(folder / 'stderr'),
+        )
+        print(json.dumps(job), file=preloaded.stdin, flush=True)
+        status = int(preloaded.stdout.readline())
+        return Ended(status, (folder / 'stdout').read_text(), (folder / 'stderr').read_text())
+
+    return run
