@@ -2,9 +2,19 @@
 """What all tests share."""
 
 import os
+import random
 import shutil
 
+import numpy as np
 import pytest
+
+from vicmae.datasets.demo import make_demo_data
+
+
+@pytest.fixture(scope='session')
+def demo_data(tmp_path_factory):
+    """Real files: the debug data set, where the debug config looks for it below `demo_data.parents[1]`."""
+    return make_demo_data(tmp_path_factory.mktemp('place') / 'data/demo-debug', preset='debug')
 
 
 def pytest_runtest_setup(item):
@@ -15,3 +25,32 @@ def pytest_runtest_setup(item):
             if os.environ.get('VICMAE_CI'):
                 pytest.fail(f'{reason}. CI installs them, see .ci/run.', pytrace=False)
             pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _same_start_for_every_test():
+    """Seeds what draws random numbers, and takes back what a test left in MMEngine's globals."""
+    import torch
+    from mmengine.logging import MessageHub, MMLogger
+    from mmengine.registry import DefaultScope
+    from mmengine.visualization import Visualizer
+
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    # A Runner makes one of each, and the newest is what all code gets from then on.
+    managers = (DefaultScope, MessageHub, MMLogger, Visualizer)
+    before = [dict(manager._instance_dict) for manager in managers]
+    yield
+    for manager, instances in zip(managers, before, strict=True):
+        manager._instance_dict.clear()
+        manager._instance_dict.update(instances)
+
+
+@pytest.fixture(scope='session')
+def gloo_pool():
+    """Real processes for distributed tests, started by the first test that needs them."""
+    from vicmae.testing import GlooPool
+
+    with GlooPool(3) as pool:
+        yield pool

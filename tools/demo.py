@@ -7,6 +7,7 @@ Goes on where an earlier call was interrupted, and does nothing twice.
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from pathlib import Path
 try:
     from vicmae.utils.cli import run_tool
 except ImportError as error:
-    sys.exit(f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.')
+    sys.exit(
+        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.'
+    )
 
 from vicmae.errors import ConfigError
 
@@ -26,19 +29,27 @@ STATE = 'demo.json'  # what the run was started with, and the seconds that it tr
 
 
 def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='where everything goes')
+    parser.add_argument(
+        '--work-dir', type=Path, default=Path('work_dirs/demo'), help='where everything goes'
+    )
     parser.add_argument('--seed', type=int, default=0, help='seed of weights, samples and masks')
-    parser.add_argument('--fresh', action='store_true', help='start over, even where a run is complete')
+    parser.add_argument(
+        '--fresh', action='store_true', help='start over, even where a run is complete'
+    )
     return parser.parse_args()
 
 
 def main() -> None:
+    """Runs what is left of the demo."""
     args = parse_args()
     begun = time.monotonic()
     state = open_run(args)
     if state.get('complete'):
-        print(f'The demo is complete: {args.work_dir / "report.html"}\n`make demo FRESH=1` starts over.')
+        print(
+            f'The demo is complete: {args.work_dir / "report.html"}\n`make demo FRESH=1` starts over.'
+        )
         return
     checkpoint = pretrain(args, state)
     for name, weights in [('pretrained', [str(checkpoint)]), ('random_init', ['--random-init'])]:
@@ -68,13 +79,15 @@ def open_run(args: argparse.Namespace) -> dict:
 
 
 def save_state(args: argparse.Namespace, state: dict) -> None:
+    """Notes how far the run is."""
     args.work_dir.mkdir(parents=True, exist_ok=True)
     (args.work_dir / STATE).write_text(json.dumps(state), encoding='utf-8')
 
 
 def run(*command: str) -> None:
     """Runs a tool as a user would, and ends with it where it fails."""
-    print('\n$ ' + ' '.join(['python', *command]), flush=True)
+    shown = [os.path.relpath(word) if os.path.isabs(word) else word for word in command]
+    print('\n$ ' + ' '.join(['python', *shown]), flush=True)
     code = subprocess.run([sys.executable, *command]).returncode
     if code:
         sys.exit(code)
@@ -86,7 +99,15 @@ def pretrain(args: argparse.Namespace, state: dict) -> Path:
     begun = time.time()
     try:
         if not done.exists():
-            run(str(TOOLS / 'train.py'), str(CONFIG), '--work-dir', str(args.work_dir), '--resume', '--seed', str(args.seed))
+            run(
+                str(TOOLS / 'train.py'),
+                str(CONFIG),
+                '--work-dir',
+                str(args.work_dir),
+                '--resume',
+                '--seed',
+                str(args.seed),
+            )
             done.touch()
     finally:
         state['seconds'] += time.time() - begun
@@ -112,10 +133,12 @@ def evaluate(args: argparse.Namespace, name: str, weights: list[str]) -> None:
 
 
 def metrics(args: argparse.Namespace, name: str) -> dict[str, float]:
+    """What tools/test.py found."""
     return json.loads((args.work_dir / f'knn_{name}.json').read_text(encoding='utf-8'))
 
 
 def write_report(args: argparse.Namespace, state: dict, checkpoint: Path) -> Path:
+    """Draws the page to look at."""
     print('\nDrawing the report ...', flush=True)
     from vicmae.apis import load_config
     from vicmae.visualization.report import NextStep, write_report
@@ -130,15 +153,24 @@ def write_report(args: argparse.Namespace, state: dict, checkpoint: Path) -> Pat
         seconds=state['seconds'],
         facts={'Config': CONFIG.name, 'Seed': str(args.seed), 'Command': 'make demo'},
         next_steps=[
-            NextStep('Pool by the maximum instead of the mean.', f'python tools/train.py configs/vicmae/{CONFIG.name} --cfg-options model.aggregator.type=MaxPooling'),
-            NextStep('Use two processes.', f'bash tools/dist_train.sh configs/vicmae/{CONFIG.name} 2'),
-            NextStep('Pretrain on your own pictures and clips, without labels.', 'python tools/train.py configs/vicmae/vicmae_vit-small-p16_1xb64-coslr-100e_own-data.py'),
+            NextStep(
+                'Pool by the maximum instead of the mean.',
+                f'python tools/train.py configs/vicmae/{CONFIG.name} --cfg-options model.aggregator.type=MaxPooling',
+            ),
+            NextStep(
+                'Use two processes.', f'bash tools/dist_train.sh configs/vicmae/{CONFIG.name} 2'
+            ),
+            NextStep(
+                'Pretrain on your own pictures and clips, without labels.',
+                'python tools/train.py configs/vicmae/vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data.py',
+            ),
         ],
     )
     return write_report(report, args.work_dir / 'report.html')
 
 
 def summary(args: argparse.Namespace) -> str:
+    """The two figures that matter."""
     trained, random_init = metrics(args, 'pretrained'), metrics(args, 'random_init')
     return '\n'.join(
         f'kNN on {kind}: {trained[f"{kind}/knn_top1"]:.1f} %  '

@@ -10,10 +10,13 @@ from pathlib import Path
 try:
     from vicmae.utils.cli import add_config_options, add_launcher_options, run_tool
 except ImportError as error:
-    sys.exit(f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.')
+    sys.exit(
+        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.'
+    )
 
 
 def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config')
     parser.add_argument('checkpoint', nargs='?', help='path of the checkpoint')
@@ -21,7 +24,9 @@ def parse_args() -> argparse.Namespace:
         '--random-init', action='store_true', help='test random weights instead, as a baseline'
     )
     parser.add_argument('--work-dir', help='where logs and figures go (work_dirs/CONFIG_NAME)')
-    parser.add_argument('--out', help='file for the result: .json for metrics, .pkl for predictions')
+    parser.add_argument(
+        '--out', help='file for the result: .json for metrics, .pkl for predictions'
+    )
     parser.add_argument(
         '--out-item',
         choices=['metrics', 'pred'],
@@ -41,6 +46,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Tests."""
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # Imported here, so that --help and a typing error answer at once.

@@ -10,10 +10,13 @@ from pathlib import Path
 try:
     from vicmae.utils.cli import add_config_options, add_launcher_options, run_tool
 except ImportError as error:
-    sys.exit(f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.')
+    sys.exit(
+        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.'
+    )
 
 
 def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (work_dirs/CONFIG_NAME)')
@@ -27,9 +30,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument('--no-validate', action='store_true', help='leave the evaluation out')
     parser.add_argument(
-        '--auto-scale-lr', action='store_true', help="scale the learning rate to the batch size in use"
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate to the batch size in use',
     )
-    parser.add_argument('--no-pin-memory', action='store_true', help='leave memory unpinned in loaders')
+    parser.add_argument(
+        '--no-pin-memory', action='store_true', help='leave memory unpinned in loaders'
+    )
     parser.add_argument(
         '--no-persistent-workers', action='store_true', help='start new workers in each epoch'
     )
@@ -43,6 +50,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Trains."""
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # Imported here, so that --help and a typing error answer at once.

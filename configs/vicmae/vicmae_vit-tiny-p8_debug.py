@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Every step of a run in seconds on a CPU: images and videos together, two epochs, kNN on both.
 
-    python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
-    bash tools/dist_train.sh configs/vicmae/vicmae_vit-tiny-p8_debug.py 2
+python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
+bash tools/dist_train.sh configs/vicmae/vicmae_vit-tiny-p8_debug.py 2
 """
 
 _base_ = './vicmae_vit-tiny-p8_demo.py'
@@ -45,8 +45,17 @@ test_dataloader = val_dataloader
 
 train_cfg = dict(max_epochs=2, val_interval=2)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=1, by_epoch=True, begin=1, end=2, convert_to_iter_based=True),
+    dict(
+        type='LinearLR',
+        start_factor=0.01,
+        by_epoch=True,
+        begin=0,
+        end=1,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR', T_max=1, by_epoch=True, begin=1, end=2, convert_to_iter_based=True
+    ),
 ]
 custom_hooks = [dict(type='LossWeightScheduleHook', begin=0, end=1)]
 default_hooks = dict(logger=dict(interval=4))

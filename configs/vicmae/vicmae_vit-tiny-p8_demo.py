@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The demo: a tiny ViC-MAE on pictures and clips drawn on the spot, minutes on two CPU cores.
 
-    make demo
+make demo
 """
 
 _base_ = [
@@ -13,13 +13,17 @@ demo_data = dict(root='data/demo', preset='demo')  # made when it isn't there
 
 model = dict(
     backbone=dict(
-        arch=dict(_delete_=True, embed_dims=128, num_layers=4, num_heads=4, feedforward_channels=512),
+        arch=dict(
+            _delete_=True, embed_dims=128, num_layers=4, num_heads=4, feedforward_channels=512
+        ),
         img_size=64,
         patch_size=8,
     ),
     neck=dict(embed_dim=96, depth=1, num_heads=4),
     predictor=dict(hidden_dim=256, out_dim=64),
     target=dict(head=dict(hidden_dim=256, out_dim=64)),
+    # Ten times the usual weight: a few hundred steps have to show what contrast is worth.
+    head=dict(contrastive_weight=0.3),
 )
 
 train_images = dict(
@@ -32,7 +36,14 @@ train_images = dict(
             transforms=[
                 dict(type='RandomResizedCrop', size=64, scale=(0.3, 1.0)),
                 dict(type='RandomFlip'),
-                dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.5, prob=0.8),
+                dict(
+                    type='ColorJitter',
+                    brightness=0.4,
+                    contrast=0.4,
+                    saturation=0.4,
+                    hue=0.5,
+                    prob=0.8,
+                ),
                 dict(type='RandomGrayscale', prob=0.2),
             ],
         ),
@@ -66,7 +77,7 @@ train_dataloader = dict(
     dataset=dict(
         type='MixedDataset',
         sources=dict(images=train_images, videos=train_videos),
-        weights=dict(images=2, videos=1),
+        weights=dict(images=1, videos=1),
     ),
 )
 
@@ -124,13 +135,27 @@ test_cfg = dict()
 
 optim_wrapper = dict(
     constructor='CheckedOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=10)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=24, val_interval=8)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=True, begin=0, end=2, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=18, by_epoch=True, begin=2, end=20, convert_to_iter_based=True),
+    dict(
+        type='LinearLR',
+        start_factor=0.01,
+        by_epoch=True,
+        begin=0,
+        end=2,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=22,
+        by_epoch=True,
+        begin=2,
+        end=24,
+        convert_to_iter_based=True,
+    ),
 ]
 custom_hooks = [dict(type='LossWeightScheduleHook', begin=0, end=2)]
 default_hooks = dict(logger=dict(interval=16))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DEBUG = 'configs/vicmae/vicmae_vit-tiny-p8_debug.py'
+DEBUG = ROOT / 'configs/vicmae/vicmae_vit-tiny-p8_debug.py'
 # No GPU: figures and weights have to be the same to the last bit.
 ENVIRONMENT = {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
 
@@ -22,6 +22,12 @@ class Ended(NamedTuple):
     status: int
     out: str
     err: str
+
+
+@pytest.fixture(scope='session')
+def place(demo_data):
+    """The folder in which tools are run: it has the debug config's data."""
+    return demo_data.parents[1]
 
 
 @pytest.fixture(scope='session')
@@ -41,14 +47,14 @@ def preloaded():
 
 
 @pytest.fixture(scope='session')
-def run_tool(preloaded, tmp_path_factory):
-    """Runs a file below tools/ with arguments, in the root of the project."""
+def run_tool(preloaded, place, tmp_path_factory):
+    """Runs a file below tools/ with arguments, where the demo data are in `data/`."""
 
     def run(*argv, **env):
         folder = tmp_path_factory.mktemp('output')
         job = dict(
-            argv=[f'tools/{argv[0]}', *map(str, argv[1:])],
-            cwd=str(ROOT),
+            argv=[str(ROOT / 'tools' / argv[0]), *map(str, argv[1:])],
+            cwd=str(place),
             env=env,
             stdout=str(folder / 'stdout'),
             stderr=str(folder / 'stderr'),

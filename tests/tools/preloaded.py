@@ -10,7 +10,7 @@ import runpy
 import sys
 import traceback
 
-import vicmae.apis.options
+import vicmae.apis.options  # noqa: F401  # what tools import when they begin
 from vicmae.utils.config import registered_names
 
 

@@ -10,12 +10,10 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-
 from vicmae.datasets.demo import make_demo_data
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
 from vicmae.utils.checkpoint import require_checkpoint
-from vicmae.utils.distributed import rank_and_world_size
 
 _AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
 
@@ -34,12 +32,14 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         init_gloo(cfg.get('launcher', 'none'))
     if 'demo_data' in cfg:
         make_demo_data(**cfg.demo_data)
-    if cfg.get('load_from') and '://' not in cfg.load_from:  # MMEngine fetches those
-        require_checkpoint(cfg.load_from)
+    checkpoint = cfg.get('load_from') or _last_checkpoint(cfg)
+    if checkpoint and '://' not in checkpoint:  # MMEngine fetches those
+        require_checkpoint(checkpoint)
     if not training:
         cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     require_work_dir(cfg.work_dir)
+    share_sampler_seed(cfg)
     cfg.setdefault('runner_type', 'QuietRunner')
     try:
         runner = RUNNERS.build(cfg)
@@ -54,8 +54,16 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     except VicmaeError:
         raise
     except (ValueError, TypeError, KeyError, FileNotFoundError, NotADirectoryError) as error:
-        raise ConfigError(f'The config {cfg.filename!r} can\'t be built. {_first_words(error)}') from error
+        raise ConfigError(
+            f"The config {cfg.filename!r} can't be built. {_first_words(error)}"
+        ) from error
     return runner
+
+
+def _last_checkpoint(cfg: Config) -> str | None:
+    """What `--resume` without a path goes on from; None where there is nothing yet."""
+    named = Path(cfg.work_dir, 'last_checkpoint')
+    return named.read_text(encoding='utf-8').strip() if cfg.get('resume') and named.is_file() else None
 
 
 def adapt_to_cpu(cfg: Config) -> None:
@@ -86,7 +94,9 @@ def init_gloo(launcher: str) -> None:
         raise ConfigError(
             'Without a GPU, `--launcher mpi` is not supported. Use `--launcher pytorch` with torchrun.'
         )
-    missing = [key for key in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if key not in os.environ]
+    missing = [
+        key for key in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if key not in os.environ
+    ]
     if missing:
         raise ConfigError(
             f'`--launcher {launcher}` finds no {", ".join(missing)} in the environment. '
@@ -115,32 +125,53 @@ def _read_slurm_environment() -> None:
         os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
 
 
+def share_sampler_seed(cfg: Config) -> None:
+    """Gives the sampler the run's seed.
+
+    MMEngine draws another one where ranks have seeds of their own (for their masks), so that the
+    samples of an epoch would depend on what was drawn before.
+    """
+    seed = (cfg.get('randomness') or {}).get('seed')
+    sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
+    if seed is not None and sampler.get('type') == 'MixtureSampler':
+        sampler.setdefault('seed', seed)
+
+
 def require_work_dir(path: str) -> None:
     """Makes the work directory, or says why it can't be."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f'Can\'t make the work directory {path!r}: {error.strerror}. Name another with `--work-dir`.'
+            f"Can't make the work directory {path!r}: {error.strerror}. Name another with `--work-dir`."
         ) from error
 
 
 def _check_batches(runner: Runner) -> None:
-    """An epoch without a single batch would train nothing and say nothing."""
+    """An epoch without a single batch would train nothing and say nothing; batch norm fails on one of one."""
     loader = runner.train_dataloader
+    samples, size = len(loader.sampler), loader.batch_size
     if len(loader) == 0:
-        _, world_size = rank_and_world_size()
         raise ConfigError(
-            f'An epoch has {len(loader.dataset)} samples on {world_size} process(es), not one batch of '
-            f'{loader.batch_size}. Lower `train_dataloader.batch_size`, add data, or raise '
+            f'An epoch has {samples} samples on each of {runner.world_size} process(es), not one batch of '
+            f'{size}. Lower `train_dataloader.batch_size`, add data, or raise '
             '`train_dataloader.sampler.samples_per_epoch`.'
+        )
+    smallest = size if loader.drop_last else samples % size or size
+    if smallest == 1 and any(isinstance(m, torch.nn.BatchNorm1d) for m in runner.model.modules()):
+        raise ConfigError(
+            f'An epoch of {samples} samples on each process, cut by `train_dataloader.batch_size` {size}, has a '
+            'batch of one, and the batch norm of this model needs two. Change `batch_size`, set `drop_last` '
+            "to True, or give the heads norm='LN'."
         )
 
 
 def _log_start(runner: Runner) -> None:
     dataset = runner.train_dataloader.dataset
     sizes = dict(zip(getattr(dataset, 'names', ()), getattr(dataset, 'sizes', ()), strict=True))
-    sources = ', '.join(f'{size:,} {name}' for name, size in sizes.items()) or f'{len(dataset):,} samples'
+    sources = (
+        ', '.join(f'{size:,} {name}' for name, size in sizes.items()) or f'{len(dataset):,} samples'
+    )
     runner.logger.info(
         f'Training on {sources}: {len(runner.train_dataloader)} batches of {runner.train_dataloader.batch_size} '
         f'an epoch on each of {runner.world_size} process(es). Config, environment and log: {runner.log_dir}'
@@ -150,4 +181,3 @@ def _log_start(runner: Runner) -> None:
 def _first_words(error: Exception) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return text or type(error).__name__
-

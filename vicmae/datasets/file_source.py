@@ -104,7 +104,7 @@ class FileSource(BaseDataset):
             lines = path.read_text(encoding='utf-8').splitlines()
         except OSError as error:
             raise DataError(
-                f'Can\'t read the list `ann_file` {str(path)!r}: {error.strerror}.'
+                f"Can't read the list `ann_file` {str(path)!r}: {error.strerror}."
             ) from error
         except UnicodeDecodeError as error:
             raise DataError(f'The list {str(path)!r} is not UTF-8 text: {error}.') from error

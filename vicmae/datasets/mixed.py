@@ -29,9 +29,7 @@ class MixedDataset(Dataset):
         (40, ('images', 'videos'), (1.0, 1.0))
     """
 
-    def __init__(
-        self, sources: dict[str, Any], weights: dict[str, float] | None = None
-    ) -> None:
+    def __init__(self, sources: dict[str, Any], weights: dict[str, float] | None = None) -> None:
         built = {
             name: DATASETS.build(source) if isinstance(source, dict) else source
             for name, source in sources.items()
@@ -51,7 +49,9 @@ class MixedDataset(Dataset):
     @property
     def metainfo(self) -> dict[str, Any]:
         """What each source knows of itself, such as its classes."""
-        return {n: getattr(s, 'metainfo', {}) for n, s in zip(self.names, self.sources, strict=True)}
+        return {
+            n: getattr(s, 'metainfo', {}) for n, s in zip(self.names, self.sources, strict=True)
+        }
 
     def __len__(self) -> int:
         return int(self._ends[-1])

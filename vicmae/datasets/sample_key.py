@@ -17,7 +17,7 @@ class SampleKey(NamedTuple):
 
     seed: int
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
 
     def generator(self) -> np.random.Generator:
         """The source of every random choice about this visit."""

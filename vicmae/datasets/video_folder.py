@@ -9,4 +9,17 @@ class VideoFolder(FileSource):
     """Videos from class folders, any folder, or a list file. See `FileSource` for the arguments."""
 
     kind = 'video'
-    extensions = ('.mp4', '.webm', '.mkv', '.avi', '.mov', '.m4v', '.mpg', '.mpeg', '.ts', '.flv', '.wmv', '.3gp')
+    extensions = (
+        '.mp4',
+        '.webm',
+        '.mkv',
+        '.avi',
+        '.mov',
+        '.m4v',
+        '.mpg',
+        '.mpeg',
+        '.ts',
+        '.flv',
+        '.wmv',
+        '.3gp',
+    )

@@ -24,7 +24,7 @@ class _Unread:
 
 
 _NUMPY = 'numpy._core.multiarray' if hasattr(np, '_core') else 'numpy.core.multiarray'
-_STAND_INS = [
+_STAND_INS: list[Any] = [
     (_Unread, name)
     for name in (
         'mmengine.logging.history_buffer.HistoryBuffer',
@@ -61,9 +61,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         lines = [line for line in str(error).splitlines() if 'GLOBAL' in line] or [str(error)]
         raise CheckpointError(
-            f'Can\'t read the checkpoint {str(path)!r} as weights alone: {lines[-1].strip()}'
+            f"Can't read the checkpoint {str(path)!r} as weights alone: {lines[-1].strip()}"
         ) from error
     state = loaded.get('state_dict', loaded) if isinstance(loaded, dict) else None
-    if not isinstance(state, dict) or not state:
+    if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f'The checkpoint {str(path)!r} holds no state dict.')
     return {str(key).removeprefix('module.'): value for key, value in state.items()}

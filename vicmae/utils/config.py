@@ -16,7 +16,15 @@ from torch.utils.data import DataLoader
 from vicmae.errors import ConfigError
 
 # Keys of a config that MMEngine reads beside the arguments of its Runner, and ours.
-_TOP_LEVEL = ('compile', 'custom_imports', 'demo_data', 'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'sync_bn')
+_TOP_LEVEL = (
+    'compile',
+    'custom_imports',
+    'demo_data',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+)
 # Dicts without `type` whose keys are somebody's arguments.
 _SIGNATURES: dict[str, Callable] = {
     'train_dataloader': DataLoader,
@@ -26,7 +34,15 @@ _SIGNATURES: dict[str, Callable] = {
 }
 _LOADER_EXTRAS = ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'num_batch_per_epoch')
 # Dicts whose keys a user may choose: any name goes below them.
-_FREE_NAMES = ('custom_keys', 'default_hooks', 'sources', 'weights', 'tags', 'clip_grad', 'demo_data')
+_FREE_NAMES = (
+    'custom_keys',
+    'default_hooks',
+    'sources',
+    'weights',
+    'tags',
+    'clip_grad',
+    'demo_data',
+)
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -42,7 +58,7 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
     try:
         cfg = Config.fromfile(path)
     except (SyntaxError, KeyError, TypeError, ValueError, OSError, NameError) as error:
-        raise ConfigError(f'Can\'t read the config {str(path)!r}: {error}') from error
+        raise ConfigError(f"Can't read the config {str(path)!r}: {error}") from error
     set_default_scope(cfg.get('default_scope') or 'vicmae')
     if overrides:
         apply_overrides(cfg, overrides)
@@ -165,12 +181,12 @@ def _readable_names(node: Mapping, parents: Sequence[str]) -> tuple[list[str], b
     """What may stand in a dict of the config, and whether anything may."""
     if not parents:
         return sorted({*node, *_parameters(Runner.__init__)[0], *_TOP_LEVEL}), False
-    if any(name in _FREE_NAMES for name in parents):
-        return [], True
     if isinstance(node.get('type'), str):
         cls = find_type(node['type'])
         names, takes_any = _parameters(cls) if cls is not None else ([], True)
         return sorted({*node, *names}), takes_any
+    if any(name in _FREE_NAMES for name in parents):
+        return [], True
     if parents[-1] in _SIGNATURES:
         names, _ = _parameters(_SIGNATURES[parents[-1]])
         extras = _LOADER_EXTRAS if 'loader' in parents[-1] else ()
@@ -185,7 +201,9 @@ def _parameters(callable_: Any) -> tuple[list[str], bool]:
     """
     functions = [callable_]
     if inspect.isclass(callable_):
-        functions = [c.__init__ for c in callable_.__mro__ if '__init__' in vars(c) and c is not object]
+        functions = [
+            vars(c)['__init__'] for c in inspect.getmro(callable_)[:-1] if '__init__' in vars(c)
+        ]
     names: list[str] = []
     for function in functions:
         parameters = list(inspect.signature(function).parameters.values())
@@ -221,4 +239,3 @@ def _similar_files(path: Path) -> str:
     if not folder.is_dir():
         return f' Nor is there a folder {str(folder)!r}.'
     return _suggest(path.name, (p.name for p in folder.glob('*.py')))
-

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 
+import vicmae
 from vicmae.apis import Features, extract_features, load_model
 from vicmae.registry import DATASETS
 
@@ -49,9 +50,7 @@ def report_of_run(
     """
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     seed = cfg.randomness.seed
-    models = dict(
-        pretrained=load_model(cfg, checkpoint), random_init=load_model(cfg, seed=seed)
-    )
+    models = dict(pretrained=load_model(cfg, checkpoint), random_init=load_model(cfg, seed=seed))
     workers = cfg.test_dataloader.num_workers
     features = {
         name: extract_features(model, dataset, num_workers=workers)
@@ -69,7 +68,9 @@ def report_of_run(
         reconstructions=[
             row
             for probe in probes
-            for row in _reconstruction_rows(models['pretrained'], dataset, features['pretrained'], probe)
+            for row in _reconstruction_rows(
+                models['pretrained'], dataset, features['pretrained'], probe
+            )
         ],
         neighbours=[row for probe in probes for row in _neighbour_rows(dataset, features, probe)],
         facts={**facts, **_machine_facts()},
@@ -94,7 +95,9 @@ def curve_panels(work_dir: Path) -> list[CurvePanel]:
     return [
         CurvePanel('Reconstruction loss', [curve(steps, 'reconstruction', 'reconstruction')]),
         CurvePanel('Contrastive loss', [curve(steps, 'contrastive', 'contrastive')]),
-        CurvePanel('Weight of the contrastive loss', [curve(steps, 'contrastive_weight', 'weight')]),
+        CurvePanel(
+            'Weight of the contrastive loss', [curve(steps, 'contrastive_weight', 'weight')]
+        ),
         CurvePanel('kNN accuracy', [c for c in knn if c.steps], x_label='epoch', unit='%'),
         CurvePanel('Effective rank of the features', [c for c in rank if c.steps], x_label='epoch'),
     ]
@@ -108,7 +111,10 @@ def _log_rows(work_dir: Path) -> Iterator[dict[str, Any]]:
 
 
 def _probe_result(
-    probe: str, features: Features, pretrained: Mapping[str, float], random_init: Mapping[str, float]
+    probe: str,
+    features: Features,
+    pretrained: Mapping[str, float],
+    random_init: Mapping[str, float],
 ) -> ProbeResult:
     bank, query = _rows_of(features, probe, 'bank'), _rows_of(features, probe, 'query')
     return ProbeResult(
@@ -129,7 +135,9 @@ def _rows_of(features: Features, probe: str, role: str) -> list[int]:
 
 def _pick(rows: list[int], count: int) -> list[int]:
     """Some of the rows, evenly spread: of a data set in order of classes, from different ones."""
-    return [rows[i] for i in np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    return [
+        rows[i] for i in np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
+    ]
 
 
 def _frame(dataset: Any, index: int) -> torch.Tensor:
@@ -198,10 +206,10 @@ def _source_sizes(cfg: Config) -> dict[str, int]:
 
 def _machine_facts() -> dict[str, str]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
-    packages = ('vicmae', 'torch', 'torchvision', 'onedl-mmengine', 'onedl-mmpretrain', 'decord')
+    packages = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmpretrain', 'decord')
     return {
         'Date': date.today().isoformat(),
         'Machine': f'{platform.system()} {platform.machine()}, {torch.get_num_threads()} CPU threads, GPU: {gpu}',
         'Python': platform.python_version(),
-        'Packages': ', '.join(f'{p} {version(p)}' for p in packages),
+        'Packages': ', '.join([f'vicmae {vicmae.__version__}', *(f'{p} {version(p)}' for p in packages)]),
     }

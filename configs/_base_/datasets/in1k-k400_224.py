@@ -18,7 +18,14 @@ train_images = dict(
             transforms=[
                 dict(type='RandomResizedCrop', size=224, scale=(0.2, 1.0)),
                 dict(type='RandomFlip'),
-                dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, prob=0.8),
+                dict(
+                    type='ColorJitter',
+                    brightness=0.4,
+                    contrast=0.4,
+                    saturation=0.2,
+                    hue=0.1,
+                    prob=0.8,
+                ),
                 dict(type='RandomGrayscale', prob=0.2),
                 dict(type='GaussianBlur', sigma=(0.1, 2.0), prob=0.5),
             ],

@@ -25,9 +25,25 @@ auto_scale_lr = dict(base_batch_size=4096)
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=800, val_interval=50)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-4, by_epoch=True, begin=0, end=40, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=760, by_epoch=True, begin=40, end=800, convert_to_iter_based=True),
+    dict(
+        type='LinearLR',
+        start_factor=1e-4,
+        by_epoch=True,
+        begin=0,
+        end=40,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=760,
+        by_epoch=True,
+        begin=40,
+        end=800,
+        convert_to_iter_based=True,
+    ),
 ]
 
 # Reconstruction leads, contrast joins. The paper ramps, but doesn't say along which curve.
-custom_hooks = [dict(type='LossWeightScheduleHook', weight='head.contrastive_weight', begin=0, end=40)]
+custom_hooks = [
+    dict(type='LossWeightScheduleHook', weight='head.contrastive_weight', begin=0, end=40)
+]

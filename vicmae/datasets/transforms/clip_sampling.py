@@ -38,9 +38,13 @@ class DistantFramePair(BaseTransform):
         num_frames = results['num_frames']
         window = num_frames
         if self.window_seconds is not None:
-            window = min(num_frames, max(self.num_segments, round(self.window_seconds * results['fps'])))
+            window = min(
+                num_frames, max(self.num_segments, round(self.window_seconds * results['fps']))
+            )
         start = int(rng.integers(num_frames - window + 1))
-        positions = (np.arange(self.num_segments) + rng.random(self.num_segments)) / self.num_segments
+        positions = (
+            np.arange(self.num_segments) + rng.random(self.num_segments)
+        ) / self.num_segments
         ids = start + (positions * window).astype(int)
         return {**results, 'frame_ids': ids.tolist()}
 

@@ -77,8 +77,11 @@ def _in_bgr(adjust: Any, img: np.ndarray, factor: float) -> np.ndarray:
 
 def _turn_hue(img: np.ndarray, turn: float) -> np.ndarray:
     """Turns the hue by a share of the colour circle, which OpenCV keeps in 256 steps (_FULL)."""
+    steps = round(turn * 256) % 256
+    if steps == 0:  # there and back costs up to eight levels of a channel
+        return img
     hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV_FULL)
-    hsv[..., 0] += np.uint8(round(turn * 256) % 256)  # wraps around, as hues do
+    hsv[..., 0] += np.uint8(steps)  # wraps around, as hues do
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 
@@ -118,9 +121,7 @@ class GaussianBlur(BaseTransform):
 
     def __init__(self, sigma: Sequence[float] = (0.1, 2.0), prob: float = 0.5) -> None:
         if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1]:
-            raise ValueError(
-                f'`sigma` must be two positive numbers in rising order, got {sigma}.'
-            )
+            raise ValueError(f'`sigma` must be two positive numbers in rising order, got {sigma}.')
         self.sigma = (sigma[0], sigma[1])
         self.prob = check_probability('prob', prob)
 
@@ -128,7 +129,10 @@ class GaussianBlur(BaseTransform):
         rng = results['rng']
         if rng.random() >= self.prob:
             return results
-        return {**results, 'img': cv2.GaussianBlur(results['img'], (0, 0), rng.uniform(*self.sigma))}
+        return {
+            **results,
+            'img': cv2.GaussianBlur(results['img'], (0, 0), rng.uniform(*self.sigma)),
+        }
 
     def __repr__(self) -> str:
         return f'GaussianBlur(sigma={self.sigma}, prob={self.prob})'

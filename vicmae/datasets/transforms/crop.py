@@ -12,7 +12,9 @@ from torchvision.transforms.v2 import functional as TF
 from vicmae.registry import TRANSFORMS
 
 
-def crop_and_resize(img: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
+def crop_and_resize(
+    img: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]
+) -> np.ndarray:
     """Cuts (top, left, height, width) out of an image and resizes it, bicubic and antialiased.
 
     Shape:
@@ -51,7 +53,7 @@ class RandomResizedCrop(BaseTransform):
         scale: Sequence[float] = (0.2, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3),
     ) -> None:
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.scale = _check_range('scale', scale)
         self.ratio = _check_range('ratio', ratio)
         if self.scale[1] > 1:
@@ -62,7 +64,9 @@ class RandomResizedCrop(BaseTransform):
         box = self.draw_box(img.shape[0], img.shape[1], results['rng'])
         return {**results, 'img': crop_and_resize(img, box, self.size)}
 
-    def draw_box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    def draw_box(
+        self, height: int, width: int, rng: np.random.Generator
+    ) -> tuple[int, int, int, int]:
         """Draws (top, left, height, width). After ten that don't fit, takes the largest centred one that does."""
         log_ratio = np.log(self.ratio)
         for _ in range(10):

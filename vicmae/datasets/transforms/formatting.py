@@ -13,7 +13,7 @@ from vicmae.registry import TRANSFORMS
 
 
 def _to_tensor(img: np.ndarray) -> Tensor:
-    """(H, W, C) -> (C, H, W)"""
+    """(H, W, C) -> (C, H, W)."""
     return torch.from_numpy(img).permute(2, 0, 1).contiguous()
 
 

@@ -1,4 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,8 +11,10 @@ require_decoder()
 
 import decord  # noqa: E402
 
-# What decord writes to stderr of a damaged file is in the exception as well.
-decord.logging.set_level(decord.logging.ERROR)
+# What FFmpeg writes to stderr of a damaged file is in the exception as well, in fewer lines.
+decord.logging.set_level(decord.logging.QUIET)
+
+_SOURCE = re.compile(r'^\[[\d:]+\] \S+:\d+: ')  # [01:49:12] /decord/src/video_reader.cc:83:
 
 
 class DecordReader:
@@ -22,7 +25,7 @@ class DecordReader:
         try:
             self._reader = decord.VideoReader(path, num_threads=1)
         except (decord.DECORDError, RuntimeError) as error:
-            raise DataError(f'Can\'t open the video {path!r}: {_reason(error)}') from error
+            raise DataError(f"Can't open the video {path!r}: {_reason(error)}") from error
         self.num_frames = len(self._reader)
         self.fps = float(self._reader.get_avg_fps())
 
@@ -31,7 +34,7 @@ class DecordReader:
             return list(self._reader.get_batch(list(ids)).asnumpy())
         except (decord.DECORDError, RuntimeError, IndexError) as error:
             raise DataError(
-                f'Can\'t decode frames {list(ids)} of the video {self.path!r}, which says it has '
+                f"Can't decode frames {list(ids)} of the video {self.path!r}, which says it has "
                 f'{self.num_frames}: {_reason(error)}'
             ) from error
 
@@ -39,4 +42,4 @@ class DecordReader:
 def _reason(error: Exception) -> str:
     """The first line of decord's message that isn't its own stack trace, without its source location."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].rsplit('] ', maxsplit=1)[-1] if lines else type(error).__name__
+    return _SOURCE.sub('', lines[0]) if lines else type(error).__name__

@@ -38,7 +38,9 @@ class CheckpointFitHook(Hook):
         misfits = find_misfits(model, {key.removeprefix('module.'): state[key] for key in state})
         if misfits:
             raise CheckpointError(
-                'The checkpoint does not fit the model of this config:\n' + '\n'.join(misfits) + '\nUse the '
+                'The checkpoint does not fit the model of this config:\n'
+                + '\n'.join(misfits)
+                + '\nUse the '
                 'config that it was trained with, or set `custom_hooks` CheckpointFitHook to strict=False.'
             )
 

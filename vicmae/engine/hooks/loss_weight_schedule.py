@@ -50,7 +50,9 @@ class LossWeightScheduleHook(Hook):
             raise ValueError(f"`unit` must be one of {', '.join(UNITS)}, got '{unit}'.")
         for name, value in [('start_value', start_value), ('end_value', end_value)]:
             if value is not None and value < 0:
-                raise ValueError(f'`{name}` is a loss weight and must not be negative, got {value}.')
+                raise ValueError(
+                    f'`{name}` is a loss weight and must not be negative, got {value}.'
+                )
         self.begin, self.end = begin, end
         self.start_value, self.end_value = start_value, end_value
         self.unit, self.shape = unit, shape
@@ -76,11 +78,11 @@ class LossWeightScheduleHook(Hook):
 
     def value_at(self, position: float) -> float:
         """The weight at an epoch or iteration, which may be a fraction."""
-        assert self.end_value is not None
+        end_value = self.start_value if self.end_value is None else self.end_value
         done = min(max((position - self.begin) / (self.end - self.begin), 0.0), 1.0)
         if self.shape == 'cosine':
             done = (1 - math.cos(math.pi * done)) / 2
-        return self.start_value + done * (self.end_value - self.start_value)
+        return self.start_value + done * (end_value - self.start_value)
 
     def _owner(self, runner: Any) -> Any:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model

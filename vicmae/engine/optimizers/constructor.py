@@ -2,7 +2,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from mmengine.logging import MMLogger, print_log
 from mmengine.model import is_model_wrapper
@@ -22,7 +22,7 @@ class CheckedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         if is_model_wrapper(model):
-            model = model.module
+            model = cast(nn.Module, model.module)
         names = [name for name, _ in model.named_parameters()]
         for key in (self.paramwise_cfg or {}).get('custom_keys', {}):
             if not any(key in name for name in names):
@@ -40,9 +40,9 @@ def _log_summary(model: nn.Module, wrapper: OptimWrapper) -> None:
     parameters = list(model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     fixed = sum(p.numel() for p in parameters if not p.requires_grad)
-    decayed = sum(
-        p.numel() for g in wrapper.param_groups if g.get('weight_decay') for p in g['params']
-    )
+    # Not the wrapper's groups: these have one more, which only records the base learning rate.
+    groups = wrapper.optimizer.param_groups
+    decayed = sum(p.numel() for g in groups if g.get('weight_decay') for p in g['params'])
     print_log(
         f'{trained:,} parameters are trained, {decayed:,} of them with weight decay; {fixed:,} are fixed.',
         logger='current',

@@ -39,7 +39,8 @@ def knn_predict(
     for part in queries.split(_CHUNK):
         similarity, ids = (part @ bank.T).topk(min(k, len(bank)), dim=1)
         votes = part.new_zeros(len(part), num_classes)
-        votes.scatter_add_(1, labels[ids], (similarity / temperature).exp())
+        # Weights up to a factor per query: exp alone overflows where the temperature is small.
+        votes.scatter_add_(1, labels[ids], (similarity / temperature).softmax(dim=1))
         predicted.append(votes.argmax(dim=1))
     return torch.cat(predicted)
 
@@ -106,7 +107,9 @@ class KNNAccuracy(BaseMetric):
             feature = sample['feature'].float().cpu().numpy()
             label = int(sample['gt_label'])
             probe = sample.get('probe', 'probe')
-            self.results.append(dict(probe=probe, role=sample['role'], label=label, feature=feature))
+            self.results.append(
+                dict(probe=probe, role=sample['role'], label=label, feature=feature)
+            )
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Computes the figures of each probe."""
@@ -125,10 +128,16 @@ class KNNAccuracy(BaseMetric):
                     f"The probe '{probe}' has no {role}. It needs one source with role 'bank' and one "
                     "with role 'query'."
                 )
-        features = {r: torch.from_numpy(np.stack([row['feature'] for row in p])) for r, p in parts.items()}
+        features = {
+            r: torch.from_numpy(np.stack([row['feature'] for row in p])) for r, p in parts.items()
+        }
         labels = {r: torch.tensor([row['label'] for row in p]) for r, p in parts.items()}
         predicted = knn_predict(
-            features['query'], features['bank'], labels['bank'], k=self.k, temperature=self.temperature
+            features['query'],
+            features['bank'],
+            labels['bank'],
+            k=self.k,
+            temperature=self.temperature,
         )
         return {
             'knn_top1': 100 * (predicted == labels['query']).float().mean().item(),

@@ -1,7 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""ViC-MAE. V views, B batch, C channels, T H W frames and pixels, K kept and M masked patches,
+"""ViC-MAE.
 
-D width, P values per patch, E embedding."""
+V views, B batch, C channels, T H W frames and pixels, K kept and M masked patches, D width, P values per patch,
+E embedding.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -60,6 +62,9 @@ class ViCMAE(BaseModel):
         data_preprocessor: Part | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
+        # Built here: MMEngine's registry would find ours only where a default scope is set.
+        if data_preprocessor is not None:
+            data_preprocessor = build_part(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = build_part(backbone, nested=('masking',))
         width = self.backbone.embed_dims
@@ -195,7 +200,7 @@ def output_width(module: nn.Module) -> int:
     widths = [layer.out_features for layer in module.modules() if isinstance(layer, nn.Linear)]
     if not widths:
         raise ValueError(
-            f'Can\'t tell the output width of {type(module).__name__}: it has no linear layer. '
+            f"Can't tell the output width of {type(module).__name__}: it has no linear layer. "
             'Give the predictor an `in_dim`.'
         )
     return widths[-1]

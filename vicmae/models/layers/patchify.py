@@ -1,5 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Pixels to patches and back. B batch, C channels, T H W frames and pixels, t h w the patch grid, N = t*h*w, P values per patch."""
+"""Pixels to patches and back.
+
+B batch, C channels, T H W frames and pixels, t h w the patch grid, N = t*h*w, P values per patch.
+"""
 
 from einops import rearrange
 from torch import Tensor

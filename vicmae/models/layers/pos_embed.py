@@ -5,12 +5,14 @@ import torch
 from torch import Tensor
 
 
-def sincos_pos_embed(grid: tuple[int, int], embed_dim: int, *, num_prefix_tokens: int = 0) -> Tensor:
+def sincos_pos_embed(
+    grid: tuple[int, int], embed_dim: int, *, num_prefix_tokens: int = 0
+) -> Tensor:
     """Builds MAE's fixed 2D embedding: one half of the width encodes the column, the other the row.
 
     Each half holds the sines, then the cosines, of position / 10000^(i / (D/4)).
-    mmpretrain's `build_2d_sincos_position_embedding` lays square grids out in the same way but
-    swaps the axes of grids that are not square, hence our own.
+    mmpretrain's `build_2d_sincos_position_embedding` counts down the columns of the grid, where patches
+    run along its rows: on a square grid that swaps the halves, on others it is wrong. Hence our own.
 
     Args:
         grid: Rows and columns of patches.

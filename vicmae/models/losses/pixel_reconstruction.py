@@ -37,8 +37,8 @@ class PixelReconstructionLoss(nn.Module):
 
     def forward(self, predicted: Tensor, patches: Tensor) -> Tensor:
         predicted, patches = predicted.float(), patches.float()
-        if self.norm_pix:
-            patches = normalize_patches(patches)
         if patches.numel() == 0:  # nothing was masked: nothing to reconstruct, and no 0/0
             return predicted.sum()
+        if self.norm_pix:
+            patches = normalize_patches(patches)
         return (predicted - patches).square().mean()

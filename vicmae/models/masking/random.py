@@ -59,7 +59,10 @@ class RandomMasking(nn.Module):
             )
         ids_shuffle = self.noise(batch_size, num_patches, device).argsort(dim=1)
         # From here on the order of the masked ones is free: grid order, so that predictions are too.
-        ids_keep, ids_masked = ids_shuffle[:, :num_keep], ids_shuffle[:, num_keep:].sort(dim=1).values
+        ids_keep, ids_masked = (
+            ids_shuffle[:, :num_keep],
+            ids_shuffle[:, num_keep:].sort(dim=1).values,
+        )
         ids_restore = torch.cat([ids_keep, ids_masked], dim=1).argsort(dim=1)
         return Mask(ids_keep, ids_masked, ids_restore)
 

@@ -1,0 +1,57 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""A start for your own pictures and clips: ViT-S/16 on one GPU (or a CPU, slowly), no labels needed.
+
+Put files, in any folders, below data/images and data/videos, or name other places:
+
+    python tools/train.py configs/vicmae/vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data.py \\
+        --cfg-options train_dataloader.dataset.sources.images.data_root=/path/to/pictures \\
+                      train_dataloader.dataset.sources.videos.data_root=/path/to/clips
+
+Without one of the two: `...sources.videos=None`. Not run at this scale here.
+"""
+
+_base_ = './vicmae_vit-small-p16_8xb512-amp-coslr-800e_in1k-k400.py'
+
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=4,
+    dataset=dict(
+        sources=dict(
+            images=dict(data_root='data/images'),
+            videos=dict(data_root='data/videos'),
+        )
+    ),
+)
+
+# No labels, no probe. vicmae_vit-tiny-p8_demo.py shows what labelled files give.
+val_dataloader = None
+val_evaluator = None
+val_cfg = None
+test_dataloader = None
+test_evaluator = None
+test_cfg = None
+
+optim_wrapper = dict(optimizer=dict(lr=1.5e-4 * 64 / 256))
+auto_scale_lr = dict(base_batch_size=64)
+train_cfg = dict(max_epochs=100)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-4,
+        by_epoch=True,
+        begin=0,
+        end=5,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=95,
+        by_epoch=True,
+        begin=5,
+        end=100,
+        convert_to_iter_based=True,
+    ),
+]
+custom_hooks = [
+    dict(type='LossWeightScheduleHook', weight='head.contrastive_weight', begin=0, end=5)
+]

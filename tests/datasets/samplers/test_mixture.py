@@ -1,0 +1,132 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Which samples an epoch visits: shares, evenness, completeness, and the same on any number of ranks."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from vicmae.datasets import MixedDataset, MixtureSampler
+
+
+def make_sampler(sizes=(30, 10), weights=None, *, rank=0, world_size=1, **options):
+    names = [f's{i}' for i in range(len(sizes))]
+    dataset = MixedDataset(
+        {name: range(size) for name, size in zip(names, sizes, strict=True)},
+        weights=None if weights is None else dict(zip(names, weights, strict=True)),
+    )
+    sampler = MixtureSampler(dataset, **{'seed': 0, **options})
+    sampler.rank, sampler.world_size = rank, world_size
+    return sampler
+
+
+def indices(sampler, epoch=0):
+    sampler.set_epoch(epoch)
+    return [key.index for key in sampler]
+
+
+def per_source(visited, sizes):
+    """How many of the visited samples each source has."""
+    source = np.searchsorted(np.cumsum(sizes), visited, side='right')
+    return np.bincount(source, minlength=len(sizes)).tolist()
+
+
+def test_without_weights_every_sample_is_visited_once_an_epoch():
+    sampler = make_sampler()
+    for epoch in range(3):
+        assert sorted(indices(sampler, epoch)) == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ('weights', 'total', 'expected'),
+    [((1, 1), 40, [20, 20]), ((2, 1), 40, [27, 13]), ((1, 0), 40, [40, 0]), ((999, 1), 8, [8, 1])],
+)
+def test_each_source_has_its_share_of_the_epoch_to_a_sample(weights, total, expected):
+    sampler = make_sampler(weights=weights, samples_per_epoch=total)
+    assert per_source(indices(sampler), (30, 10)) == expected
+
+
+@pytest.mark.parametrize('window', [5, 8, 64])
+def test_any_stretch_of_the_epoch_holds_the_sources_near_their_ratio(window):
+    sizes, weights = (500, 100), (2, 1)
+    visited = indices(make_sampler(sizes, weights, samples_per_epoch=600))
+    images = np.array(visited) < sizes[0]
+    counts = np.convolve(images, np.ones(window), mode='valid')
+    # One sample in each of equal stretches: less than two away from the exact share, wherever the window begins.
+    assert np.abs(counts - window * 2 / 3).max() < 2
+    assert 0 < images[:10].sum() < 10  # no block of one source at the beginning
+
+
+@pytest.mark.parametrize(('weights', 'total'), [((1, 1), 24), ((3, 1), 50), ((1, 5), 7)])
+def test_samples_of_a_source_are_all_visited_before_one_is_visited_again(weights, total):
+    sampler = make_sampler((11, 5), weights, samples_per_epoch=total)
+    visited = np.concatenate([indices(sampler, epoch) for epoch in range(12)])
+    for first, size in [(0, 11), (11, 5)]:
+        mine = visited[(visited >= first) & (visited < first + size)]
+        # The row of an epoch is shuffled among the sources, not within one.
+        for start in range(0, len(mine) - size + 1, size):
+            assert sorted(mine[start : start + size]) == list(range(first, first + size))
+
+
+def test_rounds_through_a_source_differ():
+    sampler = make_sampler((20,))
+    assert indices(sampler, 0) != indices(sampler, 1)
+
+
+@pytest.mark.parametrize('world_size', [1, 3, 7])
+def test_ranks_share_the_epoch_of_one_process(world_size):
+    whole = indices(make_sampler(weights=(1, 1)), epoch=2)
+    parts = [
+        indices(make_sampler(weights=(1, 1), rank=r, world_size=world_size), epoch=2)
+        for r in range(world_size)
+    ]
+    assert len({len(part) for part in parts}) == 1
+    together = np.array(parts).T.ravel().tolist()  # rank 0's first, rank 1's first, ...
+    assert together[: len(whole)] == whole
+    assert together[len(whole) :] == whole[: len(together) - len(whole)]
+
+
+def test_length_is_the_number_of_keys():
+    for world_size in (1, 3):
+        sampler = make_sampler(world_size=world_size, samples_per_epoch=16)
+        assert len(sampler) == len(list(sampler)) == -(-16 // world_size)
+
+
+def test_keys_carry_seed_and_epoch():
+    sampler = make_sampler(seed=5)
+    sampler.set_epoch(3)
+    assert {(key.seed, key.epoch) for key in sampler} == {(5, 3)}
+
+
+def test_order_follows_from_seed_and_epoch_alone():
+    assert indices(make_sampler(seed=1), 4) == indices(make_sampler(seed=1), 4)
+    assert indices(make_sampler(seed=1), 4) != indices(make_sampler(seed=2), 4)
+    assert indices(make_sampler(seed=1), 4) != indices(make_sampler(seed=1), 5)
+
+
+def test_seed_is_drawn_where_none_is_given():
+    assert make_sampler(seed=None).seed != make_sampler(seed=None).seed
+
+
+def test_epoch_may_be_shorter_or_longer_than_the_data():
+    short = make_sampler(samples_per_epoch=8)
+    assert per_source(indices(short), (30, 10)) == [6, 2]
+    visits = Counter(indices(make_sampler(samples_per_epoch=100)))
+    assert sum(visits.values()) == 100
+    assert set(visits) == set(range(40))
+    assert set(visits.values()) == {2, 3}
+
+
+def test_one_sample_alone_is_visited_each_time():
+    assert indices(make_sampler((1,))) == [0]
+    assert indices(make_sampler((1,), samples_per_epoch=5)) == [0] * 5
+    assert indices(make_sampler((1,), rank=2, world_size=3)) == [0]
+
+
+def test_any_data_set_is_one_source():
+    assert sorted(k.index for k in MixtureSampler(range(6), seed=0)) == list(range(6))
+
+
+def test_epoch_without_samples_is_refused():
+    with pytest.raises(ValueError, match='`samples_per_epoch` must be positive, got 0'):
+        make_sampler(samples_per_epoch=0)

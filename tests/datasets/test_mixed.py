@@ -1,0 +1,122 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Several sources as one data set."""
+
+import pytest
+import torch
+from mmengine.dataset import default_collate
+from torch.utils.data import DataLoader
+
+from vicmae.datasets import MixedDataset, MixtureSampler, SampleKey
+from vicmae.errors import ConfigError
+
+VIEWS = [
+    dict(
+        type='TwoViews',
+        transforms=[
+            dict(type='RandomResizedCrop', size=24),
+            dict(type='RandomFlip'),
+            dict(type='ColorJitter'),
+        ],
+    ),
+    dict(type='PackViews'),
+]
+
+
+class Recorder:
+    """A source that returns the keys it is asked for."""
+
+    def __init__(self, name, size):
+        self.name, self.size = name, size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, key):
+        return self.name, key
+
+
+def mixed(**options):
+    return MixedDataset(dict(images=Recorder('i', 3), videos=Recorder('v', 2)), **options)
+
+
+def real_sources(root):
+    image, video = root / 'images/train', root / 'videos/train'
+    read_video = [dict(type='OpenVideo'), dict(type='DistantFramePair'), dict(type='DecodeFrames')]
+    return dict(
+        images=dict(
+            type='ImageFolder', data_root=str(image), pipeline=[dict(type='LoadImage'), *VIEWS]
+        ),
+        videos=dict(type='VideoFolder', data_root=str(video), pipeline=[*read_video, *VIEWS]),
+    )
+
+
+def test_indices_run_through_the_sources_and_keep_seed_and_epoch():
+    visits = [mixed()[SampleKey(8, 9, i)] for i in range(5)]
+    assert visits == [
+        ('i', (8, 9, 0)),
+        ('i', (8, 9, 1)),
+        ('i', (8, 9, 2)),
+        ('v', (8, 9, 0)),
+        ('v', (8, 9, 1)),
+    ]
+    assert len(mixed()) == 5
+
+
+def test_source_that_is_none_is_left_out():
+    dataset = MixedDataset(
+        dict(images=None, videos=Recorder('v', 2)), weights=dict(images=2, videos=1)
+    )
+    assert (dataset.names, dataset.sizes, dataset.weights) == (('videos',), (2,), (1.0,))
+    assert dataset[SampleKey(0, 0, 1)] == ('v', (0, 0, 1))
+
+
+def test_all_sources_switched_off_is_an_error():
+    with pytest.raises(ConfigError, match='all switched off .got images, videos.. Give at least one'):
+        MixedDataset(dict(images=None, videos=None))
+
+
+def test_shares_are_the_sizes_where_no_weights_are_given():
+    assert mixed().weights == (3.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ('weights', 'message'),
+    [
+        (dict(images=1, videoes=1), 'must name each source .images, videos., got images, videoes'),
+        (dict(images=1), 'must name each source .images, videos., got images'),
+        (dict(images=2, videos=-1), "must not be negative.*'videos': -1"),
+        (dict(images=0, videos=0), 'one must be positive'),
+    ],
+)
+def test_weights_that_do_not_fit_the_sources_are_refused(weights, message):
+    with pytest.raises(ConfigError, match=message):
+        mixed(weights=weights)
+
+
+def test_metainfo_has_the_classes_of_each_source(demo_data):
+    metainfo = MixedDataset(real_sources(demo_data)).metainfo
+    assert metainfo['images']['classes'] == metainfo['videos']['classes']
+    assert len(metainfo['images']['classes']) == 4
+
+
+def test_any_number_of_workers_gives_the_same_batches_to_the_last_byte(demo_data):
+    dataset = MixedDataset(real_sources(demo_data), weights=dict(images=1, videos=1))
+
+    def epoch(num_workers, number):
+        sampler = MixtureSampler(dataset, seed=4, samples_per_epoch=12)
+        sampler.set_epoch(number)
+        loader = DataLoader(
+            dataset,
+            batch_size=4,
+            sampler=sampler,
+            num_workers=num_workers,
+            collate_fn=default_collate,
+        )
+        return torch.stack([torch.stack(batch['inputs']) for batch in loader])  # (S, V, B, C, H, W)
+
+    alone = epoch(0, number=0)
+    assert alone.shape == (3, 2, 4, 3, 24, 24)
+    assert alone.dtype == torch.uint8
+    assert torch.equal(epoch(1, number=0), alone)
+    assert torch.equal(epoch(2, number=0), alone)
+    assert not torch.equal(epoch(0, number=1), alone)

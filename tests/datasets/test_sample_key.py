@@ -1,0 +1,36 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What a sample's random choices follow from."""
+
+import numpy as np
+import pytest
+
+from vicmae.datasets.sample_key import SampleKey, as_sample_key
+
+KEY = SampleKey(seed=3, epoch=1, index=7)
+
+
+def draw(key):
+    return key.generator().random(4).tolist()
+
+
+def test_same_key_gives_the_same_choices():
+    assert draw(KEY) == draw(SampleKey(3, 1, 7))
+
+
+@pytest.mark.parametrize('field', ['seed', 'epoch', 'index'])
+def test_each_part_of_a_key_changes_the_choices(field):
+    assert draw(KEY) != draw(KEY._replace(**{field: getattr(KEY, field) + 1}))
+
+
+def test_seed_and_epoch_are_not_interchangeable():
+    assert draw(SampleKey(0, 1, 2)) != draw(SampleKey(1, 0, 2))
+
+
+def test_bare_index_follows_from_the_global_state_of_numpy():
+    np.random.seed(5)
+    first, second = as_sample_key(7), as_sample_key(7)
+    np.random.seed(5)
+    assert as_sample_key(7) == first
+    assert first.index == second.index == 7
+    assert first != second
+    assert as_sample_key(KEY) is KEY

@@ -1,0 +1,128 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Where in a frame a view looks."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vicmae.datasets import CenterCrop, RandomFlip, RandomResizedCrop
+from vicmae.datasets.transforms.crop import crop_and_resize
+
+
+def picture(height=48, width=64):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def run(transform, img, seed=0):
+    return transform(dict(img=img, rng=np.random.default_rng(seed)))['img']
+
+
+# ------------------------------------------------------------------------- crop and resize
+def test_crop_without_resizing_is_a_cut():
+    img = picture()
+    assert np.array_equal(crop_and_resize(img, (5, 7, 20, 30), (20, 30)), img[5:25, 7:37])
+
+
+def test_resizing_follows_the_antialiased_bicubic_of_pillow():
+    img = picture()
+    ours = crop_and_resize(img, (4, 8, 40, 50), (16, 24)).astype(int)
+    cut = Image.fromarray(img[4:44, 8:58])
+    theirs = np.array(cut.resize((24, 16), Image.Resampling.BICUBIC))
+    assert np.abs(ours - theirs).max() <= 1
+
+
+@pytest.mark.parametrize(('height', 'width'), [(48, 64), (300, 200), (20, 20)])
+def test_box_has_a_scale_and_ratio_in_range_and_lies_inside(height, width):
+    crop = RandomResizedCrop(16, scale=(0.2, 0.6), ratio=(0.75, 1.25))
+    rng = np.random.default_rng(0)
+    boxes = np.array([crop.draw_box(height, width, rng) for _ in range(2000)])
+    top, left, h, w = boxes.T
+    assert (boxes[:, :2].min() >= 0) and (top + h <= height).all() and (left + w <= width).all()
+    slack = 1 / np.minimum(h, w)  # sides are whole pixels
+    assert (h * w / (height * width) <= 0.6 * (1 + slack) ** 2).all()
+    assert (h * w / (height * width) >= 0.2 * (1 - slack) ** 2).all()
+    assert (w / h <= 1.25 * (1 + slack)).all()
+    assert (w / h >= 0.75 * (1 - slack)).all()
+    assert top.min() == 0 and (top + h).max() == height
+    area = h * w / (height * width)
+    assert area.mean() == pytest.approx(0.4, abs=0.02)  # uniform over the range
+
+
+@pytest.mark.parametrize(('height', 'width'), [(10, 400), (400, 10), (1, 1)])
+def test_box_in_an_extreme_picture_is_the_largest_centred_one_that_fits(height, width):
+    crop = RandomResizedCrop(8, scale=(1.0, 1.0))
+    top, left, h, w = crop.draw_box(height, width, np.random.default_rng(0))
+    assert 3 / 4 <= w / h <= 4 / 3
+    assert max(h - height, w - width) <= 0
+    assert abs(2 * top + h - height) <= 1
+    assert abs(2 * left + w - width) <= 1
+    assert min(height, width) in (h, w)
+
+
+def test_whole_picture_at_its_own_size_is_left_as_it_is():
+    img = picture(32, 32)
+    crop = RandomResizedCrop(32, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    assert np.array_equal(run(crop, img), img)
+
+
+def test_view_has_the_size_asked_for():
+    assert run(RandomResizedCrop((16, 24)), picture()).shape == (16, 24, 3)
+    assert run(RandomResizedCrop(16), picture(3, 200)).shape == (16, 16, 3)
+
+
+def test_crop_follows_from_the_generator():
+    crop = RandomResizedCrop(16)
+    assert np.array_equal(run(crop, picture(), 1), run(crop, picture(), 1))
+    assert not np.array_equal(run(crop, picture(), 1), run(crop, picture(), 2))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(scale=(0.5, 0.2)), r'`scale` must be two positive numbers in rising order, got \(0.5'),
+        (dict(scale=(0.2, 1.5)), '`scale` is a share of the area, at most 1, got'),
+        (dict(ratio=(0, 1)), '`ratio` must be two positive numbers'),
+    ],
+)
+def test_ranges_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        RandomResizedCrop(16, **options)
+
+
+# ------------------------------------------------------------------------- flip
+def test_flip_mirrors_left_to_right_and_twice_gives_the_picture_back():
+    img, flip = picture(), RandomFlip(prob=1.0)
+    once = run(flip, img)
+    assert np.array_equal(once[:, 0], img[:, -1])
+    assert np.array_equal(run(flip, once), img)
+
+
+def test_flip_happens_as_often_as_asked():
+    img = picture(2, 2)
+    flipped = [not np.array_equal(run(RandomFlip(0.3), img, s), img) for s in range(1000)]
+    assert np.mean(flipped) == pytest.approx(0.3, abs=0.06)
+    assert run(RandomFlip(0.0), img) is img
+
+
+def test_flip_refuses_what_is_no_probability():
+    with pytest.raises(ValueError, match=r'`prob` is a probability in \[0, 1\], got 50'):
+        RandomFlip(50)
+
+
+# ------------------------------------------------------------------------- centre crop
+def test_centre_crop_keeps_the_middle_of_each_frame():
+    img = picture(40, 64)
+    frames = CenterCrop(40, crop_ratio=1.0)(dict(frames=[img, img[::-1].copy()]))['frames']
+    assert np.array_equal(frames[0], img[:, 12:52])
+    assert np.array_equal(frames[1], img[::-1, 12:52])
+
+
+def test_centre_crop_keeps_seven_eighths_of_the_short_side_as_usual():
+    img = picture(64, 96)
+    (frame,) = CenterCrop(56)(dict(frames=[img]))['frames']
+    assert np.array_equal(frame, img[4:60, 20:76])
+
+
+def test_centre_crop_refuses_a_share_beyond_one():
+    with pytest.raises(ValueError, match=r'`crop_ratio` must be in \(0, 1\], got 1.2'):
+        CenterCrop(16, crop_ratio=1.2)

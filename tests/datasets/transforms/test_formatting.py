@@ -1,0 +1,32 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What leaves a worker."""
+
+import numpy as np
+import torch
+
+from vicmae.datasets import PackClip, PackViews
+
+
+def frames(count):
+    return list(np.random.default_rng(0).integers(0, 256, (count, 4, 6, 3), dtype=np.uint8))
+
+
+def test_views_are_packed_with_channels_first_and_nothing_else():
+    first, second = frames(2)
+    packed = PackViews()(dict(views=[first, second], path='a.jpg', rng=None))
+    assert list(packed) == ['inputs']
+    for view, tensor in zip([first, second], packed['inputs'], strict=True):
+        assert tensor.dtype == torch.uint8
+        assert tensor.is_contiguous()
+        assert np.array_equal(tensor.permute(1, 2, 0).numpy(), view)
+
+
+def test_clip_is_packed_with_label_and_origin():
+    clip = frames(3)
+    sample = dict(frames=clip, gt_label=2, path='a.mp4', kind='video', probe='videos', rng=None)
+    packed = PackClip()(sample)
+    assert packed['inputs'].shape == (3, 3, 4, 6)
+    assert np.array_equal(packed['inputs'][1].permute(1, 2, 0).numpy(), clip[1])
+    assert packed['data_samples'].gt_label.item() == 2
+    meta = dict(packed['data_samples'].metainfo_items())
+    assert meta == dict(path='a.mp4', kind='video', probe='videos')

@@ -1,0 +1,84 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+from torch import nn
+
+from vicmae.engine.hooks.checkpoint_fit import find_misfits
+from vicmae.errors import CheckpointError
+from vicmae.registry import MODELS
+from vicmae.testing import ToyModel, toy_runner, toy_vicmae_config
+
+
+def save(path, state):
+    torch.save({'state_dict': state, 'meta': {}}, path)
+    return str(path)
+
+
+def load(tmp_path, state, **hook_cfg):
+    """Loads a checkpoint through the Runner; returns its model."""
+    runner = toy_runner(
+        tmp_path / 'run',
+        hooks=[dict(type='CheckpointFitHook', **hook_cfg)],
+        load_from=save(tmp_path / 'weights.pth', state),
+    )
+    runner.load_or_resume()
+    return runner.model
+
+
+def test_model_finds_no_misfit_in_its_own_weights():
+    model = MODELS.build(toy_vicmae_config())
+    assert find_misfits(model, model.state_dict()) == []
+
+
+def test_missing_unknown_and_reshaped_keys_are_named():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    state = model.state_dict()
+    state['2.weight'] = state.pop('1.bias')
+    state['0.weight'] = torch.zeros(3, 4)
+    assert find_misfits(model, state) == [
+        '  1 missing from the checkpoint: 1.bias',
+        '  1 unknown to the model: 2.weight',
+        '  1 of another shape: 0.weight (3, 4) instead of (3, 2)',
+    ]
+
+
+def test_of_many_keys_some_are_named_and_the_rest_counted():
+    model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(5)))
+    (line,) = find_misfits(model, {})
+    assert line == (
+        '  10 missing from the checkpoint: 0.weight, 0.bias, 1.weight, 1.bias, 2.weight, 2.bias '
+        'and 4 more'
+    )
+
+
+def test_position_embeddings_of_another_resolution_fit_since_they_are_resized():
+    config = toy_vicmae_config()
+    state = MODELS.build(config).backbone.state_dict()
+    config['backbone']['img_size'] = 24
+    model = nn.ModuleDict({'backbone': MODELS.build(config).backbone})
+    state = {f'backbone.{name}': value for name, value in state.items()}
+    assert state['backbone.pos_embed'].shape != model['backbone'].pos_embed.shape
+    assert find_misfits(model, state) == []
+    model.load_state_dict(state, strict=True)
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_run_takes_a_checkpoint_that_fits(tmp_path, prefix):
+    weights = {name: torch.full_like(v, 7.0) for name, v in ToyModel().state_dict().items()}
+    model = load(tmp_path, {prefix + name: value for name, value in weights.items()})
+    assert model.linear.weight.eq(7).all()
+
+
+def test_run_refuses_a_checkpoint_that_does_not_fit_and_loads_nothing(tmp_path):
+    state = {'linear.weight': torch.full((1, 2), 7.0), 'encoder.weight': torch.zeros(2)}
+    with pytest.raises(CheckpointError, match='does not fit the model') as caught:
+        load(tmp_path, state)
+    message = str(caught.value)
+    assert '1 missing from the checkpoint: linear.bias' in message
+    assert '1 unknown to the model: encoder.weight' in message
+    assert 'set `custom_hooks` CheckpointFitHook to strict=False' in message
+
+
+def test_run_without_strictness_loads_what_fits(tmp_path):
+    state = {'linear.weight': torch.full((1, 2), 7.0), 'encoder.weight': torch.zeros(2)}
+    assert load(tmp_path, state, strict=False).linear.weight.eq(7).all()

@@ -1,0 +1,106 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import math
+
+import pytest
+from mmengine.model import MMDistributedDataParallel
+
+from vicmae.engine.hooks import LossWeightScheduleHook
+from vicmae.errors import ConfigError
+from vicmae.testing import toy_runner
+
+
+def train(work_dir, hook_cfg, **kwargs):
+    """Trains for real; returns the weight that the model saw at each step."""
+    hook = dict(type='LossWeightScheduleHook', **hook_cfg)
+    runner = toy_runner(work_dir, hooks=[hook], **kwargs)
+    runner.train()
+    return runner.model.weights_seen
+
+
+@pytest.mark.parametrize(
+    ('shape', 'position', 'value'),
+    [
+        ('linear', 0, 0.1),
+        ('linear', 2, 0.1),
+        ('linear', 3, 0.25),
+        ('linear', 4.5, 0.475),
+        ('linear', 6, 0.7),
+        ('linear', 100, 0.7),
+        ('cosine', 2, 0.1),
+        ('cosine', 3, 0.1 + 0.6 * (1 - math.cos(math.pi / 4)) / 2),
+        ('cosine', 4, 0.4),
+        ('cosine', 6, 0.7),
+        ('cosine', 9, 0.7),
+    ],
+)
+def test_value_follows_the_ramps_formula(shape, position, value):
+    hook = LossWeightScheduleHook(begin=2, end=6, start_value=0.1, end_value=0.7, shape=shape)
+    assert hook.value_at(position) == pytest.approx(value)
+
+
+def test_ramp_may_go_down():
+    hook = LossWeightScheduleHook(end=4, start_value=1.0, end_value=0.0)
+    assert [hook.value_at(i) for i in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+def test_run_sees_the_weight_move_with_each_iteration_up_to_the_configs_value(tmp_path):
+    seen = train(tmp_path, dict(end=2), max_epochs=3)
+    # 3 batches an epoch: the ramp of two epochs has six steps, then the model's own 0.5.
+    assert seen == pytest.approx([0, 0.5 / 6, 1 / 6, 0.25, 2 / 6, 2.5 / 6, 0.5, 0.5, 0.5])
+
+
+def test_run_can_count_in_iterations(tmp_path):
+    seen = train(tmp_path, dict(begin=1, end=3, end_value=0.8, unit='iter'))
+    assert seen == pytest.approx([0, 0, 0.4, 0.8, 0.8, 0.8])
+
+
+@pytest.mark.parametrize('unit', ['epoch', 'iter'])
+def test_weight_is_right_from_the_first_step_after_a_resume(tmp_path, unit):
+    ramp = dict(end=3 if unit == 'epoch' else 9, unit=unit, shape='cosine')
+    uninterrupted = train(tmp_path / 'whole', ramp, max_epochs=4)
+    train(tmp_path / 'parts', ramp, max_epochs=1, checkpoints=True)
+    resumed = train(tmp_path / 'parts', ramp, max_epochs=4, resume=True)
+    assert resumed == uninterrupted[3:]
+    assert resumed[0] > 0
+
+
+def train_wrapped(work_dir):
+    runner = toy_runner(work_dir, hooks=[dict(type='LossWeightScheduleHook', end=2)])
+    runner.model = MMDistributedDataParallel(runner.model)
+    runner.train()
+    return runner.model.module.weights_seen
+
+
+def test_weight_of_a_model_wrapped_for_several_processes_is_found(tmp_path, gloo_pool):
+    (seen,) = gloo_pool.run(train_wrapped, 1, tmp_path)
+    assert seen[:3] == pytest.approx([0, 0.5 / 6, 1 / 6])
+
+
+@pytest.mark.parametrize(
+    ('weight', 'message'),
+    [
+        ('head.contrastiv_weight', "finds no number 'contrastiv_weight' in the model's 'head'"),
+        ('tail.weight', "finds no part 'tail' in the model"),
+        ('temperature', "finds no number 'temperature' in the model's 'root'"),
+        ('linear.weight', "finds no number 'weight' in the model's 'linear'"),
+    ],
+)
+def test_weight_that_is_not_there_stops_the_run_before_the_first_step(tmp_path, weight, message):
+    with pytest.raises(ConfigError, match=message):
+        train(tmp_path, dict(end=2, weight=weight))
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(begin=3, end=3), '0 <= `begin` < `end`, got begin 3 and end 3'),
+        (dict(begin=-1, end=3), 'got begin -1 and end 3'),
+        (dict(end=3, shape='exp'), '`shape` must be one of linear, cosine, got .exp.'),
+        (dict(end=3, unit='step'), '`unit` must be one of epoch, iter, got .step.'),
+        (dict(end=3, start_value=-1.0), '`start_value` is a loss weight .* got -1.0'),
+        (dict(end=3, end_value=-2.0), '`end_value` is a loss weight .* got -2.0'),
+    ],
+)
+def test_impossible_ramps_are_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        LossWeightScheduleHook(**kwargs)

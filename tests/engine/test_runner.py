@@ -1,0 +1,52 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from vicmae.registry import RUNNERS
+from vicmae.testing import toy_runner
+
+LONG = '\n'.join(f'detail {i}' for i in range(30))
+
+
+@pytest.fixture
+def run(tmp_path, capfd):
+    """Trains; returns what the console showed and what the log file has."""
+    runner = toy_runner(tmp_path)
+    runner.logger.info(LONG)
+    runner.logger.info('two\nlines')
+    runner.train()
+    (log,) = tmp_path.glob('*/*.log')
+    out, err = capfd.readouterr()
+    return out + err, log.read_text()
+
+
+def test_long_messages_are_in_the_log_file_only(run):
+    console, log = run
+    assert 'detail 29' in log and 'detail' not in console
+    for start in ('System environment', 'Hooks will be executed'):
+        assert start in log, start
+        assert start not in console, start
+
+
+def test_what_nobody_can_act_on_is_in_the_log_file_only(run):
+    console, log = run
+    assert 'Distributed training is not used' in log
+    assert 'Distributed training is not used' not in console
+
+
+def test_short_messages_and_progress_are_on_the_console_too(run):
+    console, log = run
+    for text in ('two\nlines', 'Epoch(train)'):
+        assert text in log and text in console
+    assert len(console.splitlines()) < 40 < len(log.splitlines())
+
+
+def test_warnings_and_errors_are_on_the_console(tmp_path, capfd):
+    runner = toy_runner(tmp_path)
+    runner.logger.warning('something is odd')
+    runner.logger.error('something is wrong')
+    out, err = capfd.readouterr()
+    assert 'something is odd' in out + err and 'something is wrong' in out + err
+
+
+def test_config_names_it():
+    assert RUNNERS.get('QuietRunner').__name__ == 'QuietRunner'

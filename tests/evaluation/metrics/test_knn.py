@@ -1,0 +1,170 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+
+from vicmae.errors import DataError
+from vicmae.evaluation.metrics import KNNAccuracy, knn_predict
+from vicmae.evaluation.metrics.knn import effective_rank
+
+
+def predict_slowly(queries, bank, labels, k, temperature):
+    """Query by query: all similarities, the k highest, one vote after the other."""
+    predicted = []
+    for query in queries:
+        similarities = [
+            float(query @ row / np.linalg.norm(query) / np.linalg.norm(row)) for row in bank
+        ]
+        nearest = sorted(range(len(bank)), key=lambda i: -similarities[i])[:k]
+        votes = dict.fromkeys(labels, 0.0)
+        for i in nearest:
+            votes[labels[i]] += math.exp(similarities[i] / temperature)
+        predicted.append(max(votes, key=votes.get))
+    return predicted
+
+
+def make_features(num_queries=40, num_references=60, num_classes=4):
+    centres = torch.randn(num_classes, 6)
+    labels = torch.randint(0, num_classes, (num_references,))
+    bank = centres[labels] + torch.randn(num_references, 6)
+    queries = centres[torch.arange(num_queries) % num_classes] + torch.randn(num_queries, 6)
+    return queries, bank, labels
+
+
+def make_sample(probe, role, label, feature):
+    return dict(
+        probe=probe, role=role, gt_label=torch.tensor([label]), feature=torch.tensor(feature)
+    )
+
+
+def evaluate(samples, **kwargs):
+    """Through MMEngine's evaluator, as a run does, two samples at a time."""
+    evaluator = Evaluator([KNNAccuracy(**kwargs)])
+    for i in range(0, len(samples), 2):
+        evaluator.process(data_samples=samples[i : i + 2])
+    return evaluator.evaluate(len(samples))
+
+
+@pytest.mark.parametrize('k', [1, 5, 20])
+@pytest.mark.parametrize('temperature', [0.07, 1.0])
+def test_prediction_equals_a_loop_over_neighbours(k, temperature):
+    queries, bank, labels = make_features()
+    expected = predict_slowly(
+        queries.double().numpy(), bank.double().numpy(), labels.tolist(), k, temperature
+    )
+    predicted = knn_predict(queries, bank, labels, k=k, temperature=temperature)
+    assert predicted.tolist() == expected
+    assert len(set(expected)) == 4
+
+
+def test_more_queries_than_are_compared_at_once_give_the_same():
+    queries, bank, labels = make_features(num_queries=1500)
+    predicted = knn_predict(queries, bank, labels)
+    apart = torch.cat([knn_predict(part, bank, labels) for part in queries.split(7)])
+    assert torch.equal(predicted, apart)
+
+
+def test_all_of_a_bank_smaller_than_k_votes():
+    queries, bank, labels = make_features(num_references=8)
+    predicted = knn_predict(queries, bank, labels, k=20)
+    assert torch.equal(predicted, knn_predict(queries, bank, labels, k=8))
+
+
+def test_length_of_features_does_not_matter():
+    queries, bank, labels = make_features()
+    predicted = knn_predict(queries, bank, labels)
+    stretched = knn_predict(queries * 100, bank * (torch.rand(60, 1) + 0.1), labels)
+    assert torch.equal(predicted, stretched)
+
+
+def test_small_temperature_is_the_nearest_neighbour():
+    queries, bank, labels = make_features()
+    sharp = knn_predict(queries, bank, labels, k=20, temperature=0.001)
+    assert torch.equal(sharp, knn_predict(queries, bank, labels, k=1))
+
+
+@pytest.mark.parametrize(
+    ('features', 'rank'),
+    [
+        (np.repeat(np.eye(4), 2, axis=0) * np.array([[1], [-1]] * 4), 4.0),  # +- each axis
+        (np.outer(np.arange(9.0), [1.0, 2.0, 3.0]) + 5, 1.0),  # on a line
+        (np.ones((7, 3)), 1.0),  # all the same
+        # Singular values 3 and 1: entropy of (3/4, 1/4).
+        ([[3, 0], [-3, 0], [0, 1], [0, -1]], math.exp(0.75 * math.log(4 / 3) + 0.25 * math.log(4))),
+    ],
+)
+def test_effective_rank_of_known_matrices(features, rank):
+    assert effective_rank(torch.tensor(np.array(features))) == pytest.approx(rank, rel=1e-6)
+
+
+def test_effective_rank_of_noise_is_nearly_the_width_whatever_the_number_of_rows():
+    for rows in (2000, 5000):
+        assert 31 < effective_rank(torch.randn(rows, 32)) <= 32
+
+
+def test_metric_reports_accuracy_chance_and_rank_for_each_probe():
+    bank = [
+        make_sample('images', 'bank', label, feature)
+        for label, feature in [(0, [1.0, 0]), (0, [0.9, 0.1]), (1, [0, 1.0]), (1, [0.1, 0.9])]
+    ]
+    # Of four, the third is wrong; three are of class 0.
+    queries = [
+        make_sample('images', 'query', label, feature)
+        for label, feature in [(0, [2.0, 0]), (0, [1.0, 0.2]), (0, [0, 1.0]), (1, [0, 3.0])]
+    ]
+    videos = [make_sample('videos', 'bank', i % 2, [1.0 - i % 2, i % 2]) for i in range(4)]
+    videos += [make_sample('videos', 'query', i % 2, [1.0 - i % 2, i % 2]) for i in range(6)]
+    metrics = evaluate([*bank, *queries, *videos], k=2)
+    assert metrics.keys() == {
+        f'{probe}/{name}'
+        for probe in ('images', 'videos')
+        for name in ('knn_top1', 'chance', 'effective_rank')
+    }
+    assert metrics['images/knn_top1'] == 75
+    assert metrics['images/chance'] == 75
+    assert metrics['videos/knn_top1'] == 100
+    assert metrics['videos/chance'] == 50
+    assert metrics['videos/effective_rank'] == pytest.approx(1)
+
+
+def test_order_in_which_samples_come_does_not_matter():
+    queries, bank, labels = make_features()
+    samples = [make_sample('p', 'query', i % 4, f.tolist()) for i, f in enumerate(queries)]
+    samples += [
+        make_sample('p', 'bank', int(label), f.tolist())
+        for label, f in zip(labels, bank, strict=True)
+    ]
+    shuffled = [samples[i] for i in torch.randperm(len(samples))]
+    assert evaluate(shuffled)['p/knn_top1'] == evaluate(samples)['p/knn_top1']
+
+
+def test_features_of_half_precision_are_taken():
+    samples = [make_sample('p', role, 0, [1.0, 0.5]) for role in ('bank', 'query')]
+    for sample in samples:
+        sample['feature'] = sample['feature'].bfloat16()
+    assert evaluate(samples)['p/knn_top1'] == 100
+
+
+@pytest.mark.parametrize(('given', 'missing'), [('bank', 'query'), ('query', 'bank')])
+def test_probe_without_bank_or_query_is_refused(given, missing):
+    with pytest.raises(
+        DataError, match=f"'images' has no {missing}. It needs one source with role"
+    ):
+        evaluate([make_sample('images', given, 0, [1.0])])
+
+
+@pytest.mark.parametrize('role', [None, 'train'])
+def test_sample_without_a_role_is_refused_with_its_path(role):
+    sample = {**make_sample('images', role, 0, [1.0]), 'path': 'cat/01.jpg'}
+    with pytest.raises(DataError, match=rf"tags=dict.*got role {role!r} for 'cat/01.jpg'"):
+        evaluate([sample])
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match='`k` must be at least 1, got 0'):
+        KNNAccuracy(k=0)
+    with pytest.raises(ValueError, match='`temperature` must be positive, got 0'):
+        KNNAccuracy(temperature=0)

@@ -1,0 +1,314 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmpretrain.structures import DataSample
+
+from vicmae.models.algorithms import ViCMAE
+from vicmae.models.heads import MLPHead
+from vicmae.models.layers import patchify, unpatchify
+from vicmae.models.masking import RandomMasking
+from vicmae.registry import MODELS
+from vicmae.testing import randomize, toy_vicmae_config
+
+LOSSES = ('loss_reconstruction', 'loss_contrastive')
+
+
+def make_model(norm='BN', seed=0, **parts):
+    model = MODELS.build({**toy_vicmae_config(norm), **parts})
+    model.init_weights()
+    return randomize(model, seed)
+
+
+def make_views(batch_size=4):
+    return [torch.randn(batch_size, 3, 16, 16) for _ in range(2)]
+
+
+def fix_masks(model, num_samples):
+    noise = torch.rand(num_samples, 16)
+    model.backbone.masking.noise = lambda *_: noise
+    return noise
+
+
+def encode_slowly(model, image, kept):
+    """One image: convolve all of it, keep some tokens, run the layers: -> (1 + K, D)."""
+    vit = model.backbone
+    tokens = (
+        vit.patch_embed.projection(image[None]).flatten(2).transpose(1, 2) + vit.pos_embed[:, 1:]
+    )
+    x = torch.cat([vit.cls_token, torch.stack([tokens[0, i] for i in kept])[None]], dim=1)
+    for layer in vit.layers:
+        x = layer(x)
+    return vit.ln1(x)[0]
+
+
+def decode_slowly(model, tokens, kept):
+    """One image: all 16 patches: (1 + K, D) -> (N, P)."""
+    decoder = model.neck
+    embedded = decoder.decoder_embed(tokens)
+    sequence = [embedded[0]]
+    for n in range(16):
+        sequence.append(embedded[1 + kept.index(n)] if n in kept else decoder.mask_token[0, 0])
+    x = torch.stack(sequence)[None] + decoder.decoder_pos_embed
+    for block in decoder.decoder_blocks:
+        x = block(x)
+    return decoder.decoder_pred(decoder.decoder_norm(x))[0, 1:]
+
+
+def patch_error(predicted, image, n):
+    row, column = divmod(n, 4)
+    patch = image[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].permute(1, 2, 0).flatten()
+    target = (patch - patch.mean()) / (patch.var() + 1e-6).sqrt()
+    return (predicted - target).square().mean().item()
+
+
+def loss_slowly(model, views, noise):
+    """ViC-MAE from its figure: image by image and patch by patch, views apart, one InfoNCE term at a time."""
+    batch_size = len(views[0])
+    errors, pooled = [], []
+    for v, view in enumerate(views):
+        for i, image in enumerate(view):
+            kept = noise[v * batch_size + i].argsort()[:4].tolist()
+            tokens = encode_slowly(model, image, kept)
+            predicted = decode_slowly(model, tokens, kept)
+            errors += [patch_error(predicted[n], image, n) for n in range(16) if n not in kept]
+            pooled.append(tokens[1:].mean(dim=0))  # without the class token
+    pooled = torch.stack(pooled).unflatten(0, (2, batch_size))
+    p = F.normalize(torch.stack([model.predictor(view) for view in pooled]), dim=-1)
+    z = F.normalize(torch.stack([model.target.head(view) for view in pooled]), dim=-1)
+    terms = []
+    for v in range(2):
+        for i in range(batch_size):
+            similarity = {
+                (w, j): math.exp(p[v, i] @ z[w, j] / 0.1)
+                for w in range(2)
+                for j in range(batch_size)
+                if (w, j) != (v, i)
+            }
+            terms.append(-math.log(similarity[1 - v, i] / sum(similarity.values())))
+    return np.mean(errors), np.mean(terms)
+
+
+@pytest.mark.parametrize('norm', ['BN', 'LN', None])
+def test_both_losses_equal_a_slow_reference_of_the_whole_method(norm):
+    model, views = make_model(norm), make_views()
+    model.head.reconstruction_weight, model.head.contrastive_weight = 0.9, 0.2
+    noise = fix_masks(model, 8)
+    losses = model.loss(views)
+    with torch.no_grad():
+        reconstruction, contrastive = loss_slowly(model, views, noise)
+    assert losses['reconstruction'].item() == pytest.approx(reconstruction, rel=1e-5)
+    assert losses['contrastive'].item() == pytest.approx(contrastive, rel=1e-4)
+    total, _ = model.parse_losses(losses)
+    assert total.item() == pytest.approx(0.9 * reconstruction + 0.2 * contrastive, rel=1e-5)
+
+
+def test_of_the_pixels_only_masked_ones_are_targets():
+    model, views = make_model(), make_views()
+    # Predictions that don't depend on the encoder, so that pixels count as targets alone.
+    torch.nn.init.zeros_(model.neck.decoder_pred.weight)
+    noise = fix_masks(model, 8)
+    visible = torch.zeros(8, 16, 1, dtype=torch.bool)
+    visible.scatter_(1, noise.argsort(dim=1)[:, :4, None], True)
+
+    def reconstruction_after_change(where):
+        patches = patchify(torch.cat(views), (1, 4, 4))
+        changed = torch.where(where, torch.randn_like(patches), patches)
+        pixels = unpatchify(changed, (1, 4, 4), (1, 4, 4)).squeeze(2)
+        return model.loss(pixels.chunk(2))['reconstruction']
+
+    before = model.loss(views)['reconstruction']
+    assert torch.equal(reconstruction_after_change(visible), before)
+    assert (reconstruction_after_change(~visible) - before).abs() > 1e-3
+
+
+@pytest.mark.parametrize('norm', ['BN', None])
+def test_every_trainable_parameter_receives_a_gradient_and_frozen_ones_none(norm):
+    config = toy_vicmae_config(norm)
+    config['backbone']['frozen_stages'] = 1
+    model = MODELS.build(config)
+    model.init_weights()
+    randomize(model)
+    model.parse_losses(model.loss(make_views()))[0].backward()
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert {'backbone.pos_embed', 'neck.decoder_pos_embed', 'backbone.cls_token'} <= frozen
+    assert any(name.startswith('backbone.layers.0.') for name in frozen)
+    assert not any(name.startswith('backbone.layers.1.') for name in frozen)
+    for name, parameter in model.named_parameters():
+        if name in frozen:
+            assert parameter.grad is None, name
+        else:
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_only_position_embeddings_are_frozen_by_default():
+    frozen = {name for name, p in make_model().named_parameters() if not p.requires_grad}
+    assert frozen == {'backbone.pos_embed', 'neck.decoder_pos_embed'}
+
+
+def test_swapping_the_views_swaps_nothing_in_the_losses():
+    model, (first, second) = make_model(), make_views()
+    noise = fix_masks(model, 8)
+    losses = model.loss([first, second])
+    model.backbone.masking.noise = lambda *_: noise.roll(4, dims=0)
+    swapped = model.loss([second, first])
+    for name in LOSSES:
+        torch.testing.assert_close(swapped[name], losses[name])
+
+
+def test_same_seed_gives_the_same_losses_and_another_seed_other_masks():
+    model, views = make_model(), make_views()
+    values = []
+    for seed in (5, 5, 6):
+        torch.manual_seed(seed)
+        values.append(model.loss(views)['reconstruction'].item())
+    assert values[0] == values[1] != values[2]
+
+
+def test_training_steps_lower_the_loss():
+    model, views = make_model(), make_views(8)
+    fix_masks(model, 16)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    totals = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        total = model.parse_losses(model.loss(views))[0]
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert totals[-1] < 0.9 * totals[0]
+
+
+def test_feature_is_the_pooled_plain_encoding():
+    model, frames = make_model(), torch.randn(3, 3, 16, 16)
+    expected = [encode_slowly(model, frame, range(16))[1:].mean(dim=0) for frame in frames]
+    torch.testing.assert_close(model.extract_feat(frames), torch.stack(expected))
+
+
+def test_an_image_is_a_clip_of_one_frame_and_a_clip_the_mean_over_its_frames():
+    model = make_model()
+    clips = [torch.randn(t, 3, 16, 16) for t in (1, 5, 2)]
+    features = model.extract_clip_feat(clips)
+    assert features.shape == (3, 16)
+    torch.testing.assert_close(features[:1], model.extract_feat(clips[0]))
+    for clip, feature in zip(clips, features, strict=True):
+        torch.testing.assert_close(feature, model.extract_feat(clip).mean(dim=0))
+
+
+def test_predict_writes_each_samples_feature():
+    model = make_model().eval()
+    clips = [torch.randn(t, 3, 16, 16) for t in (3, 1)]
+    samples = [DataSample(), DataSample()]
+    assert model(clips, samples, mode='predict') is samples
+    features = model.extract_clip_feat(clips)
+    assert torch.equal(torch.stack([s.feature for s in samples]), features)
+
+
+def test_modes_are_mmengines():
+    model, views = make_model(), make_views()
+    assert set(LOSSES) <= set(model(views, mode='loss'))
+    assert torch.equal(model(views[0]), model.extract_feat(views[0]))
+    with pytest.raises(ValueError, match="'loss', 'predict' or 'tensor', got 'test'"):
+        model(views, mode='test')
+
+
+def test_own_state_dict_loads_and_reproduces_everything():
+    model, other, views = make_model(seed=1), make_model(seed=2), make_views()
+    other.load_state_dict(copy.deepcopy(model.state_dict()), strict=True)
+    fix_masks(model, 8)
+    other.backbone.masking.noise = model.backbone.masking.noise
+    for name, value in model.loss(views).items():
+        assert torch.equal(other.loss(views)[name], value), name
+
+
+def test_state_dict_has_these_parts_and_no_others():
+    names = {name.split('.')[0] for name in make_model().state_dict()}
+    assert names == {'backbone', 'neck', 'predictor', 'target'}
+
+
+def test_bfloat16_autocast_is_finite_and_near():
+    model, views = make_model(), make_views(8)
+    fix_masks(model, 16)
+    exact = model.loss(views)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        rounded = model.loss(views)
+    model.parse_losses(rounded)[0].backward()
+    for name in LOSSES:
+        assert rounded[name].item() == pytest.approx(exact[name].item(), rel=0.05), name
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
+def test_nothing_masked_leaves_the_contrastive_loss_alone():
+    config = toy_vicmae_config()
+    config['backbone']['masking']['mask_ratio'] = 0
+    losses = MODELS.build(config).loss(make_views())
+    assert losses['loss_reconstruction'].item() == 0
+    assert losses['loss_contrastive'] > 0
+
+
+def test_projector_feeds_the_predictor_and_the_target_without_a_head():
+    head = dict(type='MLPHead', hidden_dim=12, out_dim=6)
+    model = make_model(projector=head, predictor=head, target=dict(type='SharedTarget'))
+    assert model.predictor[0].in_features == 6
+    views = make_views()
+    fix_masks(model, 8)
+    tokens, _ = model.backbone(torch.cat(views), mask=True)
+    projected = torch.stack([model.projector(v) for v in model.pool(tokens).unflatten(0, (2, 4))])
+    predictions = torch.stack([model.predictor(v) for v in projected])
+    expected = model.head.contrastive(predictions, projected)
+    torch.testing.assert_close(model.loss(views)['contrastive'], expected.detach())
+
+
+def test_without_projector_and_predictor_pooled_tokens_are_compared():
+    model = make_model(projector=None, predictor=None, target=dict(type='SharedTarget'))
+    views = make_views()
+    fix_masks(model, 8)
+    pooled = model.pool(model.backbone(torch.cat(views), mask=True)[0]).unflatten(0, (2, 4))
+    expected = model.head.contrastive(pooled, pooled)
+    torch.testing.assert_close(model.loss(views)['contrastive'], expected.detach())
+
+
+def test_parts_may_be_built_modules():
+    config = toy_vicmae_config()
+    built = MODELS.build({**config, 'predictor': MLPHead(in_dim=16, hidden_dim=16, out_dim=8)})
+    assert built.predictor[0].in_features == 16
+    backbone = MODELS.build({**config['backbone'], 'masking': RandomMasking(0.5)})
+    model = ViCMAE(**{k: v for k, v in config.items() if k != 'type'} | dict(backbone=backbone))
+    assert model.backbone is backbone
+    assert model.reconstruct(torch.randn(1, 3, 16, 16))[0].shape == (1, 8, 48)
+
+
+def test_config_is_not_changed_by_building():
+    config = toy_vicmae_config()
+    before = copy.deepcopy(config)
+    MODELS.build(config)
+    assert config == before
+
+
+def test_reconstruct_gives_predictions_for_the_masked_positions():
+    model = make_model()
+    fix_masks(model, 2)
+    frames = torch.randn(2, 3, 16, 16)
+    predicted, patches, ids_masked = model.reconstruct(frames)
+    assert torch.equal(patches, patchify(frames, (1, 4, 4)))
+    for i in range(2):
+        kept = [n for n in range(16) if n not in ids_masked[i].tolist()]
+        expected = decode_slowly(model, encode_slowly(model, frames[i], kept), kept)
+        torch.testing.assert_close(predicted[i], expected[ids_masked[i]])
+
+
+def test_layer_depth_counts_from_the_patch_embedding_to_the_heads():
+    model = make_model()
+    assert model.get_layer_depth('backbone.patch_embed.projection.weight') == (0, 4)
+    assert model.get_layer_depth('backbone.layers.1.ln1.weight') == (2, 4)
+    assert model.get_layer_depth('predictor.0.weight') == (3, 4)
+
+
+def test_predictor_on_a_projector_of_unknown_width_is_refused():
+    config = toy_vicmae_config()
+    with pytest.raises(ValueError, match='output width of Identity: it has no linear layer'):
+        MODELS.build({**config, 'projector': torch.nn.Identity()})

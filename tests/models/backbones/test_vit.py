@@ -1,0 +1,181 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import math
+
+import pytest
+import torch
+from mmpretrain.models import VisionTransformer
+from torch import nn
+
+from vicmae.models.backbones import MaskedViT
+from vicmae.models.backbones.vit import ARCHITECTURES
+from vicmae.models.layers import gather_tokens, patchify, sincos_pos_embed, unpatchify
+from vicmae.models.masking import RandomMasking
+from vicmae.testing import randomize
+
+TOY = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+
+
+def toy_vit(mask_ratio=0.75, **kwargs):
+    vit = MaskedViT(
+        TOY, img_size=(16, 24), patch_size=4, masking=RandomMasking(mask_ratio), **kwargs
+    )
+    vit.init_weights()
+    randomize(vit).eval()
+    return vit  # mmpretrain's own eval() returns nothing
+
+
+@pytest.mark.parametrize(
+    ('arch', 'patch_size', 'count'),
+    [
+        ('tiny', 16, 5_524_416),
+        ('small', 16, 21_665_664),
+        ('base', 16, 85_798_656),
+        ('large', 16, 303_301_632),
+        ('huge', 14, 630_764_800),
+    ],
+)
+def test_architectures_have_the_parameter_counts_of_the_standard_models(arch, patch_size, count):
+    with torch.device('meta'):  # counts without the memory
+        vit = MaskedViT(arch, patch_size=patch_size)
+    assert sum(p.numel() for p in vit.parameters()) == count
+
+
+@pytest.mark.parametrize(('arch', 'theirs'), [('tiny', 'deit-tiny'), ('small', 'deit-small')])
+def test_state_dict_loads_into_mmpretrains_vit_and_gives_the_same_features(arch, theirs):
+    ours = MaskedViT(arch, img_size=32, masking=RandomMasking(0.75))
+    ours.init_weights()
+    ours.eval()
+    plain = VisionTransformer(arch=theirs, img_size=32, out_type='raw')
+    plain.eval()
+    plain.load_state_dict(ours.state_dict(), strict=True)
+    image = torch.rand(2, 3, 32, 32)
+    assert torch.equal(ours(image)[0], plain(image)[0])
+
+
+@pytest.mark.parametrize('arch', ['base', 'large', 'huge'])
+def test_larger_architectures_have_mmpretrains_names_and_shapes(arch):
+    with torch.device('meta'):
+        ours = MaskedViT(arch).state_dict()
+        theirs = VisionTransformer(arch=arch).state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+
+
+def test_nothing_masked_equals_the_plain_encoder_up_to_the_order_of_tokens():
+    vit = toy_vit(mask_ratio=0)
+    images = torch.randn(3, 3, 16, 24)
+    tokens, mask = vit(images, mask=True)
+    (plain,) = vit(images)
+    assert not torch.equal(mask.ids_keep, mask.ids_keep.sort(dim=1).values)
+    torch.testing.assert_close(tokens[:, :1], plain[:, :1])
+    torch.testing.assert_close(gather_tokens(tokens[:, 1:], mask.ids_restore), plain[:, 1:])
+
+
+def test_masked_encoding_equals_the_plain_layers_on_the_kept_tokens_alone():
+    vit = toy_vit()
+    images = torch.randn(3, 3, 16, 24)
+    tokens, mask = vit(images, mask=True)
+    for b in range(3):
+        embedded = vit.patch_embed.projection(images[b : b + 1]).flatten(2).transpose(1, 2)
+        embedded = embedded + vit.pos_embed[:, 1:]
+        kept = torch.stack([embedded[0, i] for i in mask.ids_keep[b].tolist()])[None]
+        x = torch.cat([vit.cls_token + vit.pos_embed[:, :1], kept], dim=1)
+        for layer in vit.layers:
+            x = layer(x)
+        torch.testing.assert_close(tokens[b : b + 1], vit.ln1(x))
+
+
+def test_masked_pixels_do_not_influence_the_tokens():
+    vit = toy_vit()
+    images = torch.randn(2, 3, 16, 24)
+    noise = torch.rand(2, 24)
+    vit.masking.noise = lambda *_: noise
+    tokens, mask = vit(images, mask=True)
+    patches = patchify(images, vit.patch_size)
+
+    def change(visible):
+        where = (mask.visible == visible).unsqueeze(-1)
+        changed = torch.where(where, patches + torch.randn_like(patches), patches)
+        return vit(unpatchify(changed, vit.patch_size, vit.grid).squeeze(2), mask=True)[0]
+
+    assert torch.equal(change(visible=False), tokens)
+    assert not torch.allclose(change(visible=True), tokens, atol=0.01)
+
+
+def test_grid_counts_rows_before_columns():
+    assert toy_vit().grid == (1, 4, 6)
+
+
+def test_unmasked_backbone_takes_other_sizes_as_mmpretrains_does():
+    (tokens,) = toy_vit()(torch.randn(1, 3, 24, 32))
+    assert tokens.shape == (1, 1 + 48, 16)
+
+
+def test_without_class_token_only_patches_are_encoded():
+    tokens, _ = toy_vit(with_cls_token=False)(torch.randn(2, 3, 16, 24), mask=True)
+    assert tokens.shape == (2, 6, 16)
+
+
+def test_weights_are_drawn_as_mae_draws_them():
+    vit = MaskedViT('tiny', img_size=32, patch_size=8)
+    vit.init_weights()
+    for name, layer in vit.layers.named_modules():
+        if isinstance(layer, nn.Linear):
+            bound = math.sqrt(6 / sum(layer.weight.shape))
+            largest = layer.weight.abs().max().item()
+            assert 0.99 * bound < largest <= bound, name
+            assert layer.bias.eq(0).all(), name
+    # The patch embedding as one linear layer from 3*8*8 values to 192.
+    bound = math.sqrt(6 / (192 + 3 * 8 * 8))
+    assert 0.99 * bound < vit.patch_embed.projection.weight.abs().max().item() <= bound
+    assert vit.patch_embed.projection.bias.eq(0).all()
+    assert 0.015 < vit.cls_token.std().item() < 0.025
+
+
+def test_position_embedding_is_fixed_sine_cosine_without_a_position_for_the_class_token():
+    vit = toy_vit()
+    assert torch.equal(vit.pos_embed, sincos_pos_embed((4, 6), 16, num_prefix_tokens=1))
+    assert not vit.pos_embed.requires_grad
+
+
+def test_pretrained_weights_are_not_drawn_over(tmp_path):
+    trained = toy_vit()
+    torch.save(trained.state_dict(), tmp_path / 'vit.pth')
+    vit = MaskedViT(
+        TOY,
+        img_size=(16, 24),
+        patch_size=4,
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'vit.pth')),
+    )
+    vit.init_weights()
+    for name, value in trained.state_dict().items():
+        assert torch.equal(vit.state_dict()[name], value), name
+
+
+def test_names_are_those_of_the_field():
+    assert list(ARCHITECTURES) == ['tiny', 'small', 'base', 'large', 'huge']
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(arch='basic'), 'one of tiny, small, base, large, huge or a dict, got .basic.'),
+        (dict(arch=dict(embed_dims=8, num_heads=2)), 'lacks num_layers, feedforward_channels'),
+        (dict(arch={**TOY, 'num_heads': 3}), 'embed_dims. 16 must be a multiple of .*num_heads. 3'),
+        (dict(img_size=100), '`patch_size` 16 must divide `img_size`, got 100. Use 96 or 112 pix'),
+        (dict(img_size=(224, 230)), 'got 230. Use 224 or 240 pixels'),
+        (dict(img_size=9), 'got 9. Use 16 pixels'),
+    ],
+)
+def test_impossible_shapes_are_refused_with_what_would_do(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        MaskedViT(**kwargs)
+
+
+def test_images_of_another_size_are_refused_when_masked():
+    with pytest.raises(ValueError, match=r'built for images of 16x24, got 24x16. Set `model\.back'):
+        toy_vit()(torch.rand(1, 3, 24, 16), mask=True)
+
+
+def test_masking_without_a_masking_part_is_refused():
+    with pytest.raises(ValueError, match='no `masking`: give it one, such as .*RandomMasking'):
+        MaskedViT(TOY, img_size=16, patch_size=4)(torch.rand(1, 3, 16, 16), mask=True)

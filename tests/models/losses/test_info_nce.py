@@ -1,0 +1,120 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vicmae.models.losses import InfoNCELoss, info_nce
+
+
+def info_nce_slowly(predictions, targets, temperature):
+    """The paper's equation, term by term, over all 2N anchors: views (2, N, E) in float64."""
+    num_views, num_samples, _ = predictions.shape
+    rows = [(v, i) for v in range(num_views) for i in range(num_samples)]
+    p = {row: predictions[row] / np.linalg.norm(predictions[row]) for row in rows}
+    z = {row: targets[row] / np.linalg.norm(targets[row]) for row in rows}
+    losses = []
+    for view, i in rows:
+        partner = (1 - view, i)
+        numerator = math.exp(p[view, i] @ z[partner] / temperature)
+        denominator = 0.0
+        for other in rows:
+            if other != (view, i):  # 1[p_i != z_k]: the anchor itself is no candidate
+                denominator += math.exp(p[view, i] @ z[other] / temperature)
+        losses.append(-math.log(numerator / denominator))
+    return np.mean(losses)
+
+
+def nt_xent(a, b, temperature):
+    """SimCLR's loss as its paper has it: one similarity matrix of 2N vectors, diagonal left out."""
+    z = F.normalize(torch.cat([a, b]), dim=1)
+    similarity = (z @ z.T / temperature).fill_diagonal_(float('-inf'))
+    n = len(a)
+    pairs = torch.cat([torch.arange(n, 2 * n), torch.arange(n)])
+    return -similarity.log_softmax(dim=1)[torch.arange(2 * n), pairs].mean()
+
+
+@pytest.mark.parametrize('temperature', [0.05, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize('num_samples', [1, 2, 7])
+def test_loss_equals_the_papers_formula_term_by_term(temperature, num_samples):
+    predictions, targets = torch.randn(2, 2, num_samples, 5).double()
+    expected = info_nce_slowly(predictions.numpy(), targets.numpy(), temperature)
+    loss = InfoNCELoss(temperature)(predictions, targets)
+    assert loss.item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_with_one_embedding_for_both_it_is_simclrs_nt_xent():
+    z = torch.randn(2, 9, 6)
+    torch.testing.assert_close(info_nce(z, z, 0.2), nt_xent(z[0], z[1], 0.2))
+
+
+def test_loss_is_symmetric_in_the_views():
+    z = torch.randn(2, 6, 5)
+    torch.testing.assert_close(info_nce(z, z, 0.1), info_nce(z.flip(0), z.flip(0), 0.1))
+    p = torch.randn(2, 6, 5)
+    torch.testing.assert_close(info_nce(p, z, 0.1), info_nce(p.flip(0), z.flip(0), 0.1))
+
+
+def test_loss_does_not_depend_on_the_order_of_samples():
+    p, z = torch.randn(2, 2, 6, 5)
+    order = torch.randperm(6)
+    torch.testing.assert_close(info_nce(p, z, 0.1), info_nce(p[:, order], z[:, order], 0.1))
+
+
+def test_loss_ignores_the_length_of_embeddings():
+    p, z = torch.randn(2, 2, 6, 5)
+    lengths = torch.rand(2, 6, 1) * 10 + 0.1
+    torch.testing.assert_close(info_nce(p, z, 0.1), info_nce(p * lengths, z * lengths.flip(1), 0.1))
+
+
+def test_loss_is_lowest_when_views_agree_and_samples_do_not():
+    one_hot = torch.eye(6).expand(2, 6, 6)
+    best = info_nce(one_hot, one_hot, 0.1)
+    # One partner at similarity 1, ten others at 0.
+    assert best.item() == pytest.approx(math.log(1 + 10 * math.exp(-10)), abs=1e-6)
+    shuffled = torch.stack([torch.eye(6), torch.eye(6).roll(1, dims=0)])
+    assert info_nce(shuffled, shuffled, 0.1) > best + 5
+    collapsed = torch.ones(2, 6, 6)
+    assert info_nce(collapsed, collapsed, 0.1).item() == pytest.approx(math.log(11), rel=1e-6)
+
+
+def test_gradient_reaches_predictions_and_targets_and_equals_finite_differences():
+    p, z = (torch.randn(2, 2, 3, 4) * 0.5).requires_grad_()
+    p, z = p.detach().requires_grad_(), z.detach().requires_grad_()
+    info_nce(p, z, 0.5).backward()
+    for tensor, which in [(p, 0), (z, 1)]:
+        for at in [(0, 1, 2), (1, 2, 0)]:
+            values = []
+            for step in (1e-4, -1e-4):
+                pair = [p.detach().double().numpy().copy(), z.detach().double().numpy().copy()]
+                pair[which][at] += step
+                values.append(info_nce_slowly(*pair, 0.5))
+            assert tensor.grad[at].item() == pytest.approx(
+                (values[0] - values[1]) / 2e-4, rel=1e-3, abs=1e-5
+            )
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_loss_of_half_precision_embeddings_is_finite_and_near_at_low_temperature(dtype):
+    p, z = torch.randn(2, 2, 32, 16)
+    exact = info_nce(p, z, 0.05)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        loss = info_nce(p.to(dtype).requires_grad_(), z.to(dtype), 0.05)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(exact.item(), rel=0.02)
+
+
+def test_autocast_does_not_round_the_similarities():
+    p, z = torch.randn(2, 2, 32, 16)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert torch.equal(info_nce(p, z, 0.05), info_nce(p.clone(), z.clone(), 0.05))
+        in_autocast = info_nce(p, z, 0.05)
+    assert torch.equal(in_autocast, info_nce(p, z, 0.05))
+
+
+@pytest.mark.parametrize('temperature', [0, -0.1, float('nan')])
+def test_temperature_that_is_not_positive_is_refused(temperature):
+    with pytest.raises(ValueError, match=f'must be positive, got {temperature}. Usual values'):
+        InfoNCELoss(temperature)

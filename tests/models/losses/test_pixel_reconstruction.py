@@ -1,0 +1,70 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+
+from vicmae.models.losses import PixelReconstructionLoss, denormalize_patches, normalize_patches
+
+
+def loss_slowly(predicted, patches, norm_pix):
+    """Patch by patch: the mean square over its values, then the mean over patches and samples."""
+    errors = []
+    for b in range(len(patches)):
+        for m in range(patches.shape[1]):
+            target = patches[b, m].astype(np.float64)
+            if norm_pix:
+                target = (target - target.mean()) / np.sqrt(target.var(ddof=1) + 1e-6)
+            errors.append(((predicted[b, m] - target) ** 2).mean())
+    return np.mean(errors)
+
+
+@pytest.mark.parametrize('norm_pix', [True, False])
+def test_loss_equals_a_loop_over_patches(norm_pix):
+    predicted, patches = torch.randn(3, 5, 12), 4 + 3 * torch.randn(3, 5, 12)
+    loss = PixelReconstructionLoss(norm_pix)(predicted, patches)
+    expected = loss_slowly(predicted.numpy(), patches.numpy(), norm_pix)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_perfect_prediction_has_no_loss():
+    patches = torch.randn(2, 5, 12)
+    assert PixelReconstructionLoss(norm_pix=False)(patches, patches).item() == 0
+    assert PixelReconstructionLoss()(normalize_patches(patches), patches).item() == 0
+
+
+def test_normalised_target_ignores_a_patchs_brightness_and_contrast():
+    predicted, patches = torch.randn(2, 5, 12), torch.randn(2, 5, 12)
+    loss = PixelReconstructionLoss()
+    brighter = 7 * patches + torch.randn(2, 5, 1)
+    assert loss(predicted, brighter).item() == pytest.approx(
+        loss(predicted, patches).item(), rel=1e-4
+    )
+
+
+def test_denormalising_inverts_normalising():
+    patches = 3 + 5 * torch.randn(2, 5, 12)
+    torch.testing.assert_close(denormalize_patches(normalize_patches(patches), patches), patches)
+
+
+def test_patch_of_one_colour_stays_finite():
+    patches = torch.full((1, 2, 12), 0.3, requires_grad=True)
+    loss = PixelReconstructionLoss()(torch.zeros(1, 2, 12), patches)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert patches.grad.isfinite().all()
+
+
+def test_nothing_masked_gives_zero_that_can_still_be_differentiated():
+    predicted = torch.zeros(2, 0, 12, requires_grad=True)
+    loss = PixelReconstructionLoss()(predicted, torch.zeros(2, 0, 12))
+    loss.backward()
+    assert loss.item() == 0
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_inputs_are_compared_in_float32(dtype):
+    # A square of 300 is more than float16 can hold.
+    predicted, patches = torch.full((1, 2, 4), 300.0, dtype=dtype), torch.zeros(1, 2, 4)
+    loss = PixelReconstructionLoss(norm_pix=False)(predicted, patches.to(dtype))
+    assert loss.dtype == torch.float32
+    assert loss.item() == 90_000

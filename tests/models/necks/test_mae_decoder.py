@@ -1,0 +1,90 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+
+from vicmae.models.layers import sincos_pos_embed
+from vicmae.models.masking import RandomMasking
+from vicmae.models.necks import MAEDecoder
+from vicmae.testing import randomize
+
+GRID = (1, 3, 5)
+
+
+def toy_decoder():
+    decoder = MAEDecoder(in_dim=12, grid=GRID, patch_values=6, embed_dim=16, depth=2, num_heads=2)
+    decoder.init_weights()
+    return randomize(decoder).eval()
+
+
+def decode_slowly(decoder, tokens, mask):
+    """One sample at a time, all patches in grid order with the same weights, then the masked ones."""
+    predicted = []
+    for sample, ids_keep in zip(tokens, mask.ids_keep.tolist(), strict=True):
+        sequence = [decoder.decoder_embed(sample[0])]
+        for n in range(GRID[1] * GRID[2]):
+            if n in ids_keep:
+                sequence.append(decoder.decoder_embed(sample[1 + ids_keep.index(n)]))
+            else:
+                sequence.append(decoder.mask_token[0, 0])
+        x = torch.stack(sequence)[None] + sincos_pos_embed(GRID[1:], 16, num_prefix_tokens=1)
+        for block in decoder.decoder_blocks:
+            x = block(x)
+        everything = decoder.decoder_pred(decoder.decoder_norm(x))[0, 1:]
+        hidden = [n for n in range(GRID[1] * GRID[2]) if n not in ids_keep]
+        predicted.append(torch.stack([everything[n] for n in hidden]))
+    return torch.stack(predicted)
+
+
+def test_predictions_equal_decoding_everything_and_then_selecting_in_grid_order():
+    decoder = toy_decoder()
+    mask = RandomMasking(0.6)(4, 15, torch.device('cpu'))
+    tokens = torch.randn(4, 7, 12)
+    predicted = decoder(tokens, mask)
+    assert predicted.shape == (4, 9, 6)
+    torch.testing.assert_close(predicted, decode_slowly(decoder, tokens, mask))
+
+
+def test_predictions_do_not_depend_on_the_order_in_which_visible_tokens_come():
+    decoder = toy_decoder()
+    masking = RandomMasking(0.6)
+    noise = torch.rand(1, 15)
+    masking.noise = lambda *_: noise
+    mask = masking(1, 15, torch.device('cpu'))
+    tokens = torch.randn(1, 7, 12)
+    # Another draw that keeps the same patches, from the highest noise to the lowest.
+    noise = torch.where(mask.visible, -noise, noise + 1)
+    flipped = masking(1, 15, torch.device('cpu'))
+    assert flipped.ids_keep.tolist() == mask.ids_keep.flip(1).tolist()
+    reordered = torch.cat([tokens[:, :1], tokens[:, 1:].flip(1)], dim=1)
+    torch.testing.assert_close(decoder(reordered, flipped), decoder(tokens, mask))
+
+
+def test_every_trainable_parameter_gets_a_gradient():
+    decoder = toy_decoder()
+    mask = RandomMasking(0.6)(4, 15, torch.device('cpu'))
+    decoder(torch.randn(4, 7, 12), mask).square().sum().backward()
+    for name, parameter in decoder.named_parameters():
+        if name == 'decoder_pos_embed':
+            assert not parameter.requires_grad
+        else:
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_nothing_masked_predicts_nothing():
+    mask = RandomMasking(0)(2, 15, torch.device('cpu'))
+    assert toy_decoder()(torch.randn(2, 16, 12), mask).shape == (2, 0, 6)
+
+
+def test_weights_begin_as_maes_do():
+    decoder = MAEDecoder(in_dim=12, grid=GRID, patch_values=6, embed_dim=512, depth=1, num_heads=2)
+    decoder.init_weights()
+    assert 0.017 < decoder.mask_token.std().item() < 0.023
+    assert decoder.decoder_pred.bias.eq(0).all()
+    assert torch.equal(
+        decoder.decoder_pos_embed, sincos_pos_embed(GRID[1:], 512, num_prefix_tokens=1)
+    )
+
+
+def test_width_that_heads_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match='`embed_dim` 16 of the decoder must be a multiple of .*3'):
+        MAEDecoder(in_dim=12, grid=GRID, patch_values=6, embed_dim=16, depth=1, num_heads=3)

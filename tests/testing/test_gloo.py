@@ -1,0 +1,64 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import os
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from vicmae.testing import GlooPool
+
+
+def add_ranks(offset):
+    total = torch.tensor(float(dist.get_rank() + offset))
+    dist.all_reduce(total)
+    return os.getpid(), dist.get_rank(), total.item()
+
+
+def fail_on_rank_1():
+    if dist.get_rank() == 1:
+        raise ArithmeticError('rank 1 can not add')
+
+
+def end_on_rank_1():
+    if dist.get_rank() == 1:
+        os._exit(3)
+
+
+def wait_forever():
+    time.sleep(3600)
+
+
+def test_ranks_are_processes_of_their_own_that_talk_to_each_other(gloo_pool):
+    results = gloo_pool.run(add_ranks, 3, 10)
+    assert [result[1:] for result in results] == [(0, 33.0), (1, 33.0), (2, 33.0)]
+    assert len({os.getpid(), *(result[0] for result in results)}) == 4
+
+
+def test_processes_stay_for_the_next_run(gloo_pool):
+    first, second = (gloo_pool.run(add_ranks, 2, 0) for _ in range(2))
+    assert [x[0] for x in first] == [x[0] for x in second]
+
+
+def test_failure_brings_the_ranks_traceback_and_the_pool_goes_on(gloo_pool):
+    with pytest.raises(RuntimeError, match=r'(?s)Rank 1:.*ArithmeticError: rank 1 can not add'):
+        gloo_pool.run(fail_on_rank_1, 2)
+    assert len(gloo_pool.run(add_ranks, 2, 0)) == 2
+
+
+def test_rank_that_ends_or_hangs_is_reported_and_new_processes_follow():
+    with GlooPool(2) as pool:
+        with pytest.raises(RuntimeError, match='Rank 1 of 2 ended without an answer'):
+            pool.run(end_on_rank_1, 2)
+        (first,) = pool.run(add_ranks, 1, 0)
+        with pytest.raises(TimeoutError, match='Rank 0 of 1 gave no answer in 0.2 s'):
+            pool.run(wait_forever, 1, timeout=0.2)
+        with pytest.raises(ProcessLookupError):
+            os.kill(first[0], 0)
+
+
+def test_impossible_numbers_of_ranks_are_refused(gloo_pool):
+    with pytest.raises(ValueError, match='between 1 and the 3 processes of this pool, got 4'):
+        gloo_pool.run(add_ranks, 4, 0)
+    with pytest.raises(ValueError, match='`num_processes` must be at least 1, got 0'):
+        GlooPool(0)

@@ -1,0 +1,136 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from vicmae.errors import CheckpointError
+from vicmae.testing import toy_runner
+from vicmae.utils.checkpoint import read_weights, require_checkpoint
+
+
+class Malicious:
+    """Anything that pickle would call while it reads a file."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_checkpoint_of_a_real_run_gives_the_models_weights(tmp_path):
+    runner = toy_runner(tmp_path, max_epochs=1, checkpoints=True)
+    runner.train()
+    weights = read_weights(tmp_path / 'epoch_1.pth')
+    expected = runner.model.state_dict()
+    assert weights.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(weights[name], value), name
+    # The file held what needs no trust to be left unread: a log with NumPy arrays.
+    whole = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    assert any(isinstance(b, HistoryBuffer) for b in whole['message_hub']['log_scalars'].values())
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        {'weight': torch.ones(2)},
+        {'state_dict': {'weight': torch.ones(2)}, 'meta': {'epoch': 3}},
+        {'state_dict': OrderedDict({'module.weight': torch.ones(2)})},
+        {'state_dict': {'weight': torch.ones(2)}, 'log': HistoryBuffer([1.0], [1])},
+        {'state_dict': {'weight': torch.ones(2)}, 'seen': [np.float64(2), np.arange(3)]},
+    ],
+)
+def test_state_dicts_are_found_and_ddps_prefix_is_removed(tmp_path, content):
+    torch.save(content, tmp_path / 'weights.pth')
+    weights = read_weights(tmp_path / 'weights.pth')
+    assert list(weights) == ['weight']
+    assert torch.equal(weights['weight'], torch.ones(2))
+
+
+@pytest.mark.parametrize('whole_file', [True, False])
+@pytest.mark.parametrize('function', [os.mkdir, os.system, eval])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, function, whole_file):
+    trap = tmp_path / 'trap'
+    argument = {
+        os.mkdir: str(trap),
+        os.system: f'touch {trap}',
+        eval: f'__import__("os").mkdir({str(trap)!r})',
+    }[function]
+    malicious = Malicious(function, argument)
+    content = malicious if whole_file else {'state_dict': {'weight': torch.ones(2)}, 'x': malicious}
+    path = tmp_path / 'weights.pth'
+    torch.save(content, path)
+    with pytest.raises(
+        CheckpointError, match=f"Can't read the checkpoint '{path}' as weights alone"
+    ):
+        read_weights(path)
+    assert not trap.exists()
+    # The trap is a real one.
+    with zipfile.ZipFile(path) as archive, archive.open('weights/data.pkl') as file:
+        unpickler = pickle.Unpickler(file)
+        unpickler.persistent_load = lambda _: torch.ones(2).untyped_storage()
+        try:
+            unpickler.load()
+        except (AttributeError, TypeError):  # the storage is not what torch wants
+            pass
+    assert trap.exists() or not whole_file
+
+
+def test_code_reached_through_getattr_is_not_run(tmp_path):
+    trap, path = tmp_path / 'trap', tmp_path / 'weights.pth'
+    reach = Malicious(getattr, trap, 'mkdir')
+
+    class Call:
+        def __reduce__(self):
+            return _call, (reach,)
+
+    torch.save({'state_dict': {'weight': torch.ones(2)}, 'x': [reach, Call()]}, path)
+    with pytest.raises(CheckpointError, match='as weights alone'):
+        read_weights(path)
+    assert not trap.exists()
+
+
+def _call(function):
+    return function()
+
+
+@pytest.mark.parametrize('share', [0.2, 0.9, 0.999])
+def test_torn_file_is_refused_with_its_size(tmp_path, share):
+    torch.save({'state_dict': {'weight': torch.ones(1000)}}, tmp_path / 'whole.pth')
+    content = (tmp_path / 'whole.pth').read_bytes()
+    torn = tmp_path / 'torn.pth'
+    torn.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(
+        CheckpointError, match=rf'torn one \({torn.stat().st_size} bytes\).*last_ch'
+    ):
+        read_weights(torn)
+
+
+def test_file_whose_inside_is_damaged_is_refused(tmp_path):
+    path = tmp_path / 'damaged.pth'
+    torch.save({'state_dict': {'weight': torch.ones(2)}}, path)
+    path.write_bytes(path.read_bytes().replace(b'_rebuild_tensor_v2', b'_rebuild_tensor_xx'))
+    with pytest.raises(CheckpointError, match="Can't read the checkpoint '.*damaged.pth'"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize('name', ['missing.pth', ''])
+def test_missing_file_and_folder_are_refused(tmp_path, name):
+    with pytest.raises(CheckpointError, match=f"There is no checkpoint '{tmp_path / name}'"):
+        require_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    'content', [[1, 2], {}, {'state_dict': {}}, {'state_dict': [1]}, {'weights': {}}]
+)
+def test_checkpoint_without_a_state_dict_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / 'empty.pth')
+    with pytest.raises(CheckpointError, match='empty.pth. holds no state dict'):
+        read_weights(tmp_path / 'empty.pth')

@@ -1,0 +1,90 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+
+from vicmae.models.algorithms import ViCMAE
+from vicmae.models.layers import gather_tokens
+from vicmae.models.losses import normalize_patches
+from vicmae.registry import MODELS
+from vicmae.testing import randomize, toy_vicmae_config
+from vicmae.visualization.reconstruction import draw_reconstructions
+
+
+class Oracle(ViCMAE):
+    """Predicts what is hidden, normalised where the loss wants it normalised."""
+
+    def reconstruct(self, frames):
+        _, patches, ids_masked = super().reconstruct(frames)
+        truth = gather_tokens(patches, ids_masked)
+        if self.head.reconstruction.norm_pix:
+            truth = normalize_patches(truth)
+        return truth, patches, ids_masked
+
+
+def make_model(cls=ViCMAE, norm_pix=True):
+    config = toy_vicmae_config()
+    config['head']['reconstruction']['norm_pix'] = norm_pix
+    config.pop('type')
+    parts = {
+        name: MODELS.build(config[name]) if name == 'aggregator' else value
+        for name, value in config.items()
+    }
+    model = cls(**parts)
+    model.init_weights()
+    return randomize(model).eval()
+
+
+def make_frames():
+    # No gray, and no two pixels of a patch alike: what changed can be seen.
+    return torch.randint(0, 90, (3, 3, 16, 16), dtype=torch.uint8)
+
+
+def as_patches(pictures):
+    """(B, H, W, 3) -> (B, 16 patches, 4, 4, 3)."""
+    return pictures.reshape(-1, 4, 4, 4, 4, 3).swapaxes(2, 3).reshape(-1, 16, 4, 4, 3)
+
+
+def find_hidden(drawn):
+    gray = as_patches(drawn.masked)
+    return (np.abs(gray - np.array([124, 116, 104])) <= 1).all(axis=(2, 3, 4))  # ImageNet's mean
+
+
+def test_original_is_what_the_model_was_given():
+    frames = make_frames()
+    drawn = draw_reconstructions(make_model(), frames)
+    np.testing.assert_array_equal(drawn.original, frames.permute(0, 2, 3, 1).numpy())
+
+
+def test_hidden_patches_are_gray_in_masked_and_three_quarters_of_all():
+    drawn = draw_reconstructions(make_model(), make_frames())
+    assert find_hidden(drawn).sum(axis=1).tolist() == [12, 12, 12]
+
+
+@pytest.mark.parametrize('norm_pix', [True, False])
+def test_visible_patches_are_unchanged_and_hidden_ones_predicted(norm_pix):
+    drawn = draw_reconstructions(make_model(norm_pix=norm_pix), make_frames())
+    hidden = find_hidden(drawn)
+    original = as_patches(drawn.original)
+    for pictures in (drawn.masked, drawn.output):
+        assert pictures.dtype == np.uint8
+        np.testing.assert_array_equal(as_patches(pictures)[~hidden], original[~hidden])
+    changed = (as_patches(drawn.output) != original).any(axis=(2, 3, 4))
+    np.testing.assert_array_equal(changed, hidden)
+
+
+@pytest.mark.parametrize('norm_pix', [True, False])
+def test_perfect_predictor_gives_the_original_back(norm_pix):
+    drawn = draw_reconstructions(make_model(Oracle, norm_pix), make_frames())
+    difference = np.abs(drawn.output.astype(int) - drawn.original.astype(int))
+    assert difference.max() <= 1
+    assert find_hidden(drawn).sum() == 36
+
+
+def test_seed_decides_the_masks_and_leaves_other_random_numbers_alone():
+    model, frames = make_model(), make_frames()
+    state = torch.get_rng_state()
+    first, second, other = (draw_reconstructions(model, frames, seed=s) for s in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    np.testing.assert_array_equal(first.output, second.output)
+    assert (find_hidden(first) != find_hidden(other)).any()

@@ -1,0 +1,8 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What tests of this project share, and tests of parts that build on it can use."""
+
+from .gloo import GlooPool
+from .toy_run import ToyModel, toy_runner
+from .toys import randomize, toy_vicmae_config
+
+__all__ = ['GlooPool', 'ToyModel', 'randomize', 'toy_runner', 'toy_vicmae_config']

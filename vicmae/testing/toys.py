@@ -1,0 +1,46 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Models so small that a test can afford them."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def toy_vicmae_config(norm: str | None = 'BN') -> dict[str, Any]:
+    """The config of a `ViCMAE` for images of 16 x 16 in 16 patches, of which 4 are visible.
+
+    Args:
+        norm: Norm of the predictor's and the target's head. 'BN' and 'SyncBN' couple the samples of a batch.
+    """
+    head = dict(type='MLPHead', hidden_dim=16, out_dim=8, norm=norm)
+    return dict(
+        type='ViCMAE',
+        data_preprocessor=dict(type='TwoViewPreprocessor'),
+        backbone=dict(
+            type='MaskedViT',
+            arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32),
+            img_size=16,
+            patch_size=4,
+            masking=dict(type='RandomMasking', mask_ratio=0.75),
+        ),
+        neck=dict(type='MAEDecoder', embed_dim=8, depth=1, num_heads=2),
+        aggregator=dict(type='MeanPooling'),
+        predictor=head,
+        target=dict(type='SharedTarget', head=dict(head)),
+        head=dict(
+            type='ViCMAEHead',
+            reconstruction=dict(type='PixelReconstructionLoss'),
+            contrastive=dict(type='InfoNCELoss'),
+        ),
+    )
+
+
+def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Adds noise to every trained parameter, so that no bias or token that begins at zero hides a mistake."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return module
