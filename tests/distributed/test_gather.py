@@ -14,15 +14,6 @@ def weigh_gathered(rows, weights):
     return rank, world_size, gathered.detach(), local.grad
 
 
-def gather_columns_of_a_transposed_tensor(rows):
-    rank, world_size = rank_and_world_size()
-    local = rows.chunk(world_size)[rank].T.contiguous().T.requires_grad_()
-    assert not local.is_contiguous()
-    gathered = gather_with_grad(local)
-    gathered.sum().backward()
-    return gathered.detach(), local.grad
-
-
 def test_alone_it_is_rank_0_of_1_and_rows_stay_as_they_are():
     rows = torch.randn(3, 2)
     assert rank_and_world_size() == (0, 1)
@@ -43,10 +34,3 @@ def test_gradient_of_a_row_is_the_sum_of_what_every_ranks_loss_says(gloo_pool, w
     rows, weights = torch.randn(6, 4), torch.randn(world_size, 6, 4)
     gradients = [x[3] for x in gloo_pool.run(weigh_gathered, world_size, rows, weights)]
     torch.testing.assert_close(torch.cat(gradients), weights.sum(dim=0))
-
-
-def test_memory_layout_does_not_matter(gloo_pool):
-    rows = torch.randn(6, 4)
-    for gathered, gradient in gloo_pool.run(gather_columns_of_a_transposed_tensor, 2, rows):
-        assert torch.equal(gathered, rows)
-        assert gradient.eq(2).all()

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vicmae.datasets.demo import make_demo_data
 from vicmae.errors import ConfigError, VicmaeError
@@ -46,6 +47,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         if training:
             runner.train_loop  # noqa: B018  a property that builds the loader
             _check_batches(runner)
+            _check_batch_norm(runner)
             _log_start(runner)
             if cfg.get('val_dataloader'):
                 runner.val_loop  # noqa: B018
@@ -63,7 +65,9 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
 def _last_checkpoint(cfg: Config) -> str | None:
     """What `--resume` without a path goes on from; None where there is nothing yet."""
     named = Path(cfg.work_dir, 'last_checkpoint')
-    return named.read_text(encoding='utf-8').strip() if cfg.get('resume') and named.is_file() else None
+    return (
+        named.read_text(encoding='utf-8').strip() if cfg.get('resume') and named.is_file() else None
+    )
 
 
 def adapt_to_cpu(cfg: Config) -> None:
@@ -163,6 +167,16 @@ def _check_batches(runner: Runner) -> None:
             f'An epoch of {samples} samples on each process, cut by `train_dataloader.batch_size` {size}, has a '
             'batch of one, and the batch norm of this model needs two. Change `batch_size`, set `drop_last` '
             "to True, or give the heads norm='LN'."
+        )
+
+
+def _check_batch_norm(runner: Runner) -> None:
+    """Of one sample there are no batch statistics; PyTorch would say so in the first step."""
+    norms = [name for name, m in runner.model.named_modules() if isinstance(m, _BatchNorm)]
+    if runner.train_dataloader.batch_size == 1 and norms:
+        raise ConfigError(
+            f'`train_dataloader.batch_size` is 1, but {norms[0]} is a batch norm, which needs at least 2. '
+            "Raise it, or set `norm='LN'` in the heads."
         )
 
 

@@ -1,11 +1,10 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Real processes that talk to each other over gloo, on one machine and without GPUs."""
 
-import importlib.util
 import inspect
 import multiprocessing
 import pickle
-import sys
+import runpy
 import tempfile
 import time
 import traceback
@@ -17,6 +16,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
+_modules: dict[str, dict[str, Any]] = {}  # files that a process of the pool has run, by path
 
 
 class GlooPool:
@@ -158,11 +159,6 @@ def _run_task(
 
 def _load_function(path: str, name: str) -> Callable[..., Any]:
     """Finds a function by its file: a test file is not always importable by a name."""
-    module_name = f'_on_ranks_{Path(path).stem}'
-    if getattr(sys.modules.get(module_name), '__file__', None) != path:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None and spec.loader is not None  # a file that Python has run already
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        spec.loader.exec_module(module)
-    return getattr(sys.modules[module_name], name)
+    if path not in _modules:
+        _modules[path] = runpy.run_path(path, run_name=f'_on_ranks_{Path(path).stem}')
+    return _modules[path][name]

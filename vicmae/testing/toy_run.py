@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from torch import Tensor, nn
+from torch import nn
 
 from vicmae.engine import QuietRunner
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 from mmengine.registry import Registry
 from mmengine.registry import init_default_scope as set_default_scope
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from vicmae.errors import ConfigError
@@ -25,14 +27,38 @@ _TOP_LEVEL = (
     'runner_type',
     'sync_bn',
 )
-# Dicts without `type` whose keys are somebody's arguments.
+# Dicts that may come without `type`, and whose arguments their keys are.
 _SIGNATURES: dict[str, Callable] = {
     'train_dataloader': DataLoader,
     'val_dataloader': DataLoader,
     'test_dataloader': DataLoader,
     'randomness': Runner.set_randomness,
+    'optim_wrapper': OptimWrapper,
 }
 _LOADER_EXTRAS = ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'num_batch_per_epoch')
+# What MMEngine takes out of a dict before it builds the rest.
+_EXTRAS = {
+    'train_dataloader': _LOADER_EXTRAS,
+    'val_dataloader': _LOADER_EXTRAS,
+    'test_dataloader': _LOADER_EXTRAS,
+    'optim_wrapper': ('type', 'constructor', 'paramwise_cfg'),
+    'paramwise_cfg': (
+        'custom_keys',
+        'norm_decay_mult',
+        'bias_decay_mult',
+        'bias_lr_mult',
+        'flat_decay_mult',
+        'dwconv_decay_mult',
+        'dcn_offset_lr_mult',
+        'bypass_duplicate',
+    ),
+}
+# The same for each of several dicts below one key.
+_ITEM_EXTRAS = {
+    'default_hooks': ('priority',),
+    'custom_hooks': ('priority',),
+    'param_scheduler': ('convert_to_iter_based',),
+}
 # Dicts whose keys a user may choose: any name goes below them.
 _FREE_NAMES = (
     'custom_keys',
@@ -77,7 +103,8 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
         _check_key(cfg, key)
         cfg.merge_from_dict({key: overrides[key]})
         if key in changed_types:
-            _drop_foreign_arguments(_lookup(cfg, key.split('.')[:-1]))
+            parents = key.split('.')[:-1]
+            _drop_foreign_arguments(_lookup(cfg, parents), parents)
 
 
 def check_types(cfg: Config) -> None:
@@ -161,37 +188,55 @@ def _check_key(cfg: Config, key: str) -> None:
         elif part in node:
             node = node[part]
         else:
-            _require_readable(node, parts, depth)
+            _require_readable(cfg, node, parts, depth)
             return
 
 
-def _require_readable(node: Mapping, parts: Sequence[str], depth: int) -> None:
+def _require_readable(cfg: Config, node: Mapping, parts: Sequence[str], depth: int) -> None:
     part, parents = parts[depth], parts[:depth]
     known, takes_any = _readable_names(node, parents)
     if takes_any or part in known:
         return
-    where = f' of `{".".join(parents)}`' if parents else ''
+    where = f' of `{".".join(parents)}`' if parents else ' at the top'
     raise ConfigError(
         f'The config has no key `{".".join(parts)}`: {part!r} is not one{where}.'
-        f'{_suggest(part, known)}'
+        f'{_suggest_path(cfg, parts[-1]) or _suggest(part, known)}'
     )
+
+
+def _suggest_path(cfg: Config, name: str) -> str:
+    """Where in the config a key of this name does stand: `lr` is `optim_wrapper.optimizer.lr`."""
+    found = [path for path in _paths(cfg._cfg_dict) if path.rpartition('.')[2] == name]
+    return f' Did you mean {" or ".join(found[:3])}?' if found else ''
+
+
+def _paths(node: Any, where: str = '') -> Iterator[str]:
+    """All dotted keys below a dict, not those inside lists."""
+    for key, value in node.items():
+        path = f'{where}.{key}' if where else str(key)
+        yield path
+        if isinstance(value, Mapping):
+            yield from _paths(value, path)
 
 
 def _readable_names(node: Mapping, parents: Sequence[str]) -> tuple[list[str], bool]:
     """What may stand in a dict of the config, and whether anything may."""
     if not parents:
         return sorted({*node, *_parameters(Runner.__init__)[0], *_TOP_LEVEL}), False
+    extras = _extras(parents)
     if isinstance(node.get('type'), str):
         cls = find_type(node['type'])
         names, takes_any = _parameters(cls) if cls is not None else ([], True)
-        return sorted({*node, *names}), takes_any
+        return sorted({*node, *names, *extras}), takes_any
     if any(name in _FREE_NAMES for name in parents):
         return [], True
-    if parents[-1] in _SIGNATURES:
-        names, _ = _parameters(_SIGNATURES[parents[-1]])
-        extras = _LOADER_EXTRAS if 'loader' in parents[-1] else ()
-        return sorted({*node, *names, *extras}), False
-    return sorted(node), False
+    names = _parameters(_SIGNATURES[parents[-1]])[0] if parents[-1] in _SIGNATURES else []
+    return sorted({*node, *names, *extras}), False
+
+
+def _extras(parents: Sequence[str]) -> tuple[str, ...]:
+    """What may stand in a dict beside its type's arguments."""
+    return _EXTRAS.get(parents[-1], ()) or _ITEM_EXTRAS.get('.'.join(parents[:-1]), ())
 
 
 def _parameters(callable_: Any) -> tuple[list[str], bool]:
@@ -201,26 +246,28 @@ def _parameters(callable_: Any) -> tuple[list[str], bool]:
     """
     functions = [callable_]
     if inspect.isclass(callable_):
-        functions = [
-            vars(c)['__init__'] for c in inspect.getmro(callable_)[:-1] if '__init__' in vars(c)
-        ]
+        # Those two take any argument by their signature, and refuse all.
+        bases = [c for c in inspect.getmro(callable_) if c not in (object, nn.Module)]
+        functions = [vars(c)['__init__'] for c in bases if '__init__' in vars(c)]
     names: list[str] = []
     for function in functions:
         parameters = list(inspect.signature(function).parameters.values())
         names += [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return [n for n in names if n != 'self'], False
-    return [n for n in names if n != 'self'], True
+    return [n for n in names if n != 'self'], bool(functions)
 
 
-def _drop_foreign_arguments(node: dict[str, Any]) -> None:
+def _drop_foreign_arguments(node: dict[str, Any], parents: Sequence[str]) -> None:
     cls = find_type(node['type'])
     if cls is None:
         return
     names, takes_any = _parameters(cls)
     if takes_any:
         return
-    for key in [k for k in node if k not in ('type', '_delete_', '_scope_', *names)]:
+    for key in [
+        k for k in node if k not in ('type', '_delete_', '_scope_', *names, *_extras(parents))
+    ]:
         node.pop(key)
 
 

@@ -1,12 +1,18 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What the decoder makes of a picture. B batch, C channels, H W pixels, N patches, M masked, P values per patch."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmcv.transforms import Compose
+from PIL import Image
 from torch import Tensor
 
+from vicmae.datasets import ImageFolder, VideoFolder
+from vicmae.datasets.file_source import NO_LABEL
 from vicmae.models.layers import gather_tokens, unpatchify
 from vicmae.models.losses import denormalize_patches
 
@@ -59,3 +65,55 @@ def draw_reconstructions(model: Any, frames: Tensor, *, seed: int = 0) -> Recons
 
     originals = frames.permute(0, 2, 3, 1).cpu().numpy()
     return Reconstructions(originals, draw(gray), draw(predicted.to(patches.dtype)))
+
+
+def load_frames(paths: Sequence[str], size: int) -> Tensor:
+    """Reads images, and of videos the middle frame, cropped to a square.
+
+    Shape:
+        -> (B, C, size, size), uint8
+    """
+    crop = [dict(type='CenterCrop', size=size), dict(type='PackClip')]
+    pipelines = {
+        ImageFolder: Compose([dict(type='LoadImage'), *crop]),
+        VideoFolder: Compose(
+            [
+                dict(type='OpenVideo'),
+                dict(type='UniformFrames', num_frames=1),
+                dict(type='DecodeFrames'),
+                *crop,
+            ]
+        ),
+    }
+    frames = []
+    for path in paths:
+        kind = VideoFolder if path.lower().endswith(VideoFolder.extensions) else ImageFolder
+        sample = pipelines[kind](dict(path=path, gt_label=NO_LABEL, kind=kind.kind))
+        frames.append(sample['inputs'][0])
+    return torch.stack(frames)
+
+
+def save_grid(drawn: Reconstructions, path: Path, *, columns: int = 3, zoom: int = 1) -> None:
+    """Draws triples of input, masked and output into one picture file.
+
+    Args:
+        drawn: The pictures.
+        path: The file; its ending says the format.
+        columns: Samples side by side.
+        zoom: Pixels drawn for each pixel of a picture.
+    """
+    gap = 4
+    triples = [np.concatenate(triple, axis=1) for triple in zip(*drawn, strict=True)]
+    height, width = triples[0].shape[:2]
+    rows = -(-len(triples) // columns)
+    sheet = np.full(
+        (rows * (height + gap) - gap, columns * (width + 2 * gap) - 2 * gap, 3), 255, np.uint8
+    )
+    for n, triple in enumerate(triples):
+        top, left = n // columns * (height + gap), n % columns * (width + 2 * gap)
+        sheet[top : top + height, left : left + width] = triple
+    picture = Image.fromarray(sheet)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(
+        path
+    )

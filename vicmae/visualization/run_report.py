@@ -211,5 +211,7 @@ def _machine_facts() -> dict[str, str]:
         'Date': date.today().isoformat(),
         'Machine': f'{platform.system()} {platform.machine()}, {torch.get_num_threads()} CPU threads, GPU: {gpu}',
         'Python': platform.python_version(),
-        'Packages': ', '.join([f'vicmae {vicmae.__version__}', *(f'{p} {version(p)}' for p in packages)]),
+        'Packages': ', '.join(
+            [f'vicmae {vicmae.__version__}', *(f'{p} {version(p)}' for p in packages)]
+        ),
     }

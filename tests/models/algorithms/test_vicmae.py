@@ -145,6 +145,26 @@ def test_every_trainable_parameter_receives_a_gradient_and_frozen_ones_none(norm
             assert parameter.grad.abs().sum() > 0, name
 
 
+def test_contrast_trains_the_encoder_through_predictions_and_targets_alike():
+    model, views = make_model(norm=None), make_views()
+    model.head.reconstruction_weight = 0.0
+    fix_masks(model, 8)
+    model.parse_losses(model.loss(views))[0].backward()
+    gradient = model.backbone.layers[0].attn.qkv.weight.grad.clone()
+
+    def gradient_through(*sides):
+        model.zero_grad()
+        pooled = model.pool(model.backbone(torch.cat(views), mask=True)[0])
+        p, z = (pooled if side in sides else pooled.detach() for side in ('p', 'z'))
+        p, z = model.predictor(p).unflatten(0, (2, 4)), model.target.head(z).unflatten(0, (2, 4))
+        (0.03 * model.head.contrastive(p, z)).backward()
+        return model.backbone.layers[0].attn.qkv.weight.grad.clone()
+
+    torch.testing.assert_close(gradient, gradient_through('p', 'z'))
+    torch.testing.assert_close(gradient, gradient_through('p') + gradient_through('z'))
+    assert gradient_through('z').norm() > 0.1 * gradient.norm()
+
+
 def test_only_position_embeddings_are_frozen_by_default():
     frozen = {name for name, p in make_model().named_parameters() if not p.requires_grad}
     assert frozen == {'backbone.pos_embed', 'neck.decoder_pos_embed'}

@@ -19,15 +19,13 @@ def patchify_slowly(pixels, patch_size):
     counts = [side // p for side, p in zip(sides, patch_size, strict=True)]
     patches = np.zeros((batch, np.prod(counts), np.prod(patch_size) * channels), pixels.dtype)
     for b in range(batch):
-        n = 0
-        for t, h, w in np.ndindex(*counts):
+        for n, (t, h, w) in enumerate(np.ndindex(*counts)):
             p = 0
             for dt, dh, dw in np.ndindex(*patch_size):
                 for c in range(channels):
                     at = (t * patch_size[0] + dt, h * patch_size[1] + dh, w * patch_size[2] + dw)
                     patches[b, n, p] = pixels[(b, c, *at)]
                     p += 1
-            n += 1
     return patches
 
 

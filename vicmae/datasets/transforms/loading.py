@@ -25,7 +25,13 @@ class LoadImage(BaseTransform):
         try:
             with Image.open(path) as image:
                 upright = ImageOps.exif_transpose(image).convert('RGB')
-        except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            RuntimeError,
+            Image.DecompressionBombError,
+        ) as error:
             raise DataError(f"Can't read the image {path!r}: {error}") from error
         return {**results, 'frames': [np.array(upright)]}
 

@@ -14,7 +14,7 @@ import decord  # noqa: E402
 # What FFmpeg writes to stderr of a damaged file is in the exception as well, in fewer lines.
 decord.logging.set_level(decord.logging.QUIET)
 
-_SOURCE = re.compile(r'^\[[\d:]+\] \S+:\d+: ')  # [01:49:12] /decord/src/video_reader.cc:83:
+_SOURCE = re.compile(r'^(\[[\d:]+\] \S+:\d+: )+')  # [01:49:12] /decord/src/video_reader.cc:83:
 
 
 class DecordReader:

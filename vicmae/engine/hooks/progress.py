@@ -38,7 +38,11 @@ class ProgressHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         what = f'epoch {runner.epoch + 1}/{runner.max_epochs}' if runner.max_epochs else 'train'
-        loss = float(outputs['loss']) if self._progress and outputs and 'loss' in outputs else None
+        loss = (
+            float(outputs['loss'].detach())
+            if self._progress and outputs and 'loss' in outputs
+            else None
+        )
         self._advance('train', data_batch, runner, what, loss)
 
     def after_train(self, runner: Any) -> None:

@@ -1,0 +1,194 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""From a config to a Runner: what is adapted to a machine without GPUs, and what is refused."""
+
+import copy
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from vicmae.apis import build_runner, load_config
+from vicmae.apis.launch import adapt_to_cpu, init_gloo
+from vicmae.errors import CheckpointError, ConfigError, DataError
+from vicmae.utils.paths import project_file
+
+BASE = project_file('configs/vicmae/vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py')
+DEBUG = project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py')
+IMAGES = 'train_dataloader.dataset.sources.images'
+SAMPLES = 'train_dataloader.sampler.samples_per_epoch'
+
+
+@pytest.fixture
+def debug(demo_data, tmp_path, monkeypatch):
+    """Loads the debug config, with overrides, where its data are."""
+    monkeypatch.chdir(demo_data.parents[1])
+
+    def load(overrides=None):
+        cfg = load_config(DEBUG, {'train_dataloader.num_workers': 0, **(overrides or {})})
+        cfg.work_dir, cfg.launcher = str(tmp_path / 'work'), 'none'
+        cfg.train_dataloader.persistent_workers = False
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+        return cfg
+
+    return load
+
+
+@pytest.fixture
+def one_image(demo_data, tmp_path):
+    folder = tmp_path / 'one'
+    folder.mkdir()
+    picture = next((demo_data / 'images/train').rglob('*.jpg'))
+    (folder / 'a.jpg').write_bytes(picture.read_bytes())
+    return str(folder)
+
+
+# ------------------------------------------------------------------------- adaptation
+def test_mixed_precision_becomes_plain_on_a_cpu():
+    cfg = load_config(BASE)
+    adapt_to_cpu(cfg)
+    wrapper = cfg.optim_wrapper
+    assert wrapper.type == 'OptimWrapper'
+    assert set(wrapper) == {'type', 'constructor', 'optimizer', 'paramwise_cfg'}
+    assert not any(cfg[f'{name}_dataloader'].pin_memory for name in ('train', 'val', 'test'))
+
+
+def test_data_parallel_wrapper_gets_no_devices_on_a_cpu():
+    cfg = load_config(DEBUG)
+    adapt_to_cpu(cfg)
+    assert cfg.model_wrapper_cfg.type == 'MMDistributedDataParallel'
+    assert cfg.model_wrapper_cfg.device_ids is None
+
+
+def test_wrapper_of_the_user_is_kept():
+    cfg = load_config(DEBUG, {'model_wrapper_cfg': dict(type='MMDistributedDataParallel')})
+    before = copy.deepcopy(cfg.model_wrapper_cfg)
+    adapt_to_cpu(cfg)
+    assert cfg.model_wrapper_cfg == before
+
+
+def test_config_without_loaders_is_adapted_too():
+    cfg = Config(dict(val_dataloader=None, optim_wrapper=None))
+    adapt_to_cpu(cfg)
+    assert cfg.val_dataloader is None
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'message'),
+    [
+        ('pytorch', '`--launcher pytorch` finds no RANK, .*MASTER_PORT.*tools/dist_train.sh'),
+        ('slurm', '`--launcher slurm` finds no SLURM_PROCID .*tools/slurm_train.sh'),
+        ('mpi', '`--launcher mpi` is not supported. Use `--launcher pytorch`'),
+    ],
+)
+def test_launcher_that_launched_nothing_is_refused(launcher, message, monkeypatch):
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'SLURM_PROCID'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match=message):
+        init_gloo(launcher)
+
+
+def test_slurm_environment_is_enough_to_connect():
+    code = (
+        'import torch; from vicmae.apis.launch import init_gloo; init_gloo("slurm");'
+        'print(torch.distributed.get_backend(), torch.distributed.get_world_size())'
+    )
+    slurm = dict(SLURM_PROCID='0', SLURM_NTASKS='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29617')
+    run = subprocess.run(
+        [sys.executable, '-c', code], env=os.environ | slurm, capture_output=True, text=True
+    )
+    assert run.stdout == 'gloo 1\n', run.stderr
+
+
+# ------------------------------------------------------------------------- Runners
+def test_runner_has_the_loader_and_the_model_of_the_config(debug):
+    runner = build_runner(debug({SAMPLES: 16}), training=True)
+    assert len(runner.train_dataloader) == 2
+    assert type(runner.model).__name__ == 'ViCMAE'
+    assert runner.train_dataloader.dataset.sizes == (48, 16)
+
+
+def test_runner_for_a_test_builds_nothing_for_training(debug):
+    cfg = debug({f'{IMAGES}.data_root': '/nowhere'})
+    runner = build_runner(cfg, training=False)
+    assert cfg.train_dataloader is cfg.optim_wrapper is None
+    assert len(runner.test_dataloader.dataset) == 48 + 16 + 16 + 8
+
+
+def test_demo_data_are_made_where_they_are_not_there(debug, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    build_runner(debug(), training=True)
+    assert len(list((tmp_path / 'data/demo-debug').rglob('*.mp4'))) == 24
+    assert 'writing demo data: 64 images, 24 videos' in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------- refusals
+@pytest.mark.parametrize(
+    ('overrides', 'error', 'message'),
+    [
+        ({f'{IMAGES}.data_root': '/nowhere'}, DataError, "got '/nowhere', which does not exist"),
+        ({'load_from': 'no.pth'}, CheckpointError, "There is no checkpoint 'no.pth'"),
+        ({'model.neck.num_heads': 5}, ConfigError, 'debug.py.* can.t be built'),
+        ({'model.backbone.masking.mask_ratio': 75}, ConfigError, r'must be in \[0, 1\), got 75'),
+        ({'train_dataloader.dataset.weights': dict(images=1)}, ConfigError, 'must name each source'),
+        ({SAMPLES: 0}, ConfigError, '`samples_per_epoch` must be positive, got 0'),
+        ({'optim_wrapper.optimizer.lr': -1.0}, ConfigError, 'Invalid learning rate: -1.0'),
+    ],
+)
+def test_what_cannot_be_built_is_one_message(debug, overrides, error, message):
+    with pytest.raises(error, match=message):
+        build_runner(debug(overrides), training=True)
+
+
+def test_work_dir_below_a_file_is_refused(debug, tmp_path):
+    cfg = debug()
+    (tmp_path / 'file').touch()
+    cfg.work_dir = str(tmp_path / 'file/work')
+    with pytest.raises(ConfigError, match=r"Can't make the work directory '.*file/work': Not a dir"):
+        build_runner(cfg, training=True)
+
+
+def test_batch_larger_than_an_epoch_is_refused_with_what_to_change(debug, one_image):
+    overrides = {
+        f'{IMAGES}.data_root': one_image,
+        'train_dataloader.dataset.sources.videos': None,
+        SAMPLES: None,
+    }
+    with pytest.raises(
+        ConfigError, match=r'1 samples on each of 1 process.*not one batch of 8. Lower `train_dataloader'
+    ):
+        build_runner(debug(overrides), training=True)
+
+
+@pytest.mark.parametrize('overrides', [{'train_dataloader.batch_size': 1}, {SAMPLES: 17}])
+def test_batch_of_one_is_refused_before_batch_norm_fails_on_it(debug, overrides):
+    cfg = debug(overrides)
+    cfg.train_dataloader.drop_last = False
+    with pytest.raises(ConfigError, match='has a batch of one, and the batch norm .* needs two'):
+        build_runner(cfg, training=True)
+
+
+def test_batch_of_one_is_taken_where_no_batch_norm_needs_more(debug):
+    overrides = {'train_dataloader.batch_size': 1, SAMPLES: 2}
+    overrides |= {'model.predictor.norm': 'LN', 'model.target.head.norm': 'LN'}
+    runner = build_runner(debug(overrides), training=True)
+    runner.train()
+    assert runner.iter == 4  # two epochs of two
+    assert all(torch.isfinite(p).all() for p in runner.model.parameters())
+
+
+def test_checkpoint_that_resuming_would_take_is_checked_before_anything_is_built(debug):
+    cfg = debug()
+    os.makedirs(cfg.work_dir)
+    for name, message in [('torn.pth', 'or a torn one'), ('lost.pth', 'There is no checkpoint')]:
+        path = os.path.join(cfg.work_dir, name)
+        if name == 'torn.pth':
+            with open(path, 'wb') as file:
+                file.write(b'PK\x03\x04 the first bytes of an archive')
+        with open(os.path.join(cfg.work_dir, 'last_checkpoint'), 'w') as file:
+            file.write(path)
+        cfg.resume = True
+        with pytest.raises(CheckpointError, match=message):
+            build_runner(cfg, training=True)

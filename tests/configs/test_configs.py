@@ -1,0 +1,125 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Every config of the project: it loads, its types exist, its model builds."""
+
+import ast
+import os
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from vicmae.registry import MODELS
+from vicmae.utils.config import find_type, load_config
+from vicmae.utils.paths import project_file
+
+FOLDER = project_file('configs')
+CONFIGS = sorted(p for p in FOLDER.rglob('*.py') if '_base_' not in p.parts)
+BASES = sorted(p for p in FOLDER.rglob('*.py') if '_base_' in p.parts)
+# Parameters of the standard models without a classifier, position embeddings included.
+STANDARD = {
+    'small-p16': 21_665_664,
+    'base-p16': 85_798_656,
+    'large-p16': 303_301_632,
+    'huge-p14': 630_764_800,
+}
+
+every_config = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+every_file = pytest.mark.parametrize('path', CONFIGS + BASES, ids=lambda path: path.stem)
+
+
+def build_without_memory(cfg):
+    with torch.device('meta'):
+        return MODELS.build(cfg.model)
+
+
+def bases_of(path):
+    """What a config names in `_base_`."""
+    named = vars_of(path).get('_base_', [])
+    return [path.parent / base for base in ([named] if isinstance(named, str) else named)]
+
+
+def vars_of(path):
+    space = {}
+    exec(compile(path.read_text(encoding='utf-8'), path, 'exec'), space)
+    return {k: v for k, v in space.items() if not k.startswith('__')}
+
+
+def levels(path):
+    return 1 + max((levels(base) for base in bases_of(path)), default=0)
+
+
+def test_there_are_configs_of_each_standard_size():
+    assert all(any(f'vit-{size}_' in p.name for p in CONFIGS) for size in STANDARD)
+
+
+def types_in(node):
+    """All values of `type` keys below a node."""
+    if isinstance(node, (list, tuple)):
+        return [name for item in node for name in types_in(item)]
+    if not isinstance(node, dict):
+        return []
+    own = [node['type']] if isinstance(node.get('type'), str) else []
+    return own + [name for value in node.values() for name in types_in(value)]
+
+
+@every_config
+def test_config_loads_with_every_type_registered(path):
+    names = types_in(load_config(path).to_dict())
+    assert {'ViCMAE', 'MixtureSampler', 'AdamW'} <= set(names)
+    assert [name for name in names if find_type(name) is None] == []
+
+
+@every_config
+def test_config_that_is_written_and_read_again_is_the_same(path, tmp_path):
+    cfg = load_config(path)
+    cfg.dump(tmp_path / 'again.py')
+    assert Config.fromfile(tmp_path / 'again.py').to_dict() == cfg.to_dict()
+
+
+@every_config
+def test_model_of_the_config_builds(path):
+    model = build_without_memory(load_config(path))
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) > 0
+
+
+@pytest.mark.parametrize('size', STANDARD)
+def test_backbone_has_the_parameters_of_the_standard_model(size):
+    paths = [p for p in CONFIGS if f'vit-{size}_8xb512' in p.name]
+    assert paths
+    for path in paths:
+        backbone = build_without_memory(load_config(path)).backbone
+        assert sum(p.numel() for p in backbone.parameters()) == STANDARD[size]
+
+
+@every_file
+def test_docstring_says_what_the_config_is(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
+    assert docstring and docstring.splitlines()[0].endswith('.')
+
+
+@every_config
+def test_docstring_says_how_the_config_is_run(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
+    commands = [line for line in docstring.splitlines() if path.name in line or 'make demo' in line]
+    assert commands
+    for command in commands:
+        words = [word for word in command.split() if '/' in word and not word.startswith('data')]
+        assert all(os.path.exists(FOLDER.parent / word) for word in words), command
+
+
+@every_config
+def test_bases_of_one_config_define_no_key_twice(path):
+    keys = [key for base in bases_of(path) for key in vars_of(base) if key != '_base_']
+    assert len(keys) == len(set(keys))
+
+
+@every_config
+def test_config_has_at_most_three_levels_of_bases(path):
+    assert levels(path) <= 4
+
+
+@every_config
+def test_schedule_ends_where_training_ends(path):
+    cfg = load_config(path)
+    assert max(s.end for s in cfg.param_scheduler) == cfg.train_cfg.max_epochs
+    assert cfg.train_cfg.max_epochs % cfg.train_cfg.val_interval == 0  # the last weights are evaluated

@@ -1,0 +1,53 @@
+#!/usr/bin/env python
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Draws what a pretrained model makes of pictures and clips: input, what the encoder sees, output."""
+
+import argparse
+import sys
+from pathlib import Path
+
+try:
+    from vicmae.utils.cli import add_config_options, run_tool
+except ImportError as error:
+    sys.exit(
+        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.'
+    )
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('checkpoint', help='path of the checkpoint')
+    parser.add_argument(
+        'files', nargs='+', help='images and videos; of a video the middle frame is drawn'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('reconstructions.png'), help='the picture to write'
+    )
+    parser.add_argument('--columns', type=int, default=3, help='samples side by side')
+    parser.add_argument(
+        '--zoom', type=int, default=1, help='pixels drawn for each pixel of the input'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of the masks')
+    parser.add_argument('--device', default='cpu', help='where the model runs')
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Draws the picture."""
+    args = parse_args()
+    from vicmae.apis import load_config, load_model
+    from vicmae.visualization.reconstruction import draw_reconstructions, load_frames, save_grid
+
+    cfg = load_config(args.config, args.cfg_options)
+    model = load_model(cfg, args.checkpoint, device=args.device)
+    frames = load_frames(args.files, size=model.backbone.img_size[0])
+    drawn = draw_reconstructions(model, frames, seed=args.seed)
+    save_grid(drawn, args.out, columns=args.columns, zoom=args.zoom)
+    print(args.out)
+
+
+if __name__ == '__main__':
+    run_tool(main)
