@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 try:
+    from vicmae.demo import CONFIG, Demo
     from vicmae.utils.cli import run_tool
 except ImportError as error:
     sys.exit(
@@ -23,6 +24,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--work-dir', type=Path, default=Path('work_dirs/demo'), help='where everything goes'
     )
+    parser.add_argument(
+        '--config', default=CONFIG, help='another pretraining config of the project'
+    )
     parser.add_argument('--seed', type=int, default=0, help='seed of weights, samples and masks')
     parser.add_argument(
         '--fresh', action='store_true', help='start over, even where a run is complete'
@@ -33,9 +37,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Runs what is left of the demo."""
     args = parse_args()
-    from vicmae.demo import Demo
-
-    Demo(args.work_dir, seed=args.seed, fresh=args.fresh).run()
+    Demo(args.work_dir, config=args.config, seed=args.seed, fresh=args.fresh).run()
 
 
 if __name__ == '__main__':

@@ -25,15 +25,18 @@ class Demo:
 
     Args:
         work_dir: Where checkpoints, figures and the report go.
+        config: A pretraining config with probes, from the root of the project.
         seed: Seed of weights, samples and masks.
         fresh: Whether to start over, even where a run is complete.
     """
 
-    def __init__(self, work_dir: Path, *, seed: int = 0, fresh: bool = False) -> None:
+    def __init__(
+        self, work_dir: Path, *, config: str = CONFIG, seed: int = 0, fresh: bool = False
+    ) -> None:
         self.work_dir = work_dir
         self.seed = seed
         self.fresh = fresh
-        self.config = project_file(CONFIG)
+        self.config = project_file(config)
         self.report = work_dir / 'report.html'
 
     def run(self) -> None:
@@ -142,7 +145,7 @@ class Demo:
             pretrained=self._metrics('pretrained'),
             random_init=self._metrics('random_init'),
             seconds=self.state.get('seconds', 0.0),
-            facts={'Config': CONFIG, 'Seed': str(self.seed), 'Command': 'make demo'},
+            facts={'Config': self.config.name, 'Seed': str(self.seed), 'Command': 'make demo'},
             next_steps=[
                 NextStep(
                     'Pool by the maximum instead of the mean.',

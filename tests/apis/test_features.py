@@ -30,7 +30,9 @@ def test_each_sample_has_its_feature_label_and_origin_in_order(model, queries, k
     found = extract_features(model, dataset, batch_size=5)
     assert found.features.shape == (count, 64)
     assert found.labels.tolist() == [dataset.get_data_info(i)['gt_label'] for i in range(count)]
-    assert [m['path'] for m in found.meta] == [dataset.get_data_info(i)['path'] for i in range(count)]
+    assert [m['path'] for m in found.meta] == [
+        dataset.get_data_info(i)['path'] for i in range(count)
+    ]
     assert {(m['probe'], m['role'], m['kind']) for m in found.meta} == {(f'{kind}s', 'query', kind)}
 
 

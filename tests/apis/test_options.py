@@ -24,9 +24,7 @@ TRAIN = dict(
     no_pin_memory=False,
     no_persistent_workers=False,
 )
-TEST = dict(
-    launcher='none', checkpoint='a.pth', seed=None, amp=False, out=None, out_item='metrics'
-)
+TEST = dict(launcher='none', checkpoint='a.pth', seed=None, amp=False, out=None, out_item='metrics')
 
 
 def train_config(path=DEBUG, **options):
@@ -82,7 +80,9 @@ def test_auto_scale_needs_the_batch_size_that_the_rate_is_for():
     assert train_config(BASE, auto_scale_lr=True).auto_scale_lr == dict(
         base_batch_size=4096, enable=True
     )
-    with pytest.raises(ConfigError, match=r'`--auto-scale-lr` needs `auto_scale_lr = dict\(base_batch'):
+    with pytest.raises(
+        ConfigError, match=r'`--auto-scale-lr` needs `auto_scale_lr = dict\(base_batch'
+    ):
         train_config(auto_scale_lr=True)
 
 

@@ -122,4 +122,6 @@ def test_config_has_at_most_three_levels_of_bases(path):
 def test_schedule_ends_where_training_ends(path):
     cfg = load_config(path)
     assert max(s.end for s in cfg.param_scheduler) == cfg.train_cfg.max_epochs
-    assert cfg.train_cfg.max_epochs % cfg.train_cfg.val_interval == 0  # the last weights are evaluated
+    assert (
+        cfg.train_cfg.max_epochs % cfg.train_cfg.val_interval == 0
+    )  # the last weights are evaluated

@@ -141,11 +141,17 @@ def test_relative_list_lies_below_the_root(tmp_path):
 @pytest.mark.parametrize(
     ('line', 'message'),
     [
-        ('2.jpg cat', r"line 3: the label must be a whole number from 0 on, got 'cat' in '2.jpg cat'"),
+        (
+            '2.jpg cat',
+            r"line 3: the label must be a whole number from 0 on, got 'cat' in '2.jpg cat'",
+        ),
         ('2.jpg -1', r"line 3: the label must be a whole number from 0 on, got '-1'"),
         ('2.jpg 1.5', r"line 3: the label must be a whole number from 0 on, got '1.5'"),
-        ('2.gif2 1', r"line 3: expected `path label` with a path that ends in .*\.jpg.*got '2.gif2 1'"),
-        ('2.mp4 1', r"line 3: expected `path label`"),
+        (
+            '2.gif2 1',
+            r"line 3: expected `path label` with a path that ends in .*\.jpg.*got '2.gif2 1'",
+        ),
+        ('2.mp4 1', r'line 3: expected `path label`'),
         ('2', r"line 3: expected `path label`.*got '2'"),
     ],
 )
@@ -159,12 +165,16 @@ def test_bad_line_is_named_with_its_number(tmp_path, line, message):
 def test_listed_file_that_is_missing_is_named_with_its_line(tmp_path):
     make_files(tmp_path, '1.jpg')
     ann_file = make_list(tmp_path / 'list.txt', '1.jpg 0', '', 'lost.jpg 1')
-    with pytest.raises(DataError, match=r"list\.txt, line 3: there is no file '.*/lost\.jpg'\. Paths"):
+    with pytest.raises(
+        DataError, match=r"list\.txt, line 3: there is no file '.*/lost\.jpg'\. Paths"
+    ):
         ImageFolder(str(tmp_path), ann_file)
 
 
 def test_missing_list_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"Can't read the list `ann_file` '.*no\.txt': No such file"):
+    with pytest.raises(
+        DataError, match=r"Can't read the list `ann_file` '.*no\.txt': No such file"
+    ):
         ImageFolder(str(tmp_path), str(tmp_path / 'no.txt'))
 
 

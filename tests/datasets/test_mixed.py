@@ -71,7 +71,9 @@ def test_source_that_is_none_is_left_out():
 
 
 def test_all_sources_switched_off_is_an_error():
-    with pytest.raises(ConfigError, match='all switched off .got images, videos.. Give at least one'):
+    with pytest.raises(
+        ConfigError, match='all switched off .got images, videos.. Give at least one'
+    ):
         MixedDataset(dict(images=None, videos=None))
 
 

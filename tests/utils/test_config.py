@@ -26,27 +26,27 @@ def write(path, text):
     [
         ('optimzer.lr', r"no key `optimzer.lr`: 'optimzer' is not one. Did you mean optim_wrapper"),
         ('optimizer.lr', r"'optimizer' is not one"),
-        ('model.backbone.drop_path', r"not one of `model.backbone`. Did you mean drop_path_rate"),
+        ('model.backbone.drop_path', r'not one of `model.backbone`. Did you mean drop_path_rate'),
         ('model.aggregator.kind', r"'kind' is not one of `model.aggregator`"),
         ('model.agregator.type', r"'agregator' is not one of `model`. Did you mean aggregator"),
-        ('optim_wrapper.optimizer.lrr', r"not one of `optim_wrapper.optimizer`. Did you mean lr"),
-        ('train_dataloader.batchsize', r"not one of `train_dataloader`. Did you mean batch_size"),
-        ('train_dataloader.sampler.samples', r"Known here: dataset, samples_per_epoch, seed"),
-        ('train_dataloader.dataset.source', r"Did you mean sources"),
-        ('train_dataloader.dataset.sources.images.data_rot', r"Did you mean data_root"),
-        ('optim_wrapper.paramwise_cfg.norm_decay', r"Did you mean norm_decay_mult"),
-        ('optim_wrapper.clip_gard.max_norm', r"Did you mean clip_grad"),
-        ('train_cfg.max_epoch', r"not one of `train_cfg`. Did you mean max_epochs"),
-        ('randomness.seeed', r"not one of `randomness`. Did you mean seed"),
-        ('default_hooks.logger.intervall', r"Did you mean interval"),
-        ('param_scheduler.1.T_maxx', r"not one of `param_scheduler.1`. Did you mean T_max"),
+        ('optim_wrapper.optimizer.lrr', r'not one of `optim_wrapper.optimizer`. Did you mean lr'),
+        ('train_dataloader.batchsize', r'not one of `train_dataloader`. Did you mean batch_size'),
+        ('train_dataloader.sampler.samples', r'Known here: dataset, samples_per_epoch, seed'),
+        ('train_dataloader.dataset.source', r'Did you mean sources'),
+        ('train_dataloader.dataset.sources.images.data_rot', r'Did you mean data_root'),
+        ('optim_wrapper.paramwise_cfg.norm_decay', r'Did you mean norm_decay_mult'),
+        ('optim_wrapper.clip_gard.max_norm', r'Did you mean clip_grad'),
+        ('train_cfg.max_epoch', r'not one of `train_cfg`. Did you mean max_epochs'),
+        ('randomness.seeed', r'not one of `randomness`. Did you mean seed'),
+        ('default_hooks.logger.intervall', r'Did you mean interval'),
+        ('param_scheduler.1.T_maxx', r'not one of `param_scheduler.1`. Did you mean T_max'),
         ('param_scheduler.7.T_max', r"`param_scheduler` is a list of 2, which has no item '7'"),
         ('param_scheduler.last.T_max', r"is a list of 2, which has no item 'last'"),
         (
             'train_dataloader.dataset.sources.images.pipeline.1.transforms.0.sise',
-            r"not one of `.*pipeline.1.transforms.0`. Did you mean size",
+            r'not one of `.*pipeline.1.transforms.0`. Did you mean size',
         ),
-        ('train_cfg.max_epochs.x', r"`train_cfg.max_epochs` is 2, which has nothing inside"),
+        ('train_cfg.max_epochs.x', r'`train_cfg.max_epochs` is 2, which has nothing inside'),
     ],
 )
 def test_key_that_nothing_reads_is_refused_with_the_nearest_names(key, message):
@@ -99,7 +99,9 @@ def test_overrides_leave_the_rest_alone():
 
 # ------------------------------------------------------------------------- types
 def test_swap_of_a_type_drops_arguments_that_the_new_one_does_not_take():
-    contrastive = load(model__head__contrastive__type='PixelReconstructionLoss').model.head.contrastive
+    contrastive = load(
+        model__head__contrastive__type='PixelReconstructionLoss'
+    ).model.head.contrastive
     assert contrastive == dict(type='PixelReconstructionLoss')
     decoder = load(train_cfg__type='IterBasedTrainLoop', train_cfg__max_iters=5).train_cfg
     assert decoder == dict(type='IterBasedTrainLoop', max_iters=5, val_interval=2)
@@ -145,7 +147,11 @@ def test_pooling_is_swapped_by_one_option():
     [
         ('model.aggregator.type', 'MeenPooling', 'MeanPooling'),
         ('model.target.type', 'SharedTargt', 'SharedTarget'),
-        ('train_dataloader.dataset.sources.videos.pipeline.1.type', 'DistantFramPair', 'DistantFramePair'),
+        (
+            'train_dataloader.dataset.sources.videos.pipeline.1.type',
+            'DistantFramPair',
+            'DistantFramePair',
+        ),
         ('optim_wrapper.optimizer.type', 'AdamWW', 'AdamW'),
         ('param_scheduler.0.type', 'LinerLR', 'LinearLR'),
         ('default_hooks.checkpoint.type', 'ChekpointHook', 'CheckpointHook'),
@@ -175,7 +181,9 @@ def test_missing_config_suggests_near_names():
 
 
 def test_missing_folder_of_a_config_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"There is no config .* Nor is there a folder '.*nowhere'"):
+    with pytest.raises(
+        ConfigError, match=r"There is no config .* Nor is there a folder '.*nowhere'"
+    ):
         load_config(tmp_path / 'nowhere/a.py')
 
 
@@ -195,7 +203,7 @@ def test_config_that_python_cannot_read_is_named(tmp_path, text, message):
 def test_two_bases_that_define_one_key_are_an_error(tmp_path):
     write(tmp_path / 'one.py', 'x = 1')
     write(tmp_path / 'two.py', 'x = 2')
-    with pytest.raises(ConfigError, match="Duplicate key.*x"):
+    with pytest.raises(ConfigError, match='Duplicate key.*x'):
         load_config(write(tmp_path / 'a.py', "_base_ = ['one.py', 'two.py']"))
 
 

@@ -46,6 +46,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         runner = RUNNERS.build(cfg)
         if training:
             runner.train_loop  # noqa: B018  a property that builds the loader
+            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
             _check_batches(runner)
             _check_batch_norm(runner)
             _log_start(runner)

@@ -11,7 +11,10 @@ def draw(transform, num_frames, fps=30.0, count=2000):
     """Frame numbers of many visits, (count, frames)."""
     rng = np.random.default_rng(0)
     return np.array(
-        [transform(dict(num_frames=num_frames, fps=fps, rng=rng))['frame_ids'] for _ in range(count)]
+        [
+            transform(dict(num_frames=num_frames, fps=fps, rng=rng))['frame_ids']
+            for _ in range(count)
+        ]
     )
 
 

@@ -56,7 +56,11 @@ def test_image_with_an_orientation_is_turned_upright(tmp_path):
 
 @pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'LA', '1', 'I;16'])
 def test_image_of_any_mode_has_three_channels(tmp_path, mode):
-    image = picture('L').point(lambda v: v * 256, 'I').convert('I;16') if mode == 'I;16' else picture(mode)
+    image = (
+        picture('L').point(lambda v: v * 256, 'I').convert('I;16')
+        if mode == 'I;16'
+        else picture(mode)
+    )
     image.save(tmp_path / 'a.png')
     assert load(tmp_path / 'a.png').shape == (4, 6, 3)
 

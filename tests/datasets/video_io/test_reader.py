@@ -43,7 +43,9 @@ def test_frames_by_number_are_those_of_a_decode_in_sequence(video, sequence, ids
 
 
 def test_frame_beyond_the_end_is_an_error_with_the_path(video, sequence):
-    with pytest.raises(DataError, match=f"Can't decode frames .* of the video '{video}', which says") as caught:
+    with pytest.raises(
+        DataError, match=f"Can't decode frames .* of the video '{video}', which says"
+    ) as caught:
         open_video(video).frames([len(sequence) + 5])
     assert '\n' not in str(caught.value)
 

@@ -1,0 +1,128 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""The shell scripts: usage, what they start, and two real processes without a GPU."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import DEBUG, ENVIRONMENT, ROOT
+
+TOOLS = ROOT / 'tools'
+SCRIPTS = sorted(TOOLS.glob('*.sh'))
+STARTED_BY_USERS = [path for path in SCRIPTS if path.name != 'launch.sh']
+names = [path.name for path in STARTED_BY_USERS]
+
+
+def bash(*argv, cwd=None, **env):
+    environment = {**os.environ, **ENVIRONMENT, 'PYTHON': sys.executable, **env}
+    return subprocess.run(
+        ['bash', *map(str, argv)], env=environment, cwd=cwd, capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def fake_srun(tmp_path):
+    """A PATH on which srun says what it was called with."""
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    srun.chmod(0o755)
+    return dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', PYTHON='python3')
+
+
+@pytest.mark.parametrize('path', SCRIPTS, ids=lambda path: path.name)
+def test_script_is_valid_shell(path):
+    assert bash('-n', path).returncode == 0
+
+
+@pytest.mark.parametrize('path', STARTED_BY_USERS, ids=names)
+def test_script_without_arguments_shows_its_usage(path):
+    ended = bash(path)
+    assert ended.returncode == 2
+    assert f'{path.name} ' in ended.stderr
+    assert 'CONFIG' in ended.stderr
+    assert not ended.stdout
+
+
+@pytest.mark.parametrize('count', ['0', 'two', '-1', '1.5'])
+def test_number_of_processes_that_is_none_is_refused(count):
+    ended = bash(TOOLS / 'dist_train.sh', DEBUG, count)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"error: the number of processes must be a whole number from 1 on, got '{count}'.\n"
+    )
+
+
+def test_slurm_train_hands_its_arguments_to_srun(fake_srun):
+    script = TOOLS / 'slurm_train.sh'
+    ended = bash(script, 'part', 'my job', 'a b.py', 'work', '--seed', '3', **fake_srun)
+    words = ended.stdout.splitlines()
+    assert words[:2] == ['-p', 'part']
+    assert {'--job-name=my job', '--gres=gpu:8', '--ntasks=8', '--ntasks-per-node=8'} <= set(words)
+    assert '--cpus-per-task=5' in words
+    assert words[words.index('python3') :] == [
+        *('python3', '-u', str(TOOLS / 'train.py'), 'a b.py', '--work-dir', 'work'),
+        *('--launcher', 'slurm', '--seed', '3'),
+    ]
+
+
+def test_slurm_takes_its_shape_from_the_environment(fake_srun):
+    shape = dict(GPUS='2', CPUS_PER_TASK='9', SRUN_ARGS='--qos=low --time=1:00')
+    ended = bash(TOOLS / 'slurm_train.sh', 'p', 'j', 'c.py', 'w', **fake_srun, **shape)
+    words = set(ended.stdout.splitlines())
+    assert {'--ntasks=2', '--gres=gpu:2', '--ntasks-per-node=2', '--cpus-per-task=9'} <= words
+    assert {'--qos=low', '--time=1:00'} <= words
+
+
+def test_slurm_test_hands_its_arguments_to_srun(fake_srun):
+    ended = bash(TOOLS / 'slurm_test.sh', 'p', 'j', 'c.py', 'x y.pth', '--out', 'o', **fake_srun)
+    words = ended.stdout.splitlines()
+    assert words[words.index('python3') :] == [
+        *('python3', '-u', str(TOOLS / 'test.py'), 'c.py', 'x y.pth'),
+        *('--launcher', 'slurm', '--out', 'o'),
+    ]
+
+
+def test_nodes_and_port_reach_torchrun(tmp_path):
+    fake = tmp_path / 'python'
+    fake.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    fake.chmod(0o755)
+    cluster = dict(NNODES='3', NODE_RANK='1', MASTER_ADDR='head', PORT='1234', PYTHON=str(fake))
+    words = bash(
+        TOOLS / 'dist_train.sh', 'a b.py', '4', '--seed', '3', **cluster
+    ).stdout.splitlines()
+    assert words == [
+        *('-m', 'torch.distributed.run', '--nnodes=3', '--node_rank=1'),
+        *('--master_addr=head', '--master_port=1234', '--nproc_per_node=4'),
+        *(str(TOOLS / 'train.py'), 'a b.py', '--seed', '3', '--launcher', 'pytorch'),
+    ]
+
+
+@pytest.fixture(scope='module')
+def trained_by_two(place, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp('by_two')
+    options = ['--no-validate', '--cfg-options', 'train_cfg.max_epochs=1']
+    ended = bash(TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', work_dir, *options, cwd=place)
+    assert ended.returncode == 0, ended.stderr
+    return work_dir, ended
+
+
+def test_two_processes_train_without_a_gpu(trained_by_two):
+    work_dir, ended = trained_by_two
+    said = ended.stdout + ended.stderr
+    assert '4 batches of 8 an epoch on each of 2 process(es)' in said
+    assert said.count('Training on 48 images') == 1  # one of them speaks
+    assert (work_dir / 'epoch_1.pth').is_file()
+
+
+def test_two_processes_give_the_figures_of_one(trained_by_two, run_tool, place, tmp_path):
+    checkpoint = trained_by_two[0] / 'epoch_1.pth'
+    outs = [tmp_path / '1.json', tmp_path / '2.json']
+    options = [['--work-dir', tmp_path, '--out', out] for out in outs]
+    assert run_tool('test.py', DEBUG, checkpoint, *options[0]).status == 0
+    ended = bash(TOOLS / 'dist_test.sh', DEBUG, checkpoint, 2, *options[1], cwd=place)
+    assert ended.returncode == 0, ended.stderr
+    one, two = (json.loads(out.read_text()) for out in outs)
+    assert two == pytest.approx(one, rel=1e-4)
