@@ -16,6 +16,11 @@ DEBUG = ROOT / 'configs/vicmae/vicmae_vit-tiny-p8_debug.py'
 ENVIRONMENT = {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
 
 
+def figures(path):
+    """What `test.py --out` wrote."""
+    return json.loads(path.read_text())
+
+
 class Ended(NamedTuple):
     """What is left of a process."""
 
@@ -64,3 +69,24 @@ def run_tool(preloaded, place, tmp_path_factory):
         return Ended(status, (folder / 'stdout').read_text(), (folder / 'stderr').read_text())
 
     return run
+
+
+@pytest.fixture(scope='session')
+def trained(run_tool, tmp_path_factory):
+    """The work directory of two epochs without a break."""
+    work_dir = tmp_path_factory.mktemp('trained')
+    ended = run_tool('train.py', DEBUG, '--work-dir', work_dir)
+    assert ended.status == 0, ended.err
+    (work_dir / 'out.txt').write_text(ended.out)
+    return work_dir
+
+
+@pytest.fixture(scope='session')
+def tested(run_tool, trained, tmp_path_factory):
+    """The figures of its last checkpoint."""
+    out = tmp_path_factory.mktemp('tested') / 'figures.json'
+    ended = run_tool(
+        'test.py', DEBUG, trained / 'epoch_2.pth', '--work-dir', out.parent, '--out', out
+    )
+    assert ended.status == 0, ended.err
+    return ended, out

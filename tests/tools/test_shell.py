@@ -1,14 +1,13 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The shell scripts: usage, what they start, and two real processes without a GPU."""
 
-import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from .conftest import DEBUG, ENVIRONMENT, ROOT
+from .conftest import DEBUG, ENVIRONMENT, ROOT, figures
 
 TOOLS = ROOT / 'tools'
 SCRIPTS = sorted(TOOLS.glob('*.sh'))
@@ -100,29 +99,18 @@ def test_nodes_and_port_reach_torchrun(tmp_path):
     ]
 
 
-@pytest.fixture(scope='module')
-def trained_by_two(place, tmp_path_factory):
-    work_dir = tmp_path_factory.mktemp('by_two')
+def test_two_processes_train_without_a_gpu(place, tmp_path):
     options = ['--no-validate', '--cfg-options', 'train_cfg.max_epochs=1']
-    ended = bash(TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', work_dir, *options, cwd=place)
+    ended = bash(TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', tmp_path, *options, cwd=place)
     assert ended.returncode == 0, ended.stderr
-    return work_dir, ended
-
-
-def test_two_processes_train_without_a_gpu(trained_by_two):
-    work_dir, ended = trained_by_two
     said = ended.stdout + ended.stderr
     assert '4 batches of 8 an epoch on each of 2 process(es)' in said
     assert said.count('Training on 48 images') == 1  # one of them speaks
-    assert (work_dir / 'epoch_1.pth').is_file()
+    assert (tmp_path / 'epoch_1.pth').is_file()
 
 
-def test_two_processes_give_the_figures_of_one(trained_by_two, run_tool, place, tmp_path):
-    checkpoint = trained_by_two[0] / 'epoch_1.pth'
-    outs = [tmp_path / '1.json', tmp_path / '2.json']
-    options = [['--work-dir', tmp_path, '--out', out] for out in outs]
-    assert run_tool('test.py', DEBUG, checkpoint, *options[0]).status == 0
-    ended = bash(TOOLS / 'dist_test.sh', DEBUG, checkpoint, 2, *options[1], cwd=place)
+def test_two_processes_give_the_figures_of_one(trained, tested, place, tmp_path):
+    options = ['--work-dir', tmp_path, '--out', tmp_path / 'figures.json']
+    ended = bash(TOOLS / 'dist_test.sh', DEBUG, trained / 'epoch_2.pth', 2, *options, cwd=place)
     assert ended.returncode == 0, ended.stderr
-    one, two = (json.loads(out.read_text()) for out in outs)
-    assert two == pytest.approx(one, rel=1e-4)
+    assert figures(tmp_path / 'figures.json') == pytest.approx(figures(tested[1]), rel=1e-4)

@@ -89,7 +89,8 @@ class FileSource(BaseDataset):
         self._metainfo['classes'] = tuple(classes)
         label_of = {name: i for i, name in enumerate(classes)}
         return [
-            dict(path=str(f), gt_label=label_of[p[0]]) for f, p in zip(mine, parts, strict=True)
+            dict(path=str(f), gt_label=label_of[p[0]], class_name=p[0])
+            for f, p in zip(mine, parts, strict=True)
         ]
 
     def _nothing_found(self, root: Path, files: list[Path]) -> str:

@@ -168,3 +168,23 @@ def test_impossible_settings_are_refused():
         KNNAccuracy(k=0)
     with pytest.raises(ValueError, match='`temperature` must be positive, got 0'):
         KNNAccuracy(temperature=0)
+
+
+def test_classes_are_matched_by_name_where_the_folders_number_them_differently():
+    # The queries' folder lacks class 'b', so that its 'c' has the number that 'b' has in the bank.
+    near_b, near_c = [0.0, 1.0], [1.0, 0.0]
+    samples = [
+        {**make_sample('images', 'bank', 0, near_b), 'class_name': 'b'},
+        {**make_sample('images', 'bank', 1, near_c), 'class_name': 'c'},
+        {**make_sample('images', 'query', 0, near_c), 'class_name': 'c'},
+    ]
+    assert evaluate(samples, k=1)['images/knn_top1'] == 100
+
+
+def test_features_of_a_run_that_diverged_give_nan_for_their_probe_alone():
+    good, bad = [0.0, 1.0], [0.0, math.nan]
+    samples = [make_sample('images', role, 0, bad) for role in ('bank', 'query')]
+    samples += [make_sample('videos', role, 0, good) for role in ('bank', 'query')]
+    metrics = evaluate(samples, k=1)
+    assert math.isnan(metrics['images/knn_top1'])
+    assert metrics['videos/knn_top1'] == 100

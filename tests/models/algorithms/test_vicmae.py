@@ -332,3 +332,11 @@ def test_predictor_on_a_projector_of_unknown_width_is_refused():
     config = toy_vicmae_config()
     with pytest.raises(ValueError, match='output width of Identity: it has no linear layer'):
         MODELS.build({**config, 'projector': torch.nn.Identity()})
+
+
+def test_backbone_without_a_class_token_trains_and_gives_features():
+    config = toy_vicmae_config(None)
+    model = MODELS.build({**config, 'backbone': {**config['backbone'], 'with_cls_token': False}})
+    losses = model.loss(make_views())
+    assert all(torch.isfinite(losses[name]) for name in LOSSES)
+    assert model.extract_feat(torch.zeros(2, 3, 16, 16)).shape == (2, model.backbone.embed_dims)

@@ -118,3 +118,9 @@ def test_autocast_does_not_round_the_similarities():
 def test_temperature_that_is_not_positive_is_refused(temperature):
     with pytest.raises(ValueError, match=f'must be positive, got {temperature}. Usual values'):
         InfoNCELoss(temperature)
+
+
+def test_three_views_are_refused():
+    views = torch.randn(3, 4, 8)
+    with pytest.raises(ValueError, match='compares 2 views of a sample, got 3'):
+        info_nce(views, views, 0.1)

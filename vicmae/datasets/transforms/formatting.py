@@ -38,7 +38,9 @@ class PackClip(BaseTransform):
         meta_keys: What else the data sample carries, where the sample has it.
     """
 
-    def __init__(self, meta_keys: tuple[str, ...] = ('path', 'kind', 'probe', 'role')) -> None:
+    def __init__(
+        self, meta_keys: tuple[str, ...] = ('path', 'kind', 'class_name', 'probe', 'role')
+    ) -> None:
         self.meta_keys = meta_keys
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vicmae.registry import HOOKS
 
+_SECONDS_PER_LOSS = 1.0
+
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
@@ -28,6 +30,8 @@ class ProgressHook(Hook):
         self._streams: list[tuple[logging.StreamHandler, Any]] = []
         self._tasks: dict[str, Any] = {}
         self._began = 0.0
+        self._next_loss = 0.0
+        self._shown_loss = ''
         self._seen = 0
 
     def before_train(self, runner: Any) -> None:
@@ -38,12 +42,7 @@ class ProgressHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         what = f'epoch {runner.epoch + 1}/{runner.max_epochs}' if runner.max_epochs else 'train'
-        loss = (
-            float(outputs['loss'].detach())
-            if self._progress and outputs and 'loss' in outputs
-            else None
-        )
-        self._advance('train', data_batch, runner, what, loss)
+        self._advance('train', data_batch, runner, what + self._loss_text(outputs))
 
     def after_train(self, runner: Any) -> None:
         self.stop()
@@ -115,9 +114,7 @@ class ProgressHook(Hook):
         )
         self._began, self._seen = time.monotonic(), 0
 
-    def _advance(
-        self, name: str, data_batch: Any, runner: Any, what: str, loss: float | None = None
-    ) -> None:
+    def _advance(self, name: str, data_batch: Any, runner: Any, what: str) -> None:
         if self._progress is None or name not in self._tasks:
             return
         inputs = data_batch['inputs']
@@ -127,9 +124,17 @@ class ProgressHook(Hook):
         self._progress.update(
             self._tasks[name],
             advance=1,
-            description=what if loss is None else f'{what}  loss {loss:.3f}',
+            description=what,
             rate=rate,
         )
+
+    def _loss_text(self, outputs: dict[str, Any] | None) -> str:
+        """The loss, read now and then only: reading it waits for the device."""
+        now = time.monotonic()
+        if self._progress and outputs and 'loss' in outputs and now >= self._next_loss:
+            self._next_loss = now + _SECONDS_PER_LOSS
+            self._shown_loss = f'  loss {float(outputs["loss"].detach()):.3f}'
+        return self._shown_loss
 
     def _remove(self, name: str) -> None:
         if self._progress is not None and name in self._tasks:

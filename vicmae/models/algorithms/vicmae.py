@@ -73,6 +73,7 @@ class ViCMAE(BaseModel):
             neck,
             in_dim=width,
             grid=self.backbone.grid,
+            num_prefix_tokens=self.backbone.num_extra_tokens,
             patch_values=self.backbone.in_channels * patch_size[0] * patch_size[1] * patch_size[2],
         )
         self.aggregator = build_part(aggregator)

@@ -25,6 +25,8 @@ def info_nce(predictions: Tensor, targets: Tensor, temperature: float) -> Tensor
         (2, B, E), (2, B, E) -> (), the mean over this rank's 2B rows
     """
     num_views, batch_size, _ = predictions.shape
+    if num_views != 2:
+        raise ValueError(f'InfoNCE compares 2 views of a sample, got {num_views}.')
     rank, _ = rank_and_world_size()
     # Autocast off: in half precision, similarities over a small temperature lose what they compare.
     with torch.autocast(predictions.device.type, enabled=False):

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """From visible tokens to the pixels of masked patches.
 
-B batch, N patches, K kept, M masked, D width, P values per patch; the encoder's tokens have one prefix token.
+B batch, N patches, K kept, M masked, D width, P values per patch; E width of the decoder.
 """
 
 import torch
@@ -27,6 +27,7 @@ class MAEDecoder(BaseModule):
         in_dim: Width of the encoder's tokens.
         grid: Patches along time, height and width.
         patch_values: Values per patch, P.
+        num_prefix_tokens: Tokens in front that stand for no patch, such as the class token.
         embed_dim: Width of the decoder.
         depth: Number of transformer layers.
         num_heads: Number of attention heads.
@@ -42,6 +43,7 @@ class MAEDecoder(BaseModule):
         in_dim: int,
         grid: tuple[int, int, int],
         patch_values: int,
+        num_prefix_tokens: int = 1,
         embed_dim: int = 512,
         depth: int = 8,
         num_heads: int = 16,
@@ -53,10 +55,12 @@ class MAEDecoder(BaseModule):
                 f'`embed_dim` {embed_dim} of the decoder must be a multiple of `num_heads` {num_heads}.'
             )
         _, rows, columns = grid
+        self.num_prefix_tokens = num_prefix_tokens
         self.decoder_embed = nn.Linear(in_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.decoder_pos_embed = nn.Parameter(
-            sincos_pos_embed((rows, columns), embed_dim, num_prefix_tokens=1), requires_grad=False
+            sincos_pos_embed((rows, columns), embed_dim, num_prefix_tokens=num_prefix_tokens),
+            requires_grad=False,
         )
         self.decoder_blocks = nn.ModuleList(
             TransformerEncoderLayer(
@@ -76,11 +80,12 @@ class MAEDecoder(BaseModule):
     def forward(self, tokens: Tensor, mask: Mask) -> Tensor:
         """Predicts the pixels of the masked patches."""
         x = self.decoder_embed(tokens)  # (B, 1 + K, E)
-        x = torch.cat([x[:, :1], self._fill_in_mask_tokens(x[:, 1:], mask)], dim=1)  # (B, 1 + N, E)
+        prefix, visible = x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
+        x = torch.cat([prefix, self._fill_in_mask_tokens(visible, mask)], dim=1)  # (B, 1 + N, E)
         x = x + self.decoder_pos_embed
         for block in self.decoder_blocks:
             x = block(x)
-        masked = gather_tokens(x[:, 1:], mask.ids_masked)  # (B, M, E)
+        masked = gather_tokens(x[:, self.num_prefix_tokens :], mask.ids_masked)  # (B, M, E)
         return self.decoder_pred(self.decoder_norm(masked))
 
     def _fill_in_mask_tokens(self, visible: Tensor, mask: Mask) -> Tensor:
