@@ -51,7 +51,6 @@ def test_no_argument_changes_nothing_but_the_launcher():
 @pytest.mark.parametrize(
     ('options', 'key', 'value'),
     [
-        (dict(seed=0), 'randomness.seed', 0),
         (dict(seed=7), 'randomness.seed', 7),
         (dict(deterministic=True), 'randomness.deterministic', True),
         (dict(resume='auto'), 'resume', True),
@@ -70,6 +69,12 @@ def test_argument_of_train_sets_its_key(options, key, value):
     for part in key.split('.'):
         node = node[part]
     assert node == value
+
+
+def test_seed_of_zero_is_a_seed():
+    cfg = load_config(DEBUG, {'randomness.seed': 5})
+    apply_train_options(cfg, argparse.Namespace(**{**TRAIN, 'seed': 0}))
+    assert cfg.randomness.seed == 0
 
 
 def test_mixed_precision_keeps_what_the_config_says_of_it():

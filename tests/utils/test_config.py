@@ -24,11 +24,17 @@ def write(path, text):
 @pytest.mark.parametrize(
     ('key', 'message'),
     [
-        ('optimzer.lr', r"no key `optimzer.lr`: 'optimzer' is not one. Did you mean optim_wrapper"),
+        (
+            'optimzer.lr',
+            r"'optimzer' is not one at the top. Did you mean optim_wrapper.optimizer.lr",
+        ),
         ('optimizer.lr', r"'optimizer' is not one"),
         ('model.backbone.drop_path', r'not one of `model.backbone`. Did you mean drop_path_rate'),
         ('model.aggregator.kind', r"'kind' is not one of `model.aggregator`"),
-        ('model.agregator.type', r"'agregator' is not one of `model`. Did you mean aggregator"),
+        (
+            'model.agregator.type',
+            r"'agregator' is not one of `model`. Did you mean model.aggregator.type",
+        ),
         ('optim_wrapper.optimizer.lrr', r'not one of `optim_wrapper.optimizer`. Did you mean lr'),
         ('train_dataloader.batchsize', r'not one of `train_dataloader`. Did you mean batch_size'),
         ('train_dataloader.sampler.samples', r'Known here: dataset, samples_per_epoch, seed'),

@@ -200,14 +200,16 @@ def _require_readable(cfg: Config, node: Mapping, parts: Sequence[str], depth: i
     where = f' of `{".".join(parents)}`' if parents else ' at the top'
     raise ConfigError(
         f'The config has no key `{".".join(parts)}`: {part!r} is not one{where}.'
-        f'{_suggest_path(cfg, parts[-1]) or _suggest(part, known)}'
+        f'{_suggest_path(cfg, ".".join(parts)) or _suggest(part, known)}'
     )
 
 
-def _suggest_path(cfg: Config, name: str) -> str:
-    """Where in the config a key of this name does stand: `lr` is `optim_wrapper.optimizer.lr`."""
+def _suggest_path(cfg: Config, key: str) -> str:
+    """Where in the config a key of this name does stand, the most alike first: `lr`, `optim_wrapper.optimizer.lr`."""
+    name = key.rpartition('.')[2]
     found = [path for path in _paths(cfg._cfg_dict) if path.rpartition('.')[2] == name]
-    return f' Did you mean {" or ".join(found[:3])}?' if found else ''
+    near = difflib.get_close_matches(key, found, n=3, cutoff=0)
+    return f' Did you mean {" or ".join(near)}?' if near else ''
 
 
 def _paths(node: Any, where: str = '') -> Iterator[str]:

@@ -41,10 +41,10 @@ def test_views_follow_from_the_generator_of_the_sample():
         assert not np.array_equal(same[i], other[i])
 
 
-def test_first_view_does_not_depend_on_what_happens_to_the_second():
-    alone, _ = views([frame(1)], CROP)
-    beside, _ = views([frame(1)], CROP, second=NOTHING)
-    assert np.array_equal(alone, beside)
+def test_no_view_depends_on_what_happens_to_the_other():
+    first, second = views([frame(1)], CROP)
+    assert np.array_equal(first, views([frame(1)], CROP, second=NOTHING)[0])
+    assert np.array_equal(second, views([frame(1)], NOTHING, second=CROP)[1])
 
 
 def test_second_view_has_transforms_of_its_own_where_given():
