@@ -10,6 +10,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
     checkpoint_fit=dict(type='CheckpointFitHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),  # tells the sampler which epoch it is
+    step_seed=dict(type='StepSeedHook'),  # masks follow from the seed, also after a resume
     progress=dict(type='ProgressHook'),
 )
 

@@ -138,7 +138,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=24, val_interval=8)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=16, val_interval=4)
 param_scheduler = [
     dict(
         type='LinearLR',
@@ -150,10 +150,10 @@ param_scheduler = [
     ),
     dict(
         type='CosineAnnealingLR',
-        T_max=22,
+        T_max=14,
         by_epoch=True,
         begin=2,
-        end=24,
+        end=16,
         convert_to_iter_based=True,
     ),
 ]

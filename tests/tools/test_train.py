@@ -58,7 +58,6 @@ def test_same_command_gives_the_same_weights_and_another_seed_others(run_tool, t
     assert any(not torch.equal(other[key], expected[key]) for key in expected)
 
 
-@pytest.mark.xfail(strict=True, reason='masks come from a generator that a resume starts anew')
 def test_run_that_is_resumed_equals_one_without_a_break(run_tool, trained, tmp_path):
     begin = ['train.py', DEBUG, '--work-dir', tmp_path, '--no-validate']
     assert run_tool(*begin, '--cfg-options', 'train_cfg.max_epochs=1').status == 0

@@ -39,6 +39,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     if not training:
         cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    _drop_halves(cfg)
     require_work_dir(cfg.work_dir)
     share_sampler_seed(cfg)
     cfg.setdefault('runner_type', 'QuietRunner')
@@ -61,6 +62,14 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
             f"The config {cfg.filename!r} can't be built. {_first_words(error)}"
         ) from error
     return runner
+
+
+def _drop_halves(cfg: Config) -> None:
+    """Switches an evaluation off whole where one of its three settings is None; MMEngine wants all three so."""
+    for name in ('val', 'test'):
+        keys = [f'{name}_dataloader', f'{name}_evaluator', f'{name}_cfg']
+        if any(key in cfg and cfg[key] is None for key in keys):
+            cfg.merge_from_dict(dict.fromkeys(keys))
 
 
 def _last_checkpoint(cfg: Config) -> str | None:

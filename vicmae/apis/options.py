@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from mmengine.config import Config
@@ -59,6 +60,8 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.test_dataloader.persistent_workers = False
     if args.amp:
         cfg.test_cfg.fp16 = True
+    if args.out:
+        _require_writable(Path(args.out))
     if args.out_item == 'pred':
         evaluators = cfg.test_evaluator
         evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
@@ -75,9 +78,19 @@ def report_metrics(metrics: dict[str, float], args: argparse.Namespace) -> None:
         table.add_row(name, f'{value:.2f}')
     Console().print(table)
     if args.out and args.out_item == 'metrics':
-        path = Path(args.out)
+        Path(args.out).write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+
+
+def _require_writable(path: Path) -> None:
+    """Says before a test, not after it, that its result has nowhere to go."""
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+    except OSError as error:
+        raise ConfigError(f"Can't write `--out` {str(path)!r}: {error.strerror}.") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ConfigError(
+            f"Can't write `--out` {str(path)!r}: it is a folder, or lies in one that is read-only."
+        )
 
 
 def _apply_seed(cfg: Config, args: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from mmengine.dataset import BaseDataset
 from vicmae.errors import DataError
 
 from .sample_key import SampleKey, as_sample_key
+from .transforms.build import build_pipeline
 
 NO_LABEL = -1
 _MAX_EXISTENCE_CHECKS = 1000
@@ -25,7 +26,7 @@ class FileSource(BaseDataset):
 
     Args:
         data_root: Folder of the files.
-        ann_file: List file, one sample a line.
+        ann_file: List file, one sample a line; looked for below `data_root`, unless its path is absolute.
         pipeline: Transforms of a sample.
         with_labels: Whether each sample must have a label, as probes need.
         max_per_class: Takes at most this many samples of each class, evenly spread over its list.
@@ -54,7 +55,12 @@ class FileSource(BaseDataset):
         self.with_labels = with_labels
         self.max_per_class = max_per_class
         self.tags = tags or {}
-        super().__init__(ann_file=ann_file, data_root=data_root, pipeline=pipeline or [], **kwargs)
+        super().__init__(
+            ann_file=ann_file,
+            data_root=data_root,
+            pipeline=[build_pipeline(pipeline or [])],
+            **kwargs,
+        )
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Finds the samples."""
@@ -102,7 +108,7 @@ class FileSource(BaseDataset):
     def _listed_samples(self) -> list[dict[str, Any]]:
         path = Path(self.ann_file)
         try:
-            lines = path.read_text(encoding='utf-8').splitlines()
+            lines = path.read_text(encoding='utf-8-sig').splitlines()
         except OSError as error:
             raise DataError(
                 f"Can't read the list `ann_file` {str(path)!r}: {error.strerror}."
@@ -125,7 +131,7 @@ class FileSource(BaseDataset):
     def _parse_line(self, line: str, where: str) -> dict[str, Any]:
         name, label = line, NO_LABEL
         if not self._is_mine(line):  # then what follows the last space has to be the label
-            name, _, last = line.rpartition(' ')
+            name, _, last = line.replace('\t', ' ').rpartition(' ')
             name = name.strip()
             if not self._is_mine(name):
                 raise DataError(
@@ -149,8 +155,7 @@ class FileSource(BaseDataset):
             raise DataError(
                 f'A probe needs a label for each sample, but {len(without)} of {len(samples)} in '
                 f'{source!r} have none, such as {without[0]!r}. Put files into one folder per class, '
-                'write `path label` lines, or switch the probe off with `val_dataloader=None '
-                'val_evaluator=None val_cfg=None`.'
+                'write `path label` lines, or switch the probe off with `val_dataloader=None`.'
             )
 
 

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmcv.transforms import Compose
 from PIL import Image
 from torch import Tensor
 
 from vicmae.datasets import ImageFolder, VideoFolder
 from vicmae.datasets.file_source import NO_LABEL
+from vicmae.datasets.transforms.build import build_pipeline
 from vicmae.models.layers import gather_tokens, unpatchify
 from vicmae.models.losses import denormalize_patches
 
@@ -75,8 +75,8 @@ def load_frames(paths: Sequence[str], size: int) -> Tensor:
     """
     crop = [dict(type='CenterCrop', size=size), dict(type='PackClip')]
     pipelines = {
-        ImageFolder: Compose([dict(type='LoadImage'), *crop]),
-        VideoFolder: Compose(
+        ImageFolder: build_pipeline([dict(type='LoadImage'), *crop]),
+        VideoFolder: build_pipeline(
             [
                 dict(type='OpenVideo'),
                 dict(type='UniformFrames', num_frames=1),

@@ -1,9 +1,11 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from typing import Any
 
-from mmcv.transforms import BaseTransform, Compose
+from mmcv.transforms import BaseTransform
 
 from vicmae.registry import TRANSFORMS
+
+from .build import build_pipeline
 
 
 @TRANSFORMS.register_module()
@@ -22,8 +24,8 @@ class TwoViews(BaseTransform):
     def __init__(
         self, transforms: list[dict[str, Any]], second: list[dict[str, Any]] | None = None
     ) -> None:
-        first = Compose(transforms)
-        self.transforms = (first, first if second is None else Compose(second))
+        first = build_pipeline(transforms)
+        self.transforms = (first, first if second is None else build_pipeline(second))
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         frames = results['frames']

@@ -2,5 +2,6 @@
 from .checkpoint_fit import CheckpointFitHook
 from .loss_weight_schedule import LossWeightScheduleHook
 from .progress import ProgressHook
+from .step_seed import StepSeedHook
 
-__all__ = ['CheckpointFitHook', 'LossWeightScheduleHook', 'ProgressHook']
+__all__ = ['CheckpointFitHook', 'LossWeightScheduleHook', 'ProgressHook', 'StepSeedHook']

@@ -1,0 +1,23 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+
+from vicmae.registry import HOOKS
+
+
+@HOOKS.register_module()
+class StepSeedHook(Hook):
+    """Seeds each training step by (seed, iteration, rank).
+
+    What is drawn on the device (masks, dropped paths) is then the same after a resume as without one,
+    and other on each rank.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        entropy = [runner.seed, runner.iter, runner.rank]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
