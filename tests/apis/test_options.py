@@ -124,3 +124,8 @@ def test_figures_are_printed_and_written_in_full(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert 'images/knn_top1' in printed and '33.33' in printed
     assert json.loads(out.read_text()) == figures
+
+
+def test_out_that_cannot_be_written_is_refused_before_the_test(tmp_path):
+    with pytest.raises(ConfigError, match=r"Can't write `--out` '.*': it is a folder"):
+        test_config(out=str(tmp_path))

@@ -78,7 +78,9 @@ def report_metrics(metrics: dict[str, float], args: argparse.Namespace) -> None:
         table.add_row(name, f'{value:.2f}')
     Console().print(table)
     if args.out and args.out_item == 'metrics':
-        Path(args.out).write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+        path = Path(args.out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
 
 
 def _require_writable(path: Path) -> None:
