@@ -22,7 +22,9 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs/demo'), help='where everything goes'
+        '--work-dir',
+        type=Path,
+        help='where everything goes (work_dirs/demo, with another seed work_dirs/demo-seedN)',
     )
     parser.add_argument(
         '--config', default=CONFIG, help='another pretraining config of the project'
@@ -37,7 +39,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Runs what is left of the demo."""
     args = parse_args()
-    Demo(args.work_dir, config=args.config, seed=args.seed, fresh=args.fresh).run()
+    folder = 'work_dirs/demo' if args.seed == 0 else f'work_dirs/demo-seed{args.seed}'
+    Demo(args.work_dir or Path(folder), config=args.config, seed=args.seed, fresh=args.fresh).run()
 
 
 if __name__ == '__main__':

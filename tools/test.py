@@ -50,7 +50,7 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # Imported here, so that --help and a typing error answer at once.
-    from vicmae.apis import build_runner, load_config
+    from vicmae.apis import build_runner, draw_weights, load_config
     from vicmae.apis.options import apply_test_options, report_metrics
 
     cfg = load_config(args.config, args.cfg_options)
@@ -58,7 +58,7 @@ def main() -> None:
     apply_test_options(cfg, args)
     runner = build_runner(cfg, training=False)
     if args.random_init:
-        runner.model.init_weights()
+        draw_weights(getattr(runner.model, 'module', runner.model), runner.seed)
     report_metrics(runner.test(), args)
 
 

@@ -36,7 +36,10 @@ class Demo:
         self.work_dir = work_dir
         self.seed = seed
         self.fresh = fresh
-        self.config = project_file(config)
+        try:
+            self.config = project_file(config)
+        except FileNotFoundError as error:
+            raise ConfigError(str(error)) from error
         self.report = work_dir / 'report.html'
 
     def run(self) -> None:
@@ -74,7 +77,7 @@ class Demo:
 
     def _open(self) -> dict[str, Any]:
         """Reads what an earlier call noted, or starts anew where there is nothing, or another run."""
-        wanted = {'seed': self.seed, 'config': self.config.read_text(encoding='utf-8')}
+        wanted = {'seed': self.seed, 'config': self._config_text()}
         path = self.work_dir / _STATE
         if path.is_file() and not self.fresh:
             state = json.loads(path.read_text(encoding='utf-8'))
@@ -92,6 +95,11 @@ class Demo:
         self.state = {}
         self._note(**wanted, trained=False, seconds=0.0)
         return self.state
+
+    def _config_text(self) -> str:
+        """The config and all bases there are: what a run was started with."""
+        bases = sorted(project_file('configs/_base_').rglob('*.py'))
+        return '\n'.join(path.read_text(encoding='utf-8') for path in [self.config, *bases])
 
     def _note(self, **changes: Any) -> None:
         self.state.update(changes)

@@ -305,7 +305,7 @@ def test_error_of_a_worker_is_one_clear_error(tmp_path):
     demo._begin(root, demo.Layout.of('debug', 0))
     (root / 'videos').write_text('')
     with pytest.raises(
-        OSError, match=r"Could not write the demo data to .*data'.*Make room there"
+        ValueError, match=r"Could not write the demo data to .*data'.*Make room there"
     ) as caught:
         make_demo_data(root, preset='debug', num_workers=2)
     assert 'videos' in str(caught.value)

@@ -200,11 +200,28 @@ WRONG = {
         lambda d: ['--cfg-options', 'optim_wrapper.optimizer.lr=-1'],
         r"can't be built. Invalid learning rate: -1",
     ),
+    'unknown demo data': (
+        lambda d: ['--cfg-options', 'demo_data.preset=foo'],
+        r"`preset` must be one of demo, debug, got 'foo'",
+    ),
+    'crops of another size': (
+        lambda d: ['--cfg-options', 'model.backbone.img_size=32'],
+        r'built for images of 32x32, got 64x64',
+    ),
+    'empty last checkpoint': (
+        lambda d: ['--resume', '--work-dir', emptied_run(d)],
+        r"last_checkpoint' is empty: .*Name an earlier one",
+    ),
     'everything switched off': (
         lambda d: ['--cfg-options', f'{IMAGES}=None', f'{VIDEOS}=None'],
         r'all switched off \(got images, videos\). Give at least one',
     ),
 }
+
+
+def emptied_run(folder):
+    write(folder / 'last_checkpoint', b'')
+    return folder
 
 
 def torn_run(folder):

@@ -52,6 +52,9 @@ def write(path, text):
             'train_dataloader.dataset.sources.images.pipeline.1.transforms.0.sise',
             r'not one of `.*pipeline.1.transforms.0`. Did you mean size',
         ),
+        ('optim_wrapper.clip_grad.max_nrm', r'Did you mean max_norm'),
+        ('demo_data.rot', r'not one of `demo_data`. Did you mean root'),
+        ('root', r'`root` is read by the config file alone: .*sources.images.data_root'),
         ('train_cfg.max_epochs.x', r'`train_cfg.max_epochs` is 2, which has nothing inside'),
     ],
 )
@@ -81,6 +84,9 @@ def test_key_that_nothing_reads_is_refused_with_the_nearest_names(key, message):
         ('find_unused_parameters', True),
         ('default_hooks.checkpoint.save_best', 'images/knn_top1'),
         ('load_from', 'x.pth'),
+        ('test_cfg.fp16', True),
+        ('auto_scale_lr.enable', True),
+        ('env_cfg.dist_cfg.timeout', 60),
     ],
 )
 def test_key_that_something_reads_is_taken_though_the_config_has_it_not(key, value):

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vicmae.datasets.demo import make_demo_data
-from vicmae.errors import ConfigError, VicmaeError
+from vicmae.errors import CheckpointError, ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
 from vicmae.utils.checkpoint import require_checkpoint
 
@@ -31,8 +31,6 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     if not torch.cuda.is_available():
         adapt_to_cpu(cfg)
         init_gloo(cfg.get('launcher', 'none'))
-    if 'demo_data' in cfg:
-        make_demo_data(**cfg.demo_data)
     checkpoint = cfg.get('load_from') or _last_checkpoint(cfg)
     if checkpoint and '://' not in checkpoint:  # MMEngine fetches those
         require_checkpoint(checkpoint)
@@ -44,12 +42,13 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     share_sampler_seed(cfg)
     cfg.setdefault('runner_type', 'QuietRunner')
     try:
+        if 'demo_data' in cfg:
+            make_demo_data(**cfg.demo_data)
         runner = RUNNERS.build(cfg)
         if training:
             runner.train_loop  # noqa: B018  a property that builds the loader
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
             _check_batches(runner)
-            _check_batch_norm(runner)
             _log_start(runner)
             if cfg.get('val_dataloader'):
                 runner.val_loop  # noqa: B018
@@ -57,7 +56,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
             runner.test_loop  # noqa: B018
     except VicmaeError:
         raise
-    except (ValueError, TypeError, KeyError, FileNotFoundError, NotADirectoryError) as error:
+    except (ValueError, TypeError, KeyError, OSError) as error:
         raise ConfigError(
             f"The config {cfg.filename!r} can't be built. {_first_words(error)}"
         ) from error
@@ -74,10 +73,16 @@ def _drop_halves(cfg: Config) -> None:
 
 def _last_checkpoint(cfg: Config) -> str | None:
     """What `--resume` without a path goes on from; None where there is nothing yet."""
-    named = Path(cfg.work_dir, 'last_checkpoint')
-    return (
-        named.read_text(encoding='utf-8').strip() if cfg.get('resume') and named.is_file() else None
-    )
+    file = Path(cfg.work_dir, 'last_checkpoint')
+    if not cfg.get('resume') or not file.is_file():
+        return None
+    named = file.read_text(encoding='utf-8').strip()
+    if not named:
+        raise CheckpointError(
+            f'{str(file)!r} is empty: the run was killed while it wrote a checkpoint. '
+            'Name an earlier one: `--resume WORK_DIR/epoch_N.pth`.'
+        )
+    return named
 
 
 def adapt_to_cpu(cfg: Config) -> None:
@@ -172,21 +177,11 @@ def _check_batches(runner: Runner) -> None:
             '`train_dataloader.sampler.samples_per_epoch`.'
         )
     smallest = size if loader.drop_last else samples % size or size
-    if smallest == 1 and any(isinstance(m, torch.nn.BatchNorm1d) for m in runner.model.modules()):
+    if smallest == 1 and any(isinstance(m, _BatchNorm) for m in runner.model.modules()):
         raise ConfigError(
             f'An epoch of {samples} samples on each process, cut by `train_dataloader.batch_size` {size}, has a '
             'batch of one, and the batch norm of this model needs two. Change `batch_size`, set `drop_last` '
             "to True, or give the heads norm='LN'."
-        )
-
-
-def _check_batch_norm(runner: Runner) -> None:
-    """Of one sample there are no batch statistics; PyTorch would say so in the first step."""
-    norms = [name for name, m in runner.model.named_modules() if isinstance(m, _BatchNorm)]
-    if runner.train_dataloader.batch_size == 1 and norms:
-        raise ConfigError(
-            f'`train_dataloader.batch_size` is 1, but {norms[0]} is a batch norm, which needs at least 2. '
-            "Raise it, or set `norm='LN'` in the heads."
         )
 
 

@@ -37,13 +37,19 @@ def load_model(
         torch.Size([1, 64])
     """
     cfg = config if isinstance(config, Config) else load_config(config)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # building draws, too
         model = MODELS.build(cfg.model)
-        model.init_weights()
+    draw_weights(model, seed)
     if checkpoint is not None:
         load_weights(model, checkpoint)
     return model.to(device).eval()
+
+
+def draw_weights(model: Any, seed: int) -> None:
+    """Draws random weights that follow from the seed alone: the same ones on each rank, and outside of a run."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.init_weights()
 
 
 def load_weights(model: torch.nn.Module, path: str | Path) -> None:

@@ -32,6 +32,7 @@ from rich.progress import (
 from rich.text import Text
 
 from vicmae.datasets import demo_scenes
+from vicmae.errors import DataError
 
 FORMAT_VERSION = 1  # raise it when the same seed draws other pictures
 MANIFEST = 'manifest.json'
@@ -107,11 +108,11 @@ def make_demo_data(
         PosixPath('data/demo')
     """
     if preset not in PRESETS:
-        raise ValueError(f'`preset` must be one of {", ".join(PRESETS)}, got {preset!r}.')
+        raise DataError(f'`preset` must be one of {", ".join(PRESETS)}, got {preset!r}.')
     if seed < 0:
-        raise ValueError(f'`seed` must be 0 or more, got {seed}.')
+        raise DataError(f'`seed` must be 0 or more, got {seed}.')
     if num_workers is not None and num_workers < 1:
-        raise ValueError(
+        raise DataError(
             f'`num_workers` must be 1 or more, got {num_workers}. Leave it out to use every core.'
         )
     root, layout = Path(root), Layout.of(preset, seed)
@@ -127,7 +128,7 @@ def make_demo_data(
                 _begin(root, layout)
                 _complete(root, layout, num_workers or _available_cores(), console, progress)
     except OSError as error:
-        raise OSError(
+        raise DataError(
             f'Could not write the demo data to {str(root)!r}: {error}. '
             'Make room there or give another folder; what is already written is kept.'
         ) from error
@@ -172,9 +173,9 @@ def _size(root: Path, name: str) -> int | None:
 
 
 def _refuse_foreign(root: Path) -> None:
-    """Raise ValueError if the folder holds something and we did not begin it."""
+    """Raise DataError if the folder holds something and we did not begin it."""
     if root.exists() and not root.is_dir():
-        raise ValueError(
+        raise DataError(
             f'The demo data need a folder, but {str(root)!r} is a file. Give another path.'
         )
     if not root.exists() or (root / MARKER).exists():
@@ -182,7 +183,7 @@ def _refuse_foreign(root: Path) -> None:
     found = sorted(path.name for path in root.iterdir() if path.name != LOCK)
     if found:
         shown = ', '.join(found[:3]) + (f' and {len(found) - 3} more' if len(found) > 3 else '')
-        raise ValueError(
+        raise DataError(
             f'{str(root)!r} is not empty and holds no demo data (it has no file {MARKER!r}): '
             f'found {shown}. Nothing was changed. Give a new or an empty folder.'
         )
@@ -199,7 +200,7 @@ def _begin(root: Path, layout: Layout) -> None:
         try:
             _remove(root, Layout(**marked))
         except TypeError as error:
-            raise ValueError(
+            raise DataError(
                 f'{str(root)!r} holds demo data of another version of vicmae. '
                 'Delete it or give another folder.'
             ) from error
@@ -262,7 +263,7 @@ def _draw(
                 yield name, int(size)
         for worker in workers:
             if worker.wait() != 0:
-                raise RuntimeError(
+                raise DataError(
                     f'A process that draws the demo data ended with status {worker.returncode}.'
                 )
     finally:

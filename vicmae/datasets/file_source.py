@@ -162,7 +162,12 @@ class FileSource(BaseDataset):
 def _walk(root: Path) -> list[Path]:
     """All files below a folder, sorted, without hidden ones."""
     found: list[Path] = []
+    seen: set[str] = set()  # a link may lead back to a folder above it
     for folder, subfolders, names in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
         subfolders[:] = sorted(s for s in subfolders if not s.startswith('.'))
         found += [Path(folder, name) for name in names if not name.startswith('.')]
     return sorted(found)

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Kept apart from the streams of the sampler, which has others at the end.
+_STREAM = 1
+
 
 class SampleKey(NamedTuple):
     """Names one visit to one sample, the same on any number of workers or ranks.
@@ -21,7 +24,7 @@ class SampleKey(NamedTuple):
 
     def generator(self) -> np.random.Generator:
         """The source of every random choice about this visit."""
-        return np.random.default_rng(list(self))
+        return np.random.default_rng([*self, _STREAM])
 
 
 def as_sample_key(key: 'SampleKey | int') -> SampleKey:

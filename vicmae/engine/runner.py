@@ -29,4 +29,6 @@ class QuietRunner(Runner):
 
 def _is_news(record: logging.LogRecord) -> bool:
     message = record.getMessage()
+    if record.levelno > logging.INFO and not message.startswith(_NO_NEWS):
+        return True
     return message.count('\n') < _LONG and not message.startswith(_NO_NEWS)

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from vicmae.datasets.demo import make_demo_data
 from vicmae.errors import ConfigError
 
 # Keys of a config that MMEngine reads beside the arguments of its Runner, and ours.
@@ -33,6 +34,7 @@ _SIGNATURES: dict[str, Callable] = {
     'val_dataloader': DataLoader,
     'test_dataloader': DataLoader,
     'randomness': Runner.set_randomness,
+    'demo_data': make_demo_data,
     'optim_wrapper': OptimWrapper,
 }
 _LOADER_EXTRAS = ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'num_batch_per_epoch')
@@ -42,6 +44,13 @@ _EXTRAS = {
     'val_dataloader': _LOADER_EXTRAS,
     'test_dataloader': _LOADER_EXTRAS,
     'optim_wrapper': ('type', 'constructor', 'paramwise_cfg'),
+    'auto_scale_lr': ('enable', 'base_batch_size'),
+    'clip_grad': ('type', 'max_norm', 'norm_type', 'clip_value', 'error_if_nonfinite', 'foreach'),
+    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+    'dist_cfg': ('backend', 'timeout', 'port', 'init_backend'),
+    'mp_cfg': ('mp_start_method', 'opencv_num_threads'),
+    'val_cfg': ('type', 'fp16'),
+    'test_cfg': ('type', 'fp16'),
     'paramwise_cfg': (
         'custom_keys',
         'norm_decay_mult',
@@ -66,8 +75,6 @@ _FREE_NAMES = (
     'sources',
     'weights',
     'tags',
-    'clip_grad',
-    'demo_data',
 )
 
 
@@ -83,7 +90,16 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         raise ConfigError(f'There is no config {str(path)!r}.{_similar_files(path)}')
     try:
         cfg = Config.fromfile(path)
-    except (SyntaxError, KeyError, TypeError, ValueError, OSError, NameError) as error:
+    except (
+        SyntaxError,
+        LookupError,
+        TypeError,
+        ValueError,
+        OSError,
+        NameError,
+        ImportError,
+        AttributeError,
+    ) as error:
         raise ConfigError(f"Can't read the config {str(path)!r}: {error}") from error
     set_default_scope(cfg.get('default_scope') or 'vicmae')
     if overrides:
@@ -173,6 +189,7 @@ def _check_key(cfg: Config, key: str) -> None:
     """Walks down a dotted key to the first part that isn't there, and asks whether anything would read it."""
     node: Any = cfg._cfg_dict  # a Config is no Mapping itself
     parts = key.split('.')
+    _refuse_names_of_the_file(node, parts[0])
     for depth, part in enumerate(parts):
         where = '.'.join(parts[:depth])
         if isinstance(node, (list, tuple)):
@@ -189,7 +206,30 @@ def _check_key(cfg: Config, key: str) -> None:
             node = node[part]
         else:
             _require_readable(cfg, node, parts, depth)
-            return
+            if part not in _SIGNATURES and part not in _EXTRAS:
+                return
+            node = {}  # what goes into it is known all the same
+
+
+def _refuse_names_of_the_file(node: Mapping, name: str) -> None:
+    """Refuses names that only the config file itself reads, to build other values: too late to change them."""
+    if name not in node or name in _top_level_names():
+        return
+    value = node[name]
+    places = [
+        path
+        for path, other in _paths(node)
+        if not path.startswith(name)
+        and (other == value or (isinstance(value, str) and str(other).startswith(f'{value}/')))
+    ]
+    went = f' Set what it went into: {", ".join(places[:4])}.' if places else ''
+    raise ConfigError(
+        f'`{name}` is read by the config file alone: an override comes too late.{went}'
+    )
+
+
+def _top_level_names() -> set[str]:
+    return {*_parameters(Runner.__init__)[0], *_TOP_LEVEL}
 
 
 def _require_readable(cfg: Config, node: Mapping, parts: Sequence[str], depth: int) -> None:
@@ -207,16 +247,16 @@ def _require_readable(cfg: Config, node: Mapping, parts: Sequence[str], depth: i
 def _suggest_path(cfg: Config, key: str) -> str:
     """Where in the config a key of this name does stand, the most alike first: `lr`, `optim_wrapper.optimizer.lr`."""
     name = key.rpartition('.')[2]
-    found = [path for path in _paths(cfg._cfg_dict) if path.rpartition('.')[2] == name]
+    found = [path for path, _ in _paths(cfg._cfg_dict) if path.rpartition('.')[2] == name]
     near = difflib.get_close_matches(key, found, n=3, cutoff=0)
     return f' Did you mean {" or ".join(near)}?' if near else ''
 
 
-def _paths(node: Any, where: str = '') -> Iterator[str]:
-    """All dotted keys below a dict, not those inside lists."""
+def _paths(node: Any, where: str = '') -> Iterator[tuple[str, Any]]:
+    """All dotted keys below a dict with their values, not those inside lists."""
     for key, value in node.items():
         path = f'{where}.{key}' if where else str(key)
-        yield path
+        yield path, value
         if isinstance(value, Mapping):
             yield from _paths(value, path)
 
@@ -224,7 +264,7 @@ def _paths(node: Any, where: str = '') -> Iterator[str]:
 def _readable_names(node: Mapping, parents: Sequence[str]) -> tuple[list[str], bool]:
     """What may stand in a dict of the config, and whether anything may."""
     if not parents:
-        return sorted({*node, *_parameters(Runner.__init__)[0], *_TOP_LEVEL}), False
+        return sorted(_top_level_names()), False
     extras = _extras(parents)
     if isinstance(node.get('type'), str):
         cls = find_type(node['type'])

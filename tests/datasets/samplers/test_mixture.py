@@ -81,9 +81,33 @@ def test_ranks_share_the_epoch_of_one_process(world_size):
         for r in range(world_size)
     ]
     assert len({len(part) for part in parts}) == 1
-    together = np.array(parts).T.ravel().tolist()  # rank 0's first, rank 1's first, ...
-    assert together[: len(whole)] == whole
-    assert together[len(whole) :] == whole[: len(together) - len(whole)]
+    together = Counter(index for part in parts for index in part)
+    doubled = together - Counter(
+        whole
+    )  # where the ranks can't share evenly, the last ones are seen twice
+    assert together - doubled == Counter(whole)
+    assert doubled.total() == len(parts[0]) * world_size - len(whole) < world_size
+
+
+@pytest.mark.parametrize('weights', [(1, 1), (3, 1)])
+@pytest.mark.parametrize('world_size', [1, 2, 4, 8])
+def test_every_batch_of_every_rank_holds_the_sources_by_weight(world_size, weights):
+    sizes, batch_size = (500, 300), 16
+    expected = batch_size * np.array(weights) / sum(weights)
+    for rank in range(world_size):
+        options = dict(rank=rank, world_size=world_size, samples_per_epoch=1024)
+        visited = indices(make_sampler(sizes, weights, **options))
+        for start in range(0, len(visited), batch_size):
+            held = per_source(visited[start : start + batch_size], sizes)
+            assert np.abs(held - expected).max() <= 2
+
+
+def test_more_ranks_than_samples_give_each_rank_one():
+    for rank in range(3):
+        visited = indices(
+            make_sampler((5, 5), (0, 1), rank=rank, world_size=3, samples_per_epoch=1)
+        )
+        assert len(visited) == 1 and visited[0] >= 5
 
 
 def test_length_is_the_number_of_keys():

@@ -72,5 +72,5 @@ def test_reason_leaves_out_where_in_its_source_the_decoder_failed(tmp_path, vide
 
 
 def test_missing_video_is_named(tmp_path):
-    with pytest.raises(DataError, match="Can't open the video '.*no.mp4'"):
+    with pytest.raises(DataError, match="There is no video '.*no.mp4'"):
         open_video(str(tmp_path / 'no.mp4'))

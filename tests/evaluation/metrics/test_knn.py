@@ -188,3 +188,12 @@ def test_features_of_a_run_that_diverged_give_nan_for_their_probe_alone():
     metrics = evaluate(samples, k=1)
     assert math.isnan(metrics['images/knn_top1'])
     assert metrics['videos/knn_top1'] == 100
+
+
+def test_queries_without_a_class_in_the_bank_are_refused():
+    samples = [
+        {**make_sample('images', 'bank', 0, [0.0, 1.0]), 'class_name': 'cat'},
+        make_sample('images', 'query', 0, [0.0, 1.0]),  # from a list file: a number
+    ]
+    with pytest.raises(DataError, match="of classes like 0 with a bank of classes like 'cat'"):
+        evaluate(samples)

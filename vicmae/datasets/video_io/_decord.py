@@ -1,17 +1,24 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import os
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from vicmae.environment import require_decoder
-from vicmae.errors import DataError
+from vicmae.errors import DataError, EnvironmentFault
 
 require_decoder()
 
-import decord  # noqa: E402
+try:
+    import decord
+except (ImportError, OSError) as error:
+    raise EnvironmentFault(
+        f'vicmae cannot read videos here: decord is installed, but importing it fails: {error}. '
+        'Install it anew: pip install --force-reinstall --no-deps decord'
+    ) from error
 
-# What FFmpeg writes to stderr of a damaged file is in the exception as well, in fewer lines.
+# FFmpeg's many lines about a damaged file; what matters is in the exception. (decord adds one of its own.)
 decord.logging.set_level(decord.logging.QUIET)
 
 _SOURCE = re.compile(r'^(\[[\d:]+\] \S+:\d+: )+')  # [01:49:12] /decord/src/video_reader.cc:83:
@@ -22,6 +29,8 @@ class DecordReader:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        if not os.path.isfile(path):
+            raise DataError(f'There is no video {path!r}.')
         try:
             self._reader = decord.VideoReader(path, num_threads=1)
         except (decord.DECORDError, RuntimeError) as error:

@@ -29,10 +29,10 @@ class ProgressHook(Hook):
         self._progress: Progress | None = None
         self._streams: list[tuple[logging.StreamHandler, Any]] = []
         self._tasks: dict[str, Any] = {}
-        self._began = 0.0
+        self._last = 0.0
+        self._meters: dict[str, list[float]] = {}  # by task: seconds, samples
         self._next_loss = 0.0
         self._shown_loss = ''
-        self._seen = 0
 
     def before_train(self, runner: Any) -> None:
         self._start(runner)
@@ -112,15 +112,21 @@ class ProgressHook(Hook):
         self._tasks[name] = self._progress.add_task(
             'starting', total=total, completed=completed, rate=''
         )
-        self._began, self._seen = time.monotonic(), 0
+        self._meters[name] = [0.0, 0.0]
+        self._last = time.monotonic()
 
     def _advance(self, name: str, data_batch: Any, runner: Any, what: str) -> None:
         if self._progress is None or name not in self._tasks:
             return
         inputs = data_batch['inputs']
+        meter, now = self._meters[name], time.monotonic()
+        meter[0] += (
+            now - self._last
+        )  # since any task went on: what an evaluation took is not training's
         # Views are batched per view, clips are a list of samples.
-        self._seen += len(inputs[0]) if name == 'train' else len(inputs)
-        rate = f'{self._seen * runner.world_size / (time.monotonic() - self._began):.0f}/s'
+        meter[1] += len(inputs[0]) if name == 'train' else len(inputs)
+        self._last = now
+        rate = f'{meter[1] * runner.world_size / max(meter[0], 1e-9):.0f}/s'
         self._progress.update(
             self._tasks[name],
             advance=1,

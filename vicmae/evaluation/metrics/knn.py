@@ -124,6 +124,24 @@ class KNNAccuracy(BaseMetric):
                 metrics[f'{probe}/{name}'] = value
         return metrics
 
+    def _compare_classes(self, probe: str, parts: dict[str, list[dict[str, Any]]]) -> None:
+        """Queries whose class the bank lacks can't be right; where that is all of them, something is wrong."""
+        known = {row['label'] for row in parts['bank']}
+        strange = [row['label'] for row in parts['query'] if row['label'] not in known]
+        if len(strange) == len(parts['query']):
+            raise DataError(
+                f"The probe '{probe}' compares queries of classes like {strange[0]!r} with a bank of classes "
+                f'like {parts["bank"][0]["label"]!r}: none is in both. Take both from class folders of the same '
+                'names, or both from lists.'
+            )
+        if strange:
+            print_log(
+                f"{len(strange)} of {len(parts['query'])} queries of the probe '{probe}' are of classes that the "
+                f'bank lacks, such as {strange[0]!r}, and count as wrong.',
+                'current',
+                logging.WARNING,
+            )
+
     def _compute_probe(self, probe: str, rows: list[dict[str, Any]]) -> dict[str, float]:
         if not all(np.isfinite(row['feature']).all() for row in rows):
             print_log(
@@ -140,6 +158,7 @@ class KNNAccuracy(BaseMetric):
         features = {
             r: torch.from_numpy(np.stack([row['feature'] for row in p])) for r, p in parts.items()
         }
+        self._compare_classes(probe, parts)
         ids = {name: i for i, name in enumerate(sorted({row['label'] for row in rows}, key=str))}
         labels = {r: torch.tensor([ids[row['label']] for row in p]) for r, p in parts.items()}
         predicted = knn_predict(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vicmae.registry import MODELS
 
-from ..heads.mlp import apply_per_view
+from ..heads.mlp import MLPHead, apply_per_view
 from ..layers import gather_tokens, patchify
 
 Part = dict[str, Any] | nn.Module
@@ -84,6 +84,15 @@ class ViCMAE(BaseModel):
         )
         self.target = build_part(target, nested=('head',), nested_defaults=dict(in_dim=width))
         self.head = build_part(head, nested=('reconstruction', 'contrastive'))
+
+    def init_weights(self) -> None:
+        """Draws all weights anew, or loads those that `init_cfg` names."""
+        for (
+            module
+        ) in self.modules():  # MMEngine reaches direct children alone, not the target's head
+            if isinstance(module, MLPHead):
+                module.init_weights()
+        super().init_weights()
 
     def loss(
         self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample] | None = None

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
+from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
-from ..layers import gather_tokens, patchify, sincos_pos_embed
+from ..layers import gather_tokens, init_linear_layers, patchify, sincos_pos_embed
 from ..masking import Mask
 
 # Named as the field names them. (mmpretrain's own 'small' is an older shape of 768 x 8.)
@@ -106,7 +107,7 @@ class MaskedViT(VisionTransformer):
                 "This backbone has no `masking`: give it one, such as dict(type='RandomMasking')."
             )
         if x.shape[-2:] != self.img_size:
-            raise ValueError(
+            raise ConfigError(
                 f'The backbone was built for images of {self.img_size[0]}x{self.img_size[1]}, got '
                 f'{x.shape[-2]}x{x.shape[-1]}. Set `model.backbone.img_size` or the crop size.'
             )
@@ -141,15 +142,6 @@ class MaskedViT(VisionTransformer):
         for layer in self.layers:
             tokens = layer(tokens)
         return self.ln1(tokens) if self.final_norm else tokens
-
-
-def init_linear_layers(module: nn.Module) -> None:
-    """Draws the weights of all linear layers Xavier-uniformly and sets their biases to zero, as MAE does."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
 
 
 def _architecture(arch: str | dict[str, int]) -> dict[str, int]:

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from vicmae.registry import MODELS
 
+from ..layers import init_linear_layers
+
 NORMS = {'BN': nn.BatchNorm1d, 'SyncBN': nn.SyncBatchNorm, 'LN': nn.LayerNorm}
 
 
@@ -45,6 +47,10 @@ class MLPHead(nn.Sequential):
             width = hidden_dim
         layers.append(nn.Linear(width, out_dim))
         super().__init__(*layers)
+
+    def init_weights(self) -> None:
+        """Draws weights as MAE does."""
+        init_linear_layers(self)
 
 
 def apply_per_view(head: nn.Module, views: Tensor) -> Tensor:

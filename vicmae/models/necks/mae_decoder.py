@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from vicmae.registry import MODELS
 
-from ..backbones.vit import init_linear_layers
-from ..layers import gather_tokens, sincos_pos_embed
+from ..layers import gather_tokens, init_linear_layers, sincos_pos_embed
 from ..masking import Mask
 
 
@@ -54,7 +53,11 @@ class MAEDecoder(BaseModule):
             raise ValueError(
                 f'`embed_dim` {embed_dim} of the decoder must be a multiple of `num_heads` {num_heads}.'
             )
-        _, rows, columns = grid
+        frames, rows, columns = grid
+        if frames != 1:
+            raise ValueError(
+                f'MAEDecoder reconstructs frames, grids of (1, rows, columns), got {grid}.'
+            )
         self.num_prefix_tokens = num_prefix_tokens
         self.decoder_embed = nn.Linear(in_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
