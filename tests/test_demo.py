@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -79,3 +80,22 @@ def test_demo_leaves_a_folder_alone_that_is_none_of_its_own(tmp_path):
     assert result.returncode == 1
     assert f"'{tmp_path}' holds something that is no demo run" in result.stderr
     assert (tmp_path / 'thesis.tex').read_text() == 'years of work'
+
+
+def test_demo_killed_in_training_goes_on_from_the_last_checkpoint(tmp_path):
+    work_dir = tmp_path / 'run'
+    command = [sys.executable, 'tools/demo.py', '--work-dir', work_dir, '--config', DEBUG]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    silent = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **silent)
+    deadline = time.monotonic() + 120
+    while not (work_dir / 'last_checkpoint').exists():
+        assert running.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    result = run_demo(work_dir)
+    assert result.returncode == 0, result.stderr
+    assert '--resume' in result.stdout
+    assert 'resumed epoch: 1' in result.stdout
+    assert (work_dir / 'report.html').is_file()

@@ -1,13 +1,15 @@
-# Sourced by dist_*.sh: starts GPUS processes of a tool on this node with torchrun.
+# Sourced by dist_*.sh and slurm_*.sh, which are one tool each.
 # PYTHON: the interpreter; by default the project's own environment, if there is one.
-launch() {
-  local here root python
-  here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-  root=$(dirname "$here")
-  python=${PYTHON:-python}
-  if [ -z "${PYTHON:-}" ] && [ -z "${VIRTUAL_ENV:-}" ] && [ -x "$root/.venv/bin/python" ]; then
-    python=$root/.venv/bin/python
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+if [ -z "${PYTHON:-}" ]; then
+  PYTHON=python
+  if [ -z "${VIRTUAL_ENV:-}" ] && [ -x "$HERE/../.venv/bin/python" ]; then
+    PYTHON=$HERE/../.venv/bin/python
   fi
+fi
+
+# launch TOOL [arguments]: starts GPUS processes of a tool on this node with torchrun.
+launch() {
   if ! [[ $GPUS =~ ^[1-9][0-9]*$ ]]; then
     echo "error: the number of processes must be a whole number from 1 on, got '$GPUS'." >&2
     exit 2
@@ -20,8 +22,22 @@ launch() {
     rendezvous=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
                 --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
   fi
-  local tool=$1
-  shift
-  "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$GPUS" \
-    "$here/$tool" "$@" --launcher pytorch
+  "$PYTHON" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$GPUS" \
+    "$HERE/$1" "${@:2}" --launcher pytorch
+}
+
+# launch_slurm PARTITION JOB_NAME TOOL [arguments]: starts GPUS tasks of a tool with srun.
+launch_slurm() {
+  local gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
+  if [ "$gpus" -lt "$per_node" ]; then per_node=$gpus; fi
+  # shellcheck disable=SC2086  # SRUN_ARGS is a list of words
+  srun -p "$1" \
+    --job-name="$2" \
+    --gres=gpu:"$per_node" \
+    --ntasks="$gpus" \
+    --ntasks-per-node="$per_node" \
+    --cpus-per-task="${CPUS_PER_TASK:-5}" \
+    --kill-on-bad-exit=1 \
+    ${SRUN_ARGS:-} \
+    "$PYTHON" -u "$HERE/$3" "${@:4}" --launcher slurm
 }

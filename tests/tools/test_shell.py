@@ -63,7 +63,7 @@ def test_slurm_train_hands_its_arguments_to_srun(fake_srun):
     assert '--cpus-per-task=5' in words
     assert words[words.index('python3') :] == [
         *('python3', '-u', str(TOOLS / 'train.py'), 'a b.py', '--work-dir', 'work'),
-        *('--launcher', 'slurm', '--seed', '3'),
+        *('--seed', '3', '--launcher', 'slurm'),
     ]
 
 
@@ -80,7 +80,7 @@ def test_slurm_test_hands_its_arguments_to_srun(fake_srun):
     words = ended.stdout.splitlines()
     assert words[words.index('python3') :] == [
         *('python3', '-u', str(TOOLS / 'test.py'), 'c.py', 'x y.pth'),
-        *('--launcher', 'slurm', '--out', 'o'),
+        *('--out', 'o', '--launcher', 'slurm'),
     ]
 
 

@@ -81,6 +81,16 @@ def test_one_kind_alone_trains(run_tool, tmp_path, off, rest):
     assert f'Training on {rest}: 2 batches' in ended.out
 
 
+def test_one_class_of_each_kind_trains(run_tool, place, tmp_path):
+    roots = [place / f'data/demo-debug/{kind}/train' for kind in ('images', 'videos')]
+    first = [next(folder for folder in sorted(root.iterdir())) for root in roots]
+    options = [f'{IMAGES}.data_root={first[0]}', f'{VIDEOS}.data_root={first[1]}']
+    options = ['--no-validate', '--cfg-options', *options, *SHORT]
+    ended = run_tool('train.py', DEBUG, '--work-dir', tmp_path, *options)
+    assert ended.status == 0, ended.err
+    assert 'Training on 12 images, 4 videos: 2 batches of 8' in ended.out
+
+
 def test_one_image_and_one_video_train(run_tool, place, tmp_path):
     for kind, suffix in (('images', '.jpg'), ('videos', '.mp4')):
         source = next((place / f'data/demo-debug/{kind}/train').rglob(f'*{suffix}'))

@@ -61,7 +61,8 @@ train_dataloader = dict(
     sampler=dict(type='MixtureSampler'),
     dataset=dict(
         type='MixedDataset',
-        # Every sample once an epoch; weights=dict(images=1, videos=1) would make batches half and half.
+        # Every sample once an epoch, less what fills no last batch.
+        # weights=dict(images=1, videos=1) would make batches half and half.
         sources=dict(images=train_images, videos=train_videos),
     ),
 )

@@ -19,7 +19,7 @@ class DistantFramePair(BaseTransform):
     **Required keys:** num_frames, fps, rng. **Added keys:** frame_ids.
 
     Args:
-        num_segments: Number of segments, hence of frames and views.
+        num_segments: Number of segments, hence of frames; `TwoViews` takes the first and the last.
         window_seconds: Length of the window, which lies anywhere in the video. None for the whole video.
     """
 

@@ -37,7 +37,7 @@ class MaskedViT(VisionTransformer):
 
     Masked, only the pixels of kept patches are gathered, embedded and encoded (MAE, https://arxiv.org/abs/2111.06377).
     Unmasked, it is mmpretrain's `VisionTransformer`, with the same parameter names: a checkpoint's backbone loads
-    into mmpretrain, mmdetection and mmsegmentation as it is. Position embeddings are fixed sine-cosine.
+    into that as it is, also where mmdetection or mmsegmentation use it. Position embeddings are fixed sine-cosine.
 
     Args:
         arch: 'tiny', 'small', 'base', 'large', 'huge', or a dict with `embed_dims`, `num_layers`, `num_heads`
