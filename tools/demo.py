@@ -14,7 +14,8 @@ try:
     from vicmae.utils.cli import run_tool
 except ImportError as error:
     sys.exit(
-        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.'
+        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
+        '`source .venv/bin/activate` makes it the python of this shell.'
     )
 
 
@@ -44,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(main, when_interrupted='The same command goes on from the last epoch.')

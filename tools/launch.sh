@@ -14,6 +14,10 @@ launch() {
     echo "error: the number of processes must be a whole number from 1 on, got '$GPUS'." >&2
     exit 2
   fi
+  if [ ! -f "$2" ]; then
+    echo "error: there is no config '$2'." >&2
+    exit 1
+  fi
   # Processes share the cores of the node.
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( $(nproc) / GPUS > 0 ? $(nproc) / GPUS : 1 ))}
   export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}

@@ -11,7 +11,8 @@ try:
     from vicmae.utils.cli import add_config_options, add_launcher_options, run_tool
 except ImportError as error:
     sys.exit(
-        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.'
+        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
+        '`source .venv/bin/activate` makes it the python of this shell.'
     )
 
 
@@ -64,4 +65,8 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(
+        main,
+        when_interrupted='`--resume` goes on from the last checkpoint, which `last_checkpoint` in the work '
+        'directory names.',
+    )

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from vicmae.apis import extract_features, load_config, load_model
+from vicmae.apis import encode_files, extract_features, load_clips, load_config, load_model
 from vicmae.registry import DATASETS
 from vicmae.utils.paths import project_file
 
@@ -59,3 +59,17 @@ def test_extraction_trains_nothing_and_needs_no_gradients(model, queries):
     assert not found.features.requires_grad
     assert not model.training
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_files_are_encoded_as_their_frames_are(demo_data):
+    model = load_model(DEBUG)
+    folder = demo_data / 'videos/val'
+    paths = [str(p) for p in (next(demo_data.rglob('*.jpg')), next(folder.rglob('*.mp4')))]
+    features = encode_files(model, paths, num_frames=3)
+    assert features.shape == (2, model.backbone.embed_dims)
+    assert not features.requires_grad
+    image, video = load_clips(paths, 64, num_frames=3)
+    assert (len(image), len(video)) == (1, 3)
+    with torch.no_grad():
+        frames = model.extract_feat(model.data_preprocessor.normalize(video))
+    torch.testing.assert_close(features[1], frames.mean(dim=0))

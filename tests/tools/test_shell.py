@@ -89,14 +89,20 @@ def test_nodes_and_port_reach_torchrun(tmp_path):
     fake.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
     fake.chmod(0o755)
     cluster = dict(NNODES='3', NODE_RANK='1', MASTER_ADDR='head', PORT='1234', PYTHON=str(fake))
-    words = bash(
-        TOOLS / 'dist_train.sh', 'a b.py', '4', '--seed', '3', **cluster
-    ).stdout.splitlines()
+    config = tmp_path / 'a b.py'
+    config.touch()
+    words = bash(TOOLS / 'dist_train.sh', config, '4', '--seed', '3', **cluster).stdout.splitlines()
     assert words == [
         *('-m', 'torch.distributed.run', '--nnodes=3', '--node_rank=1'),
         *('--master_addr=head', '--master_port=1234', '--nproc_per_node=4'),
-        *(str(TOOLS / 'train.py'), 'a b.py', '--seed', '3', '--launcher', 'pytorch'),
+        *(str(TOOLS / 'train.py'), str(config), '--seed', '3', '--launcher', 'pytorch'),
     ]
+
+
+def test_missing_config_is_said_once_before_any_process_starts():
+    ended = bash(TOOLS / 'dist_train.sh', 'no.py', '2')
+    assert ended.returncode == 1
+    assert ended.stderr == "error: there is no config 'no.py'.\n"
 
 
 def test_two_processes_train_without_a_gpu(place, tmp_path):

@@ -9,7 +9,8 @@ try:
     from vicmae.utils.cli import run_tool
 except ImportError as error:
     sys.exit(
-        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.'
+        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
+        '`source .venv/bin/activate` makes it the python of this shell.'
     )
 
 

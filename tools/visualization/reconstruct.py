@@ -10,7 +10,8 @@ try:
     from vicmae.utils.cli import add_config_options, run_tool
 except ImportError as error:
     sys.exit(
-        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv.'
+        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
+        '`source .venv/bin/activate` makes it the python of this shell.'
     )
 
 
@@ -38,12 +39,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draws the picture."""
     args = parse_args()
-    from vicmae.apis import load_config, load_model
-    from vicmae.visualization.reconstruction import draw_reconstructions, load_frames, save_grid
+    import torch
+
+    from vicmae.apis import load_clips, load_config, load_model
+    from vicmae.visualization.reconstruction import draw_reconstructions, save_grid
 
     cfg = load_config(args.config, args.cfg_options)
     model = load_model(cfg, args.checkpoint, device=args.device)
-    frames = load_frames(args.files, size=model.backbone.img_size[0])
+    frames = torch.cat(load_clips(args.files, model.backbone.img_size[0], num_frames=1))
     drawn = draw_reconstructions(model, frames, seed=args.seed)
     save_grid(drawn, args.out, columns=args.columns, zoom=args.zoom)
     print(args.out)

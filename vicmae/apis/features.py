@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Frozen features of a whole data set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,10 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from vicmae.datasets import VideoFolder
+from vicmae.datasets.file_source import NO_LABEL
+from vicmae.datasets.transforms.build import build_pipeline
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,46 @@ class Features:
     features: Tensor
     labels: Tensor
     meta: list[dict[str, Any]]
+
+
+def load_clips(paths: Sequence[str], size: int, *, num_frames: int = 8) -> list[Tensor]:
+    """Reads images as clips of one frame, and evenly spaced frames of videos, cropped to a square.
+
+    Args:
+        paths: Images and videos, told apart by their endings.
+        size: Pixels of a frame's side.
+        num_frames: Frames of a video.
+
+    Shape:
+        -> clips (T, C, size, size), uint8
+    """
+    ending = [dict(type='CenterCrop', size=size), dict(type='PackClip')]
+    image = build_pipeline([dict(type='LoadImage'), *ending])
+    sampler = dict(type='UniformFrames', num_frames=num_frames)
+    video = build_pipeline([dict(type='OpenVideo'), sampler, dict(type='DecodeFrames'), *ending])
+    return [
+        (video if path.lower().endswith(VideoFolder.extensions) else image)(
+            dict(path=path, gt_label=NO_LABEL)
+        )['inputs']
+        for path in paths
+    ]
+
+
+@torch.no_grad()
+def encode_files(model: Any, paths: Sequence[str], *, num_frames: int = 8) -> Tensor:
+    """Encodes images and videos to one vector each: reads, crops, normalises.
+
+    Args:
+        model: A pretrained model, from `load_model`.
+        paths: Images and videos.
+        num_frames: Frames of a video, whose features are averaged.
+
+    Shape:
+        -> (number of paths, D)
+    """
+    clips = load_clips(paths, model.backbone.img_size[0], num_frames=num_frames)
+    inputs = model.data_preprocessor(dict(inputs=clips), training=False)['inputs']
+    return model.eval().extract_clip_feat(inputs).float().cpu()
 
 
 @torch.no_grad()

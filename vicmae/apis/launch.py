@@ -32,6 +32,9 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         adapt_to_cpu(cfg)
         init_gloo(cfg.get('launcher', 'none'))
     checkpoint = cfg.get('load_from') or _last_checkpoint(cfg)
+    if cfg.get('resume') and not checkpoint:
+        print_log(f'Nothing to resume in {cfg.work_dir!r}: starting from the beginning.', 'current')
+        cfg.resume = False
     if checkpoint and '://' not in checkpoint:  # MMEngine fetches those
         require_checkpoint(checkpoint)
     if not training:
@@ -180,8 +183,8 @@ def _check_batches(runner: Runner) -> None:
     if smallest == 1 and any(isinstance(m, _BatchNorm) for m in runner.model.modules()):
         raise ConfigError(
             f'An epoch of {samples} samples on each process, cut by `train_dataloader.batch_size` {size}, has a '
-            'batch of one, and the batch norm of this model needs two. Change `batch_size`, set `drop_last` '
-            "to True, or give the heads norm='LN'."
+            'batch of one, and the batch norm of this model needs two. Change `batch_size`, or take other norms: '
+            '`model.predictor.norm=LN model.target.head.norm=LN`.'
         )
 
 

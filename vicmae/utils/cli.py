@@ -18,15 +18,19 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '0')
 
 
-def run_tool(main: Callable[[], Any]) -> None:
+def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
     """Runs a tool's main function, and ends the process: with one message where the user can mend what is wrong.
 
     Set `VICMAE_TRACEBACK=1` to see where such an error came from.
+
+    Args:
+        main: The tool.
+        when_interrupted: What to say after Ctrl-C.
     """
     try:
         main()
     except KeyboardInterrupt:
-        print('\nInterrupted.', file=sys.stderr)
+        print(f'\nInterrupted. {when_interrupted}'.rstrip(), file=sys.stderr)
         sys.exit(130)
     except VicmaeError as error:
         if os.environ.get(_TRACEBACK):

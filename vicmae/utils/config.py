@@ -327,4 +327,5 @@ def _similar_files(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f' Nor is there a folder {str(folder)!r}.'
-    return _suggest(path.name, (p.name for p in folder.glob('*.py')))
+    near = difflib.get_close_matches(path.name, [p.name for p in folder.glob('*.py')], n=3)
+    return f' Did you mean {" or ".join(near)}?' if near else ''

@@ -1,7 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What the decoder makes of a picture. B batch, C channels, H W pixels, N patches, M masked, P values per patch."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +9,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vicmae.datasets import ImageFolder, VideoFolder
-from vicmae.datasets.file_source import NO_LABEL
-from vicmae.datasets.transforms.build import build_pipeline
 from vicmae.models.layers import gather_tokens, unpatchify
 from vicmae.models.losses import denormalize_patches
 
@@ -65,32 +61,6 @@ def draw_reconstructions(model: Any, frames: Tensor, *, seed: int = 0) -> Recons
 
     originals = frames.permute(0, 2, 3, 1).cpu().numpy()
     return Reconstructions(originals, draw(gray), draw(predicted.to(patches.dtype)))
-
-
-def load_frames(paths: Sequence[str], size: int) -> Tensor:
-    """Reads images, and of videos the middle frame, cropped to a square.
-
-    Shape:
-        -> (B, C, size, size), uint8
-    """
-    crop = [dict(type='CenterCrop', size=size), dict(type='PackClip')]
-    pipelines = {
-        ImageFolder: build_pipeline([dict(type='LoadImage'), *crop]),
-        VideoFolder: build_pipeline(
-            [
-                dict(type='OpenVideo'),
-                dict(type='UniformFrames', num_frames=1),
-                dict(type='DecodeFrames'),
-                *crop,
-            ]
-        ),
-    }
-    frames = []
-    for path in paths:
-        kind = VideoFolder if path.lower().endswith(VideoFolder.extensions) else ImageFolder
-        sample = pipelines[kind](dict(path=path, gt_label=NO_LABEL, kind=kind.kind))
-        frames.append(sample['inputs'][0])
-    return torch.stack(frames)
 
 
 def save_grid(drawn: Reconstructions, path: Path, *, columns: int = 3, zoom: int = 1) -> None:

@@ -32,7 +32,9 @@ class LoadImage(BaseTransform):
             RuntimeError,
             Image.DecompressionBombError,
         ) as error:
-            raise DataError(f"Can't read the image {path!r}: {error}") from error
+            raise DataError(
+                f"Can't read the image {path!r}: {error}. Take it out of the data, then go on with `--resume`."
+            ) from error
         return {**results, 'frames': [np.array(upright)]}
 
 

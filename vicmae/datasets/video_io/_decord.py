@@ -34,7 +34,9 @@ class DecordReader:
         try:
             self._reader = decord.VideoReader(path, num_threads=1)
         except (decord.DECORDError, RuntimeError) as error:
-            raise DataError(f"Can't open the video {path!r}: {_reason(error)}") from error
+            raise DataError(
+                f"Can't open the video {path!r}: {_reason(error)}. Take it out of the data, then go on with `--resume`."
+            ) from error
         self.num_frames = len(self._reader)
         self.fps = float(self._reader.get_avg_fps())
 
