@@ -11,7 +11,7 @@ class HeadAlone(BaseModel):
     """MMEngine's own model, for its `parse_losses`."""
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
-        raise NotImplementedError
+        raise NotImplementedError  # abstract in MMEngine; only `parse_losses` is used here
 
 
 def make_head(**weights):
