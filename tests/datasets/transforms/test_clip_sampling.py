@@ -4,7 +4,13 @@
 import numpy as np
 import pytest
 
-from vicmae.datasets import DistantFramePair, UniformFrames
+from vicmae.datasets import (
+    DistantFramePair,
+    FixedGapFramePair,
+    SameFramePair,
+    UniformFramePair,
+    UniformFrames,
+)
 
 
 def draw(transform, num_frames, fps=30.0, count=2000):
@@ -18,6 +24,15 @@ def draw(transform, num_frames, fps=30.0, count=2000):
     )
 
 
+def assert_equally_often(values, choices):
+    """Each choice is drawn, and none more often than chance allows: 5 sigma."""
+    counts = np.array([(values == choice).sum() for choice in choices])
+    expected = len(values) / len(choices)
+    assert counts.sum() == len(values)
+    assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
+
+
+# ------------------------------------------------------------------------- distant
 def test_one_frame_comes_from_each_segment_of_the_window():
     ids = draw(DistantFramePair(num_segments=4, window_seconds=None), num_frames=40)
     assert ids.shape == (2000, 4)
@@ -59,8 +74,12 @@ def test_single_frame_is_taken_twice():
     assert (draw(DistantFramePair(), num_frames=1, count=10) == 0).all()
 
 
-def test_same_generator_state_gives_the_same_pair():
-    assert (draw(DistantFramePair(), 90, count=5) == draw(DistantFramePair(), 90, count=5)).all()
+@pytest.mark.parametrize(
+    'sampler', [DistantFramePair(), SameFramePair(), FixedGapFramePair(), UniformFramePair(1.0)]
+)
+def test_same_generator_state_gives_the_same_frames_and_the_next_others(sampler):
+    assert (draw(sampler, 90, count=5) == draw(sampler, 90, count=5)).all()
+    assert len(np.unique(draw(sampler, 90, count=5), axis=0)) > 1
 
 
 @pytest.mark.parametrize(
@@ -75,6 +94,91 @@ def test_pairs_that_cannot_be_are_refused(options, message):
         DistantFramePair(**options)
 
 
+# ------------------------------------------------------------------------- same
+def test_same_frame_is_one_drawn_uniformly_from_the_video():
+    ids = draw(SameFramePair(), num_frames=20)
+    assert ids.shape == (2000, 1)
+    assert_equally_often(ids[:, 0], range(20))
+    assert (draw(SameFramePair(), num_frames=1, count=10) == 0).all()
+
+
+# ------------------------------------------------------------------------- fixed gap
+@pytest.mark.parametrize('gap', [1, 2, 4, 8, 19])
+def test_fixed_gap_is_exact_and_lies_anywhere_in_the_video(gap):
+    ids = draw(FixedGapFramePair(gap), num_frames=20)
+    assert (np.diff(ids) == gap).all()
+    assert_equally_often(ids[:, 0], range(20 - gap))
+
+
+@pytest.mark.parametrize(('fps', 'frames'), [(30.0, 15), (25.0, 12), (29.97, 15), (1.0, 1)])
+def test_gap_in_seconds_follows_the_frame_rate_and_is_at_least_a_frame(fps, frames):
+    ids = draw(FixedGapFramePair(0.5, unit='second'), num_frames=20, fps=fps)
+    assert (np.diff(ids) == frames).all()
+    assert_equally_often(ids[:, 0], range(20 - frames))
+
+
+def test_gap_in_frames_ignores_the_frame_rate():
+    assert (np.diff(draw(FixedGapFramePair(4), num_frames=20, fps=1000.0)) == 4).all()
+
+
+@pytest.mark.parametrize('num_frames', [1, 2, 4])
+def test_video_too_short_for_the_gap_gives_its_first_and_last_frame(num_frames):
+    assert not FixedGapFramePair(4).fits(num_frames, fps=30.0)
+    assert (draw(FixedGapFramePair(4), num_frames, count=10) == (0, num_frames - 1)).all()
+
+
+def test_gap_fits_from_one_frame_more_than_itself():
+    assert FixedGapFramePair(4).fits(5, fps=30.0)
+    assert FixedGapFramePair(2, unit='second').fits(61, fps=30.0)
+    assert not FixedGapFramePair(2, unit='second').fits(60, fps=30.0)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(gap=0), '`gap` must be positive, got 0. SameFramePair takes one frame twice'),
+        (dict(gap=-4), '`gap` must be a positive number, got -4'),
+        (dict(gap=float('inf')), '`gap` must be a positive number, got inf'),
+        (dict(gap=0.5), "must be a whole number of frames, got 0.5. Seconds need `unit='second'`"),
+        (dict(unit='seconds'), "`unit` must be one of frame, second, got 'seconds'"),
+    ],
+)
+def test_gaps_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        FixedGapFramePair(**options)
+
+
+# ------------------------------------------------------------------------- uniform pair
+def test_uniform_pair_is_any_two_frames_in_order_of_time():
+    first, second = draw(UniformFramePair(), num_frames=6, count=3000).T
+    pairs = [10 * i + j for i in range(6) for j in range(i + 1, 6)]
+    assert len(pairs) == 15
+    assert_equally_often(10 * first + second, pairs)
+
+
+def test_uniform_pair_keeps_to_a_window_that_lies_anywhere():
+    ids = draw(UniformFramePair(0.5), num_frames=12, fps=10.0)  # 5 frames, from 8 places on
+    gaps = np.diff(ids)[:, 0]
+    assert set(gaps) == {1, 2, 3, 4}
+    assert gaps.mean() == pytest.approx(2.0, abs=0.1)  # of 10 pairs: 4, 3, 2, 1
+    assert set(ids.ravel()) == set(range(12))
+
+
+def test_uniform_pair_of_a_window_shorter_than_two_frames_is_of_neighbours():
+    assert (np.diff(draw(UniformFramePair(0.01), num_frames=12)) == 1).all()
+
+
+def test_uniform_pair_of_a_short_video_takes_what_there_is():
+    assert (draw(UniformFramePair(), num_frames=1, count=10) == 0).all()
+    assert (draw(UniformFramePair(9.0), num_frames=2, count=10) == (0, 1)).all()
+
+
+def test_uniform_pair_refuses_an_empty_window():
+    with pytest.raises(ValueError, match='`window_seconds` must be positive, got -1. None takes'):
+        UniformFramePair(-1)
+
+
+# ------------------------------------------------------------------------- uniform frames
 def test_uniform_frames_are_the_middles_of_equal_segments():
     assert UniformFrames(4)(dict(num_frames=40))['frame_ids'] == [5, 15, 25, 35]
     assert UniformFrames(1)(dict(num_frames=41))['frame_ids'] == [20]

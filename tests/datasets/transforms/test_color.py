@@ -6,7 +6,7 @@ import colorsys
 import numpy as np
 import pytest
 
-from vicmae.datasets import ColorJitter, GaussianBlur, RandomGrayscale
+from vicmae.datasets import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
 
 OFF = dict(brightness=0, contrast=0, saturation=0, hue=0, prob=1.0)
 LUMA = (0.299, 0.587, 0.114)
@@ -176,3 +176,64 @@ def test_blur_draws_its_width_from_the_range():
 def test_blur_refuses_widths_that_cannot_be(sigma):
     with pytest.raises(ValueError, match='`sigma` must be two positive numbers in rising order'):
         GaussianBlur(sigma)
+
+
+@pytest.mark.parametrize(
+    ('kernel_size', 'width', 'height'), [((5, 9), 5, 9), ([3, 1], 3, 1), (7, 7, 7)]
+)
+def test_blur_of_a_given_kernel_spreads_over_its_width_and_height(kernel_size, width, height):
+    point = np.zeros((31, 31, 3), np.uint8)
+    point[15, 15] = 255
+    transform = GaussianBlur((2.0, 2.0), prob=1.0, kernel_size=kernel_size)
+    spread = transform(dict(img=point, rng=np.random.default_rng(0)))['img'][..., 0]
+
+    def gaussian(size):
+        x = np.arange(31) - 15
+        kernel = np.exp(-(x**2) / (2 * 2.0**2)) * (np.abs(x) <= size // 2)
+        return kernel / kernel.sum()
+
+    expected = 255 * np.outer(gaussian(height), gaussian(width))
+    assert np.abs(spread - expected).max() <= 1
+    assert np.flatnonzero(spread.any(axis=0)).tolist() == list(range(31))[slice_around(width)]
+    assert np.flatnonzero(spread.any(axis=1)).tolist() == list(range(31))[slice_around(height)]
+
+
+def slice_around(size):
+    return slice(15 - size // 2, 15 + size // 2 + 1)
+
+
+@pytest.mark.parametrize('kernel_size', [0, 4, -3, (5, 8), (5, 9, 3)])
+def test_blur_refuses_kernels_without_a_middle(kernel_size):
+    with pytest.raises(ValueError, match=r'`kernel_size` must be one odd positive .* got .*\d'):
+        GaussianBlur(kernel_size=kernel_size)
+
+
+def solarize(img, threshold, prob=1.0, seed=0):
+    transform = RandomSolarize(threshold, prob)
+    return transform(dict(img=img, rng=np.random.default_rng(seed)))['img']
+
+
+@pytest.mark.parametrize('threshold', [0, 1, 128, 255])
+def test_solarize_inverts_values_from_the_threshold_on(threshold):
+    img = np.arange(768, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3)  # every value
+    expected = img.copy()
+    for index in np.ndindex(img.shape):
+        if img[index] >= threshold:
+            expected[index] = 255 - int(img[index])
+    result = solarize(img, threshold)
+    assert result.dtype == np.uint8
+    assert np.array_equal(result, expected)
+    assert img[0, 0, 0] == 0 and img[-1, -1, -1] == 255  # left as it was
+
+
+def test_solarize_happens_as_often_as_asked():
+    img = picture()
+    kept = [solarize(img, 128, prob=0.2, seed=seed) is img for seed in range(500)]
+    assert np.mean(kept) == pytest.approx(0.8, abs=0.08)
+    assert solarize(img, 128, prob=0.0) is img
+
+
+@pytest.mark.parametrize('threshold', [-1, 256, 0.5])
+def test_solarize_refuses_what_is_no_pixel_value(threshold):
+    with pytest.raises(ValueError, match=rf'`threshold` must be a whole .* got {threshold}\.'):
+        RandomSolarize(threshold)

@@ -65,6 +65,17 @@ def test_whole_picture_at_its_own_size_is_left_as_it_is():
     assert np.array_equal(run(crop, img), img)
 
 
+@pytest.mark.parametrize(
+    ('height', 'width'), [(100, 101), (101, 100), (100, 102), (48, 64), (64, 48), (1, 2), (7, 7)]
+)
+def test_crop_without_a_range_is_the_largest_centred_square_every_time(height, width):
+    img, side = picture(height, width), min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = crop_and_resize(img, (top, left, side, side), (16, 16))
+    crop = RandomResizedCrop(16, scale=(1, 1), ratio=(1, 1))
+    assert all(np.array_equal(run(crop, img, seed), square) for seed in range(20))
+
+
 def test_view_has_the_size_asked_for():
     assert run(RandomResizedCrop((16, 24)), picture()).shape == (16, 24, 3)
     assert run(RandomResizedCrop(16), picture(3, 200)).shape == (16, 16, 3)

@@ -1,24 +1,35 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-from .clip_sampling import DistantFramePair, UniformFrames
-from .color import ColorJitter, GaussianBlur, RandomGrayscale
+from .clip_sampling import (
+    DistantFramePair,
+    FixedGapFramePair,
+    SameFramePair,
+    UniformFramePair,
+    UniformFrames,
+)
+from .color import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
 from .crop import CenterCrop, RandomFlip, RandomResizedCrop
 from .formatting import PackClip, PackViews
 from .loading import DecodeFrames, LoadImage, OpenVideo
-from .two_view import TwoViews
+from .views import OneView, TwoViews
 
 __all__ = [
     'CenterCrop',
     'ColorJitter',
     'DecodeFrames',
     'DistantFramePair',
+    'FixedGapFramePair',
     'GaussianBlur',
     'LoadImage',
+    'OneView',
     'OpenVideo',
     'PackClip',
     'PackViews',
     'RandomFlip',
     'RandomGrayscale',
     'RandomResizedCrop',
+    'RandomSolarize',
+    'SameFramePair',
     'TwoViews',
+    'UniformFramePair',
     'UniformFrames',
 ]

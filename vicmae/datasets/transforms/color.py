@@ -115,24 +115,71 @@ class GaussianBlur(BaseTransform):
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
-        sigma: Least and largest width of the kernel, in pixels of the view.
+        sigma: Least and largest standard deviation, in pixels of the view.
         prob: How often.
+        kernel_size: Pixels that the kernel spans, odd: one number, or (width, height), as in OpenCV and
+            torchvision. None for as many as the drawn sigma needs.
     """
 
-    def __init__(self, sigma: Sequence[float] = (0.1, 2.0), prob: float = 0.5) -> None:
+    def __init__(
+        self,
+        sigma: Sequence[float] = (0.1, 2.0),
+        prob: float = 0.5,
+        kernel_size: int | Sequence[int] | None = None,
+    ) -> None:
         if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1]:
             raise ValueError(f'`sigma` must be two positive numbers in rising order, got {sigma}.')
         self.sigma = (sigma[0], sigma[1])
         self.prob = check_probability('prob', prob)
+        self.kernel_size = _check_kernel_size(kernel_size)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         rng = results['rng']
         if rng.random() >= self.prob:
             return results
-        return {
-            **results,
-            'img': cv2.GaussianBlur(results['img'], (0, 0), rng.uniform(*self.sigma)),
-        }
+        size = self.kernel_size or (0, 0)  # OpenCV's word for: from sigma
+        return {**results, 'img': cv2.GaussianBlur(results['img'], size, rng.uniform(*self.sigma))}
 
     def __repr__(self) -> str:
-        return f'GaussianBlur(sigma={self.sigma}, prob={self.prob})'
+        return f'GaussianBlur(sigma={self.sigma}, prob={self.prob}, kernel_size={self.kernel_size})'
+
+
+def _check_kernel_size(kernel_size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    if kernel_size is None:
+        return None
+    size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+    if len(size) != 2 or any(pixels < 1 or pixels % 2 != 1 for pixels in size):
+        raise ValueError(
+            '`kernel_size` must be one odd positive number of pixels, or two for (width, height), '
+            f'got {kernel_size}. None takes what `sigma` needs.'
+        )
+    return size[0], size[1]
+
+
+@TRANSFORMS.register_module()
+class RandomSolarize(BaseTransform):
+    """Inverts what is bright: values from a threshold on become 255 less their own.
+
+    **Required keys:** img, rng. **Modified keys:** img.
+
+    Args:
+        threshold: Least value that is inverted, whole, in 0..255.
+        prob: How often.
+    """
+
+    def __init__(self, threshold: int = 128, prob: float = 0.2) -> None:
+        if not 0 <= threshold <= 255 or threshold != int(threshold):
+            raise ValueError(
+                f'`threshold` must be a whole pixel value in [0, 255], got {threshold}.'
+            )
+        self.threshold = threshold
+        self.prob = check_probability('prob', prob)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        if results['rng'].random() >= self.prob:
+            return results
+        img = results['img']
+        return {**results, 'img': np.where(img >= self.threshold, 255 - img, img)}
+
+    def __repr__(self) -> str:
+        return f'RandomSolarize(threshold={self.threshold}, prob={self.prob})'

@@ -38,6 +38,9 @@ def _check_range(name: str, values: Sequence[float]) -> tuple[float, float]:
 class RandomResizedCrop(BaseTransform):
     """A random part of the image, at a fixed size.
 
+    A `scale` of (1, 1) leaves nothing to draw: it is the largest part in the middle with a ratio in range, so
+    with a `ratio` of (1, 1) the largest square.
+
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
@@ -68,6 +71,8 @@ class RandomResizedCrop(BaseTransform):
         self, height: int, width: int, rng: np.random.Generator
     ) -> tuple[int, int, int, int]:
         """Draws (top, left, height, width). After ten that don't fit, takes the largest centred one that does."""
+        if self.scale[0] == 1:  # rounding would let a box of 100 x 100 pass for all of 100 x 101
+            return self.largest_box(height, width)
         log_ratio = np.log(self.ratio)
         for _ in range(10):
             area = height * width * rng.uniform(*self.scale)
@@ -77,6 +82,10 @@ class RandomResizedCrop(BaseTransform):
                 top = int(rng.integers(height - h + 1))
                 left = int(rng.integers(width - w + 1))
                 return top, left, h, w
+        return self.largest_box(height, width)
+
+    def largest_box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """The largest (top, left, height, width) in the middle, with a ratio in range."""
         ratio = np.clip(width / height, *self.ratio)
         h = min(height, max(1, round(width / ratio)))
         w = min(width, max(1, round(height * ratio)))

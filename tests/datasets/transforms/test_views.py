@@ -1,9 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Two views of a sample."""
+"""One or two views of a sample."""
 
 import numpy as np
 
-from vicmae.datasets import TwoViews
+from vicmae.datasets import OneView, PackViews, TwoViews
 
 NOTHING = [dict(type='RandomFlip', prob=0.0)]
 CROP = [dict(type='RandomResizedCrop', size=16, scale=(0.2, 0.5))]
@@ -51,3 +51,18 @@ def test_second_view_has_transforms_of_its_own_where_given():
     first, second = views([frame(1)], NOTHING, second=[dict(type='RandomFlip', prob=1.0)])
     assert np.array_equal(first, frame(1))
     assert np.array_equal(second, frame(1)[:, ::-1])
+
+
+def test_one_view_is_the_first_of_two():
+    frames = [frame(1), frame(2)]
+    sample = dict(frames=frames, rng=np.random.default_rng(0), path='kept')
+    results = OneView(CROP)(sample)
+    (view,) = results['views']
+    assert results['path'] == 'kept'
+    assert np.array_equal(view, views(frames, CROP)[0])
+
+
+def test_one_view_is_packed_as_one_tensor():
+    sample = dict(frames=[frame(1)], rng=np.random.default_rng(0))
+    (packed,) = PackViews()(OneView(NOTHING)(sample))['inputs']
+    assert np.array_equal(packed.permute(1, 2, 0).numpy(), frame(1))
