@@ -52,5 +52,5 @@ def gloo_pool():
     """Real processes for distributed tests, started by the first test that needs them."""
     from vicmae.testing import GlooPool
 
-    with GlooPool(3) as pool:
+    with GlooPool(4) as pool:
         yield pool

@@ -11,6 +11,7 @@ default_hooks = dict(
     checkpoint_fit=dict(type='CheckpointFitHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),  # tells the sampler which epoch it is
     step_seed=dict(type='StepSeedHook'),  # masks follow from the seed, also after a resume
+    target_ema=dict(type='TargetEMAHook'),  # moves an EMATarget; rests where there is none
     progress=dict(type='ProgressHook'),
 )
 

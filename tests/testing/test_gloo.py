@@ -58,7 +58,7 @@ def test_rank_that_ends_or_hangs_is_reported_and_new_processes_follow():
 
 
 def test_impossible_numbers_of_ranks_are_refused(gloo_pool):
-    with pytest.raises(ValueError, match='between 1 and the 3 processes of this pool, got 4'):
-        gloo_pool.run(add_ranks, 4, 0)
+    with pytest.raises(ValueError, match='between 1 and the 4 processes of this pool, got 5'):
+        gloo_pool.run(add_ranks, 5, 0)
     with pytest.raises(ValueError, match='`num_processes` must be at least 1, got 0'):
         GlooPool(0)

@@ -1,6 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import argparse
 import os
+import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from mmengine.logging import HistoryBuffer
 
 from vicmae.errors import CheckpointError
 from vicmae.testing import toy_runner
-from vicmae.utils.checkpoint import read_weights, require_checkpoint
+from vicmae.utils.checkpoint import read_checkpoint, read_weights, require_checkpoint
 
 
 class Malicious:
@@ -43,6 +46,9 @@ def test_checkpoint_of_a_real_run_gives_the_models_weights(tmp_path):
         {'state_dict': OrderedDict({'module.weight': torch.ones(2)})},
         {'state_dict': {'weight': torch.ones(2)}, 'log': HistoryBuffer([1.0], [1])},
         {'state_dict': {'weight': torch.ones(2)}, 'seen': [np.float64(2), np.arange(3)]},
+        {'model': {'weight': torch.ones(2)}, 'optimizer': {'state': {}}, 'epoch': 3},
+        {'model': OrderedDict({'module.weight': torch.ones(2)}), 'args': argparse.Namespace(lr=1)},
+        {'model': {'weight': torch.ones(2)}, 'args': argparse.Namespace(output_dir=Path('out'))},
     ],
 )
 def test_state_dicts_are_found_and_ddps_prefix_is_removed(tmp_path, content):
@@ -50,6 +56,38 @@ def test_state_dicts_are_found_and_ddps_prefix_is_removed(tmp_path, content):
     weights = read_weights(tmp_path / 'weights.pth')
     assert list(weights) == ['weight']
     assert torch.equal(weights['weight'], torch.ones(2))
+
+
+def test_what_lies_beside_the_weights_is_named(tmp_path):
+    beside = {'optimizer': {}, 'epoch': 3, 'args': argparse.Namespace(folder=Path('out'))}
+    for name in ('state_dict', 'model'):
+        torch.save({name: {'weight': torch.ones(2)}, **beside}, tmp_path / 'weights.pth')
+        weights, rest = read_checkpoint(tmp_path / 'weights.pth')
+        assert list(weights) == ['weight']
+        assert rest == list(beside)
+    torch.save({'weight': torch.ones(2)}, tmp_path / 'weights.pth')
+    assert read_checkpoint(tmp_path / 'weights.pth')[1] == []
+
+
+def test_weight_named_as_a_part_of_checkpoints_is_a_weight(tmp_path):
+    torch.save({'model': torch.ones(2), 'bias': torch.ones(3)}, tmp_path / 'weights.pth')
+    assert list(read_weights(tmp_path / 'weights.pth')) == ['model', 'bias']
+
+
+def test_file_that_numpy_1_wrote_is_read(tmp_path):
+    content = {'model': {'weight': torch.ones(2)}, 'best': [np.float64(2), np.arange(3)]}
+    torch.save(content, tmp_path / 'new.pth')
+    with (
+        zipfile.ZipFile(tmp_path / 'new.pth') as new,
+        zipfile.ZipFile(tmp_path / 'old.pth', 'w') as old,
+    ):
+        for name in new.namelist():
+            data = new.read(name)
+            if name.endswith('data.pkl'):
+                data = data.replace(b'numpy._core.multiarray', b'numpy.core.multiarray')
+                assert data.count(b'numpy.core.multiarray') == 2
+            old.writestr(name, data)
+    assert list(read_weights(tmp_path / 'old.pth')) == ['weight']
 
 
 @pytest.mark.parametrize('whole_file', [True, False])
@@ -72,6 +110,15 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, function, whole_file):
     assert not trap.exists()
     torch.load(path, weights_only=False)
     assert trap.exists()  # the trap was a real one
+
+
+def test_code_in_the_arguments_of_a_run_is_not_run(tmp_path):
+    trap, path = tmp_path / 'trap', tmp_path / 'weights.pth'
+    arguments = argparse.Namespace(output_dir=Malicious(os.mkdir, str(trap)))
+    torch.save({'model': {'weight': torch.ones(2)}, 'args': arguments}, path)
+    with pytest.raises(CheckpointError, match='as weights alone'):
+        read_weights(path)
+    assert not trap.exists()
 
 
 def test_code_reached_through_getattr_is_not_run(tmp_path):
@@ -119,7 +166,8 @@ def test_missing_file_and_folder_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    'content', [[1, 2], {}, {'state_dict': {}}, {'state_dict': [1]}, {'weights': {}}]
+    'content',
+    [[1, 2], {}, {'state_dict': {}}, {'state_dict': [1]}, {'weights': {}}, {'model': {}}],
 )
 def test_checkpoint_without_a_state_dict_is_refused(tmp_path, content):
     torch.save(content, tmp_path / 'empty.pth')

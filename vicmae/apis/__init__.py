@@ -1,13 +1,17 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from vicmae.utils.config import load_config
 
+from .convert import CHECKPOINT_FORMATS, Conversion, convert_checkpoint
 from .features import Features, encode_files, extract_features, load_clips
 from .launch import build_runner
 from .model import draw_weights, load_model
 
 __all__ = [
+    'CHECKPOINT_FORMATS',
+    'Conversion',
     'Features',
     'build_runner',
+    'convert_checkpoint',
     'draw_weights',
     'encode_files',
     'extract_features',

@@ -3,8 +3,11 @@ import logging
 from typing import Any
 
 from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from vicmae.errors import ConfigError
+from vicmae.models.algorithms import BasePretrainer
 from vicmae.registry import RUNNERS
 
 _LONG = 12
@@ -18,6 +21,36 @@ class QuietRunner(Runner):
 
     Environment, config and the order of hooks are some six hundred lines at the start of each run.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self._train_loop is not None:
+            self._require_hooks()
+
+    def _require_hooks(self) -> None:
+        """Refuses a part that only works together with a hook which isn't there."""
+        names = {type(hook).__name__ for hook in self.hooks}
+        for where, module in self.model.named_modules():
+            hook = getattr(module, 'required_hook', None)
+            if hook is not None and hook not in names:
+                raise ConfigError(
+                    f"The model's `{where}` is {type(module).__name__}, which does nothing without the hook {hook}: "
+                    f"add `dict(type='{hook}')` to `custom_hooks`."
+                )
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compiles the layers where the model can do that.
+
+        MMEngine compiles the whole step, with the masks (drawn from another generator then), the loss weight
+        (compiled anew whenever it changes) and the optimiser.
+        """
+        options = self.cfg.get('compile')
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        if not options or not isinstance(model, BasePretrainer):
+            super()._maybe_compile(target)
+            return
+        number = model.compile_layers(**({} if options is True else options))
+        self.logger.info(f'{number} transformer layers are compiled when they first run.')
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)

@@ -2,7 +2,15 @@
 """What tests of this project share, and tests of parts that build on it can use."""
 
 from .gloo import GlooPool
+from .memory import peak_memory
 from .toy_run import ToyModel, toy_runner
 from .toys import randomize, toy_vicmae_config
 
-__all__ = ['GlooPool', 'ToyModel', 'randomize', 'toy_runner', 'toy_vicmae_config']
+__all__ = [
+    'GlooPool',
+    'ToyModel',
+    'peak_memory',
+    'randomize',
+    'toy_runner',
+    'toy_vicmae_config',
+]

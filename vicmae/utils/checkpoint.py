@@ -6,7 +6,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +13,10 @@ from vicmae.errors import CheckpointError
 
 
 class _Unread:
-    """Stands for what a checkpoint holds beside weights (MMEngine's log history), so that it needn't be trusted."""
+    """Stands for what a checkpoint holds beside weights, so that it needn't be trusted.
+
+    MMEngine's have a log history, those of MAE and ViC-MAE the arguments that they were trained with.
+    """
 
     def __init__(self, *args: Any) -> None:
         pass
@@ -23,18 +25,26 @@ class _Unread:
         pass
 
 
-_NUMPY = 'numpy._core.multiarray' if hasattr(np, '_core') else 'numpy.core.multiarray'
 _STAND_INS: list[Any] = [
     (_Unread, name)
     for name in (
         'mmengine.logging.history_buffer.HistoryBuffer',
+        'argparse.Namespace',
+        'pathlib.PosixPath',
+        'pathlib.WindowsPath',
+        'pathlib._local.PosixPath',  # as Python 3.13 writes them
+        'pathlib._local.WindowsPath',
         'builtins.getattr',
         'numpy.ndarray',
         'numpy.dtype',
-        f'{_NUMPY}._reconstruct',
-        f'{_NUMPY}.scalar',
+        'numpy.core.multiarray._reconstruct',  # as NumPy 1 writes them
+        'numpy.core.multiarray.scalar',
+        'numpy._core.multiarray._reconstruct',
+        'numpy._core.multiarray.scalar',
     )
 ]
+# Where weights lie in a checkpoint: MMEngine's name, and that of MAE, ViC-MAE and timm.
+_STATE_NAMES = ('state_dict', 'model')
 
 
 def require_checkpoint(path: str | Path) -> None:
@@ -54,6 +64,11 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
     Nothing but tensors and plain values is built: no code in the file is run.
     """
+    return read_checkpoint(path)[0]
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
+    """Reads what `read_weights` does, and names what the file holds beside the weights."""
     require_checkpoint(path)
     try:
         with torch.serialization.safe_globals(_STAND_INS):
@@ -63,7 +78,17 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"Can't read the checkpoint {str(path)!r} as weights alone: {lines[-1].strip()}"
         ) from error
-    state = loaded.get('state_dict', loaded) if isinstance(loaded, dict) else None
+    state, rest = _find_state(loaded)
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f'The checkpoint {str(path)!r} holds no state dict.')
-    return {str(key).removeprefix('module.'): value for key, value in state.items()}
+    return {str(key).removeprefix('module.'): value for key, value in state.items()}, rest
+
+
+def _find_state(loaded: Any) -> tuple[Any, list[str]]:
+    """The weights, where they are named or alone in the file, and the names beside them."""
+    if isinstance(loaded, dict):
+        for name in _STATE_NAMES:
+            # A single weight may have such a name, too.
+            if name in loaded and not isinstance(loaded[name], Tensor):
+                return loaded[name], [str(key) for key in loaded if key != name]
+    return loaded, []

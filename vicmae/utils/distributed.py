@@ -25,8 +25,9 @@ class _GatherWithGrad(torch.autograd.Function):
     def forward(ctx: Any, local: Tensor) -> Tensor:
         ctx.num_rows = local.shape[0]
         _, world_size = rank_and_world_size()
+        local = local.contiguous()
         parts = [torch.empty_like(local) for _ in range(world_size)]
-        dist.all_gather(parts, local.contiguous())
+        dist.all_gather(parts, local)
         return torch.cat(parts)
 
     @staticmethod
@@ -47,3 +48,26 @@ def gather_with_grad(local: Tensor) -> Tensor:
     """
     _, world_size = rank_and_world_size()
     return local if world_size == 1 else _GatherWithGrad.apply(local)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """all_reduce whose backward is one too: every rank's loss depends on every rank's summand."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        total = local.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _SumOverRanks.forward(ctx, grad)
+
+
+def sum_over_ranks(local: Tensor) -> Tensor:
+    """Adds up the tensors of all ranks, with gradients back to every rank.
+
+    Every rank must bring the same shape.
+    """
+    _, world_size = rank_and_world_size()
+    return local if world_size == 1 else _SumOverRanks.apply(local)

@@ -76,7 +76,7 @@ def test_run_refuses_a_checkpoint_that_does_not_fit_and_loads_nothing(tmp_path):
     message = str(caught.value)
     assert '1 missing from the checkpoint: linear.bias' in message
     assert '1 unknown to the model: encoder.weight' in message
-    assert 'set `custom_hooks` CheckpointFitHook to strict=False' in message
+    assert 'load what fits: `default_hooks.checkpoint_fit.strict=False`' in message
 
 
 def test_run_without_strictness_loads_what_fits(tmp_path):

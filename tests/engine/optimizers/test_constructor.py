@@ -50,6 +50,25 @@ def test_patterns_and_rules_reach_the_parameters_that_they_name():
     assert found['neck.decoder_pred.weight'] == (0.05, 0.05)
 
 
+def test_vectors_can_be_spared_weight_decay_tokens_among_them():
+    config = {**toy_vicmae_config(), 'aggregator': dict(type='AttentionPooling', num_heads=2)}
+    model = MODELS.build(config)
+    found = settings(build(model, flat_decay_mult=0.0), model)
+    tokens = {'backbone.cls_token', 'neck.mask_token', 'aggregator.query'}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decayed = parameter.ndim > 1 and name not in tokens
+            assert found[name] == (0.1, 0.05 if decayed else 0), name
+
+
+def test_pattern_for_a_token_goes_before_the_rule_for_vectors():
+    model = MODELS.build(toy_vicmae_config())
+    wrapper = build(model, flat_decay_mult=0.0, custom_keys={'mask_token': dict(lr_mult=0.5)})
+    found = settings(wrapper, model)
+    assert found['neck.mask_token'] == (0.05, 0.05)
+    assert found['backbone.cls_token'] == (0.1, 0)
+
+
 def test_every_trained_parameter_is_optimised_once_and_fixed_ones_are_not_moved():
     model = MODELS.build(toy_vicmae_config())
     wrapper = build(model, custom_keys={'neck': dict(lr_mult=0.5)})

@@ -328,10 +328,28 @@ def test_layer_depth_counts_from_the_patch_embedding_to_the_heads():
     assert model.get_layer_depth('predictor.0.weight') == (3, 4)
 
 
-def test_predictor_on_a_projector_of_unknown_width_is_refused():
+def test_projector_of_unknown_width_is_refused():
     config = toy_vicmae_config()
-    with pytest.raises(ValueError, match='output width of Identity: it has no linear layer'):
-        MODELS.build({**config, 'projector': torch.nn.Identity()})
+    with pytest.raises(ValueError, match='output width of ReLU: it has no linear layer'):
+        MODELS.build({**config, 'projector': torch.nn.ReLU()})
+
+
+@pytest.mark.parametrize(
+    ('parts', 'message'),
+    [
+        (
+            dict(target=dict(type='SharedTarget', head=dict(type='MLPHead', out_dim=6))),
+            r'Predictions have 8 values and targets 6.*`predictor.out_dim` to 6, or `target.head',
+        ),
+        (
+            dict(projector=dict(type='MLPHead', out_dim=5), target=dict(type='EMATarget')),
+            r'Predictions have 8 values and targets 5: .*Set `predictor.out_dim` to 5\.',
+        ),
+    ],
+)
+def test_predictions_and_targets_of_unequal_widths_are_refused(parts, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build({**toy_vicmae_config(), **parts})
 
 
 def test_backbone_without_a_class_token_trains_and_gives_features():

@@ -10,7 +10,7 @@ from vicmae.models.backbones import MaskedViT
 from vicmae.models.backbones.vit import ARCHITECTURES
 from vicmae.models.layers import gather_tokens, patchify, sincos_pos_embed, unpatchify
 from vicmae.models.masking import RandomMasking
-from vicmae.testing import randomize
+from vicmae.testing import peak_memory, randomize
 
 TOY = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 
@@ -106,8 +106,13 @@ def test_grid_counts_rows_before_columns():
 
 
 def test_unmasked_backbone_takes_other_sizes_as_mmpretrains_does():
-    (tokens,) = toy_vit()(torch.randn(1, 3, 24, 32))
-    assert tokens.shape == (1, 1 + 48, 16)
+    ours, images = toy_vit(), torch.randn(1, 3, 24, 32)
+    theirs = VisionTransformer(TOY, img_size=(16, 24), patch_size=4, out_type='raw')
+    theirs.load_state_dict(ours.state_dict())
+    theirs.eval()
+    with pytest.warns(UserWarning, match='resized'):
+        (tokens,) = ours(images)
+    torch.testing.assert_close(tokens, theirs(images)[0])
 
 
 def test_without_class_token_only_patches_are_encoded():
@@ -161,9 +166,12 @@ def test_names_are_those_of_the_field():
         (dict(arch='basic'), 'one of tiny, small, base, large, huge or a dict, got .basic.'),
         (dict(arch=dict(embed_dims=8, num_heads=2)), 'lacks num_layers, feedforward_channels'),
         (dict(arch={**TOY, 'num_heads': 3}), 'embed_dims. 16 must be a multiple of .*num_heads. 3'),
-        (dict(img_size=100), '`patch_size` 16 must divide `img_size`, got 100. Use 96 or 112 pix'),
-        (dict(img_size=(224, 230)), 'got 230. Use 224 or 240 pixels'),
-        (dict(img_size=9), 'got 9. Use 16 pixels'),
+        (
+            dict(img_size=100),
+            '`patch_size` 16 must divide `img_size`, got 100x100 pixels. Use 96 or 112.',
+        ),
+        (dict(img_size=(224, 230)), 'got 224x230 pixels. Use 224 by 224 or 240.'),
+        (dict(img_size=9), 'got 9x9 pixels. Use 16.'),
     ],
 )
 def test_impossible_shapes_are_refused_with_what_would_do(kwargs, message):
@@ -171,9 +179,80 @@ def test_impossible_shapes_are_refused_with_what_would_do(kwargs, message):
         MaskedViT(**kwargs)
 
 
-def test_images_of_another_size_are_refused_when_masked():
-    with pytest.raises(ValueError, match=r'built for images of 16x24, got 24x16. Set `model\.back'):
-        toy_vit()(torch.rand(1, 3, 24, 16), mask=True)
+@pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])
+@pytest.mark.parametrize('size', [(24, 32), (8, 8), (16, 12)])
+def test_images_of_another_size_are_encoded_masked_as_unmasked(size, mode):
+    vit, images = toy_vit(mask_ratio=0, interpolate_mode=mode), torch.randn(2, 3, *size)
+    with pytest.warns(UserWarning, match='resized from 4x6'):
+        (plain,) = vit(images)
+    tokens, mask = vit(images, mask=True)
+    visible_first = torch.cat([torch.zeros(2, 1, dtype=torch.long), mask.ids_keep + 1], dim=1)
+    torch.testing.assert_close(tokens, gather_tokens(plain, visible_first))
+
+
+def test_another_size_is_told_of_once():
+    vit = toy_vit()
+
+    def encode_three_times():
+        for _ in range(3):
+            vit(torch.randn(1, 3, 24, 32))
+            vit(torch.randn(1, 3, 24, 32), mask=True)
+            vit(torch.randn(1, 3, 16, 24), mask=True)
+
+    with pytest.warns(UserWarning, match='resized') as caught:
+        encode_three_times()
+    assert [str(w.message) for w in caught] == [
+        'Position embeddings are resized from 4x6 to 6x8 patches.'
+    ]
+
+
+@pytest.mark.parametrize('masked', [True, False])
+def test_images_that_patches_do_not_divide_are_refused_with_sizes_that_would_do(masked):
+    with pytest.raises(
+        ValueError, match=r'must divide images, got 18x24 pixels. Use 16 or 20 by 2'
+    ):
+        toy_vit()(torch.rand(1, 3, 18, 24), mask=masked)
+
+
+def test_checkpoint_of_another_size_loads_with_one_warning_and_its_positions_interpolated():
+    trained = toy_vit()  # of 4x6 patches
+    vit = MaskedViT(TOY, img_size=(32, 48), patch_size=4)
+    with pytest.warns(UserWarning, match='resized') as caught:
+        vit.load_state_dict(trained.state_dict())
+    assert [str(w.message) for w in caught] == [
+        'Position embeddings are resized from 4x6 to 8x12 patches.'
+    ]
+    table = trained.pos_embed[:, 1:].unflatten(1, (4, 6)).permute(0, 3, 1, 2)
+    finer = nn.functional.interpolate(table, size=(8, 12), mode='bicubic', align_corners=False)
+    torch.testing.assert_close(vit.pos_embed[:, 1:], finer.flatten(2).transpose(1, 2))
+    assert torch.equal(vit.pos_embed[:, :1], trained.pos_embed[:, :1])
+
+
+def test_checkpointed_layers_give_the_same_gradients_at_less_memory():
+    images, noise = torch.randn(8, 3, 16, 24), torch.rand(8, 24)
+    arch = {**TOY, 'num_layers': 8}
+    gradients, memory = [], []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        vit = MaskedViT(
+            arch,
+            img_size=(16, 24),
+            patch_size=4,
+            masking=RandomMasking(0.5),
+            drop_rate=0.1,
+            with_cp=with_cp,
+        )
+        vit.init_weights()
+        vit.masking.noise = lambda *_: noise
+
+        def step(vit=vit):
+            torch.manual_seed(1)  # dropout is drawn anew in the backward pass, from the same state
+            vit(images, mask=True)[0].square().sum().backward()
+
+        memory.append(peak_memory(step))
+        gradients.append([p.grad for p in vit.parameters() if p.requires_grad])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert memory[1] < 0.4 * memory[0]
 
 
 def test_masking_without_a_masking_part_is_refused():

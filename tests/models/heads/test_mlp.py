@@ -7,6 +7,7 @@ from torch import nn
 
 from vicmae.models.heads import MLPHead
 from vicmae.models.heads.mlp import apply_per_view
+from vicmae.models.layers import SyncBatchNorm1d
 
 
 def test_default_head_is_built_like_the_official_projector():
@@ -25,12 +26,20 @@ def test_default_head_is_built_like_the_official_projector():
 
 
 @pytest.mark.parametrize(
-    ('norm', 'norm_type'), [('LN', nn.LayerNorm), ('SyncBN', nn.SyncBatchNorm), (None, None)]
+    ('norm', 'norm_type'), [('LN', nn.LayerNorm), ('SyncBN', SyncBatchNorm1d), (None, None)]
 )
 def test_norm_follows_the_argument(norm, norm_type):
     layers = list(MLPHead(in_dim=4, hidden_dim=6, out_dim=2, num_blocks=1, norm=norm))
     middle = [norm_type] if norm_type else []
     assert [type(layer) for layer in layers] == [nn.Linear, *middle, nn.ReLU, nn.Linear]
+
+
+def test_sync_batch_norm_trains_on_a_cpu_and_shares_its_weights_names_with_batch_norm():
+    synced = MLPHead(in_dim=4, hidden_dim=6, out_dim=2, norm='SyncBN')
+    alone = MLPHead(in_dim=4, hidden_dim=6, out_dim=2, norm='BN')
+    alone.load_state_dict(synced.state_dict())
+    features = torch.randn(8, 4)
+    assert torch.equal(synced(features), alone(features))
 
 
 def test_no_blocks_make_one_linear_layer():

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from vicmae.models.layers import sincos_pos_embed
+from vicmae.errors import CheckpointError
+from vicmae.models.layers import fit_pos_embed, resize_pos_embed, sincos_pos_embed
+from vicmae.models.layers.pos_embed import grid_of_table
 
 
 def embed_slowly(rows, columns, width):
@@ -52,3 +54,29 @@ def test_every_place_of_a_large_grid_has_an_embedding_of_its_own():
 def test_width_that_four_does_not_divide_is_refused():
     with pytest.raises(ValueError, match='width that four divides, got 6'):
         sincos_pos_embed((2, 2), 6)
+
+
+@pytest.mark.parametrize('grid', [(4, 4), (3, 5), (5, 3), (2, 8), (1, 7)])
+def test_grid_is_read_off_a_table_of_sines_and_cosines(grid):
+    assert grid_of_table(sincos_pos_embed(grid, 16)[0]) == (1, *grid)
+
+
+def test_grid_of_a_learned_table_is_square_where_it_can_be():
+    assert grid_of_table(torch.randn(9, 8)) == (1, 3, 3)
+    with pytest.raises(CheckpointError, match='for 12 patches, which is no square'):
+        grid_of_table(torch.randn(12, 8))
+
+
+def test_resizing_to_the_same_grid_changes_nothing():
+    table = sincos_pos_embed((3, 5), 8, num_prefix_tokens=1)
+    assert resize_pos_embed(table, (1, 3, 5), (1, 3, 5), num_prefix_tokens=1) is table
+    assert fit_pos_embed(table, (1, 3, 5), num_prefix_tokens=1) is table
+
+
+def test_resized_table_keeps_what_is_constant_along_an_axis():
+    # The row half of a sine-cosine table is the same along a row, on each grid.
+    table = sincos_pos_embed((4, 6), 8)
+    rows = resize_pos_embed(table, (1, 4, 6), (1, 5, 9), num_prefix_tokens=0)[0, :, 4:]
+    rows = rows.unflatten(0, (5, 9))
+    torch.testing.assert_close(rows, rows[:, :1].expand(-1, 9, -1))
+    assert not torch.allclose(rows[0], rows[1])

@@ -59,6 +59,7 @@ def test_nothing_masked_gives_zero_that_can_still_be_differentiated():
     loss = PixelReconstructionLoss()(predicted, torch.zeros(2, 0, 12))
     loss.backward()
     assert loss.item() == 0
+    assert predicted.grad.shape == (2, 0, 12)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])

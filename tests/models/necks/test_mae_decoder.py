@@ -2,16 +2,18 @@
 import pytest
 import torch
 
-from vicmae.models.layers import sincos_pos_embed
+from vicmae.models.layers import resize_pos_embed, sincos_pos_embed
 from vicmae.models.masking import RandomMasking
 from vicmae.models.necks import MAEDecoder
-from vicmae.testing import randomize
+from vicmae.testing import peak_memory, randomize
 
 GRID = (1, 3, 5)
 
 
-def toy_decoder():
-    decoder = MAEDecoder(in_dim=12, grid=GRID, patch_values=6, embed_dim=16, depth=2, num_heads=2)
+def toy_decoder(grid=GRID, depth=2, **kwargs):
+    decoder = MAEDecoder(
+        in_dim=12, grid=grid, patch_values=6, embed_dim=16, depth=depth, num_heads=2, **kwargs
+    )
     decoder.init_weights()
     return randomize(decoder).eval()
 
@@ -37,7 +39,7 @@ def decode_slowly(decoder, tokens, mask):
 
 def test_predictions_equal_decoding_everything_and_then_selecting_in_grid_order():
     decoder = toy_decoder()
-    mask = RandomMasking(0.6)(4, 15, torch.device('cpu'))
+    mask = RandomMasking(0.6)(4, (1, 3, 5), torch.device('cpu'))
     tokens = torch.randn(4, 7, 12)
     predicted = decoder(tokens, mask)
     assert predicted.shape == (4, 9, 6)
@@ -49,11 +51,11 @@ def test_predictions_do_not_depend_on_the_order_in_which_visible_tokens_come():
     masking = RandomMasking(0.6)
     noise = torch.rand(1, 15)
     masking.noise = lambda *_: noise
-    mask = masking(1, 15, torch.device('cpu'))
+    mask = masking(1, (1, 3, 5), torch.device('cpu'))
     tokens = torch.randn(1, 7, 12)
     # Another draw that keeps the same patches, from the highest noise to the lowest.
     noise = torch.where(mask.visible, -noise, noise + 1)
-    flipped = masking(1, 15, torch.device('cpu'))
+    flipped = masking(1, (1, 3, 5), torch.device('cpu'))
     assert flipped.ids_keep.tolist() == mask.ids_keep.flip(1).tolist()
     reordered = torch.cat([tokens[:, :1], tokens[:, 1:].flip(1)], dim=1)
     torch.testing.assert_close(decoder(reordered, flipped), decoder(tokens, mask))
@@ -61,7 +63,7 @@ def test_predictions_do_not_depend_on_the_order_in_which_visible_tokens_come():
 
 def test_every_trainable_parameter_gets_a_gradient():
     decoder = toy_decoder()
-    mask = RandomMasking(0.6)(4, 15, torch.device('cpu'))
+    mask = RandomMasking(0.6)(4, (1, 3, 5), torch.device('cpu'))
     decoder(torch.randn(4, 7, 12), mask).square().sum().backward()
     for name, parameter in decoder.named_parameters():
         if name == 'decoder_pos_embed':
@@ -71,7 +73,7 @@ def test_every_trainable_parameter_gets_a_gradient():
 
 
 def test_nothing_masked_predicts_nothing():
-    mask = RandomMasking(0)(2, 15, torch.device('cpu'))
+    mask = RandomMasking(0)(2, (1, 3, 5), torch.device('cpu'))
     assert toy_decoder()(torch.randn(2, 16, 12), mask).shape == (2, 0, 6)
 
 
@@ -88,3 +90,39 @@ def test_weights_begin_as_maes_do():
 def test_width_that_heads_do_not_divide_is_refused():
     with pytest.raises(ValueError, match='`embed_dim` 16 of the decoder must be a multiple of .*3'):
         MAEDecoder(in_dim=12, grid=GRID, patch_values=6, embed_dim=16, depth=1, num_heads=3)
+
+
+def test_another_grid_gets_interpolated_positions():
+    decoder = toy_decoder()
+    grid = (1, 6, 4)
+    mask = RandomMasking(0.5)(2, grid, torch.device('cpu'))
+    other = toy_decoder(grid=grid)
+    tokens = torch.randn(2, 13, 12)
+    other.load_state_dict({**decoder.state_dict(), 'decoder_pos_embed': other.decoder_pos_embed})
+    other.decoder_pos_embed.data = resize_pos_embed(
+        decoder.decoder_pos_embed, GRID, grid, num_prefix_tokens=1
+    )
+    torch.testing.assert_close(decoder(tokens, mask, grid), other(tokens, mask))
+
+
+def test_checkpoint_of_another_grid_loads_with_its_positions_interpolated():
+    trained, decoder = toy_decoder(), toy_decoder(grid=(1, 6, 10))
+    decoder.load_state_dict(trained.state_dict())
+    expected = resize_pos_embed(trained.decoder_pos_embed, GRID, (1, 6, 10), num_prefix_tokens=1)
+    assert torch.equal(decoder.decoder_pos_embed, expected)
+
+
+def test_checkpointed_layers_give_the_same_gradients_at_less_memory():
+    mask, tokens = RandomMasking(0.6)(4, GRID, torch.device('cpu')), torch.randn(4, 7, 12)
+    gradients, memory = [], []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        decoder = toy_decoder(depth=8, with_cp=with_cp)
+
+        def step(decoder=decoder):
+            decoder(tokens, mask).square().sum().backward()
+
+        memory.append(peak_memory(step))
+        gradients.append([p.grad for p in decoder.parameters() if p.requires_grad])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert memory[1] < 0.5 * memory[0]

@@ -5,18 +5,18 @@ from vicmae.models.heads import MLPHead
 from vicmae.models.targets import SharedTarget
 
 
-def test_without_a_head_targets_are_the_projections_with_their_gradient():
-    pooled, projected = torch.randn(2, 4, 6), torch.randn(2, 4, 3, requires_grad=True)
-    targets = SharedTarget()(pooled, projected)
-    assert torch.equal(targets, projected)
+def test_without_a_head_targets_are_the_students_embeddings_with_their_gradient():
+    pooled, embedded = torch.randn(2, 4, 6), torch.randn(2, 4, 3, requires_grad=True)
+    targets = SharedTarget()(pooled, embedded, None, None)
+    assert torch.equal(targets, embedded)
     targets.sum().backward()
-    assert projected.grad.eq(1).all()
+    assert embedded.grad.eq(1).all()
 
 
 def test_own_head_maps_the_pooled_tokens_of_each_view_apart_with_gradient():
     head = MLPHead(in_dim=6, hidden_dim=8, out_dim=3)
     pooled = torch.randn(2, 4, 6, requires_grad=True)
-    targets = SharedTarget(head)(pooled, torch.randn(2, 4, 3))
+    targets = SharedTarget(head)(pooled, torch.randn(2, 4, 3), None, None)
     torch.testing.assert_close(targets, torch.stack([head(pooled[0]), head(pooled[1])]))
     targets.square().sum().backward()
     assert pooled.grad.abs().sum() > 0

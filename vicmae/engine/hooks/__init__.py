@@ -3,5 +3,12 @@ from .checkpoint_fit import CheckpointFitHook
 from .loss_weight_schedule import LossWeightScheduleHook
 from .progress import ProgressHook
 from .step_seed import StepSeedHook
+from .target_ema import TargetEMAHook
 
-__all__ = ['CheckpointFitHook', 'LossWeightScheduleHook', 'ProgressHook', 'StepSeedHook']
+__all__ = [
+    'CheckpointFitHook',
+    'LossWeightScheduleHook',
+    'ProgressHook',
+    'StepSeedHook',
+    'TargetEMAHook',
+]

@@ -20,7 +20,7 @@ class CheckpointFitHook(Hook):
     gives a figure for random weights.
 
     Args:
-        strict: False to load what fits, as MMEngine does.
+        strict: False to load what fits and say what doesn't, such as for a start from a converted MAE.
     """
 
     priority = 'VERY_HIGH'
@@ -30,18 +30,21 @@ class CheckpointFitHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Compares keys and shapes before anything is loaded."""
-        if not self.strict:
-            return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state = checkpoint.get('state_dict', checkpoint)
         # MMEngine takes the prefix that a DDP wrapper leaves away, too.
         misfits = find_misfits(model, {key.removeprefix('module.'): state[key] for key in state})
-        if misfits:
+        if misfits and not self.strict:
+            runner.logger.warning(
+                'Of the checkpoint, what fits is loaded; the rest of the model begins anew:\n'
+                + '\n'.join(misfits)
+            )
+        elif misfits:
             raise CheckpointError(
                 'The checkpoint does not fit the model of this config:\n'
                 + '\n'.join(misfits)
                 + '\nUse the '
-                'config that it was trained with, or set `custom_hooks` CheckpointFitHook to strict=False.'
+                'config that it was trained with, or load what fits: `default_hooks.checkpoint_fit.strict=False`.'
             )
 
 
@@ -51,8 +54,7 @@ def find_misfits(model: torch.nn.Module, state: Mapping[str, Any]) -> list[str]:
     reshaped = [
         f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'
         for key in own
-        # Position embeddings of another grid are resized on loading.
-        if key in state and state[key].shape != own[key].shape and key != 'backbone.pos_embed'
+        if key in state and not _fits(key, state[key].shape, own[key].shape)
     ]
     groups = {
         'missing from the checkpoint': [key for key in own if key not in state],
@@ -60,6 +62,14 @@ def find_misfits(model: torch.nn.Module, state: Mapping[str, Any]) -> list[str]:
         'of another shape': reshaped,
     }
     return [f'  {len(keys)} {what}: {_name_some(keys)}' for what, keys in groups.items() if keys]
+
+
+def _fits(key: str, theirs: torch.Size, own: torch.Size) -> bool:
+    if (
+        key.endswith('pos_embed') and len(theirs) == 3
+    ):  # of another grid, they are resized on loading
+        return theirs[::2] == own[::2]
+    return theirs == own
 
 
 def _name_some(keys: Sequence[str]) -> str:

@@ -17,23 +17,39 @@ from vicmae.registry import OPTIM_WRAPPER_CONSTRUCTORS
 class CheckedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's constructor that refuses a `custom_keys` pattern which matches no parameter.
 
+    `flat_decay_mult` holds for all vectors: parameters of one dimension, as in the original, and tokens (1, 1, D).
     It logs one line where the original logs one per parameter and setting.
     """
+
+    paramwise_cfg: Any
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         if is_model_wrapper(model):
             model = cast(nn.Module, model.module)
         names = [name for name, _ in model.named_parameters()]
-        for key in (self.paramwise_cfg or {}).get('custom_keys', {}):
+        rules: dict[str, Any] = dict(self.paramwise_cfg or {})
+        custom_keys = rules.get('custom_keys', {})
+        for key in custom_keys:
             if not any(key in name for name in names):
                 raise ConfigError(
                     f"`optim_wrapper.paramwise_cfg.custom_keys` has '{key}', which is in no parameter's name. "
                     f'The names begin with: {", ".join(sorted({n.split(".")[0] for n in names}))}.'
                 )
+        if 'flat_decay_mult' in rules:
+            decay = dict(decay_mult=rules['flat_decay_mult'])
+            tokens = {name: decay for name, p in model.named_parameters() if _is_token(p)}
+            # What a pattern says of a token goes before what holds for all.
+            for name in [t for t in tokens if any(key in t for key in custom_keys)]:
+                del tokens[name]
+            self.paramwise_cfg = {**rules, 'custom_keys': {**custom_keys, **tokens}}
         with _without_parameter_lines():
             wrapper = super().__call__(model)
         _log_summary(model, wrapper)
         return wrapper
+
+
+def _is_token(parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 3 and parameter.shape[:2] == (1, 1)
 
 
 def _log_summary(model: nn.Module, wrapper: OptimWrapper) -> None:

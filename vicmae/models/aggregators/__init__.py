@@ -1,4 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-from .pooling import MaxPooling, MeanPooling
+from .attention import AttentionPooling
+from .pooling import ClsPooling, GeMPooling, MaxPooling, MeanPooling
 
-__all__ = ['MaxPooling', 'MeanPooling']
+__all__ = ['AttentionPooling', 'ClsPooling', 'GeMPooling', 'MaxPooling', 'MeanPooling']

@@ -4,6 +4,9 @@
 Every aggregator takes (patch tokens, prefix tokens), so that one which reads the class token is a swap like any other.
 """
 
+import math
+
+import torch
 from torch import Tensor, nn
 
 from vicmae.registry import MODELS
@@ -31,3 +34,69 @@ class MaxPooling(nn.Module):
 
     def forward(self, patch_tokens: Tensor, prefix_tokens: Tensor) -> Tensor:
         return patch_tokens.amax(dim=1)
+
+
+@MODELS.register_module()
+class GeMPooling(nn.Module):
+    """Takes the generalised mean of each channel over the patch tokens (66.92 in the paper's ablation).
+
+    mean(x^p)^(1/p), https://arxiv.org/abs/1711.02512: the mean at p = 1, the maximum as p grows. Values below
+    `eps` count as `eps`, so what is negative is lost.
+
+    Args:
+        p: The power, at least 1.
+        learn_p: Whether training moves the power from there.
+        eps: Smallest value that is told apart from zero.
+
+    Shape:
+        (B, K, D), (B, 1, D) -> (B, D)
+    """
+
+    p: Tensor
+
+    def __init__(self, p: float = 3.0, *, learn_p: bool = True, eps: float = 1e-6) -> None:
+        super().__init__()
+        if not 1 <= p < math.inf:
+            raise ValueError(
+                f'`p` must be at least 1 and finite, got {p}. '
+                'Use 1 for the mean of positive values, 3 for more weight on large ones.'
+            )
+        if eps <= 0:
+            raise ValueError(f'`eps` must be above 0, got {eps}. Usual is 1e-6.')
+        self.initial_p, self.eps = float(p), eps
+        if learn_p:
+            self.p = nn.Parameter(torch.tensor([self.initial_p]))
+        else:
+            self.register_buffer('p', torch.tensor([self.initial_p]))
+
+    def init_weights(self) -> None:
+        """Sets the power back to where it began."""
+        nn.init.constant_(self.p, self.initial_p)
+
+    def forward(self, patch_tokens: Tensor, prefix_tokens: Tensor) -> Tensor:
+        dtype = torch.promote_types(patch_tokens.dtype, torch.float32)
+        logs = patch_tokens.to(dtype).clamp(min=self.eps).log()
+        p = self.p.to(dtype)
+        # The mean of powers as a logarithm, for the powers themselves overflow where p is large.
+        log_mean = (p * logs).logsumexp(dim=1) - math.log(logs.shape[1])
+        return (log_mean / p).exp().to(patch_tokens.dtype)
+
+    def extra_repr(self) -> str:
+        return f'p={self.initial_p}, learn_p={isinstance(self.p, nn.Parameter)}, eps={self.eps}'
+
+
+@MODELS.register_module()
+class ClsPooling(nn.Module):
+    """Takes the class token. The paper reports that the contrastive loss on it fails.
+
+    Shape:
+        (B, K, D), (B, 1, D) -> (B, D)
+    """
+
+    def forward(self, patch_tokens: Tensor, prefix_tokens: Tensor) -> Tensor:
+        if prefix_tokens.shape[1] == 0:
+            raise ValueError(
+                'The backbone has no class token (prefix of width 0): '
+                'set `with_cls_token=True` or use `MeanPooling`.'
+            )
+        return prefix_tokens[:, 0]

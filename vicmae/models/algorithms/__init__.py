@@ -1,4 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from .base import BasePretrainer
+from .mae import MAE
+from .simclr import SimCLR
 from .vicmae import ViCMAE
 
-__all__ = ['ViCMAE']
+__all__ = ['MAE', 'BasePretrainer', 'SimCLR', 'ViCMAE']

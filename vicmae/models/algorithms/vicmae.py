@@ -1,35 +1,35 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """ViC-MAE.
 
-V views, B batch, C channels, T H W frames and pixels, K kept and M masked patches, D width, P values per patch,
-E embedding.
+V views, B batch, C channels, H W pixels, K kept and M masked patches, D width, E embedding.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from vicmae.registry import MODELS
 
-from ..heads.mlp import MLPHead, apply_per_view
+from ..heads.mlp import apply_per_view
 from ..layers import gather_tokens, patchify
-
-Part = dict[str, Any] | nn.Module
+from ..masking import Mask
+from ..targets import EMATarget, SharedTarget, StopGradientTarget
+from .base import BasePretrainer, Part, build_part, output_width, require_parameter_free
 
 
 @MODELS.register_module()
-class ViCMAE(BaseModel):
+class ViCMAE(BasePretrainer):
     """Visual representations from images and videos by contrastive masked autoencoding.
 
     `ViC-MAE <https://arxiv.org/abs/2303.12001>`_: two distant frames of a video, or two views of an image,
     are masked and encoded by one ViT. A decoder reconstructs the masked patches of each; a predictor has to
     find each view's partner among the batch from the pooled tokens that were visible.
 
-    Parts are configs or built modules. Widths that one part prescribes to another are filled in here.
+    Either loss can be switched off: `head.reconstruction=None` leaves the neck out, `head.contrastive=None`
+    projector, predictor and target. See docs/design/method.md.
 
     Args:
         backbone: Encodes the patches that its `masking` keeps.
@@ -37,8 +37,9 @@ class ViCMAE(BaseModel):
         aggregator: Pools patch tokens to one vector.
         head: Computes the losses.
         target: Makes what predictions are compared with.
-        projector: Maps pooled tokens to embeddings, for predictions and (without a head of its own) the target.
-        predictor: Maps these further, for predictions only. The paper's P, with no projector.
+        projector: Maps pooled tokens to embeddings, for predictions and for a target without a head of its own.
+        predictor: Maps these further, for predictions only. With no projector it is the paper's P.
+        contrastive_cache: Encodes the batch in parts, so that it can be larger than memory allows at once.
         data_preprocessor: Brings pixels to the device and normalises them.
         init_cfg: MMEngine's initialisation, such as `dict(type='Pretrained', checkpoint=...)`.
 
@@ -53,46 +54,94 @@ class ViCMAE(BaseModel):
         self,
         *,
         backbone: Part,
-        neck: Part,
         aggregator: Part,
         head: Part,
-        target: Part,
+        neck: Part | None = None,
+        target: Part | None = None,
         projector: Part | None = None,
         predictor: Part | None = None,
+        contrastive_cache: Part | None = None,
         data_preprocessor: Part | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        # Built here: MMEngine's registry would find ours only where a default scope is set.
-        if data_preprocessor is not None:
-            data_preprocessor = build_part(data_preprocessor)
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.backbone = build_part(backbone, nested=('masking',))
-        width = self.backbone.embed_dims
-        patch_size = self.backbone.patch_size
-        self.neck = build_part(
-            neck,
-            in_dim=width,
-            grid=self.backbone.grid,
-            num_prefix_tokens=self.backbone.num_extra_tokens,
-            patch_values=self.backbone.in_channels * patch_size[0] * patch_size[1] * patch_size[2],
+        super().__init__(
+            backbone=backbone,
+            aggregator=aggregator,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
         )
-        self.aggregator = build_part(aggregator)
-        self.projector = nn.Identity() if projector is None else build_part(projector, in_dim=width)
-        embedding_dim = width if projector is None else output_width(self.projector)
-        self.predictor = (
-            nn.Identity() if predictor is None else build_part(predictor, in_dim=embedding_dim)
-        )
-        self.target = build_part(target, nested=('head',), nested_defaults=dict(in_dim=width))
+        self.target: Any = None
         self.head = build_part(head, nested=('reconstruction', 'contrastive'))
+        if self.head.reconstruction is not None:
+            self.neck = self.build_neck(_require_part(neck, 'neck', 'reconstruction'))
+        if self.head.contrastive is not None:
+            self._build_branches(
+                projector, predictor, _require_part(target, 'target', 'contrastive')
+            )
+        else:
+            require_parameter_free(self.aggregator, '`head.contrastive` is None')
+        self.contrastive_cache = build_part(contrastive_cache) if contrastive_cache else None
+
+    def _build_branches(self, projector: Part | None, predictor: Part | None, target: Part) -> None:
+        width = self.backbone.embed_dims
+        self.projector = nn.Identity() if projector is None else build_part(projector, in_dim=width)
+        self.predictor = (
+            nn.Identity()
+            if predictor is None
+            else build_part(predictor, in_dim=output_width(self.projector, width))
+        )
+        self.target = build_part(target, nested=('head',), nested_offers=dict(in_dim=width))
+        self._require_equal_widths()
+        if isinstance(self.target, EMATarget):
+            self.target.follow(*self.online)
+            self._register_load_state_dict_pre_hook(self._begin_teacher)
+
+    def _require_equal_widths(self) -> None:
+        if not isinstance(self.target, (SharedTarget, StopGradientTarget, EMATarget)):
+            return  # of the user: what it returns is not known here
+        pooled = self.backbone.embed_dims
+        projected = output_width(self.projector, pooled)
+        predicted = output_width(self.predictor, projected)
+        head = getattr(self.target, 'head', None)
+        embedded = predicted if self.embedder is self.predictor else projected
+        wanted = embedded if head is None else output_width(head, pooled)
+        if predicted != wanted:
+            raise ValueError(
+                f'Predictions have {predicted} values and targets {wanted}: nothing to compare. Set '
+                f'`predictor.out_dim` to {wanted}'
+                + ('.' if head is None else ', or `target.head.out_dim`.')
+            )
+
+    @property
+    def embedder(self) -> nn.Module:
+        """What makes embeddings of pooled tokens: the projector, or the predictor where it stands alone."""
+        return self.predictor if isinstance(self.projector, nn.Identity) else self.projector
+
+    @property
+    def online(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """What a teacher is an average of: from pixels to embeddings."""
+        return self.backbone, self.aggregator, self.embedder
 
     def init_weights(self) -> None:
-        """Draws all weights anew, or loads those that `init_cfg` names."""
-        for (
-            module
-        ) in self.modules():  # MMEngine reaches direct children alone, not the target's head
-            if isinstance(module, MLPHead):
-                module.init_weights()
+        """Draws all weights anew, or loads those that `init_cfg` names; a teacher begins as its student."""
         super().init_weights()
+        self.update_target(momentum=0.0)
+
+    def update_target(self, momentum: float | None = None) -> None:
+        """Moves a teacher towards its student; nothing to do for other targets."""
+        if isinstance(self.target, EMATarget):
+            self.target.update(*self.online, momentum=momentum)
+
+    def _begin_teacher(self, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        """Gives a checkpoint without a teacher one that equals its student; called on loading."""
+        if any(key.startswith(f'{prefix}target.') for key in state_dict):
+            return
+        embedder = 'predictor' if self.embedder is self.predictor else 'projector'
+        for student in ('backbone', 'aggregator', embedder):
+            teacher = 'embedder' if student == embedder else student
+            for key in [key for key in state_dict if key.startswith(f'{prefix}{student}.')]:
+                name = key.removeprefix(f'{prefix}{student}.')
+                state_dict[f'{prefix}target.{teacher}.{name}'] = state_dict[key].clone()
 
     def loss(
         self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample] | None = None
@@ -103,114 +152,50 @@ class ViCMAE(BaseModel):
             inputs: One normalised batch (B, C, H, W) per view.
             data_samples: Not used: no labels are needed.
         """
-        num_views = len(inputs)
         views = torch.cat(list(inputs))  # (V*B, C, H, W), view 1's samples first
-        tokens, mask = self.backbone(views, mask=True)  # (V*B, 1+K, D)
-        predicted = self.neck(tokens, mask)  # (V*B, M, P)
-        patches = gather_tokens(patchify(views, self.backbone.patch_size), mask.ids_masked)
+        mask = self.backbone.draw_mask(views)
+        if self.contrastive_cache is None:
+            encoded = self.encode(views, mask)
+        else:
+            encoded = self.contrastive_cache(self.encode, views, mask)
+        if self.target is not None:
+            pooled = encoded.pop('pooled').unflatten(0, (len(inputs), -1))  # (V, B, D)
+            encoded['contrastive'] = self.contrast(pooled, views, mask)
+        return self.head.weigh(**encoded)
 
-        pooled = self.pool(tokens).unflatten(0, (num_views, -1))  # (V, B, D)
+    def encode(self, views: Tensor, mask: Mask) -> dict[str, Tensor]:
+        """What each view gives by itself: its pooled tokens, and how well its hidden patches are predicted.
+
+        Shape:
+            (R, C, H, W) -> `pooled` (R, D), `reconstruction` (), for any R of the V*B rows
+        """
+        encoded = {}
+        tokens, _ = self.backbone(views, mask)  # (R, 1+K, D)
+        if self.neck is not None:
+            predicted = self.neck(tokens, mask, self.backbone.grid_of(views))  # (R, M, P)
+            patches = gather_tokens(patchify(views, self.backbone.patch_size), mask.ids_masked)
+            encoded['reconstruction'] = self.head.reconstruction(predicted, patches)
+        if self.target is not None:
+            encoded['pooled'] = self.pool(tokens)
+        return encoded
+
+    def contrast(self, pooled: Tensor, views: Tensor, mask: Mask) -> Tensor:
+        """Compares each view's prediction with the targets.
+
+        Shape:
+            pooled (V, B, D), views (V*B, C, H, W) -> ()
+        """
         projected = apply_per_view(self.projector, pooled)  # (V, B, E)
         predictions = apply_per_view(self.predictor, projected)
-        targets = self.target(pooled, projected)
-        return self.head.loss(predicted, patches, predictions, targets)
-
-    def extract_feat(self, frames: Tensor) -> Tensor:
-        """Encodes whole frames, without masking, to one vector each.
-
-        Shape:
-            (B, C, H, W) -> (B, D)
-        """
-        (tokens,) = self.backbone(frames)
-        return self.pool(tokens)
-
-    def extract_clip_feat(self, clips: Sequence[Tensor]) -> Tensor:
-        """Encodes clips, each to the mean over its frames; an image is a clip of one frame.
-
-        Shape:
-            B clips (T, C, H, W), of any T each -> (B, D)
-        """
-        features = self.extract_feat(torch.cat(list(clips)))
-        return torch.stack([f.mean(dim=0) for f in features.split([len(c) for c in clips])])
-
-    def predict(
-        self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample]
-    ) -> Sequence[DataSample]:
-        """Writes `feature` into each data sample, for metrics that compare features."""
-        for sample, feature in zip(data_samples, self.extract_clip_feat(inputs), strict=True):
-            sample.set_field(feature, 'feature')
-        return data_samples
-
-    def pool(self, tokens: Tensor) -> Tensor:
-        """Pools tokens to one vector.
-
-        Shape:
-            (B, 1 + K, D) -> (B, D)
-        """
-        num_prefix = self.backbone.num_extra_tokens
-        return self.aggregator(tokens[:, num_prefix:], tokens[:, :num_prefix])
-
-    def reconstruct(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks frames and predicts what is hidden.
-
-        Shape:
-            (B, C, H, W) -> predicted patches (B, M, P), all true patches (B, N, P), positions predicted (B, M)
-        """
-        tokens, mask = self.backbone(frames, mask=True)
-        return self.neck(tokens, mask), patchify(frames, self.backbone.patch_size), mask.ids_masked
-
-    def forward(
-        self,
-        inputs: Any,
-        data_samples: Sequence[DataSample] | None = None,
-        mode: str = 'tensor',
-    ) -> Any:
-        """MMEngine's entry: `mode` 'loss' in training, 'predict' in evaluation, 'tensor' for features."""
-        if mode == 'loss':
-            return self.loss(inputs, data_samples)
-        if mode == 'predict':
-            return self.predict(inputs, data_samples or [])
-        if mode == 'tensor':
-            return self.extract_feat(inputs)
-        raise ValueError(f"`mode` must be 'loss', 'predict' or 'tensor', got '{mode}'.")
-
-    def _dump_init_info(self, *args: Any) -> None:
-        """Keeps MMEngine from writing three lines per parameter into the log."""
-
-    def get_layer_depth(self, param_name: str) -> tuple[int, int]:
-        """Depth of a parameter, for layer-wise learning-rate decay."""
-        return self.backbone.get_layer_depth(param_name, 'backbone.')
+        embedded = predictions if self.embedder is self.predictor else projected
+        targets = self.target(pooled, embedded, views, mask)
+        return self.head.contrastive(predictions, targets)
 
 
-def build_part(
-    part: Part,
-    nested: Sequence[str] = (),
-    nested_defaults: dict[str, Any] | None = None,
-    **defaults: Any,
-) -> Any:
-    """Builds a part from its config, or takes it as it is where it is built already.
-
-    Args:
-        part: Config or module.
-        nested: Arguments of the part that are parts themselves.
-        nested_defaults: Arguments for those, where their configs don't give them.
-        defaults: Arguments for the part, where its config doesn't give them.
-    """
-    if isinstance(part, nn.Module):
-        return part
-    part = dict(part)
-    for name in nested:
-        if isinstance(part.get(name), dict):
-            part[name] = MODELS.build(part[name], default_args=nested_defaults)
-    return MODELS.build(part, default_args=defaults)
-
-
-def output_width(module: nn.Module) -> int:
-    """Width of what a head of linear layers returns."""
-    widths = [layer.out_features for layer in module.modules() if isinstance(layer, nn.Linear)]
-    if not widths:
+def _require_part(part: Part | None, name: str, loss: str) -> Part:
+    if part is None:
         raise ValueError(
-            f"Can't tell the output width of {type(module).__name__}: it has no linear layer. "
-            'Give the predictor an `in_dim`.'
+            f'`head.{loss}` needs a `{name}`, got None. Give one, or switch the loss off with '
+            f'`head.{loss}=None`.'
         )
-    return widths[-1]
+    return part

@@ -4,17 +4,29 @@
 B batch, C channels, H W pixels, h w the patch grid, N = h*w patches, K kept, D width, P values per patch.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
-from ..layers import gather_tokens, init_linear_layers, patchify, sincos_pos_embed
+from ..layers import (
+    Grid,
+    checkpoint_layers,
+    fit_pos_embed,
+    gather_tokens,
+    init_linear_layers,
+    patchify,
+    resize_pos_embed,
+    sincos_pos_embed,
+    warn_of_resizing,
+)
 from ..masking import Mask
 
 # Named as the field names them. (mmpretrain's own 'small' is an older shape of 768 x 8.)
@@ -45,6 +57,7 @@ class MaskedViT(VisionTransformer):
         img_size: Pixels of the input's side, or (height, width).
         patch_size: Pixels of a patch's side, which must divide the image's.
         masking: Draws which patches are kept; None for a backbone that is never masked.
+        with_cp: Whether a layer's activations are computed again in the backward pass: less memory, a third more time.
         out_type: What an unmasked forward returns, as in mmpretrain.
         kwargs: Further arguments of mmpretrain's `VisionTransformer` (`drop_path_rate`, `frozen_stages`, ...).
 
@@ -60,6 +73,7 @@ class MaskedViT(VisionTransformer):
         img_size: int | tuple[int, int] = 224,
         patch_size: int = 16,
         masking: nn.Module | None = None,
+        with_cp: bool = False,
         out_type: str = 'raw',
         **kwargs: Any,
     ) -> None:
@@ -76,11 +90,24 @@ class MaskedViT(VisionTransformer):
         self.patch_size = (1, patch_size, patch_size)
         self.in_channels = self.patch_embed.projection.in_channels
         self.pos_embed.requires_grad = False
+        for module in self.layers.modules():
+            if isinstance(
+                module, DropPath
+            ):  # mmpretrain's are NumPy's, which torch.compile can't branch on
+                module.drop_prob = float(module.drop_prob)
+        self._grids_met = {self.grid}
+        if with_cp:
+            checkpoint_layers(self.layers)
 
     @property
-    def grid(self) -> tuple[int, int, int]:
-        """Patches along time, height and width."""
+    def grid(self) -> Grid:
+        """Patches along time, height and width, of the size that the backbone was built for."""
         return (1, *self.patch_resolution)
+
+    def grid_of(self, x: Tensor) -> Grid:
+        """Patches along time, height and width of an input (B, C, H, W)."""
+        _, height, width = self.patch_size
+        return (1, x.shape[-2] // height, x.shape[-1] // width)
 
     def init_weights(self) -> None:
         """Draws weights as MAE does: Xavier-uniform everywhere, the patch embedding as one linear layer."""
@@ -94,29 +121,44 @@ class MaskedViT(VisionTransformer):
         )
         init_linear_layers(self.layers)
         nn.init.xavier_uniform_(self.patch_embed.projection.weight.view(self.embed_dims, -1))
-        nn.init.zeros_(self.patch_embed.projection.bias)
+        if self.patch_embed.projection.bias is not None:
+            nn.init.zeros_(self.patch_embed.projection.bias)
         if self.cls_token is not None:
             nn.init.normal_(self.cls_token, std=0.02)
 
-    def forward(self, x: Tensor, mask: bool = False) -> Any:
-        """Encodes whole images, or with `mask` the patches that `masking` keeps: then (tokens, Mask)."""
-        if not mask:
+    def forward(self, x: Tensor, mask: bool | Mask = False) -> Any:
+        """Encodes whole images; or with a mask (True: one that `masking` draws) visible patches: (tokens, Mask).
+
+        Images of another size than `img_size` get position embeddings resized to theirs.
+        """
+        self._check_input(x)
+        if mask is False:
             return super().forward(x)
+        kept = self.draw_mask(x) if mask is True else mask
+        patches = gather_tokens(patchify(x, self.patch_size), kept.ids_keep)  # (B, K, P)
+        tokens = self.embed_patches(patches)  # (B, K, D)
+        positions = resize_pos_embed(
+            self.pos_embed,
+            self.grid,
+            self.grid_of(x),
+            num_prefix_tokens=self.num_extra_tokens,
+            mode=self.interpolate_mode,
+        ).expand(x.shape[0], -1, -1)
+        tokens = tokens + gather_tokens(positions, kept.ids_keep + self.num_extra_tokens)
+        return self.encode(tokens), kept
+
+    def draw_mask(self, x: Tensor) -> Mask:
+        """Draws which patches of each image are visible."""
         if self.masking is None:
             raise ValueError(
                 "This backbone has no `masking`: give it one, such as dict(type='RandomMasking')."
             )
-        if x.shape[-2:] != self.img_size:
-            raise ConfigError(
-                f'The backbone was built for images of {self.img_size[0]}x{self.img_size[1]}, got '
-                f'{x.shape[-2]}x{x.shape[-1]}. Set `model.backbone.img_size` or the crop size.'
-            )
-        patches = patchify(x, self.patch_size)  # (B, N, P)
-        kept: Mask = self.masking(x.shape[0], patches.shape[1], x.device)
-        tokens = self.embed_patches(gather_tokens(patches, kept.ids_keep))  # (B, K, D)
-        positions = self.pos_embed.expand(x.shape[0], -1, -1)
-        tokens = tokens + gather_tokens(positions, kept.ids_keep + self.num_extra_tokens)
-        return self.encode(tokens), kept
+        self._check_input(x)
+        return self.masking(x.shape[0], self.grid_of(x), x.device)
+
+    def split_prefix(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Parts patch tokens from those in front, as aggregators take them: (B, 1+K, D) -> (B, K, D), (B, 1, D)."""
+        return tokens[:, self.num_extra_tokens :], tokens[:, : self.num_extra_tokens]
 
     def embed_patches(self, patches: Tensor) -> Tensor:
         """Applies the patch embedding to patches that were cut already.
@@ -143,6 +185,30 @@ class MaskedViT(VisionTransformer):
             tokens = layer(tokens)
         return self.ln1(tokens) if self.final_norm else tokens
 
+    def _check_input(self, x: Tensor) -> None:
+        """Refuses what the patches don't divide (mmpretrain pads it), and tells once of each other size."""
+        _check_sizes(x.shape[-2:], self.patch_size[-1], 'images')
+        grid = self.grid_of(x)
+        if grid not in self._grids_met:
+            self._grids_met.add(grid)
+            warn_of_resizing(self.grid, grid)
+
+    def _prepare_pos_embed(self, state_dict: Any, prefix: str, *_: Any, **__: Any) -> None:
+        """Fits the position embeddings of a checkpoint that was trained at another size; called on loading."""
+        name = f'{prefix}pos_embed'
+        if name in state_dict:
+            loaded = state_dict[name]
+            num_patches = self.pos_embed.shape[1] - self.num_extra_tokens
+            if not self.num_extra_tokens and loaded.shape[1] == num_patches + 1:
+                loaded = loaded[:, 1:]  # of a model with a class token
+            state_dict[name] = fit_pos_embed(
+                loaded,
+                self.grid,
+                num_prefix_tokens=self.num_extra_tokens,
+                mode=self.interpolate_mode,
+                warn=True,
+            )
+
 
 def _architecture(arch: str | dict[str, int]) -> dict[str, int]:
     if isinstance(arch, str):
@@ -162,12 +228,17 @@ def _architecture(arch: str | dict[str, int]) -> dict[str, int]:
     return arch
 
 
-def _check_sizes(sides: tuple[int, ...], patch_size: int) -> None:
+def _check_sizes(sides: Sequence[int], patch_size: int, what: str = '`img_size`') -> None:
+    if all(side % patch_size == 0 for side in sides):
+        return
+    fitting = []
     for side in sides:
-        if side % patch_size:
-            below = side // patch_size * patch_size
-            fitting = ' or '.join(str(s) for s in (below, below + patch_size) if s)
-            raise ValueError(
-                f'`patch_size` {patch_size} must divide `img_size`, got {side}. '
-                f'Use {fitting} pixels.'
-            )
+        below = side // patch_size * patch_size
+        near = [below] if below == side else [s for s in (below, below + patch_size) if s]
+        fitting.append(' or '.join(map(str, near)))
+    if len(set(fitting)) == 1:
+        fitting = fitting[:1]
+    raise ConfigError(
+        f'`patch_size` {patch_size} must divide {what}, got {"x".join(map(str, sides))} pixels. '
+        f'Use {" by ".join(fitting)}.'
+    )

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from vicmae.registry import MODELS
 
-from ..layers import init_linear_layers
+from ..layers import SyncBatchNorm1d, init_linear_layers
 
-NORMS = {'BN': nn.BatchNorm1d, 'SyncBN': nn.SyncBatchNorm, 'LN': nn.LayerNorm}
+NORMS = {'BN': nn.BatchNorm1d, 'SyncBN': SyncBatchNorm1d, 'LN': nn.LayerNorm}
 
 
 @MODELS.register_module()
@@ -20,7 +20,7 @@ class MLPHead(nn.Sequential):
         hidden_dim: Width of the blocks.
         out_dim: Width of the output.
         num_blocks: Number of Linear-norm-ReLU blocks in front of the last Linear.
-        norm: 'BN' (statistics of this process), 'SyncBN' (of all processes; needs GPUs), 'LN', or None.
+        norm: 'BN' (statistics of this process), 'SyncBN' (of all processes), 'LN', or None.
 
     Shape:
         (B, D) -> (B, E)

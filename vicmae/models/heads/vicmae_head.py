@@ -1,6 +1,4 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The two losses and their weights. V views, B batch, M masked patches, P values per patch, E embedding."""
-
 from torch import Tensor, nn
 
 from vicmae.registry import MODELS
@@ -8,13 +6,11 @@ from vicmae.registry import MODELS
 
 @MODELS.register_module()
 class ViCMAEHead(nn.Module):
-    """L = reconstruction_weight * L_MASK + contrastive_weight * L_NEG (ViC-MAE, equation 7).
-
-    What is called `loss_*` is what is added up and differentiated; the rest is for the log.
+    """The two losses and their weights: L = reconstruction_weight * L_MASK + contrastive_weight * L_NEG (equation 7).
 
     Args:
-        reconstruction: Compares predicted with true patches.
-        contrastive: Compares the views' predictions with the views' targets.
+        reconstruction: Compares predicted with true patches; None trains by contrast alone.
+        contrastive: Compares the views' predictions with the views' targets; None trains a plain MAE.
         reconstruction_weight: Weight of the first.
         contrastive_weight: Weight of the second; `LossWeightScheduleHook` can move it in training.
     """
@@ -22,12 +18,16 @@ class ViCMAEHead(nn.Module):
     def __init__(
         self,
         *,
-        reconstruction: nn.Module,
-        contrastive: nn.Module,
+        reconstruction: nn.Module | None = None,
+        contrastive: nn.Module | None = None,
         reconstruction_weight: float = 1.0,
         contrastive_weight: float = 0.03,
     ) -> None:
         super().__init__()
+        if reconstruction is None and contrastive is None:
+            raise ValueError(
+                'ViCMAEHead has neither `reconstruction` nor `contrastive`: give it at least one loss.'
+            )
         for name, weight in [
             ('reconstruction_weight', reconstruction_weight),
             ('contrastive_weight', contrastive_weight),
@@ -39,23 +39,16 @@ class ViCMAEHead(nn.Module):
         self.reconstruction_weight = reconstruction_weight
         self.contrastive_weight = contrastive_weight
 
-    def loss(
-        self, predicted: Tensor, patches: Tensor, predictions: Tensor, targets: Tensor
-    ) -> dict[str, Tensor]:
-        """Computes both losses.
+    def weigh(self, **values: Tensor) -> dict[str, Tensor]:
+        """Applies the weights to the values of `reconstruction` and `contrastive`, those that there are.
 
-        Args:
-            predicted: The decoder's patches, (V*B, M, P).
-            patches: The true ones, (V*B, M, P).
-            predictions: Embeddings from the predictor, (V, B, E).
-            targets: Embeddings to find among the batch's, (V, B, E).
+        What is called `loss_*` is what is added up and differentiated; the rest is for the log.
         """
-        reconstruction = self.reconstruction(predicted, patches)
-        contrastive = self.contrastive(predictions, targets)
-        return {
-            'loss_reconstruction': self.reconstruction_weight * reconstruction,
-            'loss_contrastive': self.contrastive_weight * contrastive,
-            'reconstruction': reconstruction.detach(),
-            'contrastive': contrastive.detach(),
-            'contrastive_weight': contrastive.new_tensor(self.contrastive_weight),
-        }
+        losses = {}
+        for name, value in values.items():
+            weight = getattr(self, f'{name}_weight')
+            losses[f'loss_{name}'] = weight * value
+            losses[name] = value.detach()
+        if 'contrastive' in values:
+            losses['contrastive_weight'] = values['contrastive'].new_tensor(self.contrastive_weight)
+        return losses

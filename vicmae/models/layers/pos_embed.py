@@ -1,8 +1,16 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Fixed sine-cosine position embeddings. h w the patch grid, N = h*w, D width."""
 
+import math
+import warnings
+
 import torch
+from mmpretrain.models.utils import resize_pos_embed as mmpretrain_resize
 from torch import Tensor
+
+from vicmae.errors import CheckpointError
+
+from .patchify import Grid
 
 
 def sincos_pos_embed(
@@ -41,3 +49,74 @@ def sincos_pos_embed(
     table = torch.cat([part for a in angles for part in (a.sin(), a.cos())], dim=1)  # (N, D)
     prefix = torch.zeros(num_prefix_tokens, embed_dim, dtype=torch.float64)
     return torch.cat([prefix, table])[None].float()
+
+
+def resize_pos_embed(
+    pos_embed: Tensor, source: Grid, target: Grid, *, num_prefix_tokens: int, mode: str = 'bicubic'
+) -> Tensor:
+    """Interpolates a table to another grid; the same grid gives the same table.
+
+    The frozen table could be built anew, but a trained model knows the positions of its own grid alone:
+    a larger image has to look like the same one, drawn finer.
+
+    Shape:
+        (1, num_prefix_tokens + N, D) -> (1, num_prefix_tokens + N', D)
+    """
+    if source == target:
+        return pos_embed
+    return mmpretrain_resize(
+        pos_embed, source[1:], target[1:], mode=mode, num_extra_tokens=num_prefix_tokens
+    )
+
+
+def fit_pos_embed(
+    loaded: Tensor,
+    grid: Grid,
+    *,
+    num_prefix_tokens: int,
+    mode: str = 'bicubic',
+    warn: bool = False,
+) -> Tensor:
+    """Brings the table of a checkpoint to a model's grid.
+
+    Args:
+        loaded: The checkpoint's, for a grid that is read off the table itself.
+        grid: The model's grid.
+        num_prefix_tokens: Rows in front that stand for no patch.
+        mode: Of interpolation.
+        warn: Whether to tell of it.
+
+    Shape:
+        (1, num_prefix_tokens + N, D) -> (1, num_prefix_tokens + N', D)
+    """
+    if loaded.shape[1] == num_prefix_tokens + math.prod(grid):
+        return loaded
+    source = grid_of_table(loaded[0, num_prefix_tokens:])
+    if warn:
+        warn_of_resizing(source, grid)
+    return resize_pos_embed(loaded, source, grid, num_prefix_tokens=num_prefix_tokens, mode=mode)
+
+
+def grid_of_table(table: Tensor) -> Grid:
+    """Which grid a table (N, D) belongs to: a square, or what its sines and cosines say of another."""
+    num_patches = len(table)
+    column_half, row_half = table.chunk(2, dim=1)
+    columns = int((row_half == row_half[0]).all(dim=1).sum())  # patches of the first row
+    side = math.isqrt(num_patches)
+    numbered = len(column_half[:columns].unique(dim=0)) == columns > 1
+    if numbered and num_patches % columns == 0:
+        return (1, num_patches // columns, columns)
+    if side * side == num_patches:
+        return (1, side, side)
+    raise CheckpointError(
+        f'The position embeddings of the checkpoint are for {num_patches} patches, which is no square, and '
+        'are no sines and cosines that would say how many of them make a row.'
+    )
+
+
+def warn_of_resizing(source: Grid, target: Grid) -> None:
+    """Tells that position embeddings were made for another grid."""
+    warnings.warn(
+        f'Position embeddings are resized from {source[1]}x{source[2]} to {target[1]}x{target[2]} patches.',
+        stacklevel=2,
+    )

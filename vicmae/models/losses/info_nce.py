@@ -8,8 +8,16 @@ from torch import Tensor, nn
 from vicmae.registry import MODELS
 from vicmae.utils.distributed import gather_with_grad, rank_and_world_size
 
+from .precision import full_precision
+from .two_views import check_two_views
 
-def info_nce(predictions: Tensor, targets: Tensor, temperature: float) -> Tensor:
+
+def info_nce(
+    predictions: Tensor,
+    targets: Tensor,
+    temperature: float,
+    compat_rank_local_ids: bool = False,
+) -> Tensor:
     """InfoNCE of two views over the batches of all ranks (ViC-MAE, equation 6).
 
     Each prediction has to find, among the targets of every sample and view but its own, that of its
@@ -20,24 +28,37 @@ def info_nce(predictions: Tensor, targets: Tensor, temperature: float) -> Tensor
         predictions: Embeddings of this rank's views.
         targets: Embeddings to find.
         temperature: Divides the cosine similarities.
+        compat_rank_local_ids: Whether to repeat a fault of the official code, see `InfoNCELoss`.
 
     Shape:
         (2, B, E), (2, B, E) -> (), the mean over this rank's 2B rows
     """
-    num_views, batch_size, _ = predictions.shape
-    if num_views != 2:
-        raise ValueError(f'InfoNCE compares 2 views of a sample, got {num_views}.')
-    rank, _ = rank_and_world_size()
-    # Autocast off: in half precision, similarities over a small temperature lose what they compare.
-    with torch.autocast(predictions.device.type, enabled=False):
-        rows = F.normalize(predictions.float().flatten(0, 1), dim=-1)  # (2B, E)
-        columns = gather_with_grad(F.normalize(targets.float().flatten(0, 1), dim=-1))  # (W*2B, E)
-        logits = rows @ columns.T / temperature  # (2B, W*2B)
-    num_rows = num_views * batch_size
-    own = torch.arange(num_rows, device=logits.device) + rank * num_rows
-    logits = logits.scatter(1, own[:, None], float('-inf'))  # the sample itself is no candidate
-    other_view = own.view(num_views, batch_size).roll(1, dims=0).flatten()
-    return F.cross_entropy(logits, other_view)
+    check_two_views(predictions, targets)
+    with full_precision(predictions, targets) as (predictions, targets):
+        rows = F.normalize(predictions.flatten(0, 1), dim=-1)  # (2B, E)
+        columns = gather_with_grad(F.normalize(targets.flatten(0, 1), dim=-1))  # (W*2B, E)
+        logits = (rows / temperature) @ columns.T  # (2B, W*2B)
+        rank, _ = rank_and_world_size()
+        own = torch.arange(len(rows), device=rows.device) + rank * len(rows)
+        # The sample itself is no candidate. In place: this is the one big tensor.
+        logits.scatter_(1, own[:, None], float('-inf'))
+        positives = _rank_local_positives if compat_rank_local_ids else _other_view
+        chosen = logits.log_softmax(dim=1).gather(1, positives(own, len(columns)))
+        return -chosen.logsumexp(dim=1).mean()
+
+
+def _other_view(own: Tensor, num_columns: int) -> Tensor:
+    """For each row's own column that of its sample's other view: (2B,) -> (2B, 1)."""
+    return own.view(2, -1).flip(0).reshape(-1, 1)
+
+
+def _rank_local_positives(own: Tensor, num_columns: int) -> Tensor:
+    """All columns with a row's place in its batch, on any rank and in any view: (2B,) -> (2B, 2W).
+
+    The row's own is among them; it counts nothing, since its logit is -inf.
+    """
+    batch_size = len(own) // 2
+    return own[:, None] % batch_size + torch.arange(0, num_columns, batch_size, device=own.device)
 
 
 @MODELS.register_module()
@@ -46,23 +67,30 @@ class InfoNCELoss(nn.Module):
 
     With predictions equal to targets it is SimCLR's NT-Xent. See `info_nce`.
 
+    The official code numbers pairs from 0 on every rank and takes equal numbers for a pair, so that on W
+    ranks a row has 2W - 1 positives, one of which is its sample's, and -log(sum of exp over the positives
+    / sum of exp over all) for a loss. `compat_rank_local_ids` repeats that for comparison with runs of
+    that code: its value changes with the number of ranks, and it pulls unrelated samples together.
+
     Args:
         temperature: Divides the cosine similarities. The paper doesn't state it; the official code has 0.1.
+        compat_rank_local_ids: Whether to repeat that fault. On one rank it changes nothing.
 
     Shape:
         (2, B, E), (2, B, E) -> ()
     """
 
-    def __init__(self, temperature: float = 0.1) -> None:
+    def __init__(self, temperature: float = 0.1, *, compat_rank_local_ids: bool = False) -> None:
         super().__init__()
         if not temperature > 0:
             raise ValueError(
                 f'`temperature` must be positive, got {temperature}. Usual values are 0.05 to 0.5.'
             )
         self.temperature = temperature
+        self.compat_rank_local_ids = compat_rank_local_ids
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return info_nce(predictions, targets, self.temperature)
+        return info_nce(predictions, targets, self.temperature, self.compat_rank_local_ids)
 
     def extra_repr(self) -> str:
-        return f'temperature={self.temperature}'
+        return f'temperature={self.temperature}, compat_rank_local_ids={self.compat_rank_local_ids}'

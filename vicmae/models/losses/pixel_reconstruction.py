@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from vicmae.registry import MODELS
 
+from .precision import full_precision
+
 
 def normalize_patches(patches: Tensor) -> Tensor:
     """Brings each patch to mean 0 and variance 1 over its own values (MAE's `norm_pix`)."""
@@ -22,7 +24,7 @@ def denormalize_patches(normalized: Tensor, patches: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class PixelReconstructionLoss(nn.Module):
-    """Mean squared error over the masked patches, in float32 (ViC-MAE, equation 3).
+    """Mean squared error over the masked patches (ViC-MAE, equation 3).
 
     Args:
         norm_pix: Whether the target is each patch normalised by its own mean and variance.
@@ -36,9 +38,9 @@ class PixelReconstructionLoss(nn.Module):
         self.norm_pix = norm_pix
 
     def forward(self, predicted: Tensor, patches: Tensor) -> Tensor:
-        predicted, patches = predicted.float(), patches.float()
-        if patches.numel() == 0:  # nothing was masked: nothing to reconstruct, and no 0/0
-            return predicted.sum()
-        if self.norm_pix:
-            patches = normalize_patches(patches)
-        return (predicted - patches).square().mean()
+        with full_precision(predicted, patches) as (predicted, patches):
+            if patches.numel() == 0:  # nothing was masked: nothing to reconstruct, and no 0/0
+                return predicted.sum()
+            if self.norm_pix:
+                patches = normalize_patches(patches)
+            return (predicted - patches).square().mean()

@@ -1,12 +1,15 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Which patches the encoder sees. B batch, N patches, K kept, M = N - K masked."""
+"""Which patches the encoder sees. B batch, t h w the patch grid, N = t*h*w patches, K kept, M = N - K masked."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vicmae.registry import MODELS
+
+from ..layers import Grid
 
 
 class Mask(NamedTuple):
@@ -49,15 +52,25 @@ class RandomMasking(nn.Module):
         """Draws what decides the mask: the patches with the lowest values are kept. Replace it to fix the mask."""
         return torch.rand(batch_size, num_patches, device=device)
 
-    def forward(self, batch_size: int, num_patches: int, device: torch.device) -> Mask:
-        """Draws one mask per sample."""
+    def rank(self, noise: Tensor, grid: Grid) -> Tensor:
+        """Brings structure into the noise: the patches of lowest rank are kept. Here there is none.
+
+        Shape:
+            (B, N) -> (B, N)
+        """
+        return noise
+
+    def forward(self, batch_size: int, grid: Grid, device: torch.device) -> Mask:
+        """Draws one mask per sample, of `grid` patches along time, height and width."""
+        num_patches = math.prod(grid)
         num_keep = int(num_patches * (1 - self.mask_ratio))
         if num_keep == 0:
             raise ValueError(
                 f'`mask_ratio` {self.mask_ratio} of {num_patches} patches leaves none to encode. '
                 'Lower it, or use larger images or smaller patches.'
             )
-        ids_shuffle = self.noise(batch_size, num_patches, device).argsort(dim=1)
+        noise = self.noise(batch_size, num_patches, device)
+        ids_shuffle = self.rank(noise, grid).argsort(dim=1)
         # From here on the order of the masked ones is free: grid order, so that predictions are too.
         ids_keep, ids_masked = (
             ids_shuffle[:, :num_keep],
@@ -68,3 +81,8 @@ class RandomMasking(nn.Module):
 
     def extra_repr(self) -> str:
         return f'mask_ratio={self.mask_ratio}'
+
+
+def places(values: Tensor) -> Tensor:
+    """Numbers each value of the last dimension by its place among them, the smallest 0."""
+    return values.argsort(dim=-1).argsort(dim=-1)

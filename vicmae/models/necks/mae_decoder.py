@@ -4,6 +4,8 @@
 B batch, N patches, K kept, M masked, D width, P values per patch; E width of the decoder.
 """
 
+from typing import Any
+
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
@@ -11,7 +13,15 @@ from torch import Tensor, nn
 
 from vicmae.registry import MODELS
 
-from ..layers import gather_tokens, init_linear_layers, sincos_pos_embed
+from ..layers import (
+    Grid,
+    checkpoint_layers,
+    fit_pos_embed,
+    gather_tokens,
+    init_linear_layers,
+    resize_pos_embed,
+    sincos_pos_embed,
+)
 from ..masking import Mask
 
 
@@ -31,6 +41,7 @@ class MAEDecoder(BaseModule):
         depth: Number of transformer layers.
         num_heads: Number of attention heads.
         mlp_ratio: Hidden width of the feed-forward layers over `embed_dim`.
+        with_cp: Whether a layer's activations are computed again in the backward pass, for less memory.
 
     Shape:
         (B, 1 + K, in_dim) -> (B, M, P), masked patches in grid order
@@ -40,13 +51,14 @@ class MAEDecoder(BaseModule):
         self,
         *,
         in_dim: int,
-        grid: tuple[int, int, int],
+        grid: Grid,
         patch_values: int,
         num_prefix_tokens: int = 1,
         embed_dim: int = 512,
         depth: int = 8,
         num_heads: int = 16,
         mlp_ratio: float = 4,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
         if embed_dim % num_heads:
@@ -58,6 +70,7 @@ class MAEDecoder(BaseModule):
             raise ValueError(
                 f'MAEDecoder reconstructs frames, grids of (1, rows, columns), got {grid}.'
             )
+        self.grid = grid
         self.num_prefix_tokens = num_prefix_tokens
         self.decoder_embed = nn.Linear(in_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
@@ -73,6 +86,9 @@ class MAEDecoder(BaseModule):
         )
         self.decoder_norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self.decoder_pred = nn.Linear(embed_dim, patch_values)
+        self._register_load_state_dict_pre_hook(self._fit_pos_embed)
+        if with_cp:
+            checkpoint_layers(self.decoder_blocks)
 
     def init_weights(self) -> None:
         """Draws weights as MAE does."""
@@ -80,12 +96,17 @@ class MAEDecoder(BaseModule):
         init_linear_layers(self)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, tokens: Tensor, mask: Mask) -> Tensor:
-        """Predicts the pixels of the masked patches."""
+    def forward(self, tokens: Tensor, mask: Mask, grid: Grid | None = None) -> Tensor:
+        """Predicts the pixels of the masked patches, of a grid other than its own where `grid` says so."""
         x = self.decoder_embed(tokens)  # (B, 1 + K, E)
         prefix, visible = x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
         x = torch.cat([prefix, self._fill_in_mask_tokens(visible, mask)], dim=1)  # (B, 1 + N, E)
-        x = x + self.decoder_pos_embed
+        x = x + resize_pos_embed(
+            self.decoder_pos_embed,
+            self.grid,
+            grid or self.grid,
+            num_prefix_tokens=self.num_prefix_tokens,
+        )
         for block in self.decoder_blocks:
             x = block(x)
         masked = gather_tokens(x[:, self.num_prefix_tokens :], mask.ids_masked)  # (B, M, E)
@@ -96,3 +117,11 @@ class MAEDecoder(BaseModule):
         num_masked = mask.ids_masked.shape[1]
         mask_tokens = self.mask_token.to(visible.dtype).expand(visible.shape[0], num_masked, -1)
         return gather_tokens(torch.cat([visible, mask_tokens], dim=1), mask.ids_restore)
+
+    def _fit_pos_embed(self, state_dict: Any, prefix: str, *_: Any) -> None:
+        """Fits the position embeddings of a checkpoint that was trained at another size; called on loading."""
+        name = f'{prefix}decoder_pos_embed'
+        if name in state_dict:
+            state_dict[name] = fit_pos_embed(
+                state_dict[name], self.grid, num_prefix_tokens=self.num_prefix_tokens
+            )

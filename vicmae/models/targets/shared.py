@@ -1,11 +1,12 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What the predictions are compared with. V views, B batch, D width, E embedding."""
+"""V views, B batch, C channels, H W pixels, D width, E embedding."""
 
 from torch import Tensor, nn
 
 from vicmae.registry import MODELS
 
 from ..heads.mlp import apply_per_view
+from ..masking import Mask
 
 
 @MODELS.register_module()
@@ -14,15 +15,15 @@ class SharedTarget(nn.Module):
 
     Args:
         head: The paper's target head T, apart from the predictor P. None compares with the
-            projector's output, as the official code does.
+            student's own embeddings, as the official code does.
 
     Shape:
-        pooled (V, B, D), projected (V, B, E) -> (V, B, E)
+        pooled (V, B, D), embedded (V, B, E) -> (V, B, E)
     """
 
     def __init__(self, head: nn.Module | None = None) -> None:
         super().__init__()
         self.head = head
 
-    def forward(self, pooled: Tensor, projected: Tensor) -> Tensor:
-        return projected if self.head is None else apply_per_view(self.head, pooled)
+    def forward(self, pooled: Tensor, embedded: Tensor, views: Tensor, mask: Mask) -> Tensor:
+        return embedded if self.head is None else apply_per_view(self.head, pooled)

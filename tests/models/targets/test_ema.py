@@ -1,0 +1,155 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+
+from vicmae.models.targets import EMATarget
+from vicmae.registry import MODELS
+from vicmae.testing import randomize, toy_vicmae_config
+
+HEAD = dict(type='MLPHead', hidden_dim=16, out_dim=8)
+
+
+def make_model(**parts):
+    config = {**toy_vicmae_config(), 'target': dict(type='EMATarget'), **parts}
+    model = MODELS.build(config)
+    model.init_weights()
+    return model
+
+
+def make_views(num_samples=4):
+    return [torch.randn(num_samples, 3, 16, 16) for _ in range(2)]
+
+
+def fix_masks(model, num_samples=8):
+    noise = torch.rand(num_samples, 16)
+    model.backbone.masking.noise = lambda *_: noise
+
+
+def parts_of(model):
+    """Teacher's and student's parameters, by name."""
+    embedder = 'projector' if len(list(model.projector.parameters())) else 'predictor'
+    for name, teacher in model.target.named_parameters():
+        student = name.replace('embedder', embedder, 1)
+        yield name, teacher, model.get_parameter(student)
+
+
+def test_teacher_begins_as_its_student():
+    pairs = list(parts_of(make_model()))
+    assert {name.split('.')[0] for name, *_ in pairs} == {'backbone', 'embedder'}
+    assert all(torch.equal(teacher, student) for _, teacher, student in pairs)
+    assert not any(teacher.requires_grad for _, teacher, _ in pairs)
+
+
+def test_update_is_the_formula_for_every_parameter():
+    model = make_model()
+    before = {name: teacher.clone() for name, teacher, _ in parts_of(model)}
+    randomize(model)
+    model.update_target(0.9)
+    for name, teacher, student in parts_of(model):
+        torch.testing.assert_close(teacher, 0.9 * before[name] + 0.1 * student, msg=name)
+
+
+@pytest.mark.parametrize('momentum', [0.0, 1.0])
+def test_momentum_of_one_keeps_the_teacher_and_of_zero_takes_the_student(momentum):
+    model = make_model()
+    before = {name: teacher.clone() for name, teacher, _ in parts_of(model)}
+    randomize(model)
+    model.update_target(momentum)
+    for name, teacher, student in parts_of(model):
+        assert torch.equal(teacher, before[name] if momentum else student), name
+
+
+@pytest.mark.parametrize('projector', [None, HEAD])
+def test_teacher_that_equals_its_student_gives_the_students_embeddings(projector):
+    # Nothing but the gradient is missing then: it is the stop-gradient target.
+    model = make_model(projector=projector)
+    other = MODELS.build(
+        {**toy_vicmae_config(), 'projector': projector, 'target': dict(type='StopGradientTarget')}
+    )
+    other.load_state_dict({k: v for k, v in model.state_dict().items() if k[:7] != 'target.'})
+    views = make_views()
+    fix_masks(model)
+    other.backbone.masking.noise = model.backbone.masking.noise
+    losses, expected = model.loss(views), other.loss(views)
+    torch.testing.assert_close(losses['loss_contrastive'], expected['loss_contrastive'])
+    gradients = []
+    for m, values in [(model, losses), (other, expected)]:
+        m.parse_losses(values)[0].backward()
+        gradients.append({n: p.grad for n, p in m.named_parameters() if p.requires_grad})
+    for name, gradient in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], gradient, msg=name)
+
+
+def test_teacher_can_see_whole_views():
+    model = make_model(target=dict(type='EMATarget', masked=False))
+    views = make_views()
+    targets = model.target(None, torch.zeros(2, 4, 8), torch.cat(views), None)
+    features = torch.stack([model.predictor(model.extract_feat(view)) for view in views])
+    torch.testing.assert_close(targets, features)
+    seen = make_model().target(
+        None, torch.zeros(2, 4, 8), torch.cat(views), model.backbone.draw_mask(torch.cat(views))
+    )
+    assert not torch.allclose(seen, targets, atol=1e-3)
+
+
+def test_no_gradient_reaches_the_teacher():
+    model = make_model()
+    model.parse_losses(model.loss(make_views()))[0].backward()
+    assert all(teacher.grad is None for _, teacher, _ in parts_of(model))
+
+
+def test_dropped_paths_are_the_students_alone():
+    config = toy_vicmae_config()
+    backbone = {**config['backbone'], 'drop_path_rate': 0.9}
+    model = make_model(backbone=backbone).train()
+    assert model.backbone.layers[1].training
+    assert not model.target.backbone.layers[1].training
+    assert model.target.embedder.training
+
+
+def test_teacher_is_kept_in_state_dicts():
+    model, other = make_model(), make_model()
+    randomize(model)
+    model.update_target(0.5)
+    other.load_state_dict(model.state_dict())
+    for (name, teacher, _), (_, loaded, _) in zip(parts_of(model), parts_of(other), strict=True):
+        assert torch.equal(teacher, loaded), name
+
+
+@pytest.mark.parametrize('projector', [None, HEAD])
+def test_weights_without_a_teacher_begin_one_as_their_student(projector):
+    model = make_model(projector=projector)
+    randomize(model)
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith('target.')}
+    other = make_model(projector=projector)
+    other.load_state_dict(state)  # strictly
+    assert all(torch.equal(teacher, student) for _, teacher, student in parts_of(other))
+    assert torch.equal(other.predictor[0].weight, model.predictor[0].weight)
+    teacher = next(iter(other.target.parameters()))
+    teacher.data.add_(1)
+    assert not torch.equal(teacher, next(iter(other.backbone.parameters())))  # no shared memory
+
+
+def test_drawn_weights_of_the_student_are_those_without_a_teacher():
+    torch.manual_seed(5)
+    model = make_model()
+    torch.manual_seed(5)
+    plain = MODELS.build({**toy_vicmae_config(), 'target': dict(type='SharedTarget')})
+    plain.init_weights()
+    for name, value in plain.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize('momentum', [-0.1, 1.5, 75])
+def test_momentum_outside_zero_to_one_is_refused(momentum):
+    with pytest.raises(ValueError, match=rf'that stays, in \[0, 1\], got {momentum}\. Usual is'):
+        EMATarget(momentum)
+
+
+def test_teacher_of_a_checkpointed_student_has_layers_of_its_own():
+    config = toy_vicmae_config()
+    model = make_model(backbone={**config['backbone'], 'with_cp': True})
+    frames = torch.randn(2, 3, 16, 16)
+    (before,) = model.target.backbone(frames)
+    randomize(model.backbone)
+    assert torch.equal(model.target.backbone(frames)[0], before)

@@ -1,0 +1,78 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""A batch encoded in parts is the batch."""
+
+import pytest
+import torch
+
+from vicmae.models import ContrastiveCache
+from vicmae.registry import MODELS
+from vicmae.testing import peak_memory, randomize, toy_vicmae_config
+
+
+def make_model(num_parts=None, norm='BN', **parts):
+    config = {**toy_vicmae_config(norm), **parts}
+    config['head'] = {**config['head'], 'contrastive_weight': 1.0}
+    if num_parts:
+        config['contrastive_cache'] = dict(type='ContrastiveCache', num_parts=num_parts)
+    torch.manual_seed(0)
+    model = MODELS.build(config)
+    model.init_weights()
+    return randomize(model)
+
+
+def step(model, views, seed=3):
+    """One backward pass; returns the losses and all gradients."""
+    torch.manual_seed(seed)  # of the masks
+    losses = model.loss(views)
+    model.parse_losses(losses)[0].backward()
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    return {name: value.item() for name, value in losses.items()}, gradients
+
+
+@pytest.mark.parametrize('target', ['SharedTarget', 'EMATarget'])
+@pytest.mark.parametrize('norm', ['BN', None])
+@pytest.mark.parametrize(('num_parts', 'num_samples'), [(2, 8), (3, 7), (16, 8)])
+def test_losses_and_gradients_are_those_of_the_whole_batch(num_parts, num_samples, norm, target):
+    views = [torch.randn(num_samples, 3, 16, 16) for _ in range(2)]
+    parts = dict(target=dict(type=target)) if target == 'EMATarget' else {}
+    losses, gradients = step(make_model(norm=norm, **parts), views)
+    in_parts, cached = step(make_model(num_parts, norm, **parts), views)
+    assert in_parts == pytest.approx(losses, rel=1e-6)
+    joined, theirs = (torch.cat([g.flatten() for g in gs.values()]) for gs in (gradients, cached))
+    assert (theirs - joined).norm() / joined.norm() < 1e-6
+    assert gradients.keys() == cached.keys()
+
+
+def test_loss_of_accumulated_small_batches_is_another():
+    views = [torch.randn(8, 3, 16, 16) for _ in range(2)]
+    model = make_model(4, norm=None)
+    together, _ = step(model, views)
+    apart = [step(model, [v[i : i + 2] for v in views])[0]['contrastive'] for i in range(0, 8, 2)]
+    assert together['contrastive'] > sum(apart) / 4 + 0.3  # negatives of all eight
+
+
+def test_memory_is_that_of_a_part():
+    views = [torch.randn(64, 3, 16, 16) for _ in range(2)]
+
+    def peak(num_parts, views):
+        model = make_model(num_parts)
+        return peak_memory(lambda: step(model, views))
+
+    whole, small = peak(None, views), peak(None, [v[:8] for v in views])
+    cached = peak(8, views)
+    inputs = 2 * sum(v.nbytes for v in views)  # joined, and the patches of a part
+    assert cached < small + inputs < 0.4 * whole
+
+
+def test_statistics_of_batch_norm_are_updated_once():
+    views = [torch.randn(8, 3, 16, 16) for _ in range(2)]
+    whole, cached = make_model(), make_model(4)
+    step(whole, views)
+    step(cached, views)
+    for name, buffer in whole.named_buffers():
+        torch.testing.assert_close(dict(cached.named_buffers())[name], buffer, msg=name)
+
+
+def test_no_part_at_all_is_refused():
+    with pytest.raises(ValueError, match='`num_parts` must be at least 1, got 0'):
+        ContrastiveCache(0)

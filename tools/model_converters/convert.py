@@ -1,0 +1,76 @@
+#!/usr/bin/env python
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Converts checkpoints of the official ViC-MAE and MAE code to ours, and back; says what became of each key."""
+
+import argparse
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+try:
+    from vicmae.utils.cli import run_tool
+except ImportError as error:
+    sys.exit(
+        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
+        '`source .venv/bin/activate` makes it the python of this shell.'
+    )
+if TYPE_CHECKING:
+    from vicmae.apis import Conversion
+
+# Written out: `vicmae.apis.CHECKPOINT_FORMATS` takes seconds to import.
+FORMATS = ['vicmae', 'vicmae-official', 'mae']
+EXAMPLE = """\
+example:
+  python tools/model_converters/convert.py --from mae --to vicmae mae_pretrain_vit_base.pth mae.pth
+  python tools/train.py CONFIG --cfg-options load_from=mae.pth default_hooks.checkpoint_fit.strict=False
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('input', metavar='IN', help='the checkpoint to read')
+    parser.add_argument('output', metavar='OUT', help='the checkpoint to write')
+    for flag, dest, what in [
+        ('--from', 'source_format', 'the format of IN'),
+        ('--to', 'target_format', 'the format of OUT; exactly one of the two is vicmae'),
+    ]:
+        parser.add_argument(flag, dest=dest, required=True, choices=FORMATS, help=what)
+    parser.add_argument('--report', metavar='FILE.json', help='also write what is printed as JSON')
+    parser.add_argument(
+        '--force', action='store_true', help='write over OUT and the report where they exist'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Converts."""
+    args = parse_args()
+    from vicmae.apis import convert_checkpoint
+
+    conversion = convert_checkpoint(
+        args.input,
+        args.output,
+        source_format=args.source_format,
+        target_format=args.target_format,
+        report=args.report,
+        force=args.force,
+    )
+    print(conversion)
+    print(f'{args.output}: {conversion.summary()}')
+    if args.target_format == 'vicmae':
+        print(f'Start from it: {training_command(args.output, conversion)}')
+
+
+def training_command(checkpoint: str, conversion: 'Conversion') -> str:
+    """The command that trains from a checkpoint which may lack parts."""
+    options = [f'load_from={shlex.quote(checkpoint)}']
+    if conversion.missing:
+        options.append('default_hooks.checkpoint_fit.strict=False')
+    return f'python tools/train.py CONFIG --cfg-options {" ".join(options)}'
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,61 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import math
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from vicmae.models.targets import EMATarget
+from vicmae.models.targets.ema import check_momentum
+from vicmae.registry import HOOKS
+
+
+@HOOKS.register_module()
+class TargetEMAHook(Hook):
+    """Moves an `EMATarget` towards its student after each step of the optimiser, and only then.
+
+    A step that gradient accumulation puts off, or that mixed precision skips, moves nothing. The momentum goes
+    from the target's own at the beginning of the run to `end_momentum` at its end, along a cosine (BYOL); it
+    follows from the iteration alone, so it is right after a resume. In a run without an `EMATarget` the hook rests.
+
+    Args:
+        begin_momentum: Where the momentum begins; by default at the `momentum` of the target.
+        end_momentum: Where it ends. The same value as at the beginning keeps it constant.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self, begin_momentum: float | None = None, end_momentum: float = 1.0) -> None:
+        if begin_momentum is not None:
+            check_momentum('begin_momentum', begin_momentum)
+        self.begin_momentum = begin_momentum
+        self.end_momentum = check_momentum('end_momentum', end_momentum)
+        self._handle: Any = None
+
+    def before_train(self, runner: Any) -> None:
+        """Waits for the optimiser."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(getattr(model, 'target', None), EMATarget):
+            return
+        if self.begin_momentum is None:
+            self.begin_momentum = model.target.momentum
+
+        def update(*_: Any) -> None:
+            momentum = self.momentum_at(runner.iter / runner.max_iters)
+            model.update_target(momentum)
+            runner.message_hub.update_scalar('train/target_momentum', momentum)
+
+        self._handle = runner.optim_wrapper.optimizer.register_step_post_hook(update)
+
+    def after_train(self, runner: Any) -> None:
+        """Lets go of the optimiser."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def momentum_at(self, progress: float) -> float:
+        """The momentum at a share of the run, from 0 to 1."""
+        begin = self.end_momentum if self.begin_momentum is None else self.begin_momentum
+        return (
+            self.end_momentum - (self.end_momentum - begin) * (1 + math.cos(math.pi * progress)) / 2
+        )

@@ -1,0 +1,60 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Patch tokens to one vector by attention. B batch, K tokens, D width, h heads."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vicmae.registry import MODELS
+
+from ..layers import init_linear_layers
+
+
+@MODELS.register_module()
+class AttentionPooling(nn.Module):
+    """Averages the patch tokens with weights of its own: one learned query attends over them, in several heads.
+
+    The query begins small, and so the weights nearly equal: at first this is `MeanPooling`, seen through linear layers.
+
+    Args:
+        in_dim: Width of the tokens; filled in from the backbone.
+        num_heads: Sets of weights, each for its own share of the width, which it must divide.
+
+    Shape:
+        (B, K, D), (B, 1, D) -> (B, D)
+    """
+
+    def __init__(self, in_dim: int, num_heads: int = 8) -> None:
+        super().__init__()
+        if num_heads < 1 or in_dim % num_heads:
+            choices = [heads for heads in range(1, in_dim + 1) if in_dim % heads == 0]
+            raise ValueError(
+                f'`num_heads` must divide the width {in_dim}, got {num_heads}. Use one of {choices}.'
+            )
+        self.num_heads = num_heads
+        self.query = nn.Parameter(torch.empty(1, 1, in_dim))
+        self.norm = nn.LayerNorm(in_dim, eps=1e-6)
+        # A bias would move the scores of all tokens alike, which the softmax takes back.
+        self.key = nn.Linear(in_dim, in_dim, bias=False)
+        self.value = nn.Linear(in_dim, in_dim)
+        self.proj = nn.Linear(in_dim, in_dim)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Draws linear layers Xavier-uniformly and the query with the spread of a class token."""
+        init_linear_layers(self)
+        self.norm.reset_parameters()
+        nn.init.normal_(self.query, std=0.02)
+
+    def forward(self, patch_tokens: Tensor, prefix_tokens: Tensor) -> Tensor:
+        tokens = self.norm(patch_tokens)
+        pooled = F.scaled_dot_product_attention(
+            self._split_heads(self.query.expand(len(tokens), -1, -1)),
+            self._split_heads(self.key(tokens)),
+            self._split_heads(self.value(tokens)),
+        )  # (B, h, 1, D/h)
+        return self.proj(pooled.flatten(1))
+
+    def _split_heads(self, tokens: Tensor) -> Tensor:
+        """(B, K, D) -> (B, h, K, D/h)."""
+        return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)

@@ -1,0 +1,63 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""R rows of a batch (views and samples), C channels, H W pixels, D width."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vicmae.registry import MODELS
+
+from .masking import Mask
+
+__all__ = ['ContrastiveCache']
+
+
+@MODELS.register_module()
+class ContrastiveCache(nn.Module):
+    """Encodes a batch in parts, so that a contrastive loss spans all of it at the memory of one part.
+
+    Accumulating gradients over small batches leaves each of them with few negatives. Here the parts are encoded
+    one after the other, and only their pooled tokens are kept; the loss over all of them gives each its gradient;
+    then each part is encoded again and its gradient carried on (GradCache, https://arxiv.org/abs/2101.06983, as
+    activation checkpointing of each part). Losses and gradients, also those of batch norm in the heads, are the
+    large batch's, for one more forward pass. In place of `optim_wrapper.accumulative_counts=4`, take
+    `num_parts=4` and a `batch_size` four times as large.
+
+    Args:
+        num_parts: How many parts a batch is encoded in.
+    """
+
+    def __init__(self, num_parts: int) -> None:
+        super().__init__()
+        if num_parts < 1:
+            raise ValueError(f'`num_parts` must be at least 1, got {num_parts}.')
+        self.num_parts = num_parts
+
+    def forward(
+        self, encode: Callable[[Tensor, Mask], dict[str, Tensor]], views: Tensor, mask: Mask
+    ) -> dict[str, Tensor]:
+        """Calls `encode(views, mask)` on parts of the rows, and puts the results together.
+
+        Shape:
+            views (R, C, H, W) -> vectors `(R, D)` joined, losses `()` averaged over the rows
+        """
+        parts = [
+            (rows, Mask(*ids))
+            for rows, *ids in zip(
+                *(tensor.chunk(self.num_parts) for tensor in (views, *mask)), strict=True
+            )
+        ]
+        results = [checkpoint(encode, *part, use_reentrant=False) for part in parts]
+        shares = [len(rows) / len(views) for rows, _ in parts]
+        return {name: _join([r[name] for r in results], shares) for name in results[0]}
+
+    def extra_repr(self) -> str:
+        return f'num_parts={self.num_parts}'
+
+
+def _join(values: list[Tensor], shares: list[float]) -> Tensor:
+    if values[0].ndim:
+        return torch.cat(values)
+    return torch.stack([v * share for v, share in zip(values, shares, strict=True)]).sum()

@@ -1,0 +1,21 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from collections.abc import Iterable
+from types import MethodType
+from typing import Any
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+def checkpoint_layers(layers: Iterable[nn.Module]) -> None:
+    """Makes layers keep their input alone, and compute the rest again in the backward pass.
+
+    Gradients are the same: random states are kept. (MMEngine's `activation_checkpointing` goes by module
+    names, and the older way, which loses gradients where no input requires one.)
+    """
+    for layer in layers:
+        layer.forward = MethodType(_forward_again_in_backward, layer)
+
+
+def _forward_again_in_backward(layer: nn.Module, *args: Any) -> Any:
+    return checkpoint(type(layer).forward, layer, *args, use_reentrant=False)

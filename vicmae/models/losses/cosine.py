@@ -1,0 +1,41 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Agreement of two views, without negatives. V views, B batch, E embedding."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vicmae.registry import MODELS
+
+from .precision import full_precision
+from .two_views import check_two_views
+
+
+def cosine_distance(predictions: Tensor, targets: Tensor) -> Tensor:
+    """The mean of 1 - cos(p_v, z_{1-v}) over views and samples, for predictions p and targets z.
+
+    Shape:
+        (2, B, E), (2, B, E) -> ()
+    """
+    check_two_views(predictions, targets)
+    with full_precision(predictions, targets.flip(0)) as (predictions, other_view):
+        return 1 - F.cosine_similarity(predictions, other_view, dim=-1).mean()
+
+
+@MODELS.register_module()
+class CosineLoss(nn.Module):
+    """The cosine distance of two views: SimSiam's loss plus one, and a quarter of BYOL's.
+
+    `SimSiam <https://arxiv.org/abs/2011.10566>`_ has the mean of -cos(p_v, z_{1-v}) over both views
+    (equations 1 and 2), `BYOL <https://arxiv.org/abs/2006.07733>`_ the sum of the squared distances of unit
+    vectors, 2 - 2 cos(p_v, z_{1-v}) (equation 2).
+
+    It has no negatives: embeddings that are all alike make it zero. What keeps them apart is the target's
+    business, not this loss's: targets without gradient (`StopGradientTarget` as in SimSiam, `EMATarget` as
+    in BYOL), behind a predictor. Here gradient flows to whatever carries it.
+
+    Shape:
+        (2, B, E), (2, B, E) -> ()
+    """
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        return cosine_distance(predictions, targets)
