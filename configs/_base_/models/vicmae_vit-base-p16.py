@@ -16,10 +16,11 @@ model = dict(
     ),
     neck=dict(type='MAEDecoder', embed_dim=512, depth=8, num_heads=16),
     aggregator=dict(type='MeanPooling'),
-    predictor=dict(type='MLPHead', hidden_dim=4096, out_dim=128),
+    # SyncBN: batch norm over all ranks, so that a run means the same on any number of them.
+    predictor=dict(type='MLPHead', hidden_dim=4096, out_dim=128, norm='SyncBN'),
     target=dict(
         type='SharedTarget',
-        head=dict(type='MLPHead', hidden_dim=4096, out_dim=128),
+        head=dict(type='MLPHead', hidden_dim=4096, out_dim=128, norm='SyncBN'),
     ),
     head=dict(
         type='ViCMAEHead',

@@ -12,14 +12,8 @@ optim_wrapper = dict(
         betas=(0.9, 0.95),
         weight_decay=0.05,
     ),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        custom_keys=dict(
-            cls_token=dict(decay_mult=0.0),
-            mask_token=dict(decay_mult=0.0),
-        ),
-    ),
+    # No weight decay on vectors: norms, biases, class and mask token.
+    paramwise_cfg=dict(flat_decay_mult=0.0),
 )
 auto_scale_lr = dict(base_batch_size=4096)
 

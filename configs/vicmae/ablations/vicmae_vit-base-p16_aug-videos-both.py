@@ -1,0 +1,11 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Ablation of the augmentation: frames get the colours of images besides crop and flip (not in the paper).
+
+bash tools/dist_train.sh configs/vicmae/ablations/vicmae_vit-base-p16_aug-videos-both.py 8
+"""
+
+_base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
+
+train_videos = _base_.train_videos
+train_videos.pipeline[3].transforms += _base_.train_images.pipeline[1].transforms[2:]
+train_dataloader = dict(dataset=dict(sources=dict(videos=train_videos)))

@@ -1,0 +1,11 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Ablation of the frame gap: any two frames of the video (not in the paper).
+
+bash tools/dist_train.sh configs/vicmae/ablations/vicmae_vit-base-p16_gap-uniform.py 8
+"""
+
+_base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
+
+train_videos = _base_.train_videos
+train_videos.pipeline[1] = dict(type='UniformFramePair')
+train_dataloader = dict(dataset=dict(sources=dict(videos=train_videos)))

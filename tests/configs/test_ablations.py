@@ -1,0 +1,91 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Each ablation trains two steps, small: its own parts, on real files."""
+
+import json
+import math
+import re
+
+import pytest
+
+from vicmae.apis import build_runner, load_config
+from vicmae.utils.paths import project_file
+
+FOLDER = project_file('configs/vicmae/ablations')
+BASE = project_file('configs/vicmae/vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py')
+ABLATIONS = sorted(FOLDER.glob('*.py'))
+WHOLE = [
+    BASE,
+    *sorted(project_file('configs/vicmae').glob('*official-code*.py')),
+    *sorted(project_file('configs').glob('mae/*-p16_*.py')),
+    *sorted(project_file('configs').glob('simclr/*-p16_*.py')),
+]
+
+
+def shrink(node):
+    """The same config with everything in it small."""
+    small = dict(size=64, img_size=64, patch_size=8, hidden_dim=16, num_heads=2)
+    if isinstance(node, list):
+        for item in node:
+            shrink(item)
+    if not isinstance(node, dict):
+        return
+    for key, value in node.items():
+        if key in small:
+            node[key] = small[key]
+        elif key == 'out_dim':
+            node[key] = 8
+        elif key == 'arch':
+            node[key] = dict(embed_dims=32, num_layers=1, num_heads=2, feedforward_channels=64)
+        elif node.get('type') == 'MAEDecoder' and key in ('embed_dim', 'depth'):
+            node[key] = {'embed_dim': 16, 'depth': 1}[key]
+        else:
+            shrink(value)
+
+
+def shorten(cfg, data, work_dir):
+    """Two steps of four pairs in this process."""
+    shrink(cfg._cfg_dict)
+    cfg.train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
+    cfg.train_dataloader.sampler.samples_per_epoch = 8
+    for name, source in cfg.train_dataloader.dataset.sources.items():
+        source.data_root = str(data / name / 'train')
+    cfg.merge_from_dict(dict.fromkeys(['val_dataloader', 'val_cfg', 'val_evaluator']))
+    cfg.train_cfg.max_epochs = 1
+    cfg.default_hooks.logger.interval = 1
+    cfg.default_hooks.checkpoint.interval = 100
+    cfg.work_dir, cfg.launcher = str(work_dir), 'none'
+    cfg.experiment_name = work_dir.name
+    return cfg
+
+
+@pytest.mark.parametrize('path', ABLATIONS + WHOLE, ids=lambda path: path.stem)
+def test_config_trains_two_steps(path, demo_data, tmp_path):
+    runner = build_runner(shorten(load_config(path), demo_data, tmp_path), training=True)
+    before = {n: p.detach().clone() for n, p in runner.model.named_parameters() if p.requires_grad}
+    runner.train()
+    assert runner.iter == 2
+    (log,) = tmp_path.glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(rows) == 2
+    assert all(math.isfinite(row['loss']) for row in rows)
+    # The learning rate is small in the first steps of a warm-up, but weights move.
+    assert any(not p.equal(before[n]) for n, p in runner.model.named_parameters() if n in before)
+
+
+@pytest.mark.parametrize('path', ABLATIONS, ids=lambda path: path.stem)
+def test_ablation_changes_its_base_in_about_ten_lines(path):
+    base, ablation = load_config(BASE).to_dict(), load_config(path).to_dict()
+    assert ablation != base
+    code = re.sub(r'""".*?"""|#[^\n]*', '', path.read_text(), flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    # The rest of the recipe is the base's.
+    for key in ('train_cfg', 'param_scheduler', 'optim_wrapper', 'val_evaluator'):
+        assert ablation[key] == base[key], key
+
+
+def test_table_of_ablations_names_each_config_once():
+    table = (FOLDER / 'README.md').read_text(encoding='utf-8')
+    for path in ABLATIONS:
+        assert table.count(f'({path.name})') == 1, path.name
+    named = re.findall(r'\(([\w-]+\.py)\)', table)
+    assert sorted(named) == sorted(path.name for path in ABLATIONS)
