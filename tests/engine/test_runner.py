@@ -49,4 +49,12 @@ def test_warnings_and_errors_are_on_the_console(tmp_path, capfd):
 
 
 def test_config_names_it():
-    assert RUNNERS.get('QuietRunner').__name__ == 'QuietRunner'
+    assert RUNNERS.get('PretrainRunner').__name__ == 'PretrainRunner'
+
+
+def test_any_default_hook_is_switched_off_by_none(tmp_path):
+    on = dict(timer=dict(type='IterTimerHook'), step_seed=dict(type='StepSeedHook'))
+    for hooks, expected in [(on, {'IterTimerHook', 'StepSeedHook'}), (dict.fromkeys(on), set())]:
+        runner = toy_runner(tmp_path, default_hooks=hooks)
+        names = {type(hook).__name__ for hook in runner.hooks}
+        assert names & {'IterTimerHook', 'StepSeedHook'} == expected

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from vicmae.apis import load_config
+from vicmae.apis import convert_checkpoint, load_config
 from vicmae.registry import MODELS
 from vicmae.testing import randomize
+from vicmae.utils.checkpoint import read_weights
 from vicmae.utils.paths import project_file
 
 from .compare import (
@@ -195,3 +196,24 @@ def test_each_view_is_normalized_by_its_own_batch_statistics():
     contrast = setup.run()[1].item()
     assert nt_xent(apart, method.temperature) == pytest.approx(contrast, rel=1e-5)
     assert nt_xent(together, method.temperature) != pytest.approx(contrast, rel=1e-2)
+
+
+def test_official_checkpoint_gives_the_official_losses_once_converted(tmp_path):
+    setup = set_up(TOY, 5)
+    official = {name: torch.from_numpy(array).float() for name, array in setup.weights.items()}
+    for layer in ('1', '4'):  # of batch norm, as a checkpoint has them
+        width = len(official[f'projector.{layer}.weight'])
+        official[f'projector.{layer}.running_mean'] = torch.zeros(width)
+        official[f'projector.{layer}.running_var'] = torch.ones(width)
+        official[f'projector.{layer}.num_batches_tracked'] = torch.tensor(7)
+    torch.save(dict(model=official, epoch=799), tmp_path / 'official.pth')
+    formats = dict(source_format='vicmae-official', target_format='vicmae')
+    convert_checkpoint(tmp_path / 'official.pth', tmp_path / 'ours.pth', **formats)
+
+    other = set_up(TOY, 5)
+    other.model.load_state_dict(read_weights(tmp_path / 'ours.pth'))  # strictly
+    other.model.backbone.masking.noise = lambda *_: setup.noise
+    losses = other.model.loss(setup.views)
+    expected = vicmae_losses(setup.weights, *setup.given)
+    found = (losses['reconstruction'].item(), losses['contrastive'].item())
+    assert found == pytest.approx(expected, rel=1e-5)

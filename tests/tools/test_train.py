@@ -214,9 +214,9 @@ WRONG = {
         lambda d: ['--cfg-options', 'demo_data.preset=foo'],
         r"`preset` must be one of demo, debug, got 'foo'",
     ),
-    'crops of another size': (
-        lambda d: ['--cfg-options', 'model.backbone.img_size=32'],
-        r'built for images of 32x32, got 64x64',
+    'crops that patches do not divide': (
+        lambda d: ['--cfg-options', f'{IMAGES}.pipeline.1.transforms.0.size=60', f'{VIDEOS}=None'],
+        r'`patch_size` 8 must divide images, got 60x60 pixels. Use 56 or 64\.',
     ),
     'empty last checkpoint': (
         lambda d: ['--resume', '--work-dir', emptied_run(d)],

@@ -43,7 +43,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     _drop_halves(cfg)
     require_work_dir(cfg.work_dir)
     share_sampler_seed(cfg)
-    cfg.setdefault('runner_type', 'QuietRunner')
+    cfg.setdefault('runner_type', 'PretrainRunner')
     try:
         if 'demo_data' in cfg:
             make_demo_data(**cfg.demo_data)

@@ -1,4 +1,4 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-from .runner import QuietRunner
+from .runner import PretrainRunner
 
-__all__ = ['QuietRunner']
+__all__ = ['PretrainRunner']

@@ -11,21 +11,38 @@ from vicmae.models.algorithms import BasePretrainer
 from vicmae.registry import RUNNERS
 
 _LONG = 12
+_MMENGINES_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
 # What MMEngine says in every run and nobody can act on.
 _NO_NEWS = ('"FileClient" will be', '"HardDiskBackend" is', 'Distributed training is not used')
 
 
 @RUNNERS.register_module()
-class QuietRunner(Runner):
-    """MMEngine's Runner that shows short messages on the console and everything in the log file.
+class PretrainRunner(Runner):
+    """MMEngine's Runner, with what pretraining needs besides.
 
-    Environment, config and the order of hooks are some six hundred lines at the start of each run.
+    It shows short messages on the console and everything in the log file (environment, config and the order of
+    hooks are some six hundred lines at the start of each run), refuses a part without the hook that it needs,
+    switches any default hook off by None, and compiles layer by layer.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self._train_loop is not None:
             self._require_hooks()
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """Leaves out what a config sets to None; MMEngine takes that for its own hooks only."""
+        hooks = dict(hooks or {})
+        for name in [n for n, hook in hooks.items() if hook is None and n not in _MMENGINES_HOOKS]:
+            del hooks[name]
+        super().register_default_hooks(hooks)
 
     def _require_hooks(self) -> None:
         """Refuses a part that only works together with a hook which isn't there."""
