@@ -1,4 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import copy
 import json
 import math
 import os
@@ -9,8 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from vicmae.registry import MODELS
+from vicmae.testing import toy_vicmae_config
+
 ROOT = Path(__file__).resolve().parents[1]
 DEBUG = 'configs/vicmae/vicmae_vit-tiny-p8_debug.py'
+CACHE = 'model.contrastive_cache'
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available() and not os.environ.get('FAIL_WITHOUT_CUDA'),
@@ -18,21 +23,109 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def train(work_dir, *arguments, options=(), launcher=()):
+    """Trains the debug config in mixed precision; returns the rows of its log."""
+    command = [sys.executable, *launcher, 'tools/train.py', DEBUG, '--work-dir', work_dir, '--amp']
+    command += ['--no-validate', *arguments, '--cfg-options', 'optim_wrapper.dtype=bfloat16']
+    subprocess.run(
+        [*command, *options], cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=True
+    )
+    (log,) = work_dir.glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(rows) > 0
+    assert all(math.isfinite(row['loss']) for row in rows)
+    return rows
+
+
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
 @pytest.mark.parametrize(
     'launcher', [[], ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=1']]
 )
 def test_debug_config_trains_in_mixed_precision_on_a_gpu(tmp_path, dtype, launcher):
-    options = ['--launcher', 'pytorch'] if launcher else []  # with nccl
-    command = [sys.executable, *launcher, 'tools/train.py', DEBUG, '--work-dir', tmp_path, '--amp']
-    subprocess.run(
-        [*command, '--no-validate', *options, '--cfg-options', f'optim_wrapper.dtype={dtype}'],
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        check=True,
-    )
-    (log,) = tmp_path.glob('*/vis_data/scalars.json')
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    assert len(rows) > 0
-    assert all(math.isfinite(row['loss']) for row in rows)
+    arguments = ['--launcher', 'pytorch'] if launcher else []  # with nccl
+    train(tmp_path, *arguments, options=[f'optim_wrapper.dtype={dtype}'], launcher=launcher)
     assert (tmp_path / 'last_checkpoint').is_file()
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        ['model.target.type=EMATarget', 'model.head.contrastive.type=VICRegLoss'],
+        ['model.backbone.masking.type=BlockMasking', 'model.aggregator.type=AttentionPooling'],
+        [f'{CACHE}.type=ContrastiveCache', f'{CACHE}.num_parts=4'],
+        ['model.backbone.with_cp=True', 'model.neck.with_cp=True'],
+    ],
+    ids=['teacher', 'parts', 'cache', 'checkpointed'],
+)
+def test_swaps_train_on_a_gpu(tmp_path, options):
+    train(tmp_path, options=options)
+
+
+def test_compiled_run_has_the_losses_of_a_plain_one(tmp_path):
+    plain = train(tmp_path / 'plain')
+    compiled = train(tmp_path / 'compiled', options=['compile=True'])
+    for with_it, without in zip(compiled, plain, strict=True):
+        assert with_it['loss_reconstruction'] == pytest.approx(
+            without['loss_reconstruction'], rel=0.02
+        )
+
+
+def small_model(device, **parts):
+    config = {**toy_vicmae_config(None), **parts}
+    config['backbone'] = {
+        **config['backbone'],
+        'arch': dict(embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=768),
+        'img_size': 64,
+        'patch_size': 8,
+        **parts.get('backbone', {}),
+    }
+    torch.manual_seed(0)
+    model = MODELS.build(config)
+    model.init_weights()
+    noise = torch.rand(32, 64)
+    model.backbone.masking.noise = lambda rows, *_: noise[:rows].to(device)
+    return model.to(device)
+
+
+def step(model, views):
+    torch.manual_seed(1)
+    losses = model.loss(views)
+    model.parse_losses(losses)[0].backward()
+    return {name: value.item() for name, value in losses.items()}
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_losses_on_a_gpu_are_those_of_float64_on_a_cpu(dtype):
+    views = [torch.randn(16, 3, 64, 64) for _ in range(2)]
+    exact = step(small_model('cpu').double(), [v.double() for v in views])
+    model = small_model('cuda')
+    with torch.autocast('cuda', dtype=dtype, enabled=dtype != torch.float32):
+        losses = step(model, [v.cuda() for v in views])
+    assert losses == pytest.approx(exact, rel=1e-3 if dtype == torch.float32 else 0.05)
+
+
+@pytest.mark.parametrize(
+    ('parts', 'share'),
+    [
+        (dict(backbone=dict(with_cp=True)), 0.7),
+        (dict(contrastive_cache=dict(type='ContrastiveCache', num_parts=4)), 0.7),
+    ],
+    ids=['checkpointed', 'cached'],
+)
+def test_gradients_are_the_same_at_less_memory(parts, share):
+    views = [torch.randn(16, 3, 64, 64, device='cuda') for _ in range(2)]
+    plain = small_model('cuda')
+    saving = small_model('cuda', **copy.deepcopy(parts))
+    saving.load_state_dict(plain.state_dict())
+    peaks = []
+    for model in (plain, saving):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step(model, views)
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    for name, parameter in plain.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(
+                saving.get_parameter(name).grad, parameter.grad, rtol=1e-3, atol=1e-5, msg=name
+            )
+    assert peaks[1] < share * peaks[0]

@@ -56,9 +56,9 @@ def main() -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # Imported here, so that --help and a typing error answer at once.
     from vicmae.apis import build_runner, load_config
-    from vicmae.apis.options import apply_train_options
+    from vicmae.apis.options import apply_train_options, train_overrides
 
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, train_overrides(args))
     apply_train_options(cfg, args)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     build_runner(cfg, training=True).train()

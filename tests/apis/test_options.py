@@ -7,7 +7,12 @@ import json
 import pytest
 
 from vicmae.apis import load_config
-from vicmae.apis.options import apply_test_options, apply_train_options, report_metrics
+from vicmae.apis.options import (
+    apply_test_options,
+    apply_train_options,
+    report_metrics,
+    train_overrides,
+)
 from vicmae.errors import ConfigError
 from vicmae.utils.paths import project_file
 
@@ -19,6 +24,7 @@ TRAIN = dict(
     deterministic=False,
     resume=None,
     amp=False,
+    cfg_options=None,
     no_validate=False,
     auto_scale_lr=False,
     no_pin_memory=False,
@@ -28,8 +34,9 @@ TEST = dict(launcher='none', checkpoint='a.pth', seed=None, amp=False, out=None,
 
 
 def train_config(path=DEBUG, **options):
-    cfg = load_config(path)
-    apply_train_options(cfg, argparse.Namespace(**{**TRAIN, **options}))
+    args = argparse.Namespace(**{**TRAIN, **options})
+    cfg = load_config(path, train_overrides(args))
+    apply_train_options(cfg, args)
     return cfg
 
 
@@ -57,7 +64,11 @@ def test_no_argument_changes_nothing_but_the_launcher():
         (dict(resume='auto'), 'load_from', None),
         (dict(resume='x.pth'), 'load_from', 'x.pth'),
         (dict(amp=True), 'optim_wrapper.type', 'AmpOptimWrapper'),
-        (dict(amp=True), 'optim_wrapper.loss_scale', 'dynamic'),
+        (
+            dict(amp=True, cfg_options={'optim_wrapper.dtype': 'bfloat16'}),
+            'optim_wrapper.dtype',
+            'bfloat16',
+        ),
         (dict(no_validate=True), 'val_dataloader', None),
         (dict(no_validate=True), 'val_evaluator', None),
         (dict(no_persistent_workers=True), 'train_dataloader.persistent_workers', False),

@@ -5,6 +5,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -12,6 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from vicmae.errors import ConfigError
+
+
+def train_overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """What `--cfg-options` change in a config, and `--amp`, which goes first: it has options of its own."""
+    overrides = dict(args.cfg_options or {})
+    return {'optim_wrapper.type': 'AmpOptimWrapper', **overrides} if args.amp else overrides
 
 
 def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
@@ -23,9 +30,6 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    if args.amp and cfg.optim_wrapper.get('type', 'OptimWrapper') != 'AmpOptimWrapper':
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.no_validate:
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     if args.auto_scale_lr:
