@@ -6,6 +6,7 @@ import torch
 from mmengine.hooks import Hook
 from torch._dynamo.utils import counters
 
+from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 from vicmae.testing import toy_runner, toy_vicmae_config
 
@@ -85,3 +86,10 @@ def test_teacher_and_checkpointing_compile_too(tmp_path, fresh_compiler, parts):
     compiled = train(tmp_path / 'compiled', dict(backend='aot_eager'), **dict(parts))
     assert_same(compiled, plain)
     assert 2 <= counters['stats']['unique_graphs'] <= 4
+
+
+def test_option_that_torch_does_not_know_is_refused(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"takes the options of torch.compile \(fullgraph.*'target'"
+    ):
+        train(tmp_path, dict(target='forward'))

@@ -237,10 +237,13 @@ def _compare(
     depths = _count_layers(weights, source_format)
     known = {place.name(source_format): place for place in _places(source_format, depths)}
     wanted = list(_places(target_format, depths))
+    other_projector = _has_other_projector(weights, known)
     mapped, unused = [], []
     for key, value in weights.items():
         place = known.get(key)
         reason = _why_unused(value, place, target_format)
+        if other_projector and key.startswith('projector.') and not reason:
+            reason = 'a projector of other layers than Linear-norm-ReLU, twice, and Linear'
         if place is None or reason:
             shape = tuple(value.shape) if isinstance(value, Tensor) else None
             unused.append(Unused(key, shape, reason))
@@ -257,6 +260,12 @@ def _compare(
         absent=[part for part in _PARTS[target_format] if part not in present],
         left_behind=left_behind,
     )
+
+
+def _has_other_projector(weights: Mapping[str, Any], known: Mapping[str, _Place]) -> bool:
+    """Whether layers of the same number are not the same layers."""
+    own = {key for key in weights if key.startswith('projector.')}
+    return bool(own) and own != {key for key in known if key.startswith('projector.')}
 
 
 def _why_unused(value: Any, place: _Place | None, target_format: str) -> str:

@@ -1,14 +1,16 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import inspect
 import logging
 from typing import Any
 
+import torch
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from vicmae.errors import ConfigError
 from vicmae.models.algorithms import BasePretrainer
-from vicmae.registry import RUNNERS
+from vicmae.registry import HOOKS, RUNNERS
 
 _LONG = 12
 _MMENGINES_HOOKS = (
@@ -46,10 +48,9 @@ class PretrainRunner(Runner):
 
     def _require_hooks(self) -> None:
         """Refuses a part that only works together with a hook which isn't there."""
-        names = {type(hook).__name__ for hook in self.hooks}
         for where, module in self.model.named_modules():
             hook = getattr(module, 'required_hook', None)
-            if hook is not None and hook not in names:
+            if hook is not None and not any(isinstance(h, HOOKS.get(hook)) for h in self.hooks):
                 raise ConfigError(
                     f"The model's `{where}` is {type(module).__name__}, which does nothing without the hook {hook}: "
                     f"add `dict(type='{hook}')` to `custom_hooks`."
@@ -62,6 +63,11 @@ class PretrainRunner(Runner):
         (compiled anew whenever it changes) and the optimiser.
         """
         options = self.cfg.get('compile')
+        known = list(inspect.signature(torch.compile).parameters)[1:]  # without the model
+        if isinstance(options, dict) and not set(options) <= set(known):
+            raise ConfigError(
+                f'`compile` takes the options of torch.compile ({", ".join(known)}) or True, got {dict(options)}.'
+            )
         model = self.model.module if is_model_wrapper(self.model) else self.model
         if not options or not isinstance(model, BasePretrainer):
             super()._maybe_compile(target)

@@ -22,8 +22,10 @@ class ContrastiveCache(nn.Module):
     one after the other, and only their pooled tokens are kept; the loss over all of them gives each its gradient;
     then each part is encoded again and its gradient carried on (GradCache, https://arxiv.org/abs/2101.06983, as
     activation checkpointing of each part). Losses and gradients, also those of batch norm in the heads, are the
-    large batch's, for one more forward pass. In place of `optim_wrapper.accumulative_counts=4`, take
-    `num_parts=4` and a `batch_size` four times as large.
+    large batch's, for one more forward pass. The pixels of the whole batch stay on the device.
+
+    It takes the place of gradient accumulation: instead of `optim_wrapper.accumulative_counts=4`, take
+    `num_parts=4` and a `batch_size` four times as large, and contrast spans what were four accumulated steps.
 
     Args:
         num_parts: How many parts a batch is encoded in.
@@ -31,8 +33,11 @@ class ContrastiveCache(nn.Module):
 
     def __init__(self, num_parts: int) -> None:
         super().__init__()
-        if num_parts < 1:
-            raise ValueError(f'`num_parts` must be at least 1, got {num_parts}.')
+        if num_parts < 1 or num_parts != int(num_parts):
+            raise ValueError(
+                f'`num_parts` must be a whole number from 1 on, got {num_parts}. A batch that fits into memory '
+                'needs no cache.'
+            )
         self.num_parts = num_parts
 
     def forward(

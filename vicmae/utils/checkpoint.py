@@ -81,7 +81,13 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
     state, rest = _find_state(loaded)
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f'The checkpoint {str(path)!r} holds no state dict.')
-    return {str(key).removeprefix('module.'): value for key, value in state.items()}, rest
+    weights = {str(key).removeprefix('module.'): value for key, value in state.items()}
+    if len(weights) < len(state):
+        raise CheckpointError(
+            f'The checkpoint {str(path)!r} has keys both with and without the prefix `module.`: '
+            f'{len(state)} keys, {len(weights)} names. Save the weights of one model alone.'
+        )
+    return weights, rest
 
 
 def _find_state(loaded: Any) -> tuple[Any, list[str]]:

@@ -6,7 +6,7 @@ from mmengine.model import MMDistributedDataParallel
 
 from vicmae.engine.hooks import LossWeightScheduleHook
 from vicmae.errors import ConfigError
-from vicmae.testing import toy_runner
+from vicmae.testing import ToyModel, toy_runner
 
 
 def train(work_dir, hook_cfg, **kwargs):
@@ -93,7 +93,10 @@ def test_weight_that_is_not_there_stops_the_run_before_the_first_step(tmp_path, 
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
-        (dict(begin=3, end=3), '0 <= `begin` < `end`, got begin 3 and end 3'),
+        (
+            dict(begin=3, end=3),
+            '0 <= `begin` < `end`, got begin 3 and end 3. Raise `end`, or leave the hook',
+        ),
         (dict(begin=-1, end=3), 'got begin -1 and end 3'),
         (dict(end=3, shape='exp'), '`shape` must be one of linear, cosine, got .exp.'),
         (dict(end=3, unit='step'), '`unit` must be one of epoch, iter, got .step.'),
@@ -104,3 +107,20 @@ def test_weight_that_is_not_there_stops_the_run_before_the_first_step(tmp_path, 
 def test_impossible_ramps_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         LossWeightScheduleHook(**kwargs)
+
+
+def log_of(work_dir):
+    (log,) = work_dir.glob('*/*.log')
+    return log.read_text()
+
+
+def test_ramp_that_begins_after_the_run_is_told_of(tmp_path):
+    assert train(tmp_path, dict(begin=5, end=9), max_epochs=1) == [0, 0, 0]
+    assert 'begins at epoch 5, after the run ends at 1: the weight stays at 0' in log_of(tmp_path)
+
+
+def test_weight_of_a_loss_that_is_off_is_told_of(tmp_path):
+    model = ToyModel()
+    model.head.contrastive = None
+    train(tmp_path, dict(end=2), model=model)
+    assert "moves 'contrastive_weight', but that loss is switched off" in log_of(tmp_path)

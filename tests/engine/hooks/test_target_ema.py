@@ -183,6 +183,20 @@ def test_teachers_of_several_processes_stay_equal(tmp_path, gloo_pool):
     assert all(changes(teachers))
 
 
+def test_optimiser_is_let_go_of_when_the_run_ends(tmp_path):
+    _, teachers, runner = train(tmp_path)
+    runner.optim_wrapper.optimizer.step()
+    assert torch.equal(runner.model.target.backbone.get_parameter(WATCHED), teachers[-1])
+
+
+class OwnEMAHook(TargetEMAHook):
+    """A user's variation."""
+
+
+def test_teacher_may_have_a_hook_of_the_user_that_is_one_of_these(tmp_path):
+    assert build(tmp_path, OwnEMAHook()).iter == 0
+
+
 def test_hook_rests_where_there_is_no_teacher(tmp_path):
     runner = build(tmp_path, dict(type='TargetEMAHook'), target='SharedTarget')
     runner.train()

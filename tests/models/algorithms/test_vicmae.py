@@ -363,7 +363,7 @@ def test_projector_of_unknown_width_is_refused():
     [
         (
             dict(target=dict(type='SharedTarget', head=dict(type='MLPHead', out_dim=6))),
-            r'Predictions have 8 values and targets 6.*`predictor.out_dim` to 6, or `target.head',
+            r'Predictions have 8 values and targets 6.*`predictor.out_dim` to 6, or change `target.head',
         ),
         (
             dict(projector=dict(type='MLPHead', out_dim=5), target=dict(type='EMATarget')),
@@ -382,3 +382,19 @@ def test_backbone_without_a_class_token_trains_and_gives_features():
     losses = model.loss(make_views())
     assert all(torch.isfinite(losses[name]) for name in LOSSES)
     assert model.extract_feat(torch.zeros(2, 3, 16, 16)).shape == (2, model.backbone.embed_dims)
+
+
+def test_class_token_to_pool_has_to_be_there():
+    config = toy_vicmae_config()
+    backbone = {**config['backbone'], 'with_cls_token': False}
+    with pytest.raises(
+        ValueError, match='ClsPooling takes the class token, and the backbone has none'
+    ):
+        MODELS.build({**config, 'backbone': backbone, 'aggregator': dict(type='ClsPooling')})
+
+
+def test_cosine_loss_with_gradient_through_both_sides_is_warned_of():
+    config = toy_vicmae_config()
+    config['head']['contrastive'] = dict(type='CosineLoss')
+    with pytest.warns(UserWarning, match='nothing but the reconstruction keeps embeddings'):
+        MODELS.build(config)

@@ -206,6 +206,33 @@ def test_another_size_is_told_of_once():
     ]
 
 
+def test_checkpoint_of_the_turned_grid_is_resized():
+    trained = toy_vit()  # of 4x6 patches
+    vit = MaskedViT(TOY, img_size=(24, 16), patch_size=4)
+    with pytest.warns(UserWarning, match='resized from 4x6 to 6x4'):
+        vit.load_state_dict(trained.state_dict())
+    assert not torch.equal(vit.pos_embed, trained.pos_embed)
+
+
+def test_weights_of_a_model_with_a_class_token_load_into_one_without(recwarn):
+    trained = toy_vit()
+    vit = MaskedViT(TOY, img_size=(16, 24), patch_size=4, with_cls_token=False)
+    state = {k: v for k, v in trained.state_dict().items() if k != 'cls_token'}
+    vit.load_state_dict(state)
+    assert torch.equal(vit.pos_embed, trained.pos_embed[:, 1:])
+    assert not [w for w in recwarn if 'resized' in str(w.message)]
+
+
+def test_position_embedding_is_there_before_weights_are_drawn():
+    vit = MaskedViT(TOY, img_size=(16, 24), patch_size=4)
+    assert torch.equal(vit.pos_embed, sincos_pos_embed((4, 6), 16, num_prefix_tokens=1))
+
+
+def test_mask_that_leaves_nothing_of_the_grid_is_refused_at_construction():
+    with pytest.raises(ValueError, match='`mask_ratio` 0.97 of 24 patches leaves none to encode'):
+        toy_vit(mask_ratio=0.97)
+
+
 @pytest.mark.parametrize('masked', [True, False])
 def test_images_that_patches_do_not_divide_are_refused_with_sizes_that_would_do(masked):
     with pytest.raises(

@@ -56,15 +56,34 @@ def test_width_that_four_does_not_divide_is_refused():
         sincos_pos_embed((2, 2), 6)
 
 
-@pytest.mark.parametrize('grid', [(4, 4), (3, 5), (5, 3), (2, 8), (1, 7)])
+@pytest.mark.parametrize('grid', [(4, 4), (3, 5), (5, 3), (2, 8), (1, 7), (4, 1), (9, 1)])
 def test_grid_is_read_off_a_table_of_sines_and_cosines(grid):
-    assert grid_of_table(sincos_pos_embed(grid, 16)[0]) == (1, *grid)
+    assert grid_of_table(sincos_pos_embed(grid, 16)[0], otherwise=(1, 2, 2)) == (1, *grid)
 
 
-def test_grid_of_a_learned_table_is_square_where_it_can_be():
-    assert grid_of_table(torch.randn(9, 8)) == (1, 3, 3)
-    with pytest.raises(CheckpointError, match='for 12 patches, which is no square'):
-        grid_of_table(torch.randn(12, 8))
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('grid', [(2, 8), (14, 20), (28, 40), (9, 1), (7, 7)])
+def test_grid_is_read_off_a_table_that_was_resized_before(grid, dtype):
+    table = sincos_pos_embed((14, 14), 64, num_prefix_tokens=1)
+    resized = resize_pos_embed(table, (1, 14, 14), (1, *grid), num_prefix_tokens=1).to(dtype)
+    assert grid_of_table(resized[0, 1:], otherwise=(1, 14, 14)) == (1, *grid)
+
+
+def test_grid_of_a_learned_table_is_the_models_or_a_square():
+    assert grid_of_table(torch.randn(9, 8), otherwise=(1, 2, 2)) == (1, 3, 3)
+    assert grid_of_table(torch.randn(12, 8), otherwise=(1, 3, 4)) == (1, 3, 4)
+    with pytest.raises(
+        CheckpointError, match='for 12 patches, which is neither .* 2x2 nor a square'
+    ):
+        grid_of_table(torch.randn(12, 8), otherwise=(1, 2, 2))
+
+
+def test_table_of_a_turned_grid_is_resized_though_it_is_as_long():
+    loaded = sincos_pos_embed((4, 6), 16, num_prefix_tokens=1)
+    fitted = fit_pos_embed(loaded, (1, 6, 4), num_prefix_tokens=1)
+    expected = resize_pos_embed(loaded, (1, 4, 6), (1, 6, 4), num_prefix_tokens=1)
+    assert torch.equal(fitted, expected)
+    assert not torch.equal(fitted, loaded)
 
 
 def test_resizing_to_the_same_grid_changes_nothing():

@@ -61,3 +61,11 @@ def test_targets_that_would_broadcast_are_refused():
         ValueError, match=r'one shape, got \(2, 4, 8\) and \(2, 4, 1\). Give the pred'
     ):
         CosineLoss()(torch.randn(2, 4, 8), torch.randn(2, 4, 1))
+
+
+def test_loss_of_nearly_equal_views_keeps_its_digits():
+    p = torch.randn(2, 6, 32)
+    z = p.flip(0) + 1e-3 * torch.randn(2, 6, 32)
+    exact = CosineLoss()(p.double(), z.double()).item()
+    assert exact < 1e-5
+    assert CosineLoss()(p, z).item() == pytest.approx(exact, rel=1e-4)

@@ -82,14 +82,13 @@ def test_teacher_that_equals_its_student_gives_the_students_embeddings(projector
 
 def test_teacher_can_see_whole_views():
     model = make_model(target=dict(type='EMATarget', masked=False))
-    views = make_views()
-    targets = model.target(None, torch.zeros(2, 4, 8), torch.cat(views), None)
-    features = torch.stack([model.predictor(model.extract_feat(view)) for view in views])
-    torch.testing.assert_close(targets, features)
-    seen = make_model().target(
-        None, torch.zeros(2, 4, 8), torch.cat(views), model.backbone.draw_mask(torch.cat(views))
-    )
-    assert not torch.allclose(seen, targets, atol=1e-3)
+    views = torch.cat(make_views())
+    pooled = model.target.encode(views, None)
+    torch.testing.assert_close(pooled, model.extract_feat(views))
+    targets = model.target(None, None, pooled.unflatten(0, (2, 4)))
+    torch.testing.assert_close(targets[1], model.predictor(pooled[4:]))
+    masked = make_model().target.encode(views, model.backbone.draw_mask(views))
+    assert not torch.allclose(masked, pooled, atol=1e-3)
 
 
 def test_no_gradient_reaches_the_teacher():
@@ -128,6 +127,28 @@ def test_weights_without_a_teacher_begin_one_as_their_student(projector):
     teacher = next(iter(other.target.parameters()))
     teacher.data.add_(1)
     assert not torch.equal(teacher, next(iter(other.backbone.parameters())))  # no shared memory
+
+
+def test_weights_of_the_base_model_begin_a_teacher_though_they_have_a_target_head():
+    trained, model = MODELS.build(toy_vicmae_config()), make_model()
+    randomize(trained)
+    assert any(key.startswith('target.head.') for key in trained.state_dict())
+    model.load_state_dict(trained.state_dict(), strict=False)
+    assert torch.equal(model.backbone.cls_token, trained.backbone.cls_token)
+    assert all(torch.equal(teacher, student) for _, teacher, student in parts_of(model))
+
+
+def test_another_size_is_told_of_once_by_student_and_teacher():
+    model = make_model()
+    with pytest.warns(UserWarning, match='resized') as caught:
+        model.loss([torch.randn(4, 3, 24, 16) for _ in range(2)])
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match='resized') as caught:
+        MODELS.build(
+            {**toy_vicmae_config(), 'target': dict(type='EMATarget')}
+            | dict(backbone={**toy_vicmae_config()['backbone'], 'img_size': 24})
+        ).load_state_dict(model.state_dict())
+    assert len(caught) == 1
 
 
 def test_drawn_weights_of_the_student_are_those_without_a_teacher():

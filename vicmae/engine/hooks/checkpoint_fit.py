@@ -36,8 +36,8 @@ class CheckpointFitHook(Hook):
         misfits = find_misfits(model, {key.removeprefix('module.'): state[key] for key in state})
         if misfits and not self.strict:
             runner.logger.warning(
-                'Of the checkpoint, what fits is loaded; the rest of the model begins anew:\n'
-                + '\n'.join(misfits)
+                'Of the checkpoint, what fits is loaded; the rest of the model begins anew '
+                '(a teacher as its student):\n' + '\n'.join(misfits)
             )
         elif misfits:
             raise CheckpointError(

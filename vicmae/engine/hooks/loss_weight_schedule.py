@@ -43,7 +43,10 @@ class LossWeightScheduleHook(Hook):
         shape: str = 'linear',
     ) -> None:
         if not 0 <= begin < end:
-            raise ValueError(f'A ramp needs 0 <= `begin` < `end`, got begin {begin} and end {end}.')
+            raise ValueError(
+                f'A ramp needs 0 <= `begin` < `end`, got begin {begin} and end {end}. '
+                'Raise `end`, or leave the hook out for a constant weight.'
+            )
         if shape not in SHAPES:
             raise ValueError(f"`shape` must be one of {', '.join(SHAPES)}, got '{shape}'.")
         if unit not in UNITS:
@@ -51,7 +54,7 @@ class LossWeightScheduleHook(Hook):
         for name, value in [('start_value', start_value), ('end_value', end_value)]:
             if value is not None and value < 0:
                 raise ValueError(
-                    f'`{name}` is a loss weight and must not be negative, got {value}.'
+                    f'`{name}` is a loss weight and must not be negative, got {value}. 0 switches a loss off.'
                 )
         self.begin, self.end = begin, end
         self.start_value, self.end_value = start_value, end_value
@@ -68,6 +71,16 @@ class LossWeightScheduleHook(Hook):
             )
         if self.end_value is None:
             self.end_value = float(getattr(owner, self._name))
+        length = runner.max_epochs if self.unit == 'epoch' else runner.max_iters
+        if self.begin >= length:
+            runner.logger.warning(
+                f'LossWeightScheduleHook begins at {self.unit} {self.begin}, after the run ends at {length}: the '
+                f'weight stays at {self.start_value}.'
+            )
+        if getattr(owner, self._name.removesuffix('_weight'), self) is None:
+            runner.logger.warning(
+                f"LossWeightScheduleHook moves '{self._name}', but that loss is switched off."
+            )
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Sets the weight of this iteration."""

@@ -45,7 +45,7 @@ class GeMPooling(nn.Module):
 
     Args:
         p: The power, at least 1.
-        learn_p: Whether training moves the power from there.
+        learn_p: Whether training moves the power from there; it counts as 1 where it falls below.
         eps: Smallest value that is told apart from zero.
 
     Shape:
@@ -76,7 +76,7 @@ class GeMPooling(nn.Module):
     def forward(self, patch_tokens: Tensor, prefix_tokens: Tensor) -> Tensor:
         dtype = torch.promote_types(patch_tokens.dtype, torch.float32)
         logs = patch_tokens.to(dtype).clamp(min=self.eps).log()
-        p = self.p.to(dtype)
+        p = self.p.to(dtype).clamp(min=1)
         # The mean of powers as a logarithm, for the powers themselves overflow where p is large.
         log_mean = (p * logs).logsumexp(dim=1) - math.log(logs.shape[1])
         return (log_mean / p).exp().to(patch_tokens.dtype)
@@ -87,11 +87,13 @@ class GeMPooling(nn.Module):
 
 @MODELS.register_module()
 class ClsPooling(nn.Module):
-    """Takes the class token. The paper reports that the contrastive loss on it fails.
+    """Takes the class token. The paper reports failures of contrast on it, with losses without negatives at least.
 
     Shape:
         (B, K, D), (B, 1, D) -> (B, D)
     """
+
+    needs_prefix = True
 
     def forward(self, patch_tokens: Tensor, prefix_tokens: Tensor) -> Tensor:
         if prefix_tokens.shape[1] == 0:

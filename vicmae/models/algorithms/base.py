@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What every pretraining method has: an encoder, a way to pool its tokens, and features for evaluation.
 
-B batch, C channels, T H W frames and pixels, K kept patches, D width.
+B batch, C channels, T H W frames and pixels, K kept and M masked of N patches, D width, P values per patch.
 """
 
 import inspect
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from vicmae.registry import MODELS
 
-from ..layers import patchify
+from ..layers import gather_tokens, patchify
+from ..masking import Mask
 
 Part = dict[str, Any] | nn.Module
 
@@ -47,6 +48,11 @@ class BasePretrainer(BaseModel):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = build_part(backbone, nested=('masking',))
         self.aggregator = build_part(aggregator, in_dim=self.backbone.embed_dims)
+        if getattr(self.aggregator, 'needs_prefix', False) and not self.backbone.num_extra_tokens:
+            raise ValueError(
+                f'{type(self.aggregator).__name__} takes the class token, and the backbone has none: '
+                'set `backbone.with_cls_token=True` or use `MeanPooling`.'
+            )
         self.neck: Any = None
 
     def build_neck(self, neck: Part) -> Any:
@@ -59,6 +65,15 @@ class BasePretrainer(BaseModel):
             num_prefix_tokens=self.backbone.num_extra_tokens,
             patch_values=self.backbone.in_channels * frames * height * width,
         )
+
+    def predict_hidden(self, views: Tensor, tokens: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
+        """Decodes the hidden patches of views, and cuts the true ones out.
+
+        Shape:
+            views (B, C, H, W), tokens (B, 1 + K, D) -> (B, M, P), (B, M, P)
+        """
+        predicted = self.neck(tokens, mask, self.backbone.grid_of(views))
+        return predicted, gather_tokens(patchify(views, self.backbone.patch_size), mask.ids_masked)
 
     def init_weights(self) -> None:
         """Draws all weights anew, or loads those that `init_cfg` names."""
@@ -123,7 +138,7 @@ class BasePretrainer(BaseModel):
         if self.neck is None:
             raise ValueError(f'This {type(self).__name__} reconstructs nothing: it has no `neck`.')
         tokens, mask = self.backbone(frames, mask=True)
-        predicted = self.neck(tokens, mask, self.backbone.grid_of(frames))
+        predicted, _ = self.predict_hidden(frames, tokens, mask)
         return predicted, patchify(frames, self.backbone.patch_size), mask.ids_masked
 
     def forward(

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from vicmae.registry import MODELS
 
-from ..layers import gather_tokens, patchify
 from .base import BasePretrainer, Part, build_part, require_parameter_free
 
 
@@ -54,6 +53,5 @@ class MAE(BasePretrainer):
     ) -> dict[str, Tensor]:
         views = torch.cat(list(inputs))  # (V*B, C, H, W)
         tokens, mask = self.backbone(views, mask=True)
-        predicted = self.neck(tokens, mask, self.backbone.grid_of(views))  # (V*B, M, P)
-        patches = gather_tokens(patchify(views, self.backbone.patch_size), mask.ids_masked)
+        predicted, patches = self.predict_hidden(views, tokens, mask)  # (V*B, M, P) each
         return {'loss_reconstruction': self.reconstruction(predicted, patches)}

@@ -4,6 +4,7 @@
 V views, B batch, C channels, H W pixels, K kept and M masked patches, D width, E embedding.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from vicmae.registry import MODELS
 
 from ..heads.mlp import apply_per_view
-from ..layers import gather_tokens, patchify
+from ..losses import CosineLoss
 from ..masking import Mask
 from ..targets import EMATarget, SharedTarget, StopGradientTarget
 from .base import BasePretrainer, Part, build_part, output_width, require_parameter_free
@@ -92,6 +93,12 @@ class ViCMAE(BasePretrainer):
         )
         self.target = build_part(target, nested=('head',), nested_offers=dict(in_dim=width))
         self._require_equal_widths()
+        if isinstance(self.head.contrastive, CosineLoss) and isinstance(self.target, SharedTarget):
+            warnings.warn(
+                'CosineLoss with a SharedTarget: nothing but the reconstruction keeps embeddings from becoming all '
+                'the same. SimSiam has a StopGradientTarget, BYOL an EMATarget.',
+                stacklevel=2,
+            )
         if isinstance(self.target, EMATarget):
             self.target.follow(*self.online)
             self._register_load_state_dict_pre_hook(self._begin_teacher)
@@ -106,10 +113,11 @@ class ViCMAE(BasePretrainer):
         embedded = predicted if self.embedder is self.predictor else projected
         wanted = embedded if head is None else output_width(head, pooled)
         if predicted != wanted:
+            name = 'projector' if isinstance(self.predictor, nn.Identity) else 'predictor'
             raise ValueError(
                 f'Predictions have {predicted} values and targets {wanted}: nothing to compare. Set '
-                f'`predictor.out_dim` to {wanted}'
-                + ('.' if head is None else ', or `target.head.out_dim`.')
+                f'`{name}.out_dim` to {wanted}'
+                + ('.' if head is None else ', or change `target.head.out_dim`.')
             )
 
     @property
@@ -134,7 +142,7 @@ class ViCMAE(BasePretrainer):
 
     def _begin_teacher(self, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
         """Gives a checkpoint without a teacher one that equals its student; called on loading."""
-        if any(key.startswith(f'{prefix}target.') for key in state_dict):
+        if any(key.startswith(f'{prefix}target.backbone.') for key in state_dict):
             return
         embedder = 'predictor' if self.embedder is self.predictor else 'projector'
         for student in ('backbone', 'aggregator', embedder):
@@ -158,37 +166,43 @@ class ViCMAE(BasePretrainer):
             encoded = self.encode(views, mask)
         else:
             encoded = self.contrastive_cache(self.encode, views, mask)
+        losses = {name: value for name, value in encoded.items() if value.ndim == 0}
         if self.target is not None:
-            pooled = encoded.pop('pooled').unflatten(0, (len(inputs), -1))  # (V, B, D)
-            encoded['contrastive'] = self.contrast(pooled, views, mask)
-        return self.head.weigh(**encoded)
+            per_view = {  # (V, B, D)
+                name: value.unflatten(0, (len(inputs), -1))
+                for name, value in encoded.items()
+                if name not in losses
+            }
+            losses['contrastive'] = self.contrast(**per_view)
+        return self.head.weigh(**losses)
 
     def encode(self, views: Tensor, mask: Mask) -> dict[str, Tensor]:
         """What each view gives by itself: its pooled tokens, and how well its hidden patches are predicted.
 
         Shape:
-            (R, C, H, W) -> `pooled` (R, D), `reconstruction` (), for any R of the V*B rows
+            (R, C, H, W) -> `reconstruction` (), `pooled` (R, D), a `teacher`'s (R, D); for any R of the V*B rows
         """
         encoded = {}
         tokens, _ = self.backbone(views, mask)  # (R, 1+K, D)
         if self.neck is not None:
-            predicted = self.neck(tokens, mask, self.backbone.grid_of(views))  # (R, M, P)
-            patches = gather_tokens(patchify(views, self.backbone.patch_size), mask.ids_masked)
+            predicted, patches = self.predict_hidden(views, tokens, mask)  # (R, M, P) each
             encoded['reconstruction'] = self.head.reconstruction(predicted, patches)
         if self.target is not None:
             encoded['pooled'] = self.pool(tokens)
+        if isinstance(self.target, EMATarget):
+            encoded['teacher'] = self.target.encode(views, mask)
         return encoded
 
-    def contrast(self, pooled: Tensor, views: Tensor, mask: Mask) -> Tensor:
+    def contrast(self, pooled: Tensor, teacher: Tensor | None = None) -> Tensor:
         """Compares each view's prediction with the targets.
 
         Shape:
-            pooled (V, B, D), views (V*B, C, H, W) -> ()
+            pooled tokens of the student, and of the teacher where there is one (V, B, D) -> ()
         """
         projected = apply_per_view(self.projector, pooled)  # (V, B, E)
         predictions = apply_per_view(self.predictor, projected)
         embedded = predictions if self.embedder is self.predictor else projected
-        targets = self.target(pooled, embedded, views, mask)
+        targets = self.target(pooled, embedded, teacher)
         return self.head.contrastive(predictions, targets)
 
 

@@ -4,6 +4,7 @@
 B batch, C channels, H W pixels, h w the patch grid, N = h*w patches, K kept, D width, P values per patch.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,7 +73,7 @@ class MaskedViT(VisionTransformer):
         *,
         img_size: int | tuple[int, int] = 224,
         patch_size: int = 16,
-        masking: nn.Module | None = None,
+        masking: Any = None,
         with_cp: bool = False,
         out_type: str = 'raw',
         **kwargs: Any,
@@ -90,12 +91,16 @@ class MaskedViT(VisionTransformer):
         self.patch_size = (1, patch_size, patch_size)
         self.in_channels = self.patch_embed.projection.in_channels
         self.pos_embed.requires_grad = False
+        self.pos_embed.data.copy_(self._position_table())
         for module in self.layers.modules():
             if isinstance(
                 module, DropPath
             ):  # mmpretrain's are NumPy's, which torch.compile can't branch on
                 module.drop_prob = float(module.drop_prob)
+        self.tells_of_resizing = True
         self._grids_met = {self.grid}
+        if masking is not None and hasattr(masking, 'count_kept'):
+            masking.count_kept(math.prod(self.grid))  # refuses to keep none
         if with_cp:
             checkpoint_layers(self.layers)
 
@@ -114,11 +119,7 @@ class MaskedViT(VisionTransformer):
         super().init_weights()
         if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
             return
-        self.pos_embed.data.copy_(
-            sincos_pos_embed(
-                self.patch_resolution, self.embed_dims, num_prefix_tokens=self.num_extra_tokens
-            )
-        )
+        self.pos_embed.data.copy_(self._position_table())
         init_linear_layers(self.layers)
         nn.init.xavier_uniform_(self.patch_embed.projection.weight.view(self.embed_dims, -1))
         if self.patch_embed.projection.bias is not None:
@@ -185,13 +186,19 @@ class MaskedViT(VisionTransformer):
             tokens = layer(tokens)
         return self.ln1(tokens) if self.final_norm else tokens
 
+    def _position_table(self) -> Tensor:
+        return sincos_pos_embed(
+            self.patch_resolution, self.embed_dims, num_prefix_tokens=self.num_extra_tokens
+        )
+
     def _check_input(self, x: Tensor) -> None:
         """Refuses what the patches don't divide (mmpretrain pads it), and tells once of each other size."""
         _check_sizes(x.shape[-2:], self.patch_size[-1], 'images')
         grid = self.grid_of(x)
         if grid not in self._grids_met:
             self._grids_met.add(grid)
-            warn_of_resizing(self.grid, grid)
+            if self.tells_of_resizing:
+                warn_of_resizing(self.grid, grid)
 
     def _prepare_pos_embed(self, state_dict: Any, prefix: str, *_: Any, **__: Any) -> None:
         """Fits the position embeddings of a checkpoint that was trained at another size; called on loading."""
@@ -206,7 +213,7 @@ class MaskedViT(VisionTransformer):
                 self.grid,
                 num_prefix_tokens=self.num_extra_tokens,
                 mode=self.interpolate_mode,
-                warn=True,
+                warn=self.tells_of_resizing,
             )
 
 

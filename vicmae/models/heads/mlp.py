@@ -37,6 +37,11 @@ class MLPHead(nn.Sequential):
     ) -> None:
         if norm is not None and norm not in NORMS:
             raise ValueError(f"`norm` must be one of {', '.join(NORMS)} or None, got '{norm}'.")
+        if num_blocks < 0 or hidden_dim < 1 or out_dim < 1:
+            raise ValueError(
+                f'`hidden_dim` and `out_dim` must be positive and `num_blocks` not negative, got {hidden_dim}, '
+                f'{out_dim} and {num_blocks}. No blocks leave one Linear.'
+            )
         layers: list[nn.Module] = []
         width = in_dim
         for _ in range(num_blocks):

@@ -32,8 +32,10 @@ class ViCMAEHead(nn.Module):
             ('reconstruction_weight', reconstruction_weight),
             ('contrastive_weight', contrastive_weight),
         ]:
-            if weight < 0:
-                raise ValueError(f'`{name}` must not be negative, got {weight}.')
+            if not weight >= 0:
+                raise ValueError(
+                    f'`{name}` must not be negative, got {weight}. 0 keeps a loss in the log alone.'
+                )
         self.reconstruction = reconstruction
         self.contrastive = contrastive
         self.reconstruction_weight = reconstruction_weight

@@ -89,29 +89,44 @@ def fit_pos_embed(
     Shape:
         (1, num_prefix_tokens + N, D) -> (1, num_prefix_tokens + N', D)
     """
-    if loaded.shape[1] == num_prefix_tokens + math.prod(grid):
+    source = grid_of_table(loaded[0, num_prefix_tokens:], otherwise=grid)
+    if source == grid:
         return loaded
-    source = grid_of_table(loaded[0, num_prefix_tokens:])
     if warn:
         warn_of_resizing(source, grid)
     return resize_pos_embed(loaded, source, grid, num_prefix_tokens=num_prefix_tokens, mode=mode)
 
 
-def grid_of_table(table: Tensor) -> Grid:
-    """Which grid a table (N, D) belongs to: a square, or what its sines and cosines say of another."""
+def grid_of_table(table: Tensor, *, otherwise: Grid) -> Grid:
+    """Which grid a table (N, D) belongs to.
+
+    Sines and cosines say it themselves, also after they were resized. A learned table is for the grid `otherwise` where
+    the number of patches is the same, else for a square.
+    """
     num_patches = len(table)
-    column_half, row_half = table.chunk(2, dim=1)
-    columns = int((row_half == row_half[0]).all(dim=1).sum())  # patches of the first row
+    by_column, by_row = table.float().chunk(2, dim=1)
+    columns = int(_near(by_row, by_row[:1]).sum())  # patches of the first row
+    if num_patches % columns == 0:
+        rows = num_patches // columns
+        by_column, by_row = (half.unflatten(0, (rows, columns)) for half in (by_column, by_row))
+        along_rows = _near(by_row, by_row[:, :1]).all() and _near(by_column, by_column[:1]).all()
+        numbered = columns == 1 or not _near(by_column[0, 0], by_column[0, 1])
+        if along_rows and numbered:
+            return (1, rows, columns)
     side = math.isqrt(num_patches)
-    numbered = len(column_half[:columns].unique(dim=0)) == columns > 1
-    if numbered and num_patches % columns == 0:
-        return (1, num_patches // columns, columns)
+    if num_patches == math.prod(otherwise):
+        return otherwise
     if side * side == num_patches:
         return (1, side, side)
     raise CheckpointError(
-        f'The position embeddings of the checkpoint are for {num_patches} patches, which is no square, and '
-        'are no sines and cosines that would say how many of them make a row.'
+        f'The position embeddings of the checkpoint are learned ones for {num_patches} patches, which is neither the '
+        f"model's grid of {otherwise[1]}x{otherwise[2]} nor a square. Load it at the size that it was trained at."
     )
+
+
+def _near(a: Tensor, b: Tensor) -> Tensor:
+    """Whether vectors are equal but for the rounding of an interpolation."""
+    return (a - b).abs().amax(dim=-1) < 5e-3
 
 
 def warn_of_resizing(source: Grid, target: Grid) -> None:

@@ -1,6 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The contrastive loss. V views, B batch, E embedding, W ranks."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -82,7 +84,7 @@ class InfoNCELoss(nn.Module):
 
     def __init__(self, temperature: float = 0.1, *, compat_rank_local_ids: bool = False) -> None:
         super().__init__()
-        if not temperature > 0:
+        if not 0 < temperature < math.inf:
             raise ValueError(
                 f'`temperature` must be positive, got {temperature}. Usual values are 0.05 to 0.5.'
             )

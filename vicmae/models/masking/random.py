@@ -52,6 +52,16 @@ class RandomMasking(nn.Module):
         """Draws what decides the mask: the patches with the lowest values are kept. Replace it to fix the mask."""
         return torch.rand(batch_size, num_patches, device=device)
 
+    def count_kept(self, num_patches: int) -> int:
+        """How many of so many patches are visible; none at all is refused."""
+        num_keep = int(num_patches * (1 - self.mask_ratio))
+        if num_keep == 0:
+            raise ValueError(
+                f'`mask_ratio` {self.mask_ratio} of {num_patches} patches leaves none to encode. '
+                'Lower it, or use larger images or smaller patches.'
+            )
+        return num_keep
+
     def rank(self, noise: Tensor, grid: Grid) -> Tensor:
         """Brings structure into the noise: the patches of lowest rank are kept. Here there is none.
 
@@ -63,12 +73,7 @@ class RandomMasking(nn.Module):
     def forward(self, batch_size: int, grid: Grid, device: torch.device) -> Mask:
         """Draws one mask per sample, of `grid` patches along time, height and width."""
         num_patches = math.prod(grid)
-        num_keep = int(num_patches * (1 - self.mask_ratio))
-        if num_keep == 0:
-            raise ValueError(
-                f'`mask_ratio` {self.mask_ratio} of {num_patches} patches leaves none to encode. '
-                'Lower it, or use larger images or smaller patches.'
-            )
+        num_keep = self.count_kept(num_patches)
         noise = self.noise(batch_size, num_patches, device)
         ids_shuffle = self.rank(noise, grid).argsort(dim=1)
         # From here on the order of the masked ones is free: grid order, so that predictions are too.

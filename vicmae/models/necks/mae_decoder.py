@@ -65,6 +65,8 @@ class MAEDecoder(BaseModule):
             raise ValueError(
                 f'`embed_dim` {embed_dim} of the decoder must be a multiple of `num_heads` {num_heads}.'
             )
+        if depth < 0:
+            raise ValueError(f'`depth` of the decoder must not be negative, got {depth}.')
         frames, rows, columns = grid
         if frames != 1:
             raise ValueError(

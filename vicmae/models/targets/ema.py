@@ -26,7 +26,7 @@ class EMATarget(nn.Module):
         masked: Whether the teacher sees the patches that the student sees, or whole views.
 
     Shape:
-        views (V*B, C, H, W) -> (V, B, E)
+        teacher (V, B, D), which `encode` makes of views -> (V, B, E)
     """
 
     required_hook = 'TargetEMAHook'
@@ -42,6 +42,7 @@ class EMATarget(nn.Module):
         self.backbone, self.aggregator, self.embedder = (
             copy.deepcopy(part).requires_grad_(False) for part in parts
         )
+        self.backbone.tells_of_resizing = False  # the student does
         self.train(self.training)
 
     @torch.no_grad()
@@ -75,10 +76,14 @@ class EMATarget(nn.Module):
         return self
 
     @torch.no_grad()
-    def forward(self, pooled: Tensor, embedded: Tensor, views: Tensor, mask: Mask) -> Tensor:
+    def encode(self, views: Tensor, mask: Mask) -> Tensor:
+        """What the teacher makes of views, pooled: (R, C, H, W) -> (R, D), for any R of the V*B rows."""
         tokens = self.backbone(views, mask)[0] if self.masked else self.backbone(views)[-1]
-        own = self.aggregator(*self.backbone.split_prefix(tokens))  # (V*B, D)
-        return apply_per_view(self.embedder, own.unflatten(0, (len(embedded), -1)))
+        return self.aggregator(*self.backbone.split_prefix(tokens))
+
+    @torch.no_grad()
+    def forward(self, pooled: Tensor, embedded: Tensor, teacher: Tensor) -> Tensor:
+        return apply_per_view(self.embedder, teacher)
 
     def extra_repr(self) -> str:
         return f'momentum={self.momentum}, masked={self.masked}'

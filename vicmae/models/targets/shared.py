@@ -1,12 +1,11 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""V views, B batch, C channels, H W pixels, D width, E embedding."""
+"""V views, B batch, D width, E embedding."""
 
 from torch import Tensor, nn
 
 from vicmae.registry import MODELS
 
 from ..heads.mlp import apply_per_view
-from ..masking import Mask
 
 
 @MODELS.register_module()
@@ -25,5 +24,5 @@ class SharedTarget(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, pooled: Tensor, embedded: Tensor, views: Tensor, mask: Mask) -> Tensor:
+    def forward(self, pooled: Tensor, embedded: Tensor, teacher: Tensor | None) -> Tensor:
         return embedded if self.head is None else apply_per_view(self.head, pooled)

@@ -1,11 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""V views, B batch, C channels, H W pixels, D width, E embedding."""
+"""V views, B batch, D width, E embedding."""
 
 from torch import Tensor, nn
 
 from vicmae.registry import MODELS
-
-from ..masking import Mask
 
 
 @MODELS.register_module()
@@ -18,5 +16,5 @@ class StopGradientTarget(nn.Module):
         pooled (V, B, D), embedded (V, B, E) -> (V, B, E)
     """
 
-    def forward(self, pooled: Tensor, embedded: Tensor, views: Tensor, mask: Mask) -> Tensor:
+    def forward(self, pooled: Tensor, embedded: Tensor, teacher: Tensor | None) -> Tensor:
         return embedded.detach()
