@@ -559,3 +559,19 @@ def test_checkpoint_is_written_whole_or_not_at_all(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert target.read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ['in.pth', 'ours.pth']
+
+
+@pytest.mark.parametrize(
+    'layers', [dict(norm=None), dict(num_blocks=1), dict(num_blocks=3), dict(norm='LN')]
+)
+def test_projector_of_other_layers_is_not_taken_for_the_official_one(tmp_path, layers):
+    # Its layers have numbers that the official one has, too.
+    head = dict(type='MLPHead', hidden_dim=16, out_dim=8, **layers)
+    config = toy_config()
+    config.model.projector = head
+    source = save_ours(tmp_path / 'ours.pth', config)
+    conversion = convert(source, tmp_path / 'official.pth', OURS, OFFICIAL)
+    unused = {entry.source: entry.reason for entry in conversion.unused}
+    assert not any(entry.source.startswith('projector.') for entry in conversion.mapped)
+    assert 'projector of other layers than Linear-norm-ReLU' in unused['projector.0.weight']
+    assert 'projector.6.weight' in conversion.missing
