@@ -15,4 +15,8 @@ model = dict(
     reconstruction=dict(type='PixelReconstructionLoss'),
     aggregator=dict(type='MeanPooling'),
 )
+train_dataloader = _base_.train_dataloader
+train_dataloader.dataset.sources.images.pipeline[1].type = 'OneView'
+train_dataloader.dataset.sources.videos.pipeline[1] = dict(type='SameFramePair')
+train_dataloader.dataset.sources.videos.pipeline[3].type = 'OneView'
 custom_hooks = []

@@ -88,8 +88,8 @@ def test_teacher_and_checkpointing_compile_too(tmp_path, fresh_compiler, parts):
     assert 2 <= counters['stats']['unique_graphs'] <= 4
 
 
-def test_option_that_torch_does_not_know_is_refused(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"takes the options of torch.compile \(fullgraph.*'target'"
-    ):
-        train(tmp_path, dict(target='forward'))
+@pytest.mark.parametrize('options', [dict(target='forward'), 'yes', 3])
+def test_what_torch_does_not_know_is_refused(tmp_path, options):
+    message = r'`compile` must be True, False or options of torch.compile \(full'
+    with pytest.raises(ConfigError, match=message):
+        train(tmp_path, options)

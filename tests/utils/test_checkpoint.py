@@ -178,5 +178,7 @@ def test_checkpoint_without_a_state_dict_is_refused(tmp_path, content):
 def test_keys_that_would_become_one_are_refused(tmp_path):
     weight = torch.zeros(1)
     torch.save({'norm.weight': weight, 'module.norm.weight': weight}, tmp_path / 'two.pth')
-    with pytest.raises(CheckpointError, match='both with and without .* `module.`: 2 keys, 1 names'):
+    with pytest.raises(
+        CheckpointError, match='both with and without .* `module.`: 2 keys, 1 names'
+    ):
         read_weights(tmp_path / 'two.pth')

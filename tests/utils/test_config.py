@@ -244,3 +244,55 @@ def test_overrides_of_a_loaded_config_are_checked_too():
     cfg = load()
     with pytest.raises(ConfigError, match="'lrr' is not one"):
         apply_overrides(cfg, {'optim_wrapper.optimizer.lrr': 1})
+
+
+def derive(tmp_path, text):
+    """A config file that changes the debug config."""
+    path = tmp_path / 'own.py'
+    path.write_text(f'_base_ = {str(DEBUG)!r}\n{text}\n')
+    return path
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        (
+            'modle = dict(aggregator=dict())',
+            'key `modle`, which nothing reads. Did you mean `model`',
+        ),
+        ('custom_hook = []', 'key `custom_hook`, which nothing reads. Did you mean `custom_hooks`'),
+        (
+            'model = dict(backbone=dict(masking=dict(mask_ration=0.5)))',
+            '`model.backbone.masking.mask_ration`: RandomMasking takes no .* Did you mean mask_ratio',
+        ),
+        (
+            'train_dataloader = dict(batchsize=4)',
+            '`train_dataloader.batchsize`: train_dataloader takes no .* Did you mean batch_size',
+        ),
+        (
+            "model = dict(target=dict(type='EMATarget'))",
+            '`model.target.head`: EMATarget takes no `head`.*momentum, masked.*`_delete_=True` in the',
+        ),
+        (
+            "optim_wrapper = dict(optimizer=dict(lr='abc'))",
+            "`optim_wrapper.optimizer.lr` must be a number, got 'abc'",
+        ),
+        (
+            "model = dict(backbone=dict(img_size='x'))",
+            "`model.backbone.img_size` must be a number, got 'x'",
+        ),
+    ],
+)
+def test_config_file_with_a_key_or_value_that_nothing_takes_is_refused(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(derive(tmp_path, text))
+
+
+def test_variables_of_a_config_file_are_its_own(tmp_path):
+    cfg = load_config(derive(tmp_path, 'image_side = 64\nepochs = 3\ntrain_list = []\nseed = 1'))
+    assert cfg.epochs == 3
+
+
+def test_name_in_the_place_of_a_part_is_refused_with_what_was_meant():
+    with pytest.raises(ConfigError, match='Did you mean `model.aggregator.type=MaxPooling`'):
+        load_config(DEBUG, {'model.aggregator': 'MaxPooling'})

@@ -40,13 +40,19 @@ def main() -> None:
     """Draws the picture."""
     args = parse_args()
     import torch
+    from PIL import Image
 
     from vicmae.apis import load_clips, load_config, load_model
+    from vicmae.errors import ConfigError
     from vicmae.visualization.reconstruction import draw_reconstructions, save_grid
 
+    if args.out.suffix.lower() not in Image.registered_extensions():
+        raise ConfigError(
+            f'`--out` must be a picture, such as a .png or .jpg, got {str(args.out)!r}.'
+        )
     cfg = load_config(args.config, args.cfg_options)
     model = load_model(cfg, args.checkpoint, device=args.device)
-    frames = torch.cat(load_clips(args.files, model.backbone.img_size[0], num_frames=1))
+    frames = torch.cat(load_clips(args.files, model.backbone.img_size, num_frames=1))
     drawn = draw_reconstructions(model, frames, seed=args.seed)
     save_grid(drawn, args.out, columns=args.columns, zoom=args.zoom)
     print(args.out)

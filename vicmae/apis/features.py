@@ -30,7 +30,9 @@ class Features:
     meta: list[dict[str, Any]]
 
 
-def load_clips(paths: Sequence[str], size: int, *, num_frames: int = 8) -> list[Tensor]:
+def load_clips(
+    paths: Sequence[str], size: int | tuple[int, int], *, num_frames: int = 8
+) -> list[Tensor]:
     """Reads images as clips of one frame, and evenly spaced frames of videos, cropped to a square.
 
     Args:
@@ -65,7 +67,7 @@ def encode_files(model: Any, paths: Sequence[str], *, num_frames: int = 8) -> Te
     Shape:
         -> (number of paths, D)
     """
-    clips = load_clips(paths, model.backbone.img_size[0], num_frames=num_frames)
+    clips = load_clips(paths, model.backbone.img_size, num_frames=num_frames)
     inputs = model.data_preprocessor(dict(inputs=clips), training=False)['inputs']
     return model.eval().extract_clip_feat(inputs).float().cpu()
 

@@ -45,9 +45,9 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     share_sampler_seed(cfg)
     cfg.setdefault('runner_type', 'PretrainRunner')
     try:
+        runner = RUNNERS.build(cfg)  # with the model, whose faults show at once
         if 'demo_data' in cfg:
             make_demo_data(**cfg.demo_data)
-        runner = RUNNERS.build(cfg)
         if training:
             runner.train_loop  # noqa: B018  a property that builds the loader
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)

@@ -64,9 +64,11 @@ class PretrainRunner(Runner):
         """
         options = self.cfg.get('compile')
         known = list(inspect.signature(torch.compile).parameters)[1:]  # without the model
-        if isinstance(options, dict) and not set(options) <= set(known):
+        if options not in (None, True, False) and not (
+            isinstance(options, dict) and set(options) <= set(known)
+        ):
             raise ConfigError(
-                f'`compile` takes the options of torch.compile ({", ".join(known)}) or True, got {dict(options)}.'
+                f'`compile` must be True, False or options of torch.compile ({", ".join(known)}), got {options}.'
             )
         model = self.model.module if is_model_wrapper(self.model) else self.model
         if not options or not isinstance(model, BasePretrainer):

@@ -3,6 +3,7 @@
 
 import difflib
 import inspect
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import Registry
 from mmengine.registry import init_default_scope as set_default_scope
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vicmae.datasets.demo import make_demo_data
@@ -105,6 +106,7 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
     if overrides:
         apply_overrides(cfg, overrides)
     check_types(cfg)
+    check_arguments(cfg)
     return cfg
 
 
@@ -117,6 +119,7 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
     changed_types = [key for key in overrides if key == 'type' or key.endswith('.type')]
     for key in sorted(overrides, key=lambda k: (k not in changed_types, k)):
         _check_key(cfg, key)
+        _refuse_name_for_a_part(cfg, key, overrides[key])
         cfg.merge_from_dict({key: overrides[key]})
         if key in changed_types:
             parents = key.split('.')[:-1]
@@ -131,6 +134,75 @@ def check_types(cfg: Config) -> None:
                 f"`{where}` is '{name}', which is not registered.{_suggest(name, registered_names())} "
                 'A type of your own is registered when its module is imported: see `custom_imports`.'
             )
+
+
+def check_arguments(cfg: Config) -> None:
+    """Refuses keys that nothing reads, and texts in the place of numbers: says which, where, and what was meant."""
+    top = _top_level_names()
+    for key in cfg._cfg_dict:
+        # A file may have variables of its own, but hardly one that is a letter off.
+        near = difflib.get_close_matches(key, top, n=1, cutoff=0.8)
+        if key not in top and near:
+            raise ConfigError(
+                f'The config has a key `{key}`, which nothing reads. Did you mean `{near[0]}`?'
+            )
+    for parents, node in _built_nodes(cfg._cfg_dict):
+        cls = find_type(node['type']) if 'type' in node else _SIGNATURES[parents[-1]]
+        for key in node:
+            if key not in ('type', '_scope_'):
+                _check_argument(cls, parents, node, key)
+
+
+def _check_argument(cls: Any, parents: Sequence[str], node: Mapping, key: str) -> None:
+    names, takes_any = _parameters(cls)
+    known = [*names, *_extras(parents)]
+    where = '.'.join((*parents, key))
+    if key not in known and not takes_any:
+        meant = _suggest(key, known)
+        if 'Did you mean' not in meant:
+            meant += (
+                ' Where a config changes a `type` that its base has set, `_delete_=True` in the dict leaves the '
+                'arguments of the old one out.'
+            )
+        raise ConfigError(f'`{where}`: {node.get("type", parents[-1])} takes no `{key}`.{meant}')
+    if isinstance(node[key], str) and _is_number(cls, key):
+        raise ConfigError(f'`{where}` must be a number, got {node[key]!r}.')
+
+
+def _built_nodes(node: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All dicts below a node that become arguments of something known, with where they stand."""
+    if isinstance(node, Mapping):
+        named = isinstance(node.get('type'), str) and find_type(node['type']) is not None
+        if where and (named or ('type' not in node and where[-1] in _SIGNATURES)):
+            yield where, node
+        children: Iterable[tuple[Any, Any]] = node.items()
+    else:
+        children = enumerate(node) if isinstance(node, (list, tuple)) else ()
+    for key, value in children:
+        yield from _built_nodes(value, (*where, str(key)))
+
+
+def _is_number(cls: Any, name: str) -> bool:
+    """Whether an argument takes numbers and no text, by its annotation."""
+    for base in inspect.getmro(cls) if inspect.isclass(cls) else ():
+        parameter = inspect.signature(vars(base).get('__init__', object)).parameters.get(name)
+        if parameter is not None:
+            kinds = set(typing.get_args(parameter.annotation)) or {parameter.annotation}
+            others = kinds - {int, float, bool, type(None), Tensor}
+            return bool(kinds & {int, float}) and all(typing.get_origin(k) is tuple for k in others)
+    return False
+
+
+def _refuse_name_for_a_part(cfg: Config, key: str, value: Any) -> None:
+    """Refuses `model.aggregator=MaxPooling`, where the dict of a part stands."""
+    node: Any = cfg._cfg_dict
+    for part in key.split('.'):
+        if not isinstance(node, Mapping) or part not in node:
+            return
+        node = node[part]
+    if isinstance(node, Mapping) and isinstance(value, str):
+        meant = f' Did you mean `{key}.type={value}`?' if find_type(value) else ''
+        raise ConfigError(f'`{key}` is a dict, and {value!r} is none.{meant}')
 
 
 def find_type(name: str) -> Any:

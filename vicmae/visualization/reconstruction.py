@@ -35,7 +35,7 @@ def draw_reconstructions(model: Any, frames: Tensor, *, seed: int = 0) -> Recons
     these: they are taken from the true patches.
 
     Args:
-        model: A `ViCMAE` in evaluation mode.
+        model: A `ViCMAE` or `MAE` in evaluation mode.
         frames: Frames, uint8.
         seed: Seed of the masks.
 
@@ -48,14 +48,14 @@ def draw_reconstructions(model: Any, frames: Tensor, *, seed: int = 0) -> Recons
     with torch.random.fork_rng(devices=[device] if device.type == 'cuda' else []):
         torch.manual_seed(seed)
         predicted, patches, ids_masked = model.reconstruct(views)
-    if model.head.reconstruction.norm_pix:
+    if model.pixel_loss.norm_pix:
         predicted = denormalize_patches(predicted, gather_tokens(patches, ids_masked))
     gray = torch.zeros_like(predicted)  # the mean colour, once denormalised
 
     def draw(hidden: Tensor) -> np.ndarray:
         where = ids_masked.unsqueeze(-1).expand_as(hidden)
         filled = patches.scatter(1, where, hidden)  # (B, N, P)
-        pictures = unpatchify(filled, model.backbone.patch_size, model.backbone.grid)
+        pictures = unpatchify(filled, model.backbone.patch_size, model.backbone.grid_of(views))
         uint8 = preprocessor.denormalize(pictures.squeeze(2))
         return uint8.permute(0, 2, 3, 1).cpu().numpy()
 

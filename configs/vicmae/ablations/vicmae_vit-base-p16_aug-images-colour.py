@@ -6,9 +6,8 @@ bash tools/dist_train.sh configs/vicmae/ablations/vicmae_vit-base-p16_aug-images
 
 _base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
 
-train_images = _base_.train_images
-train_images.pipeline[1].transforms = [
+train_dataloader = _base_.train_dataloader
+train_dataloader.dataset.sources.images.pipeline[1].transforms = [
     dict(type='RandomResizedCrop', size=224, scale=(1, 1), ratio=(1, 1)),  # the middle, always
-    *train_images.pipeline[1].transforms[2:],
+    *train_dataloader.dataset.sources.images.pipeline[1].transforms[2:],
 ]
-train_dataloader = dict(dataset=dict(sources=dict(images=train_images)))

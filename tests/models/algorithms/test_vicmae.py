@@ -363,11 +363,11 @@ def test_projector_of_unknown_width_is_refused():
     [
         (
             dict(target=dict(type='SharedTarget', head=dict(type='MLPHead', out_dim=6))),
-            r'Predictions have 8 values and targets 6.*`predictor.out_dim` to 6, or change `target.head',
+            r'Predictions have 8 values and targets 6.*`out_dim` of the last head .* to 6, or change `target.head',
         ),
         (
             dict(projector=dict(type='MLPHead', out_dim=5), target=dict(type='EMATarget')),
-            r'Predictions have 8 values and targets 5: .*Set `predictor.out_dim` to 5\.',
+            r'Predictions have 8 values and targets 5: .*Set `out_dim` of .* to 5\.',
         ),
     ],
 )

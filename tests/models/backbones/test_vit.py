@@ -9,7 +9,7 @@ from torch import nn
 from vicmae.models.backbones import MaskedViT
 from vicmae.models.backbones.vit import ARCHITECTURES
 from vicmae.models.layers import gather_tokens, patchify, sincos_pos_embed, unpatchify
-from vicmae.models.masking import RandomMasking
+from vicmae.models.masking import FrameMasking, RandomMasking
 from vicmae.testing import peak_memory, randomize
 
 TOY = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
@@ -280,6 +280,13 @@ def test_checkpointed_layers_give_the_same_gradients_at_less_memory():
         gradients.append([p.grad for p in vit.parameters() if p.requires_grad])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
     assert memory[1] < 0.4 * memory[0]
+
+
+def test_frames_cannot_be_hidden_whole_where_there_is_one_at_a_time():
+    with pytest.warns(
+        UserWarning, match='encodes single frames, of which it hides patches at random'
+    ):
+        MaskedViT(TOY, img_size=16, patch_size=4, masking=FrameMasking())
 
 
 def test_masking_without_a_masking_part_is_refused():

@@ -119,19 +119,19 @@ class RandomFlip(BaseTransform):
 
 @TRANSFORMS.register_module()
 class CenterCrop(BaseTransform):
-    """The middle of each frame, for evaluation: the short side is resized, then a square cut out.
+    """The middle of each frame, for evaluation: the largest part of the result's shape, less a rim.
 
     **Required keys:** frames. **Modified keys:** frames.
 
     Args:
-        size: Pixels of the result's side.
-        crop_ratio: Share of the short side that is kept (224 of 256 pixels is the usual test).
+        size: Pixels of the result's side, or (height, width).
+        crop_ratio: Share of that part's sides that is kept (224 of 256 pixels is the usual test).
     """
 
-    def __init__(self, size: int, *, crop_ratio: float = 224 / 256) -> None:
+    def __init__(self, size: int | tuple[int, int], *, crop_ratio: float = 224 / 256) -> None:
         if not 0 < crop_ratio <= 1:
             raise ValueError(f'`crop_ratio` must be in (0, 1], got {crop_ratio}.')
-        self.size = size
+        self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.crop_ratio = crop_ratio
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -140,9 +140,10 @@ class CenterCrop(BaseTransform):
     def crop(self, frame: np.ndarray) -> np.ndarray:
         """Crops one frame."""
         height, width = frame.shape[:2]
-        side = max(1, round(min(height, width) * self.crop_ratio))
-        box = ((height - side) // 2, (width - side) // 2, side, side)
-        return crop_and_resize(frame, box, (self.size, self.size))
+        shape = self.size[1] / self.size[0]
+        rows = min(height, width / shape) * self.crop_ratio
+        h, w = max(1, round(rows)), max(1, round(rows * shape))
+        return crop_and_resize(frame, ((height - h) // 2, (width - w) // 2, h, w), self.size)
 
     def __repr__(self) -> str:
         return f'CenterCrop(size={self.size}, crop_ratio={self.crop_ratio:.3f})'

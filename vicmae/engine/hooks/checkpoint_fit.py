@@ -34,6 +34,11 @@ class CheckpointFitHook(Hook):
         state = checkpoint.get('state_dict', checkpoint)
         # MMEngine takes the prefix that a DDP wrapper leaves away, too.
         misfits = find_misfits(model, {key.removeprefix('module.'): state[key] for key in state})
+        if misfits and not any(key.removeprefix('module.') in model.state_dict() for key in state):
+            raise CheckpointError(
+                f'Nothing in the checkpoint has a place in the model; its first keys are: {_name_some(list(state))}. '
+                'Weights of the official ViC-MAE or MAE go through tools/model_converters/convert.py first.'
+            )
         if misfits and not self.strict:
             runner.logger.warning(
                 'Of the checkpoint, what fits is loaded; the rest of the model begins anew '

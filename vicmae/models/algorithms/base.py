@@ -5,7 +5,7 @@ B batch, C channels, T H W frames and pixels, K kept and M masked of N patches, 
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLay
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
 from ..layers import gather_tokens, patchify
@@ -136,7 +137,7 @@ class BasePretrainer(BaseModel):
             (B, C, H, W) -> predicted patches (B, M, P), all true patches (B, N, P), positions predicted (B, M)
         """
         if self.neck is None:
-            raise ValueError(f'This {type(self).__name__} reconstructs nothing: it has no `neck`.')
+            raise ConfigError(f'This {type(self).__name__} reconstructs nothing: it has no `neck`.')
         tokens, mask = self.backbone(frames, mask=True)
         predicted, _ = self.predict_hidden(frames, tokens, mask)
         return predicted, patchify(frames, self.backbone.patch_size), mask.ids_masked
@@ -194,11 +195,13 @@ def build_part(
     """
     if isinstance(part, nn.Module):
         return part
+    if not isinstance(part, Mapping) or 'type' not in part:
+        raise ConfigError(f'A part of a model is a dict with a `type`, or a module; got {part!r}.')
     part = dict(part)
     for name in nested:
-        if isinstance(part.get(name), dict):
+        if isinstance(part.get(name), Mapping):
             part[name] = build_part(part[name], **(nested_offers or {}))
-    cls = MODELS.get(part['type']) if isinstance(part.get('type'), str) else part.get('type')
+    cls = MODELS.get(part['type']) if isinstance(part['type'], str) else part['type']
     taken = inspect.signature(cls).parameters if cls is not None else {}
     return MODELS.build(part, default_args={k: v for k, v in offers.items() if k in taken})
 
@@ -213,6 +216,14 @@ def output_width(head: nn.Module, in_dim: int) -> int:
             f"Can't tell the output width of {type(head).__name__}: it has no linear layer."
         )
     return widths[-1]
+
+
+def require_masking(backbone: Any) -> None:
+    """Refuses a backbone that can't hide patches."""
+    if backbone.masking is None:
+        raise ValueError(
+            "The backbone has no `masking`: give it one, such as dict(type='RandomMasking')."
+        )
 
 
 def require_parameter_free(aggregator: nn.Module, reason: str) -> None:

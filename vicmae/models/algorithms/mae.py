@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vicmae.registry import MODELS
 
-from .base import BasePretrainer, Part, build_part, require_parameter_free
+from .base import BasePretrainer, Part, build_part, require_masking, require_parameter_free
 
 
 @MODELS.register_module()
@@ -44,9 +44,15 @@ class MAE(BasePretrainer):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
+        require_masking(self.backbone)
         require_parameter_free(self.aggregator, 'MAE pools for evaluation only')
         self.neck = self.build_neck(neck)
         self.reconstruction = build_part(reconstruction)
+
+    @property
+    def pixel_loss(self) -> Any:
+        """What compares patches."""
+        return self.reconstruction
 
     def loss(
         self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample] | None = None

@@ -18,7 +18,14 @@ from ..heads.mlp import apply_per_view
 from ..losses import CosineLoss
 from ..masking import Mask
 from ..targets import EMATarget, SharedTarget, StopGradientTarget
-from .base import BasePretrainer, Part, build_part, output_width, require_parameter_free
+from .base import (
+    BasePretrainer,
+    Part,
+    build_part,
+    output_width,
+    require_masking,
+    require_parameter_free,
+)
 
 
 @MODELS.register_module()
@@ -71,6 +78,7 @@ class ViCMAE(BasePretrainer):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
+        require_masking(self.backbone)
         self.target: Any = None
         self.head = build_part(head, nested=('reconstruction', 'contrastive'))
         if self.head.reconstruction is not None:
@@ -113,12 +121,16 @@ class ViCMAE(BasePretrainer):
         embedded = predicted if self.embedder is self.predictor else projected
         wanted = embedded if head is None else output_width(head, pooled)
         if predicted != wanted:
-            name = 'projector' if isinstance(self.predictor, nn.Identity) else 'predictor'
             raise ValueError(
-                f'Predictions have {predicted} values and targets {wanted}: nothing to compare. Set '
-                f'`{name}.out_dim` to {wanted}'
+                f'Predictions have {predicted} values and targets {wanted}: nothing to compare. Set `out_dim` of '
+                f'the last head of the student (projector or predictor) to {wanted}'
                 + ('.' if head is None else ', or change `target.head.out_dim`.')
             )
+
+    @property
+    def pixel_loss(self) -> Any:
+        """What compares patches."""
+        return self.head.reconstruction
 
     @property
     def embedder(self) -> nn.Module:

@@ -5,6 +5,7 @@ B batch, C channels, H W pixels, h w the patch grid, N = h*w patches, K kept, D 
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ from ..layers import (
     sincos_pos_embed,
     warn_of_resizing,
 )
-from ..masking import Mask
+from ..masking import FrameMasking, Mask
 
 # Named as the field names them. (mmpretrain's own 'small' is an older shape of 768 x 8.)
 ARCHITECTURES: dict[str, dict[str, int]] = {
@@ -99,6 +100,12 @@ class MaskedViT(VisionTransformer):
                 module.drop_prob = float(module.drop_prob)
         self.tells_of_resizing = True
         self._grids_met = {self.grid}
+        if isinstance(masking, FrameMasking):
+            warnings.warn(
+                'FrameMasking hides whole frames of clips; this backbone encodes single frames, of which it hides '
+                'patches at random.',
+                stacklevel=2,
+            )
         if masking is not None and hasattr(masking, 'count_kept'):
             masking.count_kept(math.prod(self.grid))  # refuses to keep none
         if with_cp:
