@@ -130,6 +130,7 @@ class Conversion(NamedTuple):
 
     def __str__(self) -> str:
         """Every key in a line of its own."""
+        layout = " in the official code's layout" if self.target_format == _OURS else ''
         groups = {
             f'mapped from `{self.source_format}` to `{self.target_format}`': [
                 f'{entry.source} -> {entry.target} {entry.shape}' for entry in self.mapped
@@ -138,7 +139,7 @@ class Conversion(NamedTuple):
                 ' '.join(map(str, filter(None, [entry.source, entry.shape, f'({entry.reason})'])))
                 for entry in self.unused
             ],
-            f'missing, for `{self.target_format}` has them': [
+            f'missing, for `{self.target_format}`{layout} has them': [
                 *(f'{part}: absent' for part in self.absent),
                 *self.missing,
             ],

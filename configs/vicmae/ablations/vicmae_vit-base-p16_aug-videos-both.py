@@ -7,6 +7,6 @@ bash tools/dist_train.sh configs/vicmae/ablations/vicmae_vit-base-p16_aug-videos
 _base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
 
 train_dataloader = _base_.train_dataloader
-train_dataloader.dataset.sources.videos.pipeline[
-    3
-].transforms += train_dataloader.dataset.sources.images.pipeline[1].transforms[2:]
+train_dataloader.dataset.sources.videos.pipeline[3].transforms.extend(
+    train_dataloader.dataset.sources.images.pipeline[1].transforms[2:]
+)
