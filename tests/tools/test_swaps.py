@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from PIL import Image
 
 from .conftest import DEBUG, ROOT
 
@@ -113,3 +114,42 @@ def test_start_from_a_converted_mae(run_tool, tmp_path):
     ended = train(run_tool, tmp_path / 'vicmae', *options)
     assert ended.status == 0, ended.err
     assert 'the rest of the model begins anew (a teacher as its student)' in ended.out + ended.err
+
+
+def test_reconstructions_of_mae_are_drawn_at_any_shape_and_those_of_simclr_refused(
+    run_tool, tmp_path, demo_data
+):
+    picture = next((demo_data / 'images/val').rglob('*.jpg'))
+    shape = ['--cfg-options', 'model.backbone.img_size=48,96']
+    for name in ('mae', 'simclr'):
+        config = ROOT / f'configs/{name}/{name}_vit-tiny-p8_debug.py'
+        assert train(run_tool, tmp_path / name, config=config).status == 0
+        out = tmp_path / f'{name}.png'
+        weights = tmp_path / name / 'epoch_1.pth'
+        ended = run_tool(
+            'visualization/reconstruct.py',
+            config,
+            weights,
+            picture,
+            '--out',
+            out,
+            '--columns',
+            1,
+            *shape,
+        )
+        if name == 'mae':
+            assert ended.status == 0, ended.err
+            assert Image.open(out).size == (3 * 96, 48)
+        else:
+            assert ended.status == 1
+            assert 'error: This SimCLR reconstructs nothing: it has no `neck`' in ended.err
+            assert 'Traceback' not in ended.err
+
+
+def test_checkpoint_of_which_nothing_fits_is_refused_also_without_strictness(run_tool, tmp_path):
+    torch.save(dict(model={'blocks.0.norm1.weight': torch.ones(8)}), tmp_path / 'official.pth')
+    options = [f'load_from={tmp_path}/official.pth', 'default_hooks.checkpoint_fit.strict=False']
+    ended = train(run_tool, tmp_path, *options)
+    assert ended.status == 1
+    assert 'Nothing in the checkpoint has a place in the model' in ended.err
+    assert 'convert.py' in ended.err

@@ -138,6 +138,19 @@ def test_weights_of_the_base_model_begin_a_teacher_though_they_have_a_target_hea
     assert all(torch.equal(teacher, student) for _, teacher, student in parts_of(model))
 
 
+def test_teacher_of_pretrained_weights_is_kept(tmp_path):
+    trained = make_model()
+    randomize(trained)
+    trained.update_target(0.5)
+    torch.save(trained.state_dict(), tmp_path / 'trained.pth')
+    model = make_model(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'trained.pth')))
+    for (name, teacher, student), (_, expected, _) in zip(
+        parts_of(model), parts_of(trained), strict=True
+    ):
+        assert torch.equal(teacher, expected), name
+        assert not (teacher.requires_grad or torch.equal(teacher, student)) or 'pos_' in name, name
+
+
 def test_another_size_is_told_of_once_by_student_and_teacher():
     model = make_model()
     with pytest.warns(UserWarning, match='resized') as caught:

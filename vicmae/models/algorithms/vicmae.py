@@ -145,7 +145,8 @@ class ViCMAE(BasePretrainer):
     def init_weights(self) -> None:
         """Draws all weights anew, or loads those that `init_cfg` names; a teacher begins as its student."""
         super().init_weights()
-        self.update_target(momentum=0.0)
+        if (self.init_cfg or {}).get('type') != 'Pretrained':  # which may hold a teacher of its own
+            self.update_target(momentum=0.0)
 
     def update_target(self, momentum: float | None = None) -> None:
         """Moves a teacher towards its student; nothing to do for other targets."""
