@@ -17,22 +17,6 @@ _base_ = [
 
 optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.999), weight_decay=0.1))
 train_cfg = dict(max_epochs=300)
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        by_epoch=True,
-        begin=0,
-        end=40,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=260,
-        by_epoch=True,
-        begin=40,
-        end=300,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(T_max=260, end=300)
 custom_hooks = []  # no weight to raise

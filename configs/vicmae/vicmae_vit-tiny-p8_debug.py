@@ -44,18 +44,8 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 train_cfg = dict(max_epochs=2, val_interval=2)
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.01,
-        by_epoch=True,
-        begin=0,
-        end=1,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR', T_max=1, by_epoch=True, begin=1, end=2, convert_to_iter_based=True
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=1)
+param_scheduler[1].update(T_max=1, begin=1, end=2)
 custom_hooks = [dict(type='LossWeightScheduleHook', begin=0, end=1)]
 default_hooks = dict(logger=dict(interval=4))

@@ -41,10 +41,11 @@ def bases_of(path):
     return []
 
 
-def vars_of(path):
-    space = {}
-    exec(compile(path.read_text(encoding='utf-8'), path, 'exec'), space)
-    return {k: v for k, v in space.items() if not k.startswith('__')}
+def names_in(path):
+    """What a config sets at its top level."""
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    return {t.id for node in assigned for t in node.targets if isinstance(t, ast.Name)}
 
 
 def levels(path):
@@ -113,7 +114,7 @@ def test_docstring_says_how_the_config_is_run(path):
 
 @every_config
 def test_bases_of_one_config_define_no_key_twice(path):
-    keys = [key for base in bases_of(path) for key in vars_of(base) if key != '_base_']
+    keys = [key for base in bases_of(path) for key in names_in(base) if key != '_base_']
     assert len(keys) == len(set(keys))
 
 

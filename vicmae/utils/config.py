@@ -146,8 +146,7 @@ def check_arguments(cfg: Config) -> None:
             raise ConfigError(
                 f'The config has a key `{key}`, which nothing reads. Did you mean `{near[0]}`?'
             )
-    for parents, node in _built_nodes(cfg._cfg_dict):
-        cls = find_type(node['type']) if 'type' in node else _SIGNATURES[parents[-1]]
+    for parents, node, cls in _built_nodes(cfg._cfg_dict):
         for key in node:
             if key not in ('type', '_scope_'):
                 _check_argument(cls, parents, node, key)
@@ -169,12 +168,18 @@ def _check_argument(cls: Any, parents: Sequence[str], node: Mapping, key: str) -
         raise ConfigError(f'`{where}` must be a number, got {node[key]!r}.')
 
 
-def _built_nodes(node: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """All dicts below a node that become arguments of something known, with where they stand."""
+def _built_nodes(
+    node: Any, where: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """All dicts below a node that become arguments of something known: where they stand, the dict, what takes it."""
     if isinstance(node, Mapping):
-        named = isinstance(node.get('type'), str) and find_type(node['type']) is not None
-        if where and (named or ('type' not in node and where[-1] in _SIGNATURES)):
-            yield where, node
+        cls = None
+        if isinstance(node.get('type'), str):
+            cls = find_type(node['type'])
+        elif where and 'type' not in node:
+            cls = _SIGNATURES.get(where[-1])
+        if where and cls is not None:
+            yield where, node, cls
         children: Iterable[tuple[Any, Any]] = node.items()
     else:
         children = enumerate(node) if isinstance(node, (list, tuple)) else ()

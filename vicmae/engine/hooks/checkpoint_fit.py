@@ -33,8 +33,9 @@ class CheckpointFitHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state = checkpoint.get('state_dict', checkpoint)
         # MMEngine takes the prefix that a DDP wrapper leaves away, too.
-        misfits = find_misfits(model, {key.removeprefix('module.'): state[key] for key in state})
-        if misfits and not any(key.removeprefix('module.') in model.state_dict() for key in state):
+        state = {key.removeprefix('module.'): state[key] for key in state}
+        misfits = find_misfits(model, state)
+        if misfits and state.keys().isdisjoint(model.state_dict()):
             raise CheckpointError(
                 f'Nothing in the checkpoint has a place in the model; its first keys are: {_name_some(list(state))}. '
                 'Weights of the official ViC-MAE or MAE go through tools/model_converters/convert.py first.'

@@ -5,6 +5,7 @@ B batch, C channels, T H W frames and pixels, K kept and M masked of N patches, 
 """
 
 import inspect
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,6 +86,7 @@ class BasePretrainer(BaseModel):
                 module.init_weights()
         super().init_weights()
 
+    @abstractmethod
     def loss(
         self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample] | None = None
     ) -> dict[str, Tensor]:
@@ -94,7 +96,6 @@ class BasePretrainer(BaseModel):
             inputs: One normalised batch (B, C, H, W) per view.
             data_samples: Not used: no labels are needed.
         """
-        raise NotImplementedError
 
     def extract_feat(self, frames: Tensor) -> Tensor:
         """Encodes whole frames, without masking, to one vector each.
@@ -139,7 +140,7 @@ class BasePretrainer(BaseModel):
         if self.neck is None:
             raise ConfigError(f'This {type(self).__name__} reconstructs nothing: it has no `neck`.')
         tokens, mask = self.backbone(frames, mask=True)
-        predicted, _ = self.predict_hidden(frames, tokens, mask)
+        predicted = self.neck(tokens, mask, self.backbone.grid_of(frames))
         return predicted, patchify(frames, self.backbone.patch_size), mask.ids_masked
 
     def forward(
@@ -216,14 +217,6 @@ def output_width(head: nn.Module, in_dim: int) -> int:
             f"Can't tell the output width of {type(head).__name__}: it has no linear layer."
         )
     return widths[-1]
-
-
-def require_masking(backbone: Any) -> None:
-    """Refuses a backbone that can't hide patches."""
-    if backbone.masking is None:
-        raise ValueError(
-            "The backbone has no `masking`: give it one, such as dict(type='RandomMasking')."
-        )
 
 
 def require_parameter_free(aggregator: nn.Module, reason: str) -> None:

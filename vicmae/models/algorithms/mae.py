@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vicmae.registry import MODELS
 
-from .base import BasePretrainer, Part, build_part, require_masking, require_parameter_free
+from .base import BasePretrainer, Part, build_part, require_parameter_free
 
 
 @MODELS.register_module()
@@ -44,7 +44,7 @@ class MAE(BasePretrainer):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
-        require_masking(self.backbone)
+        self.backbone.require_masking()
         require_parameter_free(self.aggregator, 'MAE pools for evaluation only')
         self.neck = self.build_neck(neck)
         self.reconstruction = build_part(reconstruction)

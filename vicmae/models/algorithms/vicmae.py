@@ -23,7 +23,6 @@ from .base import (
     Part,
     build_part,
     output_width,
-    require_masking,
     require_parameter_free,
 )
 
@@ -78,7 +77,7 @@ class ViCMAE(BasePretrainer):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
-        require_masking(self.backbone)
+        self.backbone.require_masking()
         self.target: Any = None
         self.head = build_part(head, nested=('reconstruction', 'contrastive'))
         if self.head.reconstruction is not None:

@@ -157,12 +157,16 @@ class MaskedViT(VisionTransformer):
 
     def draw_mask(self, x: Tensor) -> Mask:
         """Draws which patches of each image are visible."""
+        self.require_masking()
+        self._check_input(x)
+        return self.masking(x.shape[0], self.grid_of(x), x.device)
+
+    def require_masking(self) -> None:
+        """Refuses to go without a masking, where patches are to be hidden."""
         if self.masking is None:
             raise ValueError(
                 "This backbone has no `masking`: give it one, such as dict(type='RandomMasking')."
             )
-        self._check_input(x)
-        return self.masking(x.shape[0], self.grid_of(x), x.device)
 
     def split_prefix(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Parts patch tokens from those in front, as aggregators take them: (B, 1+K, D) -> (B, K, D), (B, 1, D)."""
