@@ -53,11 +53,11 @@ def real_sources(root):
 def test_indices_run_through_the_sources_and_keep_seed_and_epoch():
     visits = [mixed()[SampleKey(8, 9, i)] for i in range(5)]
     assert visits == [
-        ('i', (8, 9, 0)),
-        ('i', (8, 9, 1)),
-        ('i', (8, 9, 2)),
-        ('v', (8, 9, 0)),
-        ('v', (8, 9, 1)),
+        ('i', (8, 9, 0, 0)),
+        ('i', (8, 9, 1, 0)),
+        ('i', (8, 9, 2, 0)),
+        ('v', (8, 9, 0, 0)),
+        ('v', (8, 9, 1, 0)),
     ]
     assert len(mixed()) == 5
 
@@ -67,7 +67,7 @@ def test_source_that_is_none_is_left_out():
         dict(images=None, videos=Recorder('v', 2)), weights=dict(images=2, videos=1)
     )
     assert (dataset.names, dataset.sizes, dataset.weights) == (('videos',), (2,), (1.0,))
-    assert dataset[SampleKey(0, 0, 1)] == ('v', (0, 0, 1))
+    assert dataset[SampleKey(0, 0, 1)] == ('v', (0, 0, 1, 0))
 
 
 def test_all_sources_switched_off_is_an_error():

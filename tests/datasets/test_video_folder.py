@@ -23,9 +23,9 @@ def write_clip(path, num_frames, fps=12):
         container.mux(stream.encode())
 
 
-def with_gap(root, *args, lazy_init=False, **sampler):
+def with_gap(root, *args, **sampler):
     steps = [dict(type='OpenVideo'), dict(type='FixedGapFramePair', **sampler)]
-    return VideoFolder(str(root), *args, pipeline=steps, lazy_init=lazy_init)
+    return VideoFolder(str(root), *args, pipeline=steps)
 
 
 @pytest.fixture
@@ -94,12 +94,6 @@ def test_two_hundred_videos_are_tried_at_most(tmp_path):
         (tmp_path / 'list.txt').write_text('a.mp4\n' * count)
         with pytest.raises(DataError, match=f'none of {words}'):
             with_gap(tmp_path, 'list.txt', gap=2)
-
-
-def test_lazy_data_set_does_not_look(videos):
-    root, _, num_frames, _ = videos
-    lazy = with_gap(root, gap=999, lazy_init=True)
-    assert lazy[SampleKey(0, 0, 0)]['frame_ids'] == [0, num_frames - 1]
 
 
 def test_window_longer_than_any_video_is_taken(tmp_path):

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vicmae.datasets import VideoFolder
-from vicmae.datasets.file_source import NO_LABEL
-from vicmae.datasets.transforms.build import build_pipeline
+from vicmae.datasets.source import NO_LABEL
+from vicmae.datasets.transforms.build import Pipeline
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ def load_clips(
         -> clips (T, C, size, size), uint8
     """
     ending = [dict(type='CenterCrop', size=size), dict(type='PackClip')]
-    image = build_pipeline([dict(type='LoadImage'), *ending])
+    image = Pipeline([dict(type='LoadImage'), *ending])
     sampler = dict(type='UniformFrames', num_frames=num_frames)
-    video = build_pipeline([dict(type='OpenVideo'), sampler, dict(type='DecodeFrames'), *ending])
+    video = Pipeline([dict(type='OpenVideo'), sampler, dict(type='DecodeFrames'), *ending])
     return [
         (video if path.lower().endswith(VideoFolder.extensions) else image)(
             dict(path=path, gt_label=NO_LABEL)

@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import BaseDataset
 
 from vicmae.errors import DataError
 
-from .sample_key import SampleKey, as_sample_key
-from .transforms.build import build_pipeline
+from .source import NO_LABEL, Source
 
-NO_LABEL = -1
 _MAX_EXISTENCE_CHECKS = 1000
 
 
-class FileSource(BaseDataset):
+class FileSource(Source):
     """Files of one kind with or without labels; `ImageFolder` and `VideoFolder` say which.
 
     Without `ann_file`, files are found below `data_root`: where all of them lie in sub-folders, the first
@@ -27,14 +24,11 @@ class FileSource(BaseDataset):
     Args:
         data_root: Folder of the files.
         ann_file: List file, one sample a line; looked for below `data_root`, unless its path is absolute.
-        pipeline: Transforms of a sample.
         with_labels: Whether each sample must have a label, as probes need.
         max_per_class: Takes at most this many samples of each class, evenly spread over its list.
-        tags: What every sample carries besides, such as `dict(probe='images', role='bank')`.
-        kwargs: Further arguments of MMEngine's `BaseDataset`.
+        kwargs: Further arguments of `Source`: `pipeline`, `visits_per_opening`, `tags`.
     """
 
-    kind = 'file'
     extensions: tuple[str, ...] = ()
 
     def __init__(
@@ -42,39 +36,34 @@ class FileSource(BaseDataset):
         data_root: str = '',
         ann_file: str = '',
         *,
-        pipeline: list[dict[str, Any]] | None = None,
         with_labels: bool = False,
         max_per_class: int | None = None,
-        tags: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
+        super().__init__(**kwargs)
         if not data_root and not ann_file:
             raise DataError(
                 f'{type(self).__name__} needs a `data_root` (a folder) or an `ann_file` (a list), got neither.'
             )
+        self.data_root = data_root
+        self.ann_file = os.path.join(data_root, ann_file) if ann_file else ''
         self.with_labels = with_labels
         self.max_per_class = max_per_class
-        self.tags = tags or {}
-        super().__init__(
-            ann_file=ann_file,
-            data_root=data_root,
-            pipeline=[build_pipeline(pipeline or [])],
-            **kwargs,
-        )
+        self._samples = self._find_samples()
 
-    def load_data_list(self) -> list[dict[str, Any]]:
-        """Finds the samples."""
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        return dict(self._samples[index])
+
+    def _find_samples(self) -> list[dict[str, Any]]:
         samples = self._listed_samples() if self.ann_file else self._found_samples()
         if self.with_labels:
             self._require_labels(samples)
         if self.max_per_class is not None:
             samples = _thin_out(samples, self.max_per_class)
         return samples
-
-    def __getitem__(self, key: SampleKey | int) -> Any:
-        key = as_sample_key(key)
-        sample = self.get_data_info(key.index)
-        return self.pipeline({**sample, **self.tags, 'kind': self.kind, 'rng': key.generator()})
 
     def _found_samples(self) -> list[dict[str, Any]]:
         root = Path(self.data_root)
@@ -92,7 +81,7 @@ class FileSource(BaseDataset):
         if any(len(p) == 1 for p in parts):  # files beside folders: folders mean no classes
             return [dict(path=str(f), gt_label=NO_LABEL) for f in mine]
         classes = sorted({p[0] for p in parts})
-        self._metainfo['classes'] = tuple(classes)
+        self.metainfo['classes'] = tuple(classes)
         label_of = {name: i for i, name in enumerate(classes)}
         return [
             dict(path=str(f), gt_label=label_of[p[0]], class_name=p[0])

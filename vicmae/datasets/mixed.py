@@ -1,4 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -57,10 +59,22 @@ class MixedDataset(Dataset):
         return int(self._ends[-1])
 
     def __getitem__(self, key: SampleKey | int) -> Any:
-        key = as_sample_key(key)
-        source = int(np.searchsorted(self._ends, key.index, side='right'))
-        start = self._ends[source] - self.sizes[source]
-        return self.sources[source][key._replace(index=int(key.index - start))]
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[SampleKey | int]) -> list[Any]:
+        """Loads several samples; neighbours of one source together."""
+        samples: list[Any] = []
+        for number, group in groupby(map(as_sample_key, keys), key=self.source_of):
+            start = int(self._ends[number] - self.sizes[number])
+            own = [key._replace(index=key.index - start) for key in group]
+            source = self.sources[number]
+            together = getattr(source, '__getitems__', None)
+            samples += together(own) if together else [source[key] for key in own]
+        return samples
+
+    def source_of(self, key: SampleKey) -> int:
+        """Number of the source that a sample belongs to."""
+        return int(np.searchsorted(self._ends, key.index, side='right'))
 
     def _read_weights(
         self, weights: dict[str, float] | None, known: tuple[str, ...]

@@ -16,11 +16,13 @@ class SampleKey(NamedTuple):
         seed: The run's seed.
         epoch: The epoch of the visit.
         index: The sample's position in the data set.
+        visit: Which of an epoch's visits to the sample it is, from 0 on.
     """
 
     seed: int
     epoch: int
     index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
+    visit: int = 0
 
     def generator(self) -> np.random.Generator:
         """The source of every random choice about this visit."""

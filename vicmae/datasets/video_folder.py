@@ -17,7 +17,7 @@ _MAX_VIDEOS_TRIED = 200
 class VideoFolder(FileSource):
     """Videos from class folders, any folder, or a list file. See `FileSource` for the arguments.
 
-    A frame gap in the pipeline that is longer than any of them is refused (not with `lazy_init`).
+    A frame gap in the pipeline that is longer than any of them is refused.
     """
 
     kind = 'video'
@@ -38,10 +38,8 @@ class VideoFolder(FileSource):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self._fully_initialized:
-            for pipeline in self.pipeline.transforms:
-                for sampler in (t for t in pipeline if isinstance(t, FixedGapFramePair)):
-                    self._require_fit(sampler)
+        for sampler in (t for t in self.pipeline if isinstance(t, FixedGapFramePair)):
+            self._require_fit(sampler)
 
     def _require_fit(self, sampler: FixedGapFramePair) -> None:
         """Looks for one video that is long enough, nearly always the first that it opens."""

@@ -1,15 +1,36 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
-
-from mmcv.transforms import Compose
 
 from vicmae.registry import TRANSFORMS
 
 
-def build_pipeline(transforms: Sequence[Any]) -> Compose:
-    """Chains transforms, given as configs or built.
+class Pipeline:
+    """Transforms in a row, for one sample or for several visits to one file.
 
-    Built by our registry: MMEngine's would find ours only where a default scope is set, in a run.
+    A transform with a method `transform_together` gets all visits at once, so that their file is opened once
+    and each of its frames decoded once.
+
+    Args:
+        transforms: Built, or configs. Built by our registry: MMEngine's would find ours only where a default
+            scope is set, in a run.
     """
-    return Compose([TRANSFORMS.build(t) if isinstance(t, dict) else t for t in transforms])
+
+    def __init__(self, transforms: Sequence[Any]) -> None:
+        self.transforms = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in transforms]
+
+    def __call__(self, results: dict[str, Any]) -> Any:
+        return self.run_together([results])[0]
+
+    def run_together(self, visits: list[dict[str, Any]]) -> list[Any]:
+        """Runs visits to one file: what is known of it is in each of them, beside an `rng` of its own."""
+        for transform in self.transforms:
+            together = getattr(transform, 'transform_together', None)
+            visits = together(visits) if together else [transform(visit) for visit in visits]
+        return visits
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.transforms)
+
+    def __repr__(self) -> str:
+        return f'Pipeline({self.transforms})'

@@ -3,13 +3,11 @@
 
 from typing import Any
 
-import numpy as np
 from mmcv.transforms import BaseTransform
-from PIL import Image, ImageOps
 
-from vicmae.errors import DataError
 from vicmae.registry import TRANSFORMS
 
+from ..image_io import EncodedImage
 from ..video_io import open_video
 
 
@@ -17,37 +15,46 @@ from ..video_io import open_video
 class LoadImage(BaseTransform):
     """Reads an image as one RGB frame, turned upright.
 
-    **Required keys:** path. **Added keys:** frames (one, (H, W, 3), uint8).
+    **Required keys:** path. **Optional keys:** media (path, bytes). **Added keys:** frames (one, (H, W, 3), uint8).
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        path = results['path']
-        try:
-            with Image.open(path) as image:
-                upright = ImageOps.exif_transpose(image).convert('RGB')
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            RuntimeError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise DataError(
-                f"Can't read the image {path!r}: {error}. Take it out of the data, then go on with `--resume`."
-            ) from error
-        return {**results, 'frames': [np.array(upright)]}
+        return self.transform_together([results])[0]
+
+    def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Reads the file once for all visits to it."""
+        known = visits[0]
+        image = EncodedImage(known.get('media', known['path']), name=known['path'])
+        frames = [image.decode()]
+        return [{**visit, 'frames': frames} for visit in visits]
 
 
 @TRANSFORMS.register_module()
 class OpenVideo(BaseTransform):
     """Opens a video, so that a frame sampler knows how long it is.
 
-    **Required keys:** path. **Added keys:** reader, num_frames, fps.
+    **Required keys:** path. **Optional keys:** media (path, bytes, an open reader).
+    **Added keys:** reader, num_frames, fps.
+
+    Args:
+        reader: Name of the reader, one of `READERS`; 'auto' for the first that is at hand and can read the file.
     """
 
+    def __init__(self, reader: str = 'auto') -> None:
+        self.reader = reader
+
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        reader = open_video(results['path'])
-        return {**results, 'reader': reader, 'num_frames': reader.num_frames, 'fps': reader.fps}
+        return self.transform_together([results])[0]
+
+    def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Opens the file once for all visits to it."""
+        known = visits[0]
+        reader = open_video(known.get('media', known['path']), self.reader, name=known['path'])
+        opened = dict(reader=reader, num_frames=reader.num_frames, fps=reader.fps)
+        return [{**visit, **opened} for visit in visits]
+
+    def __repr__(self) -> str:
+        return f'OpenVideo(reader={self.reader!r})'
 
 
 @TRANSFORMS.register_module()
@@ -58,5 +65,15 @@ class DecodeFrames(BaseTransform):
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        reader = results.pop('reader')
-        return {**results, 'frames': reader.frames(results['frame_ids'])}
+        return self.transform_together([results])[0]
+
+    def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Decodes each frame once, in the order of time, for all visits to the file."""
+        wanted = sorted({frame for visit in visits for frame in visit['frame_ids']})
+        with visits[0]['reader'] as reader:
+            decoded = dict(zip(wanted, reader.frames(wanted), strict=True))
+        return [self._finish(visit, decoded) for visit in visits]
+
+    def _finish(self, visit: dict[str, Any], decoded: dict[int, Any]) -> dict[str, Any]:
+        rest = {key: value for key, value in visit.items() if key != 'reader'}
+        return {**rest, 'frames': [decoded[frame] for frame in visit['frame_ids']]}

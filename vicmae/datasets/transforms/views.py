@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import BaseTransform, Compose
+from mmcv.transforms import BaseTransform
 
 from vicmae.registry import TRANSFORMS
 
-from .build import build_pipeline
+from .build import Pipeline
 
 
 @TRANSFORMS.register_module()
@@ -25,7 +25,7 @@ class OneView(BaseTransform):
     """
 
     def __init__(self, transforms: list[dict[str, Any]]) -> None:
-        self.transforms = build_pipeline(transforms)
+        self.transforms = Pipeline(transforms)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         return _add_views(results, results['frames'][:1], [self.transforms])
@@ -50,8 +50,8 @@ class TwoViews(BaseTransform):
     def __init__(
         self, transforms: list[dict[str, Any]], second: list[dict[str, Any]] | None = None
     ) -> None:
-        first = build_pipeline(transforms)
-        self.transforms = (first, first if second is None else build_pipeline(second))
+        first = Pipeline(transforms)
+        self.transforms = (first, first if second is None else Pipeline(second))
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         frames = results['frames']
@@ -62,7 +62,7 @@ class TwoViews(BaseTransform):
 
 
 def _add_views(
-    results: dict[str, Any], frames: Sequence[np.ndarray], transforms: Sequence[Compose]
+    results: dict[str, Any], frames: Sequence[np.ndarray], transforms: Sequence[Pipeline]
 ) -> dict[str, Any]:
     """Makes a view of each frame, with a generator of its own."""
     rngs = results['rng'].spawn(len(frames))

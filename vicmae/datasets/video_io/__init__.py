@@ -1,4 +1,4 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-from .reader import VideoReader, open_video
+from .reader import READERS, VideoReader, open_video
 
-__all__ = ['VideoReader', 'open_video']
+__all__ = ['READERS', 'VideoReader', 'open_video']
