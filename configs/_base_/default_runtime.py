@@ -12,6 +12,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),  # tells the sampler which epoch it is
     step_seed=dict(type='StepSeedHook'),  # masks follow from the seed, also after a resume
     target_ema=dict(type='TargetEMAHook'),  # moves an EMATarget; rests where there is none
+    data_log=dict(type='DataLogHook', interval=50),  # samples by source, bad files
     progress=dict(type='ProgressHook'),
 )
 

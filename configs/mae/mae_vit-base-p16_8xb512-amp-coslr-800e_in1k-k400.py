@@ -20,12 +20,13 @@ one_view = dict(
         dict(type='RandomResizedCrop', size=224, scale=(0.2, 1.0)),
         dict(type='RandomFlip'),
     ],
+    on_device=True,
 )
 train_dataloader = dict(
     dataset=dict(
         sources=dict(
             images=dict(
-                pipeline=[dict(type='LoadImage'), one_view, dict(type='PackViews')],
+                pipeline=[dict(type='LoadImage', lazy=True), one_view, dict(type='PackViews')],
             ),
             videos=dict(
                 pipeline=[

@@ -51,6 +51,7 @@ crop_and_color = [
 ]
 two_views = dict(
     type='TwoViews',
+    on_device=True,
     transforms=[
         *crop_and_color,
         dict(type='GaussianBlur', kernel_size=(5, 9), sigma=(0.1, 2.0), prob=1.0),
@@ -66,7 +67,7 @@ train_dataloader = dict(
         sources=dict(
             images=dict(
                 pipeline=[
-                    dict(type='LoadImage'),
+                    dict(type='LoadImage', lazy=True),
                     two_views,
                     dict(type='PackViews'),
                 ]

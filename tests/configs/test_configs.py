@@ -130,3 +130,26 @@ def test_schedule_ends_where_training_ends(path):
     assert (
         cfg.train_cfg.max_epochs % cfg.train_cfg.val_interval == 0
     )  # the last weights are evaluated
+
+
+def views_of(node):
+    """All steps of a config that make views, and all that load images."""
+    if isinstance(node, dict):
+        if node.get('type') in ('OneView', 'TwoViews', 'LoadImage'):
+            yield node
+        for value in node.values():
+            yield from views_of(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from views_of(value)
+
+
+@pytest.mark.parametrize(
+    'path', [p for p in CONFIGS if p.stem.endswith('_in1k-k400')], ids=lambda p: p.stem
+)
+def test_configs_for_gpus_change_views_there_and_load_images_as_far_as_needed(path):
+    steps = list(views_of(Config.fromfile(path).train_dataloader.to_dict()))
+    assert {step['type'] for step in steps} >= {'LoadImage'}
+    for step in steps:
+        option = 'lazy' if step['type'] == 'LoadImage' else 'on_device'
+        assert step.get(option) is True, step

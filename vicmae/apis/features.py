@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from mmengine.dataset import pseudo_collate
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from vicmae.datasets import VideoFolder
+from vicmae.datasets.loader import SteadyLoader
 from vicmae.datasets.source import NO_LABEL
 from vicmae.datasets.transforms.build import Pipeline
 
@@ -76,7 +77,7 @@ def encode_files(model: Any, paths: Sequence[str], *, num_frames: int = 8) -> Te
 def extract_features(
     model: Any, dataset: Dataset, *, batch_size: int = 64, num_workers: int = 0
 ) -> Features:
-    """Encodes each sample of a data set that packs clips with `PackClip`.
+    """Encodes each sample of a data set that packs clips with `PackClip`; files that can't be read are left out.
 
     Args:
         model: A model with `data_preprocessor` and `extract_clip_feat`, such as `ViCMAE`.
@@ -85,8 +86,12 @@ def extract_features(
         num_workers: Processes that read.
     """
     model.eval()
-    loader = DataLoader(
-        dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=pseudo_collate
+    loader = SteadyLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=pseudo_collate,
+        replace=False,
     )
     features, labels, meta = [], [], []
     for batch in loader:

@@ -172,14 +172,15 @@ def require_work_dir(path: str) -> None:
 def _check_batches(runner: Runner) -> None:
     """An epoch without a single batch would train nothing and say nothing; batch norm fails on one of one."""
     loader = runner.train_dataloader
-    samples, size = len(loader.sampler), loader.batch_size
+    batches = loader.batch_sampler
+    samples, size = len(batches.sampler), batches.batch_size
     if len(loader) == 0:
         raise ConfigError(
             f'An epoch has {samples} samples on each of {runner.world_size} process(es), not one batch of '
             f'{size}. Lower `train_dataloader.batch_size`, add data, or raise '
             '`train_dataloader.sampler.samples_per_epoch`.'
         )
-    smallest = size if loader.drop_last else samples % size or size
+    smallest = size if batches.drop_last else samples % size or size
     if smallest == 1 and any(isinstance(m, _BatchNorm) for m in runner.model.modules()):
         raise ConfigError(
             f'An epoch of {samples} samples on each process, cut by `train_dataloader.batch_size` {size}, has a '
@@ -195,7 +196,7 @@ def _log_start(runner: Runner) -> None:
         ', '.join(f'{size:,} {name}' for name, size in sizes.items()) or f'{len(dataset):,} samples'
     )
     runner.logger.info(
-        f'Training on {sources}: {len(runner.train_dataloader)} batches of {runner.train_dataloader.batch_size} '
+        f'Training on {sources}: {len(runner.train_dataloader)} batches of {runner.train_dataloader.batch_sampler.batch_size} '
         f'an epoch on each of {runner.world_size} process(es). Config, environment and log: {runner.log_dir}'
     )
 

@@ -1,16 +1,68 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Images in files or in memory. H W pixels, upright."""
+"""Images in files or in memory, and the rules by which odd ones are read. H W pixels, upright.
+
+What is in a file counts, whatever its name ends in. All of it is read, or `DataError` says why not:
+
+- Truncated, empty or damaged data, no file, HEIC (unless pillow-heif has taught Pillow to read it), anything of more
+  than 179 million pixels (Pillow's limit, `PIL.Image.MAX_IMAGE_PIXELS` twice), and EPS, which is a program to be
+  run, are errors. A JPEG with flipped bits but all of its parts isn't: libjpeg shows what it can, and may say so.
+- Orientation, by EXIF or the format's own means, is applied. A broken EXIF block is taken for none.
+- Gray and 1-bit images have three equal channels; a palette is looked up; CMYK (as Adobe stores it, inverted) and
+  Lab become RGB. Colour profiles are ignored.
+- What is transparent lies on white, as on a page: the colours below it, which nobody was meant to see, are not shown.
+- Of several frames, pages or sizes it is the one shown first; of icons the largest.
+- 16-bit gray is scaled as a whole, so that 65535 (4095 where a TIFF says 12 bits) is white. So are 32-bit integers; if
+  they leave that range, from their least to their greatest value. Floats within 0 to 1 or 0 to 255 have that range,
+  others again their own; NaN is black.
+"""
+
+from __future__ import annotations
 
 import io
+import logging
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from vicmae.errors import DataError
 
+REDUCTIONS = (1, 2, 4, 8)
+
+# What Pillow warns of is either an error here, or read by the rules above: nothing for the console.
+warnings.filterwarnings('ignore', module=r'PIL\.')
+logging.getLogger('PIL').setLevel(logging.CRITICAL)
+
+_BYTES_AT_ONCE = 64 * 2**20  # of larger files, such as stacks of pages, Pillow reads what it needs
+_END_OF_JPEG = b'\xff\xd9'
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 262, 274
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by orientation, of (H, W, C)
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels.swapaxes(0, 1)[:, ::-1],
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
+}
+_CV2_FLAGS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+# Where a PNG may say how it is to be turned: chunks that may come behind the pixels.
+_PNG_METADATA = (b'eXIf', b'Raw profile type', b'XML:com.adobe.xmp')
+_FOREIGN = {b'avif': 'AVIF', b'heic': 'HEIC', b'heix': 'HEIC', b'mif1': 'HEIF', b'msf1': 'HEIF'}
+
 
 class EncodedImage:
-    """An image whose size is known and whose pixels aren't decoded yet.
+    """An image whose size is known and whose pixels aren't decoded yet. No file stays open.
 
     Args:
         source: Path, or the bytes of a file.
@@ -21,22 +73,169 @@ class EncodedImage:
     """
 
     def __init__(self, source: str | bytes, name: str | None = None) -> None:
-        self.name = name or str(source)
-        try:
-            self._image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-            turned = self._image.getexif().get(0x0112, 1) >= 5
-        except Exception as error:
-            raise DataError(f"Can't read the image {self.name!r}: {error}.") from error
-        width, height = self._image.size
-        self.height, self.width = (width, height) if turned else (height, width)
+        self.name = name or (f'{len(source)} bytes' if isinstance(source, bytes) else str(source))
+        self._source = source
+        with self._errors_named():
+            if not isinstance(source, bytes):
+                self._source = _read(source)
+            with self._open() as image:
+                self._orientation = self._find_orientation(image)
+                self.height, self.width = _upright_size(image, self._orientation)
+                self._is_plain_jpeg = image.format == 'JPEG' and image.mode in ('L', 'RGB')
 
     def decode(self, reduction: int = 1) -> np.ndarray:
         """Decodes to (H, W, 3), uint8, RGB; both sides divided by `reduction`, rounded up, where that is cheaper.
 
+        That is so for JPEGs; other images come whole.
+
         Args:
-            reduction: 1, 2, 4 or 8.
+            reduction: One of `REDUCTIONS`.
         """
+        if reduction not in REDUCTIONS:
+            raise ValueError(f'`reduction` must be one of {REDUCTIONS}, got {reduction!r}.')
+        if min(self.height, self.width) < reduction:
+            reduction = 1
+        with self._errors_named():
+            pixels = self._decode_plain_jpeg(reduction)
+            if pixels is None:
+                pixels = self._decode(reduction)
+            turn = _TURNS.get(self._orientation)
+            return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+
+    def _decode_plain_jpeg(self, reduction: int) -> np.ndarray | None:
+        """The pixels that `_decode` returns, in half the time; None for what needs it."""
+        data = self._source
+        # Of a truncated file OpenCV returns what there is, and gray below. It knows nothing of CMYK.
+        if not (self._is_plain_jpeg and isinstance(data, bytes) and data.endswith(_END_OF_JPEG)):
+            return None
+        flags = _CV2_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
         try:
-            return np.array(ImageOps.exif_transpose(self._image).convert('RGB'))
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error:
+            return None
+        return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+    def _decode(self, reduction: int) -> np.ndarray:
+        with self._open() as image:
+            if reduction > 1:
+                width, height = image.size
+                image.draft(None, (width // reduction, height // reduction))
+            image.load()
+            return _to_rgb(image)
+
+    def _open(self) -> Image.Image:
+        source = self._source
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        # Targa files have no signature, so that anything may look like one. To load EPS runs a program.
+        is_targa = image.format == 'TGA' and not self.name.lower().endswith('.tga')
+        if is_targa or image.format == 'EPS':
+            image.close()
+            raise UnidentifiedImageError
+        return image
+
+    def _find_orientation(self, image: Image.Image) -> int:
+        if image.format == 'TIFF':  # Pillow turns these itself
+            return 1
+        data = self._source if isinstance(self._source, bytes) else b''
+        # To look for metadata behind the pixels of a PNG, Pillow would decode these.
+        if image.format == 'PNG' and data and not any(chunk in data for chunk in _PNG_METADATA):
+            return 1
+        try:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+        except Exception:  # whatever its parser stumbles over
+            return 1
+        return orientation if orientation in _TURNS else 1
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """Decoders raise anything on damaged data: struct.error, IndexError, MemoryError, SyntaxError."""
+        try:
+            yield
         except Exception as error:
-            raise DataError(f"Can't read the image {self.name!r}: {error}.") from error
+            raise DataError(
+                f"Can't read the image {self.name!r}: {self._reason(error)}."
+            ) from error
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, UnidentifiedImageError):
+            return self._what_it_is()
+        text = ' '.join(str(error).split()).rstrip('.')
+        if isinstance(error, OSError):
+            return error.strerror or text
+        if isinstance(error, Image.DecompressionBombError):
+            return text.partition(', could')[0]
+        return f'{type(error).__name__}: {text}'
+
+    def _what_it_is(self) -> str:
+        """Of data that Pillow doesn't know."""
+        if isinstance(self._source, bytes):
+            head = self._source[:24]
+        else:
+            with open(self._source, 'rb') as file:
+                head = file.read(24)
+        if not head:
+            return 'it is empty'
+        if head[4:8] == b'ftyp' and head[8:12] in _FOREIGN:
+            kind = _FOREIGN[head[8:12]]
+            return (
+                f'it is {kind}, which the Pillow installed here does not read; convert it to JPEG'
+            )
+        return f'it is no image that Pillow knows; it begins with {head!r}'
+
+
+def _read(path: str) -> str | bytes:
+    """The content of a file, or its path where it is large."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):  # but a folder, or a pipe that nobody may ever write to
+        raise OSError('it is not a regular file')
+    if found.st_size > _BYTES_AT_ONCE:
+        return path
+    with open(path, 'rb') as file:
+        return file.read()
+
+
+def _upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
+    width, height = image.size
+    if image.format == 'TIFF':  # by its version, Pillow gives the size before or after turning
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        width, height, orientation = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT], tags.get(_ORIENTATION)
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+
+# ------------------------------------------------------------------------- to RGB
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode == 'F' or image.mode.startswith('I'):
+        return _gray_levels_to_rgb(image)
+    if image.mode in ('RGBA', 'LA', 'PA', 'RGBa') or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        page = Image.new('RGB', image.size, 'white')
+        page.paste(image, mask=image)
+        return np.array(page)
+    if image.mode == 'LAB':
+        lab, srgb = ImageCms.createProfile('LAB'), ImageCms.createProfile('sRGB')
+        image = ImageCms.buildTransform(lab, srgb, 'LAB', 'RGB').apply(image)
+    return np.array(image.convert('RGB'))
+
+
+def _gray_levels_to_rgb(image: Image.Image) -> np.ndarray:
+    """Of one channel with more than 8 bits."""
+    levels = np.asarray(image)
+    tags = image.tag_v2 if image.format == 'TIFF' else {}  # type: ignore[attr-defined]
+    # A TIFF may use fewer bits than a value has, such as the 12 of a sensor.
+    whites = [1, 255] if image.mode == 'F' else [2 ** min(16, tags.get(_TIFF_BITS, [16])[0]) - 1]
+    gray = _to_8_bits(levels, whites)
+    if tags.get(_TIFF_PHOTOMETRIC) == 0:  # 0 is white; Pillow sees to it at 8 bits alone
+        gray = 255 - gray
+    if 'transparency' in image.info:
+        gray[levels == image.info['transparency']] = 255
+    return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
+
+
+def _to_8_bits(levels: np.ndarray, whites: list[int]) -> np.ndarray:
+    """Scales from 0 to the first of some whites that is not exceeded, else by the range of the levels."""
+    finite = levels[np.isfinite(levels)]
+    least, most = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    usual = [(0.0, float(white)) for white in whites if least >= 0 and most <= white]
+    low, high = usual[0] if usual else (least, most)
+    scaled = (levels - np.float64(low)) * (255 / ((high - low) or 1.0))
+    return np.nan_to_num(scaled, nan=0.0).clip(0, 255).round().astype(np.uint8)

@@ -1,4 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -45,6 +46,7 @@ class MixedDataset(Dataset):
         self.names = tuple(built)
         self.sources = tuple(built.values())
         self.sizes = tuple(len(source) for source in self.sources)
+        self.visits_per_opening = tuple(getattr(s, 'visits_per_opening', 1) for s in self.sources)
         self.weights = self._read_weights(weights, known=tuple(sources))
         self._ends = np.cumsum(self.sizes)
 
@@ -64,17 +66,36 @@ class MixedDataset(Dataset):
     def __getitems__(self, keys: Sequence[SampleKey | int]) -> list[Any]:
         """Loads several samples; neighbours of one source together."""
         samples: list[Any] = []
-        for number, group in groupby(map(as_sample_key, keys), key=self.source_of):
-            start = int(self._ends[number] - self.sizes[number])
+        for number, group in groupby(
+            map(as_sample_key, keys), key=lambda key: self.source_of(key.index)
+        ):
+            start, _ = self.span_of(number)
             own = [key._replace(index=key.index - start) for key in group]
             source = self.sources[number]
             together = getattr(source, '__getitems__', None)
             samples += together(own) if together else [source[key] for key in own]
         return samples
 
-    def source_of(self, key: SampleKey) -> int:
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        """What a sample's source knows of it before its file is opened."""
+        number = self.source_of(index)
+        return self.sources[number].get_data_info(index - self.span_of(number)[0])
+
+    def drain_notes(self) -> dict[str, int]:
+        """What the transforms of all sources had to say since the last time, and how often."""
+        notes: Counter[str] = Counter()
+        for source in self.sources:
+            notes.update(getattr(source, 'drain_notes', dict)())
+        return dict(notes)
+
+    def source_of(self, index: int) -> int:
         """Number of the source that a sample belongs to."""
-        return int(np.searchsorted(self._ends, key.index, side='right'))
+        return int(np.searchsorted(self._ends, index, side='right'))
+
+    def span_of(self, number: int) -> tuple[int, int]:
+        """First index of a source, and the one behind its last."""
+        end = int(self._ends[number])
+        return end - self.sizes[number], end
 
     def _read_weights(
         self, weights: dict[str, float] | None, known: tuple[str, ...]

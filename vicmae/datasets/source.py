@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What all sources of samples have in common, wherever their files lie."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -41,6 +42,7 @@ class Source(Dataset):
         self.visits_per_opening = visits_per_opening
         self.tags = tags or {}
         self.metainfo: dict[str, Any] = {}
+        self._notes: Counter[str] = Counter()
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -61,6 +63,13 @@ class Source(Dataset):
         samples: list[Any] = []
         for index, group in groupby(map(as_sample_key, keys), key=lambda key: key.index):
             known = {**self.get_data_info(index), **self.tags, 'kind': self.kind}
+            known['notes'] = self._notes
             visits = [{**known, 'rng': key.generator()} for key in group]
             samples += self.pipeline.run_together(visits)
         return samples
+
+    def drain_notes(self) -> dict[str, int]:
+        """What transforms had to say since the last time, and how often: `results['notes'][text] += 1`."""
+        notes = dict(self._notes)
+        self._notes.clear()
+        return notes

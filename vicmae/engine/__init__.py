@@ -1,4 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from .loops import PretrainLoop
 from .runner import PretrainRunner
 
-__all__ = ['PretrainRunner']
+__all__ = ['PretrainLoop', 'PretrainRunner']

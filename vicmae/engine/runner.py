@@ -1,17 +1,23 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 import inspect
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
+from vicmae.datasets.bad_files import BadFileLedger
+from vicmae.datasets.loader import SteadyLoader
 from vicmae.errors import ConfigError
 from vicmae.models.algorithms import BasePretrainer
 from vicmae.registry import HOOKS, RUNNERS
 
+# What a config's data loaders take beside torch's options.
+LOADER_OPTIONS = ('max_bad_fraction', 'sample_seconds')
 _LONG = 12
 _MMENGINES_HOOKS = (
     'runtime_info',
@@ -31,7 +37,7 @@ class PretrainRunner(Runner):
 
     It shows short messages on the console and everything in the log file (environment, config and the order of
     hooks are some six hundred lines at the start of each run), refuses a part without the hook that it needs,
-    switches any default hook off by None, and compiles layer by layer.
+    switches any default hook off by None, reads data with `SteadyLoader`, and compiles layer by layer.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -45,6 +51,28 @@ class PretrainRunner(Runner):
         for name in [n for n, hook in hooks.items() if hook is None and n not in _MMENGINES_HOOKS]:
             del hooks[name]
         super().register_default_hooks(hooks)
+
+    def build_dataloader(  # type: ignore[override]  # MMEngine's is static and knows no work directory
+        self,
+        dataloader: DataLoader | dict[str, Any],
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader:
+        """Builds a loader that no bad file stops; `LOADER_OPTIONS` are ours, the rest torch's."""
+        if isinstance(dataloader, DataLoader):
+            return dataloader
+        training = dataloader is self._train_dataloader
+        options = {name: dataloader[name] for name in LOADER_OPTIONS if name in dataloader}
+        rest = {name: dataloader[name] for name in dataloader if name not in LOADER_OPTIONS}
+        if rest.get('batch_sampler'):  # torch takes this for a contradiction
+            rest.pop('drop_last', None)
+        loader = super().build_dataloader(rest, seed, diff_rank_seed)
+        ledger = BadFileLedger(
+            Path(self.work_dir) / 'bad_files.jsonl',
+            max_fraction=options.pop('max_bad_fraction', 0.01),
+            judged_from=min(1000, len(loader.dataset)),
+        )
+        return SteadyLoader.around(loader, ledger=ledger, replace=training, **options)
 
     def _require_hooks(self) -> None:
         """Refuses a part that only works together with a hook which isn't there."""

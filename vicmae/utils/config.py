@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vicmae.datasets.demo import make_demo_data
+from vicmae.engine.runner import LOADER_OPTIONS
 from vicmae.errors import ConfigError
 
 # Keys of a config that MMEngine reads beside the arguments of its Runner, and ours.
@@ -38,7 +39,14 @@ _SIGNATURES: dict[str, Callable] = {
     'demo_data': make_demo_data,
     'optim_wrapper': OptimWrapper,
 }
-_LOADER_EXTRAS = ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'num_batch_per_epoch')
+_LOADER_EXTRAS = (
+    'dataset',
+    'sampler',
+    'batch_sampler',
+    'collate_fn',
+    'num_batch_per_epoch',
+    *LOADER_OPTIONS,
+)
 # What MMEngine takes out of a dict before it builds the rest.
 _EXTRAS = {
     'train_dataloader': _LOADER_EXTRAS,

@@ -249,14 +249,14 @@ def accuracy_chart(probe: ProbeResult) -> str:
     for top, (label, percent, css) in zip(_BAR_TOPS, rows, strict=True):
         parts.append(_bar(axis, top, label, percent, css, probe.num_queries))
     parts.append(_chance_line(axis, probe.chance))
-    return _svg(_BARS_HEIGHT, summary, ''.join(parts))
+    return svg(_BARS_HEIGHT, summary, ''.join(parts))
 
 
 def _bar_grid(axis: Axis) -> str:
     """Vertical lines and their labels at the quarters."""
     return ''.join(
         f'<line class="grid" x1="{axis(tick):.1f}" x2="{axis(tick):.1f}" y1="18" y2="{_BARS_BOTTOM}"/>'
-        + _text(axis(tick), _BARS_BOTTOM + 17, f'{tick}%', 'tick', 'middle')
+        + svg_text(axis(tick), _BARS_BOTTOM + 17, f'{tick}%', 'tick', 'middle')
         for tick in (0, 25, 50, 75, 100)
     )
 
@@ -267,11 +267,11 @@ def _bar(axis: Axis, top: float, label: str, percent: float, css: str, count: in
     middle = top + _BAR_HEIGHT / 2
     x0, x1, left, right = axis(0), axis(percent), axis(low), axis(high)
     return (
-        _text(x0 - 10, middle + 4.5, label, 'name', 'end')
+        svg_text(x0 - 10, middle + 4.5, label, 'name', 'end')
         + f'<rect class="{css}" x="{x0:.1f}" y="{top:.1f}" width="{x1 - x0:.1f}" height="{_BAR_HEIGHT}"/>'
         + f'<path class="interval" d="M{left:.1f} {middle:.1f}H{right:.1f}'
         + f'M{left:.1f} {middle - 4:.1f}v8M{right:.1f} {middle - 4:.1f}v8"/>'
-        + _text(max(x1, right) + 7, middle + 5, f'{percent:.1f}%', 'figure', 'start')
+        + svg_text(max(x1, right) + 7, middle + 5, f'{percent:.1f}%', 'figure', 'start')
     )
 
 
@@ -281,7 +281,7 @@ def _chance_line(axis: Axis, chance: float) -> str:
     line = f'<line class="halo" {ends}/><line class="level" {ends}/>'  # seen on the bars too
     # The label leans to the inside at both ends of the scale.
     anchor, text_x = ('start', x - 2) if chance < 85 else ('end', x + 2)
-    return line + _text(text_x, 11, f'chance {chance:.3g}%', 'tick', anchor)
+    return line + svg_text(text_x, 11, f'chance {chance:.3g}%', 'tick', anchor)
 
 
 def curve_chart(panel: CurvePanel) -> str:
@@ -299,9 +299,9 @@ def curve_chart(panel: CurvePanel) -> str:
     for index, (curve, curve_runs) in enumerate(zip(panel.curves, runs, strict=True)):
         css = series_class(curve.name, index)
         parts += [_line(run, x_axis, y_axis, css) for run in curve_runs]
-    parts.append(_text(_PANEL_BOX[1], 12, '', 'readout', 'end'))
+    parts.append(svg_text(_PANEL_BOX[1], 12, '', 'readout', 'end'))
     data = _hover_data(panel, runs, x_axis, y_axis)
-    return _svg(_PANEL_HEIGHT, panel_summary(panel), ''.join(parts), f' data-curves="{data}"')
+    return svg(_PANEL_HEIGHT, panel_summary(panel), ''.join(parts), f' data-curves="{data}"')
 
 
 def mean_window(run: Sequence[Point]) -> int:
@@ -367,22 +367,22 @@ def _panel_grid(panel: CurvePanel, x_axis: Axis, y_axis: Axis) -> str:
     for tick in y_axis.ticks():
         y = y_axis(tick)
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(_text(left - 7, y + 4, format_value(tick) + panel.unit, 'tick', 'end'))
+        parts.append(svg_text(left - 7, y + 4, format_value(tick) + panel.unit, 'tick', 'end'))
     for tick in x_axis.ticks(minimum_step=1.0 if whole else 0.0):
         x = x_axis(tick)
         parts.append(
             f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>'
         )
-        parts.append(_text(x, bottom + 18, format_value(tick), 'tick', 'middle'))
+        parts.append(svg_text(x, bottom + 18, format_value(tick), 'tick', 'middle'))
     parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-    parts.append(_text((left + right) / 2, bottom + 37, panel.x_label, 'tick', 'middle'))
+    parts.append(svg_text((left + right) / 2, bottom + 37, panel.x_label, 'tick', 'middle'))
     return ''.join(parts)
 
 
 def _level(name: str, y: float) -> str:
     left, right, _, _ = _PANEL_BOX
     line = f'<line class="level" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-    return line + _text(right, y - 5, name, 'tick', 'end')
+    return line + svg_text(right, y - 5, name, 'tick', 'end')
 
 
 def _line(run: Sequence[Point], x_axis: Axis, y_axis: Axis, css: str) -> str:
@@ -428,13 +428,15 @@ def _hover_data(
     return escape(json.dumps(data, separators=(',', ':')))
 
 
-def _text(x: float, y: float, text: str, css: str, anchor: str) -> str:
+def svg_text(x: float, y: float, text: str, css: str, anchor: str) -> str:
+    """A line of text that starts, ends or has its middle (`anchor`) at a point."""
     return (
         f'<text class="{css}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
     )
 
 
-def _svg(height: int, summary: str, content: str, attributes: str = '') -> str:
+def svg(height: int, summary: str, content: str, attributes: str = '') -> str:
+    """A chart of the common width, with a summary for who cannot see it."""
     return (
         f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(summary)}"{attributes}>'
         f'{content}</svg>'

@@ -101,6 +101,25 @@ figcaption { font-size: 13px; line-height: 1.4; }
 .triple img { image-rendering: pixelated; }
 .rows figcaption { margin-bottom: 6px; overflow-wrap: anywhere; }
 
+.samples {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr));
+  gap: 32px 48px; margin-top: 20px;
+}
+.samples figcaption { margin-bottom: 8px; line-height: 1.35; }
+.samples figcaption b { font-weight: 600; }
+.samples .gap { float: right; color: var(--muted); }
+.view { display: grid; grid-template-columns: minmax(0, 1.45fr) repeat(2, minmax(0, 1fr)); gap: 12px; }
+.view + .view { margin-top: 10px; }
+.view span { display: block; margin-top: 3px; color: var(--muted); font-size: 12.5px; }
+.framed {
+  position: relative; width: min(100%, 134px * var(--shape)); overflow: hidden; border-radius: 3px;
+}
+.framed img { filter: brightness(0.82); }
+.framed i {
+  position: absolute; border: 2px solid #ffe14d; border-radius: 2px;
+  backdrop-filter: brightness(1.22); box-shadow: 0 0 0 1px rgb(0 0 0 / 55%);
+}
+
 .query {
   display: grid; grid-template-columns: 128px minmax(0, 1fr) minmax(0, 1fr); gap: 12px 36px;
   padding: 20px 0;
@@ -136,6 +155,7 @@ table { width: 100%; margin-top: 12px; border-collapse: collapse; font-size: 14p
 th, td { padding: 7px 0; border-bottom: 1px solid var(--grid); text-align: left; vertical-align: top; }
 th { width: 13em; padding-right: 20px; font-weight: 400; color: var(--muted); }
 td { overflow-wrap: anywhere; white-space: pre-line; }
+.wide tr:first-child td { color: var(--muted); font-size: 12.5px; }
 
 @media (max-width: 900px) {
   .query { grid-template-columns: 128px minmax(0, 1fr); }

@@ -1,20 +1,12 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The report of a pretraining run: plain data in, one self-contained HTML file out.
+"""The report of a pretraining run: plain data in, one self-contained HTML file out."""
 
-The page loads nothing: pictures are data URIs, charts are inline SVG, and its content security policy forbids
-the rest. It is readable without its script, which only names the values under the pointer.
-"""
-
-import base64
-import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from .charts import (
     KINDS,
@@ -29,13 +21,10 @@ from .charts import (
     num_gaps,
     series_class,
 )
-from .page_style import SCRIPT, STYLE
+from .page import check_picture, count, empty, picture, render_page, section, write_page
 
-_MAX_PNG_PIXELS = 256 * 256  # larger pictures are stored as JPEG, which is a tenth of the size
 _PICTURE_WIDTH = 128
 _MAX_COLUMNS = 5  # neighbours side by side
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,22 +146,11 @@ def write_report(report: Report, path: str | Path) -> Path:
     Returns:
         The path that was written.
     """
-    path = Path(path)
-    page = render_report(report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        # A file name that is not Unicode must not cost the report: the browser shows a replacement.
-        unfinished.write_text(page, encoding='utf-8', errors='xmlcharrefreplace')
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+    return write_page(render_report(report), path)
 
 
 def render_report(report: Report) -> str:
     """The page as one string of HTML."""
-    title = escape(report.title)
     sections = (
         _probe_section(report.probes),
         _curve_section(report.panels),
@@ -181,38 +159,15 @@ def render_report(report: Report) -> str:
         _next_section(report.next_steps),
         _fact_section(report.facts),
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<header>
-<h1>{title}</h1>
-<p class="lede">{escape(describe_outcome(report))}</p>
-</header>
-{''.join(sections)}</main>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+    return render_page(report.title, describe_outcome(report), sections)
 
 
 def describe_outcome(report: Report) -> str:
     """What happened, in two plain sentences made from the figures."""
     data = [
-        f'{count:,} {singular if count == 1 else plural}'
-        for count, singular, plural in (
-            (report.num_images, 'image', 'images'),
-            (report.num_videos, 'video clip', 'video clips'),
-        )
-        if count
+        count(number, noun)
+        for number, noun in ((report.num_images, 'image'), (report.num_videos, 'video clip'))
+        if number
     ]
     start = f'After {format_duration(report.seconds)} of pretraining'
     start += f' on {" and ".join(data)} without labels' if data else ''
@@ -243,52 +198,16 @@ def format_duration(seconds: float) -> str:
     """A duration in words, with the two units that matter."""
     total = round(seconds)
     if total < 100:
-        return _count(total, 'second')
+        return count(total, 'second')
     if total < 3600:
-        large, small = _count(total // 60, 'minute'), _count(total % 60, 'second')
+        large, small = count(total // 60, 'minute'), count(total % 60, 'second')
     else:
-        large, small = _count(total // 3600, 'hour'), _count(total % 3600 // 60, 'minute')
+        large, small = count(total // 3600, 'hour'), count(total % 3600 // 60, 'minute')
     return large if small.startswith('0 ') else f'{large} {small}'
 
 
-def _count(number: int, noun: str) -> str:
-    return f'{number:,} {noun}' if number == 1 else f'{number:,} {noun}s'
-
-
-def check_picture(picture: np.ndarray, name: str) -> None:
-    """Refuse what is no RGB picture in bytes."""
-    shape, dtype = np.shape(picture), getattr(picture, 'dtype', type(picture).__name__)
-    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        raise ValueError(
-            f'`{name}` must be a uint8 array of shape (H, W, 3), got {dtype} of shape {tuple(shape)}. '
-            'Bring values to 0..255 and channels to the end first.'
-        )
-
-
-def picture_uri(picture: np.ndarray) -> str:
-    """A picture as a data URI: PNG, which keeps every pixel, or JPEG where it is large."""
-    name, options = 'png', {'optimize': 1}
-    if picture.shape[0] * picture.shape[1] > _MAX_PNG_PIXELS:
-        name, options = 'jpeg', {'quality': 90}
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, name, **options)
-    return f'data:image/{name};base64,{base64.b64encode(buffer.getvalue()).decode()}'
-
-
-def _picture(picture: np.ndarray, alt: str) -> str:
-    height, width = picture.shape[:2]
-    return (
-        f'<img src="{picture_uri(picture)}" width="{_PICTURE_WIDTH}" '
-        f'height="{max(1, round(_PICTURE_WIDTH * height / width))}" alt="{escape(alt)}">'
-    )
-
-
-def _section(heading: str, note: str, content: str) -> str:
-    return f'<section>\n<h2>{escape(heading)}</h2>\n<p>{escape(note)}</p>\n{content}\n</section>\n'
-
-
-def _empty(message: str) -> str:
-    return f'<p class="empty">{escape(message)}</p>'
+def _picture(pixels: np.ndarray, alt: str) -> str:
+    return picture(pixels, alt, width=_PICTURE_WIDTH)
 
 
 def _sorted_by_kind(probes: Sequence[ProbeResult]) -> list[ProbeResult]:
@@ -302,15 +221,15 @@ def _probe_section(probes: Sequence[ProbeResult]) -> str:
     )
     figures = ''.join(_probe_figure(probe) for probe in _sorted_by_kind(probes))
     content = (
-        f'<div class="charts">{figures}</div>' if figures else _empty('No accuracy was measured.')
+        f'<div class="charts">{figures}</div>' if figures else empty('No accuracy was measured.')
     )
-    return _section('What the features are worth', note, content)
+    return section('What the features are worth', note, content)
 
 
 def _probe_figure(probe: ProbeResult) -> str:
     sign = '+' if probe.gain >= 0 else '\u2212'
     counts = (
-        f'{_count(probe.num_queries, probe.kind[:-1])} classified by {probe.num_bank:,} labelled ones '
+        f'{count(probe.num_queries, probe.kind[:-1])} classified by {probe.num_bank:,} labelled ones '
         f'of {probe.num_classes:,} classes'
     )
     return (
@@ -324,7 +243,7 @@ def _probe_figure(probe: ProbeResult) -> str:
 def _curve_section(panels: Sequence[CurvePanel]) -> str:
     figures = ''.join(_panel_figure(panel) for panel in panels)
     content = (
-        f'<div class="charts">{figures}</div>' if figures else _empty('No curves were recorded.')
+        f'<div class="charts">{figures}</div>' if figures else empty('No curves were recorded.')
     )
     note = 'What was optimised, and what was watched along the way.'
     runs = (
@@ -332,17 +251,17 @@ def _curve_section(panels: Sequence[CurvePanel]) -> str:
     )
     if any(mean_window(run) > 1 for run in runs):
         note += ' The pale line shows each value, the strong line their running mean.'
-    return _section('How training went', note, content)
+    return section('How training went', note, content)
 
 
 def _panel_figure(panel: CurvePanel) -> str:
-    chart = curve_chart(panel) or _empty('Nothing was recorded for this chart.')
+    chart = curve_chart(panel) or empty('Nothing was recorded for this chart.')
     gaps = num_gaps(panel)
     warning = ''
     if gaps:
         verb = 'is' if gaps == 1 else 'are'
         reason = 'not finite or not positive' if panel.log else 'not finite'
-        warning = f'<p class="note">{_count(gaps, "value")} {verb} {reason} and left out.</p>'
+        warning = f'<p class="note">{count(gaps, "value")} {verb} {reason} and left out.</p>'
     scale = ' <span class="small">logarithmic scale</span>' if panel.log else ''
     return (
         f'<figure><figcaption><h3>{escape(panel.title)}{scale}</h3>{_legend(panel)}</figcaption>'
@@ -371,7 +290,7 @@ def _reconstruction_section(rows: Sequence[ReconstructionRow]) -> str:
             content += (
                 f'<h3 class="kind-{kind}">{kind.capitalize()}</h3><div class="rows">{figures}</div>'
             )
-    return _section('Reconstructions', note, content or _empty('No reconstructions were made.'))
+    return section('Reconstructions', note, content or empty('No reconstructions were made.'))
 
 
 def _reconstruction_figure(row: ReconstructionRow) -> str:
@@ -401,10 +320,10 @@ def _neighbour_section(rows: Sequence[NeighbourRow]) -> str:
         'their cosine similarity. \u2713 in a solid green frame: the class agrees. '
         '\u2717 in a dashed red frame: it does not.'
     )
-    return _section(
+    return section(
         'Nearest neighbours',
         f'{note} {_neighbour_totals(rows)}'.strip(),
-        content or _empty('No neighbours were looked up.'),
+        content or empty('No neighbours were looked up.'),
     )
 
 
@@ -466,7 +385,7 @@ def _next_section(steps: Sequence[NextStep]) -> str:
         f'<li>{escape(step.text)}<pre><code>{escape(step.command)}</code></pre></li>'
         for step in steps
     )
-    return _section(
+    return section(
         'What to try next', 'From the root of the project:', f'<ol class="steps">{items}</ol>'
     )
 
@@ -478,6 +397,6 @@ def _fact_section(facts: Mapping[str, str]) -> str:
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(str(value))}</td></tr>'
         for name, value in facts.items()
     )
-    return _section(
+    return section(
         'The run', 'What made this page, for who wants to repeat it.', f'<table>{rows}</table>'
     )

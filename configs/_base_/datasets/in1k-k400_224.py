@@ -8,13 +8,15 @@ image_root = 'data/imagenet'
 video_root = 'data/kinetics400'
 
 # The paper: images are cropped and coloured strongly, frames of a video only cropped and flipped.
+# Workers read, crop and draw; flips and colours are made on the device. JPEGs are decoded no larger than needed.
 train_images = dict(
     type='ImageFolder',
     data_root=image_root + '/train',
     pipeline=[
-        dict(type='LoadImage'),
+        dict(type='LoadImage', lazy=True),
         dict(
             type='TwoViews',
+            on_device=True,
             transforms=[
                 dict(type='RandomResizedCrop', size=224, scale=(0.2, 1.0)),
                 dict(type='RandomFlip'),
@@ -42,6 +44,7 @@ train_videos = dict(
         dict(type='DecodeFrames'),
         dict(
             type='TwoViews',
+            on_device=True,
             transforms=[
                 dict(type='RandomResizedCrop', size=224, scale=(0.5, 1.0)),
                 dict(type='RandomFlip'),

@@ -154,3 +154,59 @@ def test_any_data_set_is_one_source():
 def test_epoch_without_samples_is_refused():
     with pytest.raises(ValueError, match='`samples_per_epoch` must be positive, got 0'):
         make_sampler(samples_per_epoch=0)
+
+
+# ------------------------------------------------------------------- repeated sampling
+def repeated(sizes, visits, weights=None, *, rank=0, world_size=1, **options):
+    sampler = make_sampler(sizes, weights, rank=rank, world_size=world_size, **options)
+    sampler.visits_per_opening = list(visits)
+    return sampler
+
+
+def keys_of(sampler, epoch=0):
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_visits_of_one_opening_are_neighbours_and_numbered():
+    keys = keys_of(repeated((40, 12), (1, 4)))
+    videos = [(key.index, key.visit) for key in keys if key.index >= 40]
+    assert len(videos) == 12 and len(keys) == 52
+    for start in range(0, 12, 4):
+        group = videos[start : start + 4]
+        assert len({index for index, _ in group}) == 1
+        assert [visit for _, visit in group] == [0, 1, 2, 3]
+    places = [i for i, key in enumerate(keys) if key.index >= 40]
+    assert all(places[s + 3] - places[s] == 3 for s in range(0, 12, 4))  # nothing in between
+
+
+def test_every_file_is_opened_once_before_one_is_opened_again():
+    sampler = repeated((12,), (4,))
+    opened = [key.index for epoch in range(4) for key in keys_of(sampler, epoch) if key.visit == 0]
+    assert sorted(opened) == list(range(12))
+
+
+def test_no_two_visits_of_an_epoch_are_the_same():
+    for visits in [(1, 1), (1, 4), (3, 2)]:
+        keys = keys_of(repeated((5, 7), visits, samples_per_epoch=100))
+        assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize('world_size', [1, 2, 3, 4])
+@pytest.mark.parametrize('sizes', [(37, 23), (8, 100), (3, 5)])
+def test_ranks_share_repeated_visits_exactly(world_size, sizes):
+    whole = keys_of(repeated(sizes, (1, 4)), epoch=1)
+    parts = [
+        keys_of(repeated(sizes, (1, 4), rank=r, world_size=world_size), epoch=1)
+        for r in range(world_size)
+    ]
+    assert len({len(part) for part in parts}) == 1
+    together = Counter(key for part in parts for key in part)
+    assert set(together) == set(whole)
+    assert sum(together.values()) - len(whole) < world_size
+
+
+def test_ranks_keep_openings_whole():
+    for rank in range(2):
+        keys = keys_of(repeated((64,), (4,), rank=rank, world_size=2))
+        assert [key.visit for key in keys] == [0, 1, 2, 3] * 8

@@ -1,10 +1,13 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Which frames of a video are looked at."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from vicmae.datasets import (
+    DistantClips,
     DistantFramePair,
     FixedGapFramePair,
     SameFramePair,
@@ -189,3 +192,105 @@ def test_uniform_frames_are_the_middles_of_equal_segments():
 def test_no_uniform_frames_are_refused():
     with pytest.raises(ValueError, match='`num_frames` must be positive, got 0'):
         UniformFrames(0)
+
+
+# ------------------------------------------------------------------------- by frames, by time
+class Clock:
+    """A reader of frames shown at given times."""
+
+    def __init__(self, times):
+        self.times = np.asarray(times)
+
+    def ids_at(self, seconds):
+        return (np.searchsorted(self.times, seconds, side='right') - 1).clip(0).tolist()
+
+
+@pytest.mark.parametrize('sampler', [DistantFramePair, UniformFramePair])
+def test_window_may_be_given_in_frames(sampler):
+    for fps in (5.0, 60.0):
+        ids = draw(sampler(window_frames=8), num_frames=50, fps=fps)
+        assert np.diff(ids).min() == 1
+        assert np.diff(ids).max() == 7
+
+
+def test_window_of_too_few_frames_is_refused():
+    with pytest.raises(ValueError, match='`window_frames` must be at least 2, got 1'):
+        DistantFramePair(window_frames=1)
+
+
+def draw_with_clock(transform, times, count=2000):
+    rng = np.random.default_rng(0)
+    known = dict(num_frames=len(times), fps=(len(times) - 1) / times[-1], rng=rng, reader=Clock(times))
+    return np.array([transform(dict(known))['frame_ids'] for _ in range(count)])
+
+
+@pytest.mark.parametrize(
+    'sampler', [DistantFramePair(), UniformFramePair(2.0), FixedGapFramePair(1, unit='second')]
+)
+def test_steady_clock_changes_nothing(sampler):
+    times = np.arange(121) / 30
+    with_clock = draw_with_clock(sampler, times, count=50)
+    without = draw(sampler, 121, fps=(len(times) - 1) / times[-1], count=50)
+    assert (with_clock == without).all()
+
+
+def test_gap_in_seconds_is_true_time_where_the_frame_rate_varies():
+    # Ten seconds at 50 frames a second, then ten at 5.
+    times = np.concatenate([np.arange(500) / 50, 10 + np.arange(51) / 5])
+    ids = draw_with_clock(FixedGapFramePair(2.0, unit='second'), times)
+    gaps = times[ids[:, 1]] - times[ids[:, 0]]
+    assert np.abs(gaps - 2.0).max() <= 0.25  # to a frame of the slow half
+    by_frames = draw_with_clock(FixedGapFramePair(round(2.0 * 27.55)), times)
+    assert np.ptp(times[by_frames[:, 1]] - times[by_frames[:, 0]]) > 3
+
+
+def test_frames_that_one_tick_shows_stay_two_while_there_are_two():
+    times = np.array([0.0, 9.0, 9.1, 9.2])
+    ids = draw_with_clock(UniformFramePair(), times, count=200)
+    assert (np.diff(ids) >= 1).all()
+    assert ids.min() >= 0 and ids.max() <= 3
+
+
+# ------------------------------------------------------------------------- notes
+@pytest.mark.parametrize(
+    ('sampler', 'what'),
+    [
+        (DistantFramePair(), 'shorter than the window'),
+        (UniformFramePair(9.0), 'shorter than the window'),
+        (FixedGapFramePair(40), 'shorter than the frame gap'),
+        (DistantClips(clip_len=8), 'shorter than a clip'),
+    ],
+)
+def test_video_that_is_too_short_is_noted(sampler, what):
+    for num_frames, times in [(20, 1), (999, 0)]:
+        notes = Counter()
+        sampler(dict(num_frames=num_frames, fps=30.0, rng=np.random.default_rng(0), notes=notes))
+        assert sum(count for text, count in notes.items() if what in text) == times
+
+
+# ------------------------------------------------------------------------- clips
+def test_each_segment_gives_one_clip_inside_it():
+    ids = draw(DistantClips(3, clip_len=4, frame_stride=5), num_frames=90).reshape(-1, 3, 4)
+    assert (np.diff(ids, axis=2) == 5).all()
+    assert (ids // 30 == np.arange(3)[:, None]).all()
+    assert_equally_often(ids[:, 1, 0], range(30, 45))
+
+
+def test_clip_longer_than_its_segment_stays_in_the_video():
+    ids = draw(DistantClips(3, clip_len=8, frame_stride=5), num_frames=60).reshape(-1, 3, 8)
+    assert (np.diff(ids, axis=2) == 5).all()
+    assert ids.min() >= 0 and ids.max() <= 59
+
+
+def test_clip_longer_than_the_video_repeats_the_last_frame():
+    ids = draw(DistantClips(2, clip_len=4, frame_stride=2), num_frames=3, count=20)
+    assert (ids.reshape(-1, 2, 4) == [0, 2, 2, 2]).all()
+
+
+def test_clips_say_how_many_they_are():
+    results = DistantClips(2, clip_len=4)(
+        dict(num_frames=100, fps=30.0, rng=np.random.default_rng(0))
+    )
+    assert (results['num_clips'], results['clip_len']) == (2, 4)
+    with pytest.raises(ValueError, match='`frame_stride` must be positive, got 0'):
+        DistantClips(frame_stride=0)

@@ -31,6 +31,11 @@ def test_resizing_follows_the_antialiased_bicubic_of_pillow():
     assert np.abs(ours - theirs).max() <= 1
 
 
+def test_resized_pixels_lie_in_memory_as_those_of_images_do():
+    # In torch's own order, what follows would take longer than the resizing.
+    assert crop_and_resize(picture(), (4, 8, 40, 50), (16, 24)).flags.c_contiguous
+
+
 @pytest.mark.parametrize(('height', 'width'), [(48, 64), (300, 200), (20, 20)])
 def test_box_has_a_scale_and_ratio_in_range_and_lies_inside(height, width):
     crop = RandomResizedCrop(16, scale=(0.2, 0.6), ratio=(0.75, 1.25))

@@ -5,20 +5,29 @@ import numpy as np
 import torch
 
 from vicmae.datasets import PackClip, PackViews
+from vicmae.structures import UNCHANGED, as_vector
 
 
 def frames(count):
     return list(np.random.default_rng(0).integers(0, 256, (count, 4, 6, 3), dtype=np.uint8))
 
 
-def test_views_are_packed_with_channels_first_and_nothing_else():
+def test_views_are_packed_with_channels_first_and_what_is_left_to_the_device():
     first, second = frames(2)
-    packed = PackViews()(dict(views=[first, second], path='a.jpg', rng=None))
-    assert list(packed) == ['inputs']
+    augment = [as_vector(dict(flip=1)), as_vector(dict(hue=0.1))]
+    packed = PackViews()(dict(views=[first, second], augment=augment, path='a.jpg', rng=None))
+    assert list(packed) == ['inputs', 'augment']
+    for numbers, tensor in zip(augment, packed['augment'], strict=True):
+        assert np.array_equal(tensor.numpy(), numbers)
     for view, tensor in zip([first, second], packed['inputs'], strict=True):
         assert tensor.dtype == torch.uint8
         assert tensor.is_contiguous()
         assert np.array_equal(tensor.permute(1, 2, 0).numpy(), view)
+
+
+def test_views_that_are_finished_are_packed_with_changes_that_change_nothing():
+    packed = PackViews()(dict(views=frames(2)))
+    assert [numbers.tolist() for numbers in packed['augment']] == [list(UNCHANGED.values())] * 2
 
 
 def test_clip_is_packed_with_label_and_origin():

@@ -1,9 +1,30 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """One or two views of a sample."""
 
-import numpy as np
+from pathlib import Path
 
-from vicmae.datasets import OneView, PackViews, TwoViews
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.dataset import default_collate
+
+from vicmae.datasets import (
+    ColorJitter,
+    GaussianBlur,
+    LoadImage,
+    OneView,
+    PackViews,
+    RandomFlip,
+    RandomGrayscale,
+    RandomResizedCrop,
+    TwoViews,
+)
+from vicmae.datasets.image_io import EncodedImage
+from vicmae.datasets.transforms.view import View, scale_box
+from vicmae.models.data_preprocessors.batch_augment import augment_batch
+from vicmae.structures import FIELDS, UNCHANGED
 
 NOTHING = [dict(type='RandomFlip', prob=0.0)]
 CROP = [dict(type='RandomResizedCrop', size=16, scale=(0.2, 0.5))]
@@ -66,3 +87,226 @@ def test_one_view_is_packed_as_one_tensor():
     sample = dict(frames=[frame(1)], rng=np.random.default_rng(0))
     (packed,) = PackViews()(OneView(NOTHING)(sample))['inputs']
     assert np.array_equal(packed.permute(1, 2, 0).numpy(), frame(1))
+
+
+# ------------------------------------------------------------------------- left to the device
+STRONG = [
+    *CROP,
+    dict(type='RandomFlip'),
+    dict(type='ColorJitter'),
+    dict(type='RandomGrayscale'),
+    dict(type='GaussianBlur'),
+    dict(type='RandomSolarize'),
+]
+
+
+def on_device(frames, transforms, second=None, seed=0):
+    sample = dict(frames=frames, rng=np.random.default_rng(seed))
+    return PackViews()(TwoViews(transforms, second, on_device=True)(sample))
+
+
+def smooth_frame(seed):
+    """Like a photograph, of which a hue in 256 steps keeps more than of noise."""
+    return cv2.blur(frame(seed), (5, 5))
+
+
+def test_device_finishes_the_views_that_the_worker_would_have_made():
+    differences = []
+    for seed in range(40):
+        frames = [smooth_frame(seed)]
+        made = np.stack(views(frames, STRONG, second=STRONG[:4], seed=seed)).astype(float)
+        packed = on_device(frames, STRONG, second=STRONG[:4], seed=seed)
+        finished = [
+            augment_batch(pixels[None], numbers[None])[0].permute(1, 2, 0)
+            for pixels, numbers in zip(packed['inputs'], packed['augment'], strict=True)
+        ]
+        differences.append(np.abs(torch.stack(finished).numpy() - made))
+    # Rounding, of which hues have the coarsest: see test_batch_augment.py.
+    assert np.max(differences) <= 12
+    assert np.mean(differences) <= 0.6
+
+
+def test_worker_only_crops_what_the_device_finishes():
+    packed = on_device([frame(1)], STRONG)
+    cropped = views([frame(1)], CROP)
+    for pixels, view in zip(packed['inputs'], cropped, strict=True):
+        assert np.array_equal(pixels.permute(1, 2, 0).numpy(), view)
+
+
+def test_images_with_colours_and_frames_without_are_one_batch():
+    image = on_device([frame(1)], STRONG)
+    video = on_device([frame(2), frame(3)], STRONG[:2])
+    worker = PackViews()(TwoViews(CROP)(dict(frames=[frame(4)], rng=np.random.default_rng(0))))
+    batch = default_collate([worker, image, video])
+    assert [tuple(one.shape) for one in batch['inputs']] == [(3, 3, 16, 16)] * 2
+    assert [tuple(one.shape) for one in batch['augment']] == [(3, len(FIELDS))] * 2
+    for view in range(2):
+        assert torch.equal(batch['augment'][view][1], image['augment'][view])
+        assert batch['augment'][view][0].tolist() == list(UNCHANGED.values())
+
+
+def test_one_view_leaves_to_the_device_what_the_first_of_two_does():
+    sample = dict(frames=[frame(1)], rng=np.random.default_rng(0))
+    packed = PackViews()(OneView(STRONG, on_device=True)(sample))
+    two = on_device([frame(1)], STRONG)
+    assert torch.equal(packed['inputs'][0], two['inputs'][0])
+    assert torch.equal(packed['augment'][0], two['augment'][0])
+
+
+class Median(BaseTransform):
+    """A transform of a user's own, of which the device knows nothing."""
+
+    def transform(self, results):
+        return {**results, 'img': cv2.medianBlur(results['img'], 3)}
+
+
+def test_transform_of_ones_own_works_in_front_of_what_the_device_does():
+    crop = RandomResizedCrop(16)
+    packed = on_device([frame(1)], [crop, Median(), RandomGrayscale(1.0)])
+    assert np.array_equal(
+        packed['inputs'][0].permute(1, 2, 0).numpy(), views([frame(1)], [crop, Median()])[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ('transforms', 'message'),
+    [
+        (
+            [RandomGrayscale(), Median()],
+            'nothing can follow .* and Median does. Put it in front of RandomGrayscale, or set',
+        ),
+        ([RandomGrayscale(), RandomResizedCrop(16)], 'and RandomResizedCrop does'),
+        (
+            [RandomGrayscale(), ColorJitter()],
+            'flip, jitter, .* ColorJitter comes too late or again',
+        ),
+        ([ColorJitter(), RandomFlip()], 'RandomFlip comes too late or again'),
+        ([GaussianBlur(), GaussianBlur()], 'GaussianBlur comes too late or again'),
+    ],
+)
+def test_what_the_device_cannot_do_in_this_order_is_refused(transforms, message):
+    TwoViews(transforms)
+    for views_of in (OneView, TwoViews):
+        with pytest.raises(ValueError, match=message):
+            views_of(transforms, on_device=True)
+    with pytest.raises(ValueError, match=message):
+        TwoViews([], second=transforms, on_device=True)
+
+
+# ------------------------------------------------------------------------- decoding
+PHOTO = Path(__file__).resolve().parents[3] / '../shared/data/odd_files/image/landscape_exif_{}.jpg'
+needs_photo = pytest.mark.skipif(
+    not Path(str(PHOTO).format(1)).exists(), reason='needs the photographs of ../shared/data'
+)
+
+
+class Counted(EncodedImage):
+    """Notes how it was decoded."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.reductions = []
+
+    def decode(self, reduction=1):
+        self.reductions.append(reduction)
+        return super().decode(reduction)
+
+
+def photo(turned=1):
+    return Counted(str(PHOTO).format(turned))  # 1800 x 1200, or stored as 1200 x 1800
+
+
+def crop_of(size, *scale):
+    return [dict(type='RandomResizedCrop', size=size, scale=scale)]
+
+
+@needs_photo
+@pytest.mark.parametrize('turned', [1, 5, 6, 8])
+def test_large_photograph_is_decoded_small_once_for_both_views(turned):
+    encoded = photo(turned)
+    made = views([encoded], crop_of(128, 0.5, 1.0))
+    assert len(encoded.reductions) == 1
+    assert encoded.reductions[0] in (4, 8)
+    # The boxes are the same: a view of a place some pixels beside would differ by more.
+    whole = views([photo(turned).decode()], crop_of(128, 0.5, 1.0))
+    for view, expected in zip(made, whole, strict=True):
+        difference = np.abs(view.astype(float) - expected)
+        moved = np.abs(np.roll(expected, 2, axis=1).astype(float) - expected)
+        assert difference.mean() < 4
+        assert difference.mean() < 0.5 * moved.mean()
+
+
+@needs_photo
+def test_image_that_is_loaded_lazily_is_decoded_for_its_views():
+    def run(seed, **options):
+        load, two_views = LoadImage(**options), TwoViews(crop_of(128, 0.5, 1.0))
+        sample = dict(path=str(PHOTO).format(6), rng=np.random.default_rng(seed))
+        return two_views(load(sample))['views']
+
+    assert all(
+        map(np.array_equal, run(3, lazy=True), views([photo(6)], crop_of(128, 0.5, 1.0), seed=3))
+    )
+    assert not np.array_equal(run(3, lazy=True)[0], run(3)[0])
+
+
+@needs_photo
+def test_view_that_needs_all_pixels_gets_them_whatever_the_other_needs():
+    large, small = crop_of(700, 1.0, 1.0), crop_of(64, 1.0, 1.0)  # of at most 1200 x 1600 pixels
+    for first, second in [(large, small), (small, large)]:
+        encoded = photo()
+        made = views([encoded], first, second=second)
+        assert encoded.reductions == [1]
+        assert all(map(np.array_equal, made, views([photo().decode()], first, second=second)))
+    both_small = photo()
+    views([both_small], small, second=small)
+    assert both_small.reductions == [8]
+
+
+@needs_photo
+def test_each_of_two_frames_is_decoded_as_its_own_view_needs():
+    frames = [photo(), photo()]
+    views(frames, crop_of(700, 1.0, 1.0), second=crop_of(64, 1.0, 1.0))
+    assert [frame.reductions for frame in frames] == [[1], [8]]
+
+
+@needs_photo
+def test_view_without_a_crop_has_all_pixels():
+    assert views([photo()], NOTHING)[0].shape == (1200, 1800, 3)
+
+
+@needs_photo
+def test_visits_to_a_photograph_decode_it_once_for_each_reduction_and_stay_the_same():
+    def sample(seed, encoded):
+        return dict(frames=[encoded], rng=np.random.default_rng(seed))
+
+    two_views, encoded = TwoViews(crop_of(128, 0.05, 1.0)), photo()
+    together = two_views.transform_together([sample(seed, encoded) for seed in range(12)])
+    assert len(set(encoded.reductions)) == len(encoded.reductions) > 1
+    for seed in range(0, 12, 4):
+        alone = two_views(sample(seed, photo()))['views']
+        assert all(map(np.array_equal, together[seed]['views'], alone))
+
+
+def test_scaled_box_lies_in_the_reduced_image_and_keeps_the_pixels_of_the_view():
+    rng = np.random.default_rng(0)
+    view = View(crop_of((20, 30), 0.05, 1.0))
+    for _ in range(3000):
+        height, width = (int(side) for side in rng.integers(30, 700, 2))
+        box = view.draw_box(np.empty((height, width, 3), np.uint8), rng)
+        reduction = view.reduction(box)
+        top, left, h, w = scale_box(box, reduction)
+        assert min(top, left) >= 0
+        assert top + h <= -(-height // reduction)
+        assert left + w <= -(-width // reduction)
+        if reduction > 1:
+            assert h >= 20
+            assert w >= 30
+        # No further from the place than half a pixel of the reduced image.
+        assert np.abs(np.array([top, left, top + h, left + w]) * reduction - edges(box)).max() <= (
+            reduction / 2
+        )
+
+
+def edges(box):
+    top, left, height, width = box
+    return np.array([top, left, top + height, left + width])

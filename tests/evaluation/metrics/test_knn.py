@@ -141,6 +141,17 @@ def test_order_in_which_samples_come_does_not_matter():
     assert evaluate(shuffled)['p/knn_top1'] == evaluate(samples)['p/knn_top1']
 
 
+def test_samples_that_two_ranks_were_given_count_once():
+    rows = [('bank', 0, [1.0, 0.0]), ('bank', 1, [0.0, 1.0]), ('query', 0, [1.0, 0.1])]
+    rows += [('query', 1, [1.0, 0.2])]  # nearer to the wrong class
+    samples = [
+        {**make_sample('p', role, label, feature), 'path': f'{i}.jpg'}
+        for i, (role, label, feature) in enumerate(rows)
+    ]
+    assert evaluate(samples, k=1)['p/knn_top1'] == 50
+    assert evaluate([*samples, samples[2], samples[2]], k=1)['p/knn_top1'] == 50
+
+
 def test_features_of_half_precision_are_taken():
     samples = [make_sample('p', role, 0, [1.0, 0.5]) for role in ('bank', 'query')]
     for sample in samples:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vicmae.models.data_preprocessors import TwoViewPreprocessor
+from vicmae.structures import as_vector
 
 
 def test_views_are_normalised_channel_by_channel():
@@ -13,6 +14,23 @@ def test_views_are_normalised_channel_by_channel():
     mean, std = np.array([10, 20, 30])[:, None, None], np.array([2, 4, 8])[:, None, None]
     for view, normalised in zip(views, inputs, strict=True):
         np.testing.assert_allclose(normalised.numpy(), (view.numpy() - mean) / std, rtol=1e-6)
+
+
+def test_views_are_changed_by_their_own_numbers_and_then_normalised():
+    views = torch.randint(0, 256, (2, 2, 3, 5, 6), dtype=torch.uint8)
+    gray, flip, nothing = dict(grayscale=1), dict(flip=1), {}
+    numbers = [[gray, flip], [nothing, gray]]  # by view, then by sample
+    augment = [torch.from_numpy(np.stack([as_vector(one) for one in view])) for view in numbers]
+    data = TwoViewPreprocessor()(dict(inputs=list(views), augment=augment), training=True)
+    assert list(data) == ['inputs']  # the model takes no more
+
+    plain = TwoViewPreprocessor()
+    luma = (views * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(2, keepdim=True)
+    grays = plain.normalize(luma.expand(views.shape))
+    torch.testing.assert_close(data['inputs'][0][0], grays[0, 0])
+    torch.testing.assert_close(data['inputs'][1][1], grays[1, 1])
+    assert torch.equal(data['inputs'][0][1], plain.normalize(views[0, 1].flip(-1)))
+    assert torch.equal(data['inputs'][1][0], plain.normalize(views[1, 0]))
 
 
 def test_clips_of_different_lengths_are_normalised_each():

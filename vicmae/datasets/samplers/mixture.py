@@ -2,6 +2,7 @@
 """Which samples an epoch visits, and in which order."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,46 @@ from ..sample_key import SampleKey
 
 # Streams of random numbers, apart from each other and from the samples' own (`SampleKey`).
 _PERMUTATION, _JITTER = 2, 3
+_KEYS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Visits of one epoch to one source, in order. Those from one opening of a file are neighbours.
+
+    Attributes:
+        indices: Positions in the data set.
+        numbers: Which of the epoch's visits to its sample each one is (`SampleKey.visit`).
+        places: Where in the epoch each one lies, from 0 to 1.
+    """
+
+    indices: np.ndarray
+    numbers: np.ndarray
+    places: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, chosen: Any) -> 'Visits':
+        return Visits(self.indices[chosen], self.numbers[chosen], self.places[chosen])
+
+    def keys(self, seed: int, epoch: int) -> Iterator[SampleKey]:
+        """One key a visit; Python numbers are made as they are needed, as an epoch may have many millions."""
+        for start in range(0, len(self), _KEYS_AT_ONCE):
+            part = slice(start, start + _KEYS_AT_ONCE)
+            for index, number in zip(
+                self.indices[part].tolist(), self.numbers[part].tolist(), strict=True
+            ):
+                yield SampleKey(seed, epoch, index, number)
 
 
 @DATA_SAMPLERS.register_module()
 class MixtureSampler(Sampler):
     """Mixes the sources of a data set by weight, evenly along the epoch and over the ranks.
 
-    Any stretch of a rank's epoch, hence any batch, holds the sources in the ratio of their weights, give or
-    take a sample or two. A source's samples are all drawn before one is drawn again, also from epoch to epoch.
-    What an epoch visits follows from (seed, epoch) alone; each rank has its share of each source.
+    Any stretch of a rank's epoch, hence any batch, holds the sources in the ratio of their weights, give or take a
+    sample or two (or the visits of one opening). A source's samples are all drawn before one is drawn again, also
+    from epoch to epoch. What an epoch visits follows from (seed, epoch) alone; each rank has its share of each source.
 
     Args:
         dataset: A `MixedDataset`, or any data set as one source.
@@ -36,7 +68,11 @@ class MixtureSampler(Sampler):
     ) -> None:
         if samples_per_epoch is not None and samples_per_epoch < 1:
             raise ValueError(f'`samples_per_epoch` must be positive, got {samples_per_epoch}.')
+        self.names = getattr(dataset, 'names', ('samples',))
         self.sizes = getattr(dataset, 'sizes', (len(dataset),))
+        self.visits_per_opening = np.broadcast_to(
+            getattr(dataset, 'visits_per_opening', 1), len(self.sizes)
+        ).tolist()
         weights = np.array(getattr(dataset, 'weights', (1.0,)))
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
@@ -53,44 +89,71 @@ class MixtureSampler(Sampler):
         return -(-sum(self.counts) // self.world_size)
 
     def __iter__(self) -> Iterator[SampleKey]:
-        order = np.resize(self.rank_order(), len(self))  # a rank that is one short begins again
-        for index in order:
-            yield SampleKey(self.seed, self.epoch, int(index))
+        return self.rank_visits().keys(self.seed, self.epoch)
 
-    def rank_order(self) -> np.ndarray:
-        """Indices into the data set that this rank visits in this epoch, in order."""
-        indices, places = self.epoch_visits()
-        # Dealt out source by source, so that ranks differ by one sample at most, of each source and in all.
-        mine = np.arange(len(indices)) % self.world_size == self.rank
-        if not mine.any():  # fewer samples than ranks
-            mine[0] = True
-        return indices[mine][np.argsort(places[mine], kind='stable')]
+    def rank_visits(self) -> Visits:
+        """What this rank visits in this epoch, in order."""
+        dealt, before = [], 0
+        for visits, together in zip(self.epoch_visits(), self.visits_per_opening, strict=True):
+            dealt.append(visits[self._deal(len(visits), together, before)])
+            before += len(visits)
+        mine = _join(dealt)
+        if not len(mine):  # fewer samples than ranks
+            mine = _join(self.epoch_visits())[:1]
+        in_order = mine[np.argsort(mine.places, kind='stable')]
+        return in_order[np.resize(np.arange(len(mine)), len(self))]  # one short: begins again
 
-    def epoch_visits(self) -> tuple[np.ndarray, np.ndarray]:
-        """All ranks' visits, source by source: indices into the data set, and places in the epoch, from 0 to 1."""
-        indices, places = [], []
-        start = 0
-        for source, (size, count) in enumerate(zip(self.sizes, self.counts, strict=True)):
-            indices.append(start + self._visits(source, size, count))
-            # One sample in each of `count` equal stretches of the epoch, anywhere inside it.
-            jitter = self._generator(self.epoch, source, _JITTER).random(count)
-            places.append((np.arange(count) + jitter) / max(count, 1))
-            start += size
-        return np.concatenate(indices), np.concatenate(places)
+    def _deal(self, count: int, together: int, before: int) -> np.ndarray:
+        """Which of a source's visits are this rank's: whole openings as long as each rank gets one, then singly."""
+        positions = np.arange(count)
+        whole = count - count % (together * self.world_size)
+        # The rest goes on where the sources before left off, so that in all ranks differ by one at most.
+        offset = before + positions - whole
+        owner = np.where(positions < whole, positions // together, offset) % self.world_size
+        return owner == self.rank
 
-    def _visits(self, source: int, size: int, count: int) -> np.ndarray:
+    def epoch_visits(self) -> list[Visits]:
+        """All ranks' visits, by source."""
+        ends = np.cumsum(self.sizes)
+        return [
+            self._visits(source, int(ends[source] - self.sizes[source]))
+            for source in range(len(self.sizes))
+        ]
+
+    def _visits(self, source: int, first_index: int) -> Visits:
         """The part of an endless row of permutations of the source that falls to this epoch."""
-        first, last = self.epoch * count, (self.epoch + 1) * count
+        size, count = self.sizes[source], self.counts[source]
+        together = self.visits_per_opening[source]
+        openings = -(-count // together)
+        first, last = self.epoch * openings, (self.epoch + 1) * openings
         rounds = range(first // size, -(-last // size))
         row = np.concatenate(
-            [self._generator(r, source, _PERMUTATION).permutation(size) for r in rounds]
+            [self.generator(r, source, _PERMUTATION).permutation(size) for r in rounds]
             or [np.empty(0, dtype=int)]
         )
         offset = first - rounds.start * size
-        return row[offset : offset + count]
+        opened = row[offset : offset + openings]
+        round_of = (np.arange(openings) + offset) // size
+        # One opening in each of equal stretches of the epoch, anywhere inside it.
+        jitter = self.generator(self.epoch, source, _JITTER).random(openings)
+        places = (np.arange(openings) + jitter) / max(openings, 1)
+        visits = Visits(
+            indices=np.repeat(first_index + opened, together),
+            numbers=np.repeat(round_of * together, together)
+            + np.tile(np.arange(together), openings),
+            places=np.repeat(places, together),
+        )
+        return visits[:count]
 
-    def _generator(self, epoch_or_round: int, source: int, stream: int) -> np.random.Generator:
+    def generator(self, epoch_or_round: int, source: int, stream: int) -> np.random.Generator:
+        """A stream of random numbers that follows from the seed and these."""
         return np.random.default_rng([self.seed, epoch_or_round, source, stream])
+
+
+def _join(parts: list[Visits]) -> Visits:
+    return Visits(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in Visits.__annotations__)
+    )
 
 
 def _apportion(total: int, shares: np.ndarray) -> list[int]:

@@ -1,5 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from .clip_sampling import (
+    DistantClips,
     DistantFramePair,
     FixedGapFramePair,
     SameFramePair,
@@ -16,6 +17,7 @@ __all__ = [
     'CenterCrop',
     'ColorJitter',
     'DecodeFrames',
+    'DistantClips',
     'DistantFramePair',
     'FixedGapFramePair',
     'GaussianBlur',

@@ -1,5 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Which frames of a video are looked at."""
+"""Which frames of a video are looked at.
+
+Lengths in seconds are true times, also where a video's frame rate varies; lengths in frames count frames. A video that
+is too short for what is asked is taken as far as it goes, and noted (`DataLogHook` shows how often).
+"""
 
 from typing import Any
 
@@ -17,30 +21,36 @@ class DistantFramePair(BaseTransform):
     paper, where it is the best of the frame gaps: 67.66 % on ImageNet-1K (ViT-B/16, linear probe). A video
     shorter than the window is taken whole; one frame alone is taken twice.
 
-    **Required keys:** num_frames, fps, rng. **Added keys:** frame_ids.
+    **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
 
     Args:
         num_segments: Number of segments, hence of frames; `TwoViews` takes the first and the last.
         window_seconds: Length of the window, which lies anywhere in the video. None for the whole video.
+        window_frames: The same in frames, in place of seconds.
     """
 
-    def __init__(self, num_segments: int = 2, window_seconds: float | None = 64 / 30) -> None:
+    def __init__(
+        self,
+        num_segments: int = 2,
+        window_seconds: float | None = 64 / 30,
+        window_frames: int | None = None,
+    ) -> None:
         if num_segments < 2:
             raise ValueError(f'`num_segments` must be at least 2 for a pair, got {num_segments}.')
         self.num_segments = num_segments
-        self.window_seconds = _check_window(window_seconds)
+        self.window = _Window(window_seconds, window_frames, at_least=num_segments)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         rng: np.random.Generator = results['rng']
-        start, window = _draw_window(results, self.window_seconds, at_least=self.num_segments)
+        start, length = self.window.draw(results)
         positions = (
             np.arange(self.num_segments) + rng.random(self.num_segments)
         ) / self.num_segments
-        ids = start + (positions * window).astype(int)
-        return {**results, 'frame_ids': ids.tolist()}
+        ids = start + (positions * length).astype(int)
+        return {**results, 'frame_ids': self.window.frames_shown(results, ids)}
 
     def __repr__(self) -> str:
-        return f'DistantFramePair(num_segments={self.num_segments}, window_seconds={self.window_seconds})'
+        return f'DistantFramePair(num_segments={self.num_segments}, {self.window})'
 
 
 @TRANSFORMS.register_module()
@@ -66,7 +76,7 @@ class FixedGapFramePair(BaseTransform):
     The paper's figure for a gap of 4 is 65.25 % on ImageNet-1K (ViT-B/16, linear probe). A video that is too
     short for the gap gives its first and its last frame; `VideoFolder` refuses a gap too long for all its videos.
 
-    **Required keys:** num_frames, fps, rng. **Added keys:** frame_ids.
+    **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
 
     Args:
         gap: Distance of the two frames, positive.
@@ -92,10 +102,16 @@ class FixedGapFramePair(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         num_frames, fps = results['num_frames'], results['fps']
         if not self.fits(num_frames, fps):
+            _note(
+                results,
+                'a video shorter than the frame gap, of which first and last frame are taken',
+            )
             return {**results, 'frame_ids': [0, num_frames - 1]}
         gap = self.gap_in_frames(fps)
         first = int(results['rng'].integers(num_frames - gap))
-        return {**results, 'frame_ids': [first, first + gap]}
+        pair = np.array([first, first + gap])
+        ids = pair.tolist() if self.unit == 'frame' else _frames_shown(results, pair)
+        return {**results, 'frame_ids': ids}
 
     def gap_in_frames(self, fps: float) -> int:
         """Distance of the two frames in a video of so many frames per second."""
@@ -113,25 +129,86 @@ class FixedGapFramePair(BaseTransform):
 class UniformFramePair(BaseTransform):
     """Two different frames, each pair as likely as any other, in order of time; one frame alone is taken twice.
 
-    **Required keys:** num_frames, fps, rng. **Added keys:** frame_ids.
+    **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
 
     Args:
         window_seconds: Length of the window that both come from, which lies anywhere in the video. None for the
             whole video.
+        window_frames: The same in frames, in place of seconds.
     """
 
-    def __init__(self, window_seconds: float | None = None) -> None:
-        self.window_seconds = _check_window(window_seconds)
+    def __init__(
+        self, window_seconds: float | None = None, window_frames: int | None = None
+    ) -> None:
+        self.window = _Window(window_seconds, window_frames, at_least=2)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        start, window = _draw_window(results, self.window_seconds, at_least=2)
-        if window == 1:
+        start, length = self.window.draw(results)
+        if length == 1:
             return {**results, 'frame_ids': [start, start]}
-        ids = start + np.sort(results['rng'].choice(window, size=2, replace=False))
-        return {**results, 'frame_ids': ids.tolist()}
+        ids = start + np.sort(results['rng'].choice(length, size=2, replace=False))
+        return {**results, 'frame_ids': self.window.frames_shown(results, ids)}
 
     def __repr__(self) -> str:
-        return f'UniformFramePair(window_seconds={self.window_seconds})'
+        return f'UniformFramePair({self.window})'
+
+
+@TRANSFORMS.register_module()
+class DistantClips(BaseTransform):
+    """Distant sampling for models of clips: one clip from each of equal segments of the video, anywhere inside it.
+
+    A clip longer than its segment reaches into its neighbours; one longer than the video ends in repetitions of the
+    last frame.
+
+    **Required keys:** num_frames, fps, rng. **Optional keys:** notes.
+    **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
+
+    Args:
+        num_segments: Number of segments, hence of clips.
+        clip_len: Frames of a clip.
+        frame_stride: Distance of a clip's frames.
+    """
+
+    def __init__(self, num_segments: int = 2, *, clip_len: int = 16, frame_stride: int = 4) -> None:
+        for name, value in [
+            ('num_segments', num_segments),
+            ('clip_len', clip_len),
+            ('frame_stride', frame_stride),
+        ]:
+            if value < 1:
+                raise ValueError(f'`{name}` must be positive, got {value}.')
+        self.num_segments = num_segments
+        self.clip_len = clip_len
+        self.frame_stride = frame_stride
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        num_frames = results['num_frames']
+        span = (self.clip_len - 1) * self.frame_stride + 1
+        if span > num_frames:
+            _note(
+                results, 'a video shorter than a clip, which ends in repetitions of the last frame'
+            )
+        segment = num_frames / self.num_segments
+        room = max(
+            segment - span + 1, 1
+        )  # numbers of the first frames that keep a clip in its segment
+        starts = (
+            np.arange(self.num_segments) * segment + results['rng'].random(self.num_segments) * room
+        )
+        starts = np.clip(starts.astype(int), 0, max(num_frames - span, 0))
+        ids = starts[:, None] + np.arange(self.clip_len) * self.frame_stride
+        return {
+            **results,
+            'frame_ids': ids.clip(max=num_frames - 1).ravel().tolist(),
+            'num_clips': self.num_segments,
+            'clip_len': self.clip_len,
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f'DistantClips(num_segments={self.num_segments}, clip_len={self.clip_len}, '
+            f'frame_stride={self.frame_stride})'
+        )
 
 
 @TRANSFORMS.register_module()
@@ -158,18 +235,65 @@ class UniformFrames(BaseTransform):
         return f'UniformFrames(num_frames={self.num_frames})'
 
 
-def _check_window(seconds: float | None) -> float | None:
-    if seconds is not None and not seconds > 0:
-        raise ValueError(
-            f'`window_seconds` must be positive, got {seconds}. None takes the whole video.'
-        )
-    return seconds
+class _Window:
+    """A stretch of a video, in seconds or in frames, that lies anywhere in it.
+
+    Args:
+        seconds: Its length. None, without `frames` either, for the whole video.
+        frames: The same in frames.
+        at_least: Frames that it has in any case, if the video has.
+    """
+
+    def __init__(self, seconds: float | None, frames: int | None, *, at_least: int) -> None:
+        if frames is not None:
+            if frames < at_least:
+                raise ValueError(f'`window_frames` must be at least {at_least}, got {frames}.')
+            seconds = None  # the default of DistantFramePair, which frames replace
+        if seconds is not None and not seconds > 0:
+            raise ValueError(
+                f'`window_seconds` must be positive, got {seconds}. None takes the whole video.'
+            )
+        self.seconds, self.frames, self.at_least = seconds, frames, at_least
+
+    def draw(self, results: dict[str, Any]) -> tuple[int, int]:
+        """Draws where it lies: its first frame and its number of frames, all of a video that is shorter."""
+        num_frames = results['num_frames']
+        length = num_frames
+        if self.frames is not None:
+            length = self.frames
+        elif self.seconds is not None:
+            length = max(self.at_least, round(self.seconds * results['fps']))
+        if length > num_frames:
+            _note(results, 'a video shorter than the window, taken whole')
+            length = num_frames
+        return int(results['rng'].integers(num_frames - length + 1)), length
+
+    def frames_shown(self, results: dict[str, Any], ids: np.ndarray) -> list[int]:
+        """The frames at the places drawn: by number where the window counts frames, else by time."""
+        return ids.tolist() if self.frames is not None else _frames_shown(results, ids)
+
+    def __repr__(self) -> str:
+        if self.frames is not None:
+            return f'window_frames={self.frames}'
+        return f'window_seconds={self.seconds}'
 
 
-def _draw_window(results: dict[str, Any], seconds: float | None, at_least: int) -> tuple[int, int]:
-    """Draws where a window lies: its first frame and its number of frames, all of a video that is shorter."""
-    num_frames = results['num_frames']
-    window = num_frames
-    if seconds is not None:
-        window = min(num_frames, max(at_least, round(seconds * results['fps'])))
-    return int(results['rng'].integers(num_frames - window + 1)), window
+def _frames_shown(results: dict[str, Any], ticks: np.ndarray) -> list[int]:
+    """Frames that are shown at ticks of the average frame rate: the same numbers, unless the rate varies."""
+    reader, num_frames = results.get('reader'), results['num_frames']
+    if reader is None:
+        return ticks.tolist()
+    ids = reader.ids_at(((ticks + 0.5) / results['fps']).tolist())
+    # Where frames lie far apart in time, two ticks may show one; they stay different frames while there are enough.
+    apart = len(set(ticks.tolist())) == len(ticks)
+    for i in range(1, len(ids) if apart else 0):
+        ids[i] = max(ids[i], ids[i - 1] + 1)
+    for i in range(len(ids) if apart else 0):
+        ids[i] = min(ids[i], num_frames - len(ids) + i)
+    return ids
+
+
+def _note(results: dict[str, Any], what: str) -> None:
+    """Counts something that a user may want to know of the videos."""
+    if 'notes' in results:
+        results['notes'][what] += 1

@@ -1,21 +1,19 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""How a view's colours change. Each takes `img` (H, W, 3), uint8, RGB, and the sample's `rng`."""
+"""How a view's colours change."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
-import mmcv
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from vicmae.registry import TRANSFORMS
+from vicmae.structures import STEPS
 
-from .crop import check_probability
+from .view_change import ViewChange, check_probability
 
 
 @TRANSFORMS.register_module()
-class ColorJitter(BaseTransform):
+class ColorJitter(ViewChange):
     """Changes brightness, contrast, saturation and hue, in random order.
 
     **Required keys:** img, rng. **Modified keys:** img.
@@ -27,6 +25,8 @@ class ColorJitter(BaseTransform):
         hue: Turn of the colour circle drawn from -hue to hue, at most 0.5.
         prob: How often anything is changed.
     """
+
+    stage = 'jitter'
 
     def __init__(
         self,
@@ -48,31 +48,37 @@ class ColorJitter(BaseTransform):
         self.prob = check_probability('prob', prob)
         self.spans = dict(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        rng, img = results['rng'], results['img']
+    def draw(self, rng: np.random.Generator) -> dict[str, float]:
         if rng.random() >= self.prob:
-            return results
+            return {}
         shifts = {name: rng.uniform(-span, span) for name, span in self.spans.items()}
-        for name in rng.permutation(list(shifts)):
-            img = _ADJUST[name](img, shifts[name])
-        return {**results, 'img': img}
+        factors = {name: 1 + shifts[name] for name in shifts if name != 'hue'}
+        order = rng.permutation(list(shifts))
+        steps = {f'{name}_step': step for step, name in enumerate(order)}
+        return {**factors, 'hue': shifts['hue'], **steps}
+
+    def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
+        for name in sorted(STEPS, key=lambda name: drawn[f'{name}_step']):
+            img = _ADJUST[name](img, drawn[name])
+        return img
 
     def __repr__(self) -> str:
         return f'ColorJitter(prob={self.prob}, {self.spans})'
 
 
-# mmcv weighs channels as BGR, hence the flips where that matters.
-_ADJUST = {
-    'brightness': lambda img, shift: mmcv.adjust_brightness(img, 1 + shift, backend='cv2'),
-    'contrast': lambda img, shift: _in_bgr(mmcv.adjust_contrast, img, 1 + shift),
-    'saturation': lambda img, shift: _in_bgr(mmcv.adjust_color, img, 1 + shift),
-    'hue': lambda img, shift: _turn_hue(img, shift),
-}
+def _blend(img: np.ndarray, factor: float, other: float) -> np.ndarray:
+    """Moves all values away from another one, or towards it by a factor below 1."""
+    values = factor * np.arange(256) + (1 - factor) * other
+    return cv2.LUT(img, values.round().clip(0, 255).astype(np.uint8))
 
 
-def _in_bgr(adjust: Any, img: np.ndarray, factor: float) -> np.ndarray:
-    adjusted = adjust(img[..., ::-1], factor, backend='cv2')
-    return np.ascontiguousarray(adjusted[..., ::-1])
+def _adjust_contrast(img: np.ndarray, factor: float) -> np.ndarray:
+    return _blend(img, factor, cv2.cvtColor(img, cv2.COLOR_RGB2GRAY).mean())
+
+
+def _adjust_saturation(img: np.ndarray, factor: float) -> np.ndarray:
+    gray = cv2.cvtColor(cv2.cvtColor(img, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(img, factor, gray, 1 - factor, 0)
 
 
 def _turn_hue(img: np.ndarray, turn: float) -> np.ndarray:
@@ -85,8 +91,16 @@ def _turn_hue(img: np.ndarray, turn: float) -> np.ndarray:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 
+_ADJUST = {
+    'brightness': lambda img, factor: _blend(img, factor, 0),
+    'contrast': _adjust_contrast,
+    'saturation': _adjust_saturation,
+    'hue': _turn_hue,
+}
+
+
 @TRANSFORMS.register_module()
-class RandomGrayscale(BaseTransform):
+class RandomGrayscale(ViewChange):
     """Takes the colours away.
 
     **Required keys:** img, rng. **Modified keys:** img.
@@ -95,21 +109,23 @@ class RandomGrayscale(BaseTransform):
         prob: How often.
     """
 
+    stage = 'grayscale'
+
     def __init__(self, prob: float = 0.2) -> None:
         self.prob = check_probability('prob', prob)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        if results['rng'].random() >= self.prob:
-            return results
-        gray = cv2.cvtColor(results['img'], cv2.COLOR_RGB2GRAY)
-        return {**results, 'img': cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)}
+    def draw(self, rng: np.random.Generator) -> dict[str, float]:
+        return dict(grayscale=1) if rng.random() < self.prob else {}
+
+    def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
+        return cv2.cvtColor(cv2.cvtColor(img, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
     def __repr__(self) -> str:
         return f'RandomGrayscale(prob={self.prob})'
 
 
 @TRANSFORMS.register_module()
-class GaussianBlur(BaseTransform):
+class GaussianBlur(ViewChange):
     """Blurs with a kernel of random width.
 
     **Required keys:** img, rng. **Modified keys:** img.
@@ -120,6 +136,8 @@ class GaussianBlur(BaseTransform):
         kernel_size: Pixels that the kernel spans, odd: one number, or (width, height), as in OpenCV and
             torchvision. None for as many as the drawn sigma needs.
     """
+
+    stage = 'blur'
 
     def __init__(
         self,
@@ -133,12 +151,15 @@ class GaussianBlur(BaseTransform):
         self.prob = check_probability('prob', prob)
         self.kernel_size = _check_kernel_size(kernel_size)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        rng = results['rng']
+    def draw(self, rng: np.random.Generator) -> dict[str, float]:
         if rng.random() >= self.prob:
-            return results
-        size = self.kernel_size or (0, 0)  # OpenCV's word for: from sigma
-        return {**results, 'img': cv2.GaussianBlur(results['img'], size, rng.uniform(*self.sigma))}
+            return {}
+        width, height = self.kernel_size or (0, 0)  # OpenCV's word for: from sigma
+        return dict(blur_sigma=rng.uniform(*self.sigma), blur_width=width, blur_height=height)
+
+    def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
+        size = int(drawn['blur_width']), int(drawn['blur_height'])
+        return cv2.GaussianBlur(img, size, drawn['blur_sigma'])
 
     def __repr__(self) -> str:
         return f'GaussianBlur(sigma={self.sigma}, prob={self.prob}, kernel_size={self.kernel_size})'
@@ -157,7 +178,7 @@ def _check_kernel_size(kernel_size: int | Sequence[int] | None) -> tuple[int, in
 
 
 @TRANSFORMS.register_module()
-class RandomSolarize(BaseTransform):
+class RandomSolarize(ViewChange):
     """Inverts what is bright: values from a threshold on become 255 less their own.
 
     **Required keys:** img, rng. **Modified keys:** img.
@@ -167,6 +188,8 @@ class RandomSolarize(BaseTransform):
         prob: How often.
     """
 
+    stage = 'solarize'
+
     def __init__(self, threshold: int = 128, prob: float = 0.2) -> None:
         if not 0 <= threshold <= 255 or threshold != int(threshold):
             raise ValueError(
@@ -175,11 +198,11 @@ class RandomSolarize(BaseTransform):
         self.threshold = threshold
         self.prob = check_probability('prob', prob)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        if results['rng'].random() >= self.prob:
-            return results
-        img = results['img']
-        return {**results, 'img': np.where(img >= self.threshold, 255 - img, img)}
+    def draw(self, rng: np.random.Generator) -> dict[str, float]:
+        return dict(solarize=self.threshold) if rng.random() < self.prob else {}
+
+    def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
+        return np.where(img >= drawn['solarize'], 255 - img, img)
 
     def __repr__(self) -> str:
         return f'RandomSolarize(threshold={self.threshold}, prob={self.prob})'

@@ -16,7 +16,14 @@ class LoadImage(BaseTransform):
     """Reads an image as one RGB frame, turned upright.
 
     **Required keys:** path. **Optional keys:** media (path, bytes). **Added keys:** frames (one, (H, W, 3), uint8).
+
+    Args:
+        lazy: Whether the frame is an `EncodedImage`, which `TwoViews` or `OneView` decodes: only then is it
+            known how many of its pixels are needed.
     """
+
+    def __init__(self, lazy: bool = False) -> None:
+        self.lazy = lazy
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         return self.transform_together([results])[0]
@@ -25,8 +32,11 @@ class LoadImage(BaseTransform):
         """Reads the file once for all visits to it."""
         known = visits[0]
         image = EncodedImage(known.get('media', known['path']), name=known['path'])
-        frames = [image.decode()]
+        frames = [image if self.lazy else image.decode()]
         return [{**visit, 'frames': frames} for visit in visits]
+
+    def __repr__(self) -> str:
+        return f'LoadImage(lazy={self.lazy})'
 
 
 @TRANSFORMS.register_module()

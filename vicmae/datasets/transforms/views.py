@@ -1,7 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""From the frames of a sample to the views that a model is shown. H W pixels."""
+"""From the frames of a sample to the views that a model is shown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,65 +10,114 @@ from mmcv.transforms import BaseTransform
 
 from vicmae.registry import TRANSFORMS
 
-from .build import Pipeline
+from ..image_io import EncodedImage
+from .crop import Box
+from .view import Frame, View, scale_box
+
+Decode = Callable[[EncodedImage, int], np.ndarray]
+
+
+class _Views(BaseTransform):
+    """Makes views of a sample, each with random choices of its own, which follow from the sample's.
+
+    Images that aren't decoded yet are so at the largest reduction at which each view of them still gets as many
+    pixels as it has.
+
+    Args:
+        views: How each is made.
+        on_device: Whether what the device can do is only drawn here, and carried out there.
+    """
+
+    def __init__(self, views: Sequence[Sequence[Any]], on_device: bool) -> None:
+        self.views = [View(transforms, on_device) for transforms in views]
+        self.on_device = on_device
+
+    def choose(self, frames: list[Frame]) -> list[Frame]:
+        """The frame of each view."""
+        raise NotImplementedError
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        return self.transform_together([results])[0]
+
+    def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Makes the views of all visits to a file, which is decoded once for each reduction."""
+        decode = cache(lambda image, reduction: image.decode(reduction))
+        return [self._add_views(visit, decode) for visit in visits]
+
+    def _add_views(self, results: dict[str, Any], decode: Decode) -> dict[str, Any]:
+        frames = self.choose(results['frames'])
+        rngs = results['rng'].spawn(len(frames))
+        boxes = [
+            v.draw_box(frame, rng) for v, frame, rng in zip(self.views, frames, rngs, strict=True)
+        ]
+        looks = self._decode(frames, boxes, decode)
+        made = [v.make(*look, rng) for v, look, rng in zip(self.views, looks, rngs, strict=True)]
+        added = dict(views=[view for view, _ in made])
+        if self.on_device:
+            added['augment'] = [numbers for _, numbers in made]
+        return {**results, **added}
+
+    def _decode(
+        self, frames: list[Frame], boxes: list[Box], decode: Decode
+    ) -> Iterator[tuple[np.ndarray, Box]]:
+        """Yields the pixels of each frame, and where the view's box is in them."""
+        reductions = [view.reduction(box) for view, box in zip(self.views, boxes, strict=True)]
+        for frame, box in zip(frames, boxes, strict=True):
+            if isinstance(frame, EncodedImage):
+                shared = [r for r, other in zip(reductions, frames, strict=True) if other is frame]
+                pixels = decode(frame, min(shared))
+                yield pixels, scale_box(box, round(frame.height / len(pixels)))
+            else:
+                yield frame, box
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.views}, on_device={self.on_device})'
 
 
 @TRANSFORMS.register_module()
-class OneView(BaseTransform):
+class OneView(_Views):
     """One view of a sample, for methods that compare none, such as MAE: of its first frame.
 
     It is the first of the views that `TwoViews` would give. For videos, `SameFramePair` decodes no frame in vain.
 
-    **Required keys:** frames, rng. **Added keys:** views (one, (H, W, 3), uint8).
+    **Required keys:** frames, rng. **Added keys:** views (one, (H, W, 3), uint8); with `on_device` also augment.
 
     Args:
         transforms: What happens to the view: takes `img` and `rng`, changes `img`.
+        on_device: As in `TwoViews`.
     """
 
-    def __init__(self, transforms: list[dict[str, Any]]) -> None:
-        self.transforms = Pipeline(transforms)
+    def __init__(self, transforms: list[dict[str, Any]], on_device: bool = False) -> None:
+        super().__init__([transforms], on_device)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        return _add_views(results, results['frames'][:1], [self.transforms])
-
-    def __repr__(self) -> str:
-        return f'OneView({self.transforms})'
+    def choose(self, frames: list[Frame]) -> list[Frame]:
+        return frames[:1]
 
 
 @TRANSFORMS.register_module()
-class TwoViews(BaseTransform):
+class TwoViews(_Views):
     """Two views of a sample: of its two frames, or twice of its only one.
 
     Each view has random choices of its own, which follow from the sample's.
 
-    **Required keys:** frames, rng. **Added keys:** views (each (H, W, 3), uint8).
+    **Required keys:** frames, rng. **Added keys:** views (each (H, W, 3), uint8); with `on_device` also
+    augment (each float32, the numbers of `vicmae.structures.FIELDS`).
 
     Args:
         transforms: What happens to a view: takes `img` and `rng`, changes `img`.
         second: What happens to the second view, where that differs.
+        on_device: Whether flips and changes of colour are only drawn here. `TwoViewPreprocessor` carries them
+            out, whole batches at a time, where the model is: the same views to rounding, for a fraction of the
+            worker's time. What is put behind the first of them has to be such a change, too.
     """
 
     def __init__(
-        self, transforms: list[dict[str, Any]], second: list[dict[str, Any]] | None = None
+        self,
+        transforms: list[dict[str, Any]],
+        second: list[dict[str, Any]] | None = None,
+        on_device: bool = False,
     ) -> None:
-        first = Pipeline(transforms)
-        self.transforms = (first, first if second is None else Pipeline(second))
+        super().__init__([transforms, transforms if second is None else second], on_device)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        frames = results['frames']
-        return _add_views(results, [frames[0], frames[-1]], self.transforms)
-
-    def __repr__(self) -> str:
-        return f'TwoViews({self.transforms[0]}, {self.transforms[1]})'
-
-
-def _add_views(
-    results: dict[str, Any], frames: Sequence[np.ndarray], transforms: Sequence[Pipeline]
-) -> dict[str, Any]:
-    """Makes a view of each frame, with a generator of its own."""
-    rngs = results['rng'].spawn(len(frames))
-    views = [
-        transform(dict(img=frame, rng=rng))['img']
-        for transform, frame, rng in zip(transforms, frames, rngs, strict=True)
-    ]
-    return {**results, 'views': views}
+    def choose(self, frames: list[Frame]) -> list[Frame]:
+        return [frames[0], frames[-1]]

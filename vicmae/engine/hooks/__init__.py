@@ -1,5 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from .checkpoint_fit import CheckpointFitHook
+from .data_log import DataLogHook
 from .loss_weight_schedule import LossWeightScheduleHook
 from .progress import ProgressHook
 from .step_seed import StepSeedHook
@@ -7,6 +8,7 @@ from .target_ema import TargetEMAHook
 
 __all__ = [
     'CheckpointFitHook',
+    'DataLogHook',
     'LossWeightScheduleHook',
     'ProgressHook',
     'StepSeedHook',

@@ -111,13 +111,13 @@ class KNNAccuracy(BaseMetric):
             # Folders name their classes; two of them needn't number these in the same way.
             label = sample.get('class_name', int(sample['gt_label']))
             probe = sample.get('probe', 'probe')
-            self.results.append(
-                dict(probe=probe, role=sample['role'], label=label, feature=feature)
-            )
+            row = dict(probe=probe, role=sample['role'], label=label, feature=feature)
+            self.results.append({**row, 'path': sample.get('path')})
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Computes the figures of each probe."""
         metrics: dict[str, float] = {}
+        results = _once(results)
         for probe in sorted({row['probe'] for row in results}):
             rows = [row for row in results if row['probe'] == probe]
             for name, value in self._compute_probe(probe, rows).items():
@@ -173,3 +173,15 @@ class KNNAccuracy(BaseMetric):
             'chance': 100 * labels['query'].bincount().max().item() / len(labels['query']),
             'effective_rank': effective_rank(features['bank']),
         }
+
+
+def _once(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what the sampler gave to a second rank, so that all have equally many.
+
+    MMEngine cuts that off at the end, which only finds it where no bad file is missing in between.
+    """
+    seen: dict[Any, dict[str, Any]] = {}
+    for number, row in enumerate(results):
+        own = number if row['path'] is None else row['path']
+        seen.setdefault((row['probe'], row['role'], own), row)
+    return list(seen.values())

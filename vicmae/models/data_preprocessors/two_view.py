@@ -10,10 +10,15 @@ from torch import Tensor
 
 from vicmae.registry import MODELS
 
+from .batch_augment import augment_batch
+
 
 @MODELS.register_module()
 class TwoViewPreprocessor(BaseDataPreprocessor):
-    """Moves a batch to the device and normalises it there, where that is cheap.
+    """Moves a batch to the device, makes the changes there that its workers only drew, and normalises it.
+
+    A batch says in `augment` which changes those are, in one tensor (B, F) per view (see
+    `vicmae.structures.FIELDS`); without it the views are normalised as they are.
 
     Args:
         mean: Mean of each channel, in 0..255.
@@ -38,9 +43,14 @@ class TwoViewPreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Normalises `data['inputs']`; the rest only moves."""
-        data = self.cast_data(data)
-        return {**data, 'inputs': [self.normalize(pixels) for pixels in data['inputs']]}
+        """Changes and normalises `data['inputs']`, and drops `augment`; the rest only moves."""
+        augment = data.get('augment')  # stays on the host, which reads it
+        data = self.cast_data({key: value for key, value in data.items() if key != 'augment'})
+        inputs = data['inputs']
+        if augment is not None:
+            # One after the other: floats take four times the memory.
+            inputs = (augment_batch(*view) for view in zip(inputs, augment, strict=True))
+        return {**data, 'inputs': [self.normalize(pixels) for pixels in inputs]}
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """0..255 to mean 0 and variance 1, channel by channel: (..., C, H, W) -> (..., C, H, W)."""

@@ -1,0 +1,78 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Batches of one source alone: pure, in step on all ranks, in the shares of the mixture, none twice."""
+
+from collections import Counter
+
+import pytest
+
+from vicmae.datasets import MixedDataset, MixtureSampler, OneSourceBatches
+from vicmae.errors import ConfigError
+
+SIZES = (50, 30)
+
+
+def make(batch_size=4, *, rank=0, world_size=1, sizes=SIZES, **options):
+    dataset = MixedDataset(dict(images=range(sizes[0]), videos=range(sizes[1])))
+    sampler = MixtureSampler(dataset, **{'seed': 0, **options})
+    sampler.rank, sampler.world_size = rank, world_size
+    return OneSourceBatches(sampler, batch_size)
+
+
+def kinds(batches):
+    found = []
+    for batch in batches:
+        kind = {key.index >= SIZES[0] for key in batch}
+        assert len(kind) == 1
+        found.append(kind.pop())
+    return found
+
+
+def test_each_batch_is_of_one_source_and_sources_keep_their_shares():
+    batches = list(make())
+    assert len(batches) == len(make()) == 50 // 4 + 30 // 4
+    assert Counter(kinds(batches)) == {False: 12, True: 7}
+    assert all(len(batch) == 4 for batch in batches)
+
+
+def test_sources_take_turns():
+    assert len(set(kinds(list(make())[:6]))) == 2
+
+
+def test_no_sample_is_in_two_batches():
+    keys = [key for batch in make() for key in batch]
+    assert len(set(keys)) == len(keys)
+
+
+def test_all_ranks_have_the_same_source_at_each_step_and_share_no_sample():
+    parts = [list(make(rank=r, world_size=3)) for r in range(3)]
+    assert kinds(parts[0]) == kinds(parts[1]) == kinds(parts[2])
+    keys = [key for part in parts for batch in part for key in batch]
+    assert len(set(keys)) == len(keys) == 3 * 4 * (50 // 12 + 30 // 12)
+
+
+def test_epochs_differ_and_repeat_by_seed():
+    batches = make()
+    first = list(batches)
+    assert list(batches) == first
+    batches.sampler.set_epoch(1)
+    assert list(batches) != first
+
+
+def test_source_too_small_for_a_batch_is_refused():
+    with pytest.raises(
+        ConfigError, match="30 samples of 'videos', too few for one batch of 16 on each of 2"
+    ):
+        make(16, world_size=2)
+
+
+def test_source_without_weight_needs_no_batch():
+    dataset = MixedDataset(
+        dict(images=range(50), videos=range(3)), weights=dict(images=1, videos=0)
+    )
+    batches = OneSourceBatches(MixtureSampler(dataset, seed=0), 16)
+    assert len(list(batches)) == len(batches) == 3
+
+
+def test_other_samplers_are_refused():
+    with pytest.raises(ConfigError, match='needs a MixtureSampler as the `sampler`, got range'):
+        OneSourceBatches(range(4), 2)

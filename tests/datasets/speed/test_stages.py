@@ -1,0 +1,137 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Time that is known to be spent somewhere is found there."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from vicmae.datasets import SampleKey
+from vicmae.datasets.image_folder import ImageFolder
+from vicmae.datasets.source import NO_LABEL, Source
+from vicmae.datasets.speed.stages import load_for, measure_stages, time_of
+from vicmae.datasets.transforms.view_change import ViewChange
+from vicmae.datasets.video_io import VideoReader
+from vicmae.errors import DataError
+from vicmae.structures import FIELDS
+
+NAP = 0.004
+
+
+class SlowReader(VideoReader):
+    """A video whose every frame takes a nap, and the way to the first one that is asked for ten."""
+
+    def __init__(self):
+        self.num_frames, self.fps, self.height, self.width = 40, 10.0, 16, 16
+
+    def frames(self, ids):
+        time.sleep(NAP * ((10 if ids[0] else 0) + len(ids)))
+        return [np.zeros((16, 16, 3), np.uint8) for _ in ids]
+
+    def ids_at(self, seconds):
+        return [min(39, int(second * self.fps)) for second in seconds]
+
+    def close(self):
+        pass
+
+
+class SlowVideos(Source):
+    kind = 'video'
+
+    def __len__(self):
+        return 10
+
+    def get_data_info(self, index):
+        time.sleep(2 * NAP)
+        return dict(path=f'{index}.mp4', gt_label=NO_LABEL, media=SlowReader())
+
+
+class SlowColour(ViewChange):
+    stage = 'jitter'
+
+    def draw(self, rng):
+        return dict(hue=0.1)
+
+    def apply(self, img, drawn):
+        time.sleep(NAP)
+        return img
+
+
+def slow_step(results):
+    time.sleep(3 * NAP)
+    return results
+
+
+def views(*changes):
+    crop = dict(type='RandomResizedCrop', size=16)
+    return [dict(type='TwoViews', transforms=[crop, *changes]), dict(type='PackViews')]
+
+
+def measure(source, number=6, visits=1):
+    keys = [SampleKey(0, 0, index, visit) for index in range(number) for visit in range(visits)]
+    groups, samples = load_for(60, source, keys)
+    return measure_stages(source, groups, samples, default_collate)
+
+
+def fixed(gap):
+    return dict(type='FixedGapFramePair', gap=gap)
+
+
+def test_naps_are_found_where_they_were_taken():
+    torch.set_num_threads(1)
+    pipeline = [dict(type='OpenVideo'), fixed(3), dict(type='DecodeFrames'), slow_step]
+    stages = measure(SlowVideos(pipeline=[*pipeline, *views(SlowColour())]))
+    naps = {name: seconds / NAP for name, seconds in stages.seconds.items()}
+    expected = {'find': 2, 'seek': 10, 'decode': 2, 'colour': 2, 'all else': 3}
+    for name, number in expected.items():
+        assert naps[name] == pytest.approx(number, rel=0.25, abs=0.3), name
+    assert stages.total / NAP == pytest.approx(19, rel=0.2)
+    assert stages.floor / NAP == pytest.approx(2, rel=0.25)
+    assert stages.wanted == 2
+
+
+def test_stages_add_up_to_the_time_of_a_sample(demo_data):
+    source = ImageFolder(
+        str(demo_data / 'images/train'), pipeline=[dict(type='LoadImage'), *views()]
+    )
+    keys = [SampleKey(0, 0, index) for index in range(len(source))]
+    groups, samples = load_for(60, source, keys)
+    stages = measure_stages(source, groups, samples, default_collate)
+    without_collate = stages.total - stages.seconds['collate']
+    assert without_collate == pytest.approx(time_of(source, groups), rel=0.5)
+    assert min(stages.seconds.values()) >= 0
+    assert stages.seconds['decode'] > 0
+    assert stages.floor == stages.seconds['decode']
+
+
+def test_visits_of_one_opening_share_what_it_costs():
+    pipeline = [dict(type='OpenVideo'), dict(type='SameFramePair'), dict(type='DecodeFrames')]
+    source = SlowVideos(pipeline=[*pipeline, *views()], visits_per_opening=4)
+    stages = measure(source, number=3, visits=4)
+    assert stages.seconds['find'] / NAP == pytest.approx(2 / 4, rel=0.25)
+    assert stages.wanted <= 1
+
+
+def test_sizes_are_those_of_the_file_and_of_the_tensors(demo_data):
+    folder = demo_data / 'images/train'
+    source = ImageFolder(str(folder), pipeline=[dict(type='LoadImage'), *views()])
+    stages = measure(source, number=len(source))
+    files = [path.stat().st_size for path in folder.rglob('*.jpg')]
+    assert stages.bytes_read == pytest.approx(np.mean(files))
+    assert stages.bytes_handed == 2 * (3 * 16 * 16 + 4 * len(FIELDS))  # pixels, and numbers
+    assert (stages.decoded, stages.key_interval) == (None, None)
+
+
+def test_loading_ends_in_time_and_passes_over_bad_files(tmp_path, demo_data):
+    for n, path in enumerate(sorted((demo_data / 'images/train').rglob('*.jpg'))[:4]):
+        (tmp_path / f'{n}.jpg').write_bytes(path.read_bytes() if n else b'')
+    source = ImageFolder(str(tmp_path), pipeline=[dict(type='LoadImage'), *views()])
+    keys = [SampleKey(0, 0, index) for index in (0, 1, 2, 3)]
+    groups, samples = load_for(60, source, keys)
+    assert [group[0].index for group in groups] == [1, 2, 3]
+    assert len(samples) == 3
+    assert len(load_for(0, source, keys)[0]) == 1
+    with pytest.raises(DataError, match='Not one sample could be loaded'):
+        load_for(60, source, keys[:1])

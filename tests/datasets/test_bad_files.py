@@ -1,0 +1,130 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""The ledger of bad files: what is written, what is read again, and when a run is stopped."""
+
+import json
+import os
+
+import pytest
+
+from vicmae.datasets.bad_files import BadFile, BadFileLedger
+from vicmae.errors import DataError
+
+
+def bad(number=0, **fields):
+    return BadFile(f'clips/{number}.mp4', 'video', 'No frame decodes.', 3, number, **fields)
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+
+
+def test_line_has_file_kind_reason_and_when(tmp_path):
+    path = tmp_path / 'bad_files.jsonl'
+    BadFileLedger(path, max_fraction=1).add(bad(7, fatal=True))
+    assert rows_of(path) == [
+        dict(
+            ok=False,
+            rank=0,
+            file='clips/7.mp4',
+            kind='video',
+            error='No frame decodes.',
+            epoch=3,
+            index=7,
+            visits=1,
+            fatal=True,
+        )
+    ]
+
+
+def test_file_is_written_once_also_after_a_restart(tmp_path):
+    path = tmp_path / 'bad_files.jsonl'
+    for _ in range(2):
+        ledger = BadFileLedger(path, max_fraction=1)
+        for number in (1, 2, 1):
+            ledger.add(bad(number))
+        assert ledger.num_bad == 3
+    assert [row['index'] for row in rows_of(path)] == [1, 2]
+
+
+def test_ledger_remembers_which_files_killed_a_process(tmp_path):
+    path = tmp_path / 'bad_files.jsonl'
+    ledger = BadFileLedger(path, max_fraction=1)
+    ledger.add(bad(1))
+    ledger.add(bad(2, fatal=True))
+    assert BadFileLedger(path).fatal_files == {'clips/2.mp4'}
+
+
+def test_line_that_a_kill_tore_is_passed_over_and_not_written_into(tmp_path):
+    path = tmp_path / 'bad_files.jsonl'
+    BadFileLedger(path, max_fraction=1).add(bad(1, fatal=True))
+    with path.open('a') as file:
+        file.write('{"file": "clips/2.m')
+    ledger = BadFileLedger(path, max_fraction=1)
+    assert ledger.fatal_files == {'clips/1.mp4'}
+    ledger.add(bad(3))
+    lines = path.read_text().splitlines()
+    assert json.loads(lines[-1])['index'] == 3
+
+
+def test_names_that_are_no_utf8_are_written(tmp_path):
+    path = tmp_path / 'bad_files.jsonl'
+    name = os.fsdecode(b'caf\xe9.jpg')
+    BadFileLedger(path, max_fraction=1).add(BadFile(name, 'image', 'odd', 0, 0))
+    assert path.read_bytes().endswith(b'\n')
+    assert name in BadFileLedger(path)._listed
+
+
+@pytest.mark.parametrize(
+    ('max_fraction', 'samples', 'allowed'),
+    [(0.01, 0, 10), (0.01, 5000, 50), (0.5, 0, 500), (0, 0, 0)],
+)
+def test_run_stops_once_the_share_is_passed(max_fraction, samples, allowed):
+    ledger = BadFileLedger(max_fraction=max_fraction)
+    ledger.num_samples = samples
+    for number in range(allowed):
+        ledger.add(bad(number))
+    with pytest.raises(DataError, match=f'{allowed + 1} of .* samples could not be read so far'):
+        ledger.add(bad(999))
+
+
+def test_message_names_the_last_file_the_list_and_what_to_do(tmp_path):
+    ledger = BadFileLedger(tmp_path / 'bad_files.jsonl', max_fraction=0)
+    with pytest.raises(DataError) as caught:
+        ledger.add(bad(4))
+    for part in (
+        'clips/4.mp4',
+        'No frame decodes',
+        'bad_files.jsonl',
+        'verify.py',
+        '`max_bad_fraction`',
+    ):
+        assert part in str(caught.value)
+
+
+def test_any_share_can_be_allowed():
+    ledger = BadFileLedger(max_fraction=1)
+    for number in range(2000):
+        ledger.add(bad(number))
+    with pytest.raises(ValueError, match=r'share of the samples in \[0, 1\], got 5'):
+        BadFileLedger(max_fraction=5)
+
+
+def test_list_that_cannot_be_written_does_not_stop_the_run(tmp_path, capsys):
+    ledger = BadFileLedger(tmp_path / 'gone' / 'bad_files.jsonl', max_fraction=1)
+    ledger.add(bad())
+    assert ledger.num_bad == 1
+
+
+def test_warnings_do_not_flood_the_log(tmp_path, caplog):
+    from vicmae.datasets import bad_files
+
+    said = []
+    ledger = BadFileLedger(tmp_path / 'bad_files.jsonl', max_fraction=1)
+    original, bad_files.print_log = bad_files.print_log, lambda text, *_: said.append(text)
+    try:
+        for number in range(50):
+            ledger.add(bad(number))
+    finally:
+        bad_files.print_log = original
+    assert len(said) == 21
+    assert 'Further bad files are only listed' in said[-1]

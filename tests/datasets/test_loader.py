@@ -1,0 +1,287 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""A loader that goes on: bad files are replaced and told, dead and hanging workers cost one sample, resume is exact."""
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from vicmae.datasets import ImageFolder, MixedDataset, MixtureSampler, SampleKey
+from vicmae.datasets.bad_files import BadFileLedger
+from vicmae.datasets.loader import SteadyLoader
+from vicmae.errors import DataError
+
+
+class Files(Dataset):
+    """Numbers for samples, of which some can't be had. Each tells its key, as bytes would."""
+
+    kind = 'video'
+
+    def __init__(self, size, *, bad=(), hang=(), abort=(), name='f', crash=()):
+        self.size, self.name = size, name
+        self.bad, self.hang, self.abort, self.crash = set(bad), set(hang), set(abort), set(crash)
+
+    def __len__(self):
+        return self.size
+
+    def get_data_info(self, index):
+        return dict(path=f'{self.name}{index}')
+
+    def __getitem__(self, key):
+        if key.index in self.bad:
+            raise DataError(f'{self.name}{key.index} is broken.')
+        if key.index in self.hang:
+            time.sleep(1000)
+        if key.index in self.abort:
+            os.abort()
+        if key.index in self.crash:
+            raise KeyError('a mistake in the code')
+        return torch.tensor([ord(self.name), *key, int(key.generator().integers(1 << 30))])
+
+
+def make_loader(dataset, tmp_path=None, *, num_workers=0, batch_size=4, ledger=None, **options):
+    sampler = MixtureSampler(dataset, seed=0)
+    if ledger is None:
+        path = tmp_path / 'bad_files.jsonl' if tmp_path else None
+        ledger = BadFileLedger(path, max_fraction=1)
+    return SteadyLoader(
+        dataset,
+        sampler=sampler,
+        batch_size=batch_size,
+        drop_last=True,
+        num_workers=num_workers,
+        ledger=ledger,
+        **options,
+    )
+
+
+def batches(loader, epoch=0):
+    loader.sampler.set_epoch(epoch)
+    return [batch.tolist() for batch in loader]
+
+
+def listed(tmp_path):
+    lines = (tmp_path / 'bad_files.jsonl').read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+# ------------------------------------------------------------------- one seed, one sample
+@pytest.mark.parametrize('num_workers', [1, 2])
+def test_samples_are_the_same_with_any_number_of_workers(num_workers):
+    dataset = Files(22, bad=(3, 9))
+    assert batches(make_loader(dataset, num_workers=num_workers)) == batches(make_loader(dataset))
+
+
+def test_epoch_can_begin_at_any_batch():
+    loader = make_loader(Files(22, bad=(3,)))
+    whole = batches(loader, epoch=2)
+    for start in range(6):
+        loader.skip(start)
+        assert batches(loader, epoch=2) == whole[start:]
+    assert batches(loader, epoch=2) == whole  # the next epoch begins at its beginning
+
+
+def test_batches_passed_over_are_not_loaded():
+    class Counting(Files):
+        opened = 0
+
+        def __getitem__(self, key):
+            self.opened += 1
+            return super().__getitem__(key)
+
+    dataset = Counting(40)
+    loader = make_loader(dataset)
+    loader.skip(8)
+    assert len(batches(loader)) == 2
+    assert dataset.opened == 8
+
+
+def test_persistent_workers_serve_epoch_after_epoch():
+    kept = make_loader(Files(12), num_workers=2, persistent_workers=True)
+    assert [batches(kept, e) for e in range(3)] == [
+        batches(make_loader(Files(12)), e) for e in range(3)
+    ]
+
+
+# ----------------------------------------------------------------------------- bad files
+def test_bad_sample_is_replaced_by_another_of_its_source(tmp_path):
+    dataset = MixedDataset(
+        dict(images=Files(12, bad=(0, 5), name='i'), videos=Files(8, bad=(1,), name='v'))
+    )
+    loader = make_loader(dataset, tmp_path)
+    seen = [tuple(row) for batch in batches(loader) for row in batch]
+    assert loader.seen == {'images': 12, 'videos': 8}
+    assert len(set(seen)) == 20  # also a replacement is a sample of its own
+    assert {(row['file'], row['error']) for row in listed(tmp_path)} == {
+        ('i0', 'i0 is broken.'),
+        ('i5', 'i5 is broken.'),
+        ('v1', 'v1 is broken.'),
+    }
+
+
+def test_bad_sample_is_missing_where_nothing_is_replaced(tmp_path):
+    dataset = Files(8, bad=(0, 1, 2, 3))
+    loader = SteadyLoader(
+        KeyByIndex(dataset), batch_size=4, ledger=BadFileLedger(max_fraction=1), replace=False
+    )
+    kept = list(loader)
+    assert [len(batch) for batch in kept] == [4]  # and no empty batch
+    assert kept[0][:, 3].tolist() == [4, 5, 6, 7]
+
+
+class KeyByIndex(Dataset):
+    """Takes bare indices, as samplers of evaluation give them."""
+
+    def __init__(self, files):
+        self.files = files
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, index):
+        return self.files[SampleKey(0, 0, index)]
+
+    def get_data_info(self, index):
+        return self.files.get_data_info(index)
+
+
+def test_each_bad_file_is_listed_once_and_counted_each_time(tmp_path):
+    loader = make_loader(Files(12, bad=(3,)), tmp_path, num_workers=2)
+    for epoch in range(3):
+        batches(loader, epoch)
+    assert [row['file'] for row in listed(tmp_path)] == ['f3']
+    assert loader.ledger.num_bad >= 3
+
+
+def test_source_without_a_good_file_stops_the_run():
+    loader = make_loader(Files(8, bad=range(8)))
+    with pytest.raises(
+        DataError, match='20 files in a row could not be read, such as .* is broken'
+    ):
+        batches(loader)
+
+
+def test_too_many_bad_files_stop_the_run_with_a_message(tmp_path):
+    ledger = BadFileLedger(tmp_path / 'bad_files.jsonl', max_fraction=0.1, judged_from=20)
+    loader = make_loader(Files(40, bad=range(0, 40, 4)), ledger=ledger)
+    with pytest.raises(
+        DataError, match=r'3 of \d+ samples .* `max_bad_fraction` 0.1 .*bad_files.jsonl'
+    ):
+        batches(loader)
+
+
+def test_mistake_in_the_code_is_no_bad_file():
+    with pytest.raises(KeyError, match='a mistake in the code'):
+        batches(make_loader(Files(8, crash=(2,))))
+
+
+# ------------------------------------------------------------- workers that hang or die
+def test_worker_that_aborts_costs_one_sample(tmp_path):
+    torch.manual_seed(3)
+    first = batches(
+        make_loader(Files(24, abort=(7,)), tmp_path, num_workers=2, persistent_workers=True)
+    )
+    (row,) = listed(tmp_path)
+    assert (row['file'], row['fatal']) == ('f7', True)
+    assert 'SIGABRT' in row['error']
+    # As if the file had been known as bad from the start: same places, same order, same random state.
+    state = torch.get_rng_state()
+    torch.manual_seed(3)
+    assert first == batches(make_loader(Files(24, bad=(7,))))
+    assert torch.equal(state, torch.get_rng_state())
+    # After a resume the file isn't opened: without workers an abort would end this very process.
+    resumed = make_loader(Files(24, abort=(7,)), tmp_path)
+    resumed.skip(2)
+    assert batches(resumed) == first[2:]
+
+
+def test_worker_that_hangs_costs_one_sample(tmp_path):
+    loader = make_loader(Files(24, hang=(7,)), tmp_path, num_workers=2, sample_seconds=1)
+    began = time.monotonic()
+    assert batches(loader) == batches(make_loader(Files(24, bad=(7,))))
+    assert time.monotonic() - began < 30
+    (row,) = listed(tmp_path)
+    assert row['error'] == 'Took longer than 1 s to load.'
+
+
+def test_two_workers_that_die_cost_two_samples(tmp_path):
+    dataset = Files(32, abort=(3, 20, 21))
+    loader = make_loader(dataset, tmp_path, num_workers=4)
+    assert batches(loader) == batches(make_loader(Files(32, bad=(3, 20, 21))))
+    assert sorted(row['file'] for row in listed(tmp_path)) == ['f20', 'f21', 'f3']
+
+
+def test_worker_killed_between_samples_costs_none(tmp_path):
+    loader = make_loader(Files(40), num_workers=1, prefetch_factor=1)
+    got = []
+    for batch in loader:
+        got.append(batch.tolist())
+        if len(got) == 1:
+            time.sleep(0.5)  # the worker has filled its queue and rests
+            os.kill(next(iter(loader._processes)), signal.SIGKILL)
+    assert got == batches(make_loader(Files(40)))
+
+
+def test_death_of_a_worker_does_not_interrupt_a_training_step(tmp_path):
+    loader = make_loader(Files(24, abort=(23,)), tmp_path, num_workers=1, batch_size=2)
+    got = []
+    for batch in loader:
+        got.append(batch.tolist())
+        for _ in range(10):
+            time.sleep(0.02)  # a step, in the middle of which the worker dies
+    assert got == batches(make_loader(Files(24, bad=(23,)), batch_size=2))
+
+
+# ---------------------------------------------------------------------------------- long
+def resident_kib(pid):
+    """Memory of a process in RAM."""
+    text = Path(f'/proc/{pid}/status').read_text()
+    return int(re.search(r'VmRSS:\s+(\d+) kB', text)[1])
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two hundred JPEGs, of which five in a hundred are torn."""
+    root = tmp_path / 'pictures'
+    root.mkdir()
+    pixels = np.random.default_rng(0).integers(256, size=(200, 40, 40, 3), dtype=np.uint8)
+    for number, picture in enumerate(pixels):
+        path = root / f'{number:03}.jpg'
+        Image.fromarray(picture).save(path)
+        if number % 20 == 0:
+            path.write_bytes(path.read_bytes()[:-200])
+    return root
+
+
+def test_ten_thousand_samples_with_five_percent_bad_keep_the_ledger_right_and_memory_flat(
+    pictures, tmp_path
+):
+    views = dict(type='TwoViews', transforms=[dict(type='RandomResizedCrop', size=16)])
+    steps = [dict(type='LoadImage'), views, dict(type='PackViews')]
+    dataset = MixedDataset(dict(images=ImageFolder(str(pictures), pipeline=steps)))
+    loader = make_loader(dataset, tmp_path, batch_size=10, num_workers=2, persistent_workers=True)
+    memory = []
+    for epoch in range(50):
+        loader.sampler.set_epoch(epoch)
+        assert sum(len(batch['inputs'][0]) for batch in loader) == 200
+        memory.append(sum(map(resident_kib, [os.getpid(), *loader._processes])))
+    assert loader.seen == {'images': 10_000}
+    torn = {str(pictures / f'{number:03}.jpg') for number in range(0, 200, 20)}
+    assert {row['file'] for row in listed(tmp_path)} == torn
+    assert len(listed(tmp_path)) == len(torn)
+    # Each torn one was met in each epoch, some also as a replacement of another.
+    assert 500 <= loader.ledger.num_bad < 580
+    assert max(memory[40:]) - max(memory[5:15]) < 4 * 1024
+
+
+def test_options_are_checked():
+    with pytest.raises(ValueError, match='`sample_seconds` must be positive, got 0'):
+        SteadyLoader(Files(2), sample_seconds=0)

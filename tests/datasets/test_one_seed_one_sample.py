@@ -1,0 +1,85 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""A sample's bytes follow from (seed, epoch, index, visit): whatever the workers, the ranks, and where one goes on."""
+
+import pytest
+import torch
+
+from vicmae.datasets import MixedDataset, MixtureSampler
+from vicmae.datasets.loader import SteadyLoader
+
+STRONG = [
+    dict(type='RandomResizedCrop', size=32),
+    dict(type='RandomFlip'),
+    dict(type='ColorJitter'),
+    dict(type='RandomGrayscale'),
+    dict(type='GaussianBlur'),
+]
+
+
+def make_loader(root, num_workers=0, *, rank=0, world_size=1, batch_size=4, on_device=True, seed=0):
+    views = [dict(type='TwoViews', transforms=STRONG, on_device=on_device), dict(type='PackViews')]
+    read = [dict(type='OpenVideo'), dict(type='DistantFramePair'), dict(type='DecodeFrames')]
+    mixed = MixedDataset(
+        dict(
+            images=dict(
+                type='ImageFolder',
+                data_root=f'{root}/images/train',
+                pipeline=[dict(type='LoadImage'), *views],
+            ),
+            videos=dict(
+                type='VideoFolder',
+                data_root=f'{root}/videos/train',
+                pipeline=[*read, *views],
+                visits_per_opening=2,
+            ),
+        )
+    )
+    sampler = MixtureSampler(mixed, seed=seed, samples_per_epoch=32)
+    sampler.rank, sampler.world_size = rank, world_size
+    return SteadyLoader(mixed, batch_size=batch_size, sampler=sampler, num_workers=num_workers)
+
+
+def samples(loader, epoch=1, skip=0):
+    """The samples of an epoch in order, each as one row of bytes."""
+    loader.sampler.set_epoch(epoch)
+    loader.skip(skip)
+    rows = []
+    for batch in loader:
+        parts = [*batch['inputs'], *(v.contiguous().view(torch.uint8) for v in batch['augment'])]
+        rows += list(torch.cat([part.flatten(1) for part in parts], dim=1))
+    return [bytes(row.numpy()) for row in rows]
+
+
+@pytest.fixture(scope='module')
+def expected(demo_data):
+    return samples(make_loader(demo_data))
+
+
+@pytest.mark.parametrize('num_workers', [1, 8])
+def test_bytes_are_the_same_with_any_number_of_workers(demo_data, expected, num_workers):
+    assert samples(make_loader(demo_data, num_workers)) == expected
+    assert len(set(expected)) == 32
+
+
+def test_bytes_are_the_same_on_one_rank_and_on_four(demo_data, expected):
+    parts = [samples(make_loader(demo_data, rank=r, world_size=4)) for r in range(4)]
+    assert sorted(row for part in parts for row in part) == sorted(expected)
+
+
+@pytest.mark.parametrize('skip', [1, 3, 7])
+def test_bytes_are_the_same_after_going_on_in_mid_epoch(demo_data, expected, skip):
+    assert samples(make_loader(demo_data), skip=skip) == expected[4 * skip :]
+
+
+def test_bytes_do_not_depend_on_the_size_of_a_batch(demo_data, expected):
+    assert samples(make_loader(demo_data, batch_size=7)) == expected
+
+
+def test_bytes_do_not_depend_on_global_random_numbers(demo_data, expected):
+    torch.manual_seed(99)
+    assert samples(make_loader(demo_data)) == expected
+
+
+def test_other_epochs_and_seeds_give_other_bytes(demo_data, expected):
+    assert not set(samples(make_loader(demo_data), epoch=2)) & set(expected)
+    assert not set(samples(make_loader(demo_data, seed=1))) & set(expected)

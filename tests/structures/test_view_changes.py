@@ -1,0 +1,19 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Changes of a view as numbers."""
+
+import numpy as np
+import pytest
+
+from vicmae.structures import FIELDS, UNCHANGED, as_vector
+
+
+def test_vector_has_each_number_in_its_place_and_changes_nothing_else():
+    vector = as_vector(dict(hue=0.25, flip=1))
+    assert vector.dtype == np.float32
+    expected = {**UNCHANGED, 'hue': 0.25, 'flip': 1}
+    assert dict(zip(FIELDS, vector.tolist(), strict=True)) == expected
+
+
+def test_number_that_no_change_has_is_refused():
+    with pytest.raises(ValueError, match=r'named flip, .* solarize; got sharpness\.'):
+        as_vector(dict(sharpness=2.0))

@@ -1,0 +1,73 @@
+#!/usr/bin/env python
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Measures how fast the data of a config come, where the time goes, and what would help most."""
+
+import argparse
+import json
+import sys
+
+try:
+    from vicmae.utils.cli import add_config_options, run_tool
+except ImportError as error:
+    sys.exit(
+        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
+        '`source .venv/bin/activate` makes it the python of this shell.'
+    )
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('--num-workers', type=int, help="processes that load (the config's)")
+    parser.add_argument(
+        '--batch-size', type=int, default=32, help='samples in a batch (%(default)s)'
+    )
+    parser.add_argument(
+        '--seconds', type=float, default=10, help='time of each measurement (%(default)s)'
+    )
+    parser.add_argument('--source', help='measure this source of the mixture only')
+    parser.add_argument(
+        '--device-pairs-per-second',
+        type=float,
+        nargs='+',
+        default=[500, 1000, 2000],
+        metavar='SPEED',
+        help='what devices take; says how many workers each needs (%(default)s)',
+    )
+    parser.add_argument('--no-trial', action='store_true', help="don't try what may help")
+    parser.add_argument('--json', action='store_true', help='print the figures as JSON')
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measures."""
+    args = parse_args()
+    import torch
+
+    from vicmae.apis import load_config
+    from vicmae.apis.loader_speed import measure_mixture, measure_source, source_names
+    from vicmae.datasets.speed.report import speed_text
+
+    torch.set_num_threads(1)  # as in a worker
+    cfg = load_config(args.config, args.cfg_options)
+    names = source_names(cfg, args.source)
+    options = dict(
+        num_workers=args.num_workers, batch_size=args.batch_size, seconds=args.seconds
+    )
+    speeds = []
+    for name in names:
+        speeds.append(measure_source(cfg, name, trials=not args.no_trial, **options))
+        if not args.json:
+            print(speed_text(speeds[-1], args.device_pairs_per_second), end='\n\n', flush=True)
+    mixture = measure_mixture(cfg, **options) if len(names) > 1 else None
+    if args.json:
+        sources = [speed.as_dict() for speed in speeds]
+        print(json.dumps(dict(sources=sources, mixture=mixture), indent=2))
+    elif mixture is not None:
+        print(f'All sources as training mixes them: {mixture:,.0f} samples/s.')
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,81 @@
+#!/usr/bin/env python
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Checks images and videos by the rules of training: which can be read, and why others can't.
+
+PATH is a file, a folder, or a list (.txt, .lst, .list, .csv) of `path` or `path label` lines. The report has a line of
+JSON for each file: file, kind, ok, frames, width, height, error. Interrupted, the same command goes on where it was.
+The exit status is 0 however many files are bad.
+"""
+
+import argparse
+import sys
+
+try:
+    from vicmae.utils.cli import run_tool
+except ImportError as error:
+    sys.exit(
+        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
+        '`source .venv/bin/activate` makes it the python of this shell.'
+    )
+
+EXAMPLES = """\
+examples:
+  python tools/dataset_converters/verify.py data/images data/videos --out report.jsonl
+  python tools/dataset_converters/verify.py train.txt --data-root data/videos --out report.jsonl --list-good good.txt
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('paths', nargs='+', metavar='PATH', help='file, folder or list')
+    parser.add_argument('--out', required=True, metavar='FILE', help='the report, as JSON Lines')
+    parser.add_argument(
+        '--data-root',
+        default='',
+        help="folder that paths in lists are relative to (the list's own)",
+    )
+    parser.add_argument(
+        '--kind',
+        choices=['image', 'video'],
+        help='take these alone from folders, and read as these what is named itself or in a list (by extension)',
+    )
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help='decode only the first, middle and last frame of a video',
+    )
+    parser.add_argument(
+        '--list-good',
+        default='',
+        metavar='FILE',
+        help='write a list of the good files, for `ann_file`',
+    )
+    parser.add_argument(
+        '--fresh', action='store_true', help='check all anew, instead of going on with the report'
+    )
+    parser.add_argument('--num-workers', type=int, metavar='N', help='processes (one per core)')
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        default=60,
+        metavar='S',
+        help='a file that hangs for so long is bad (%(default)s)',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Checks."""
+    args = parse_args()
+    from rich.console import Console
+
+    from vicmae.datasets.verify import verify
+
+    print(verify(console=Console(stderr=True, highlight=False), **vars(args)))
+
+
+if __name__ == '__main__':
+    run_tool(main, when_interrupted='The same command goes on where it was.')

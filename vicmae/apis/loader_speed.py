@@ -1,0 +1,99 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""How fast the data of a config come: of each source alone, and as training mixes them."""
+
+import copy
+from collections.abc import Iterator
+
+from mmengine.config import Config
+
+from vicmae.datasets.loader import SteadyLoader
+from vicmae.datasets.sample_key import SampleKey, as_sample_key
+from vicmae.datasets.speed.rate import samples_per_second
+from vicmae.datasets.speed.report import SourceSpeed
+from vicmae.datasets.speed.stages import load_for, measure_stages
+from vicmae.datasets.speed.trials import advise
+from vicmae.errors import ConfigError
+
+from .train_data import build_train_loader, sources_of
+
+_SAMPLES = 100_000  # in an epoch: a small set would end before it is measured
+
+
+def source_names(cfg: Config, only: str | None = None) -> list[str]:
+    """Names of the sources that a config's training data have.
+
+    Args:
+        cfg: The config.
+        only: One of them, or None for all.
+    """
+    sources = cfg.train_dataloader.dataset.get('sources') or {'samples': True}
+    names = [name for name, source in sources.items() if source is not None]
+    if only is not None and only not in names:
+        raise ConfigError(f'`--source` must be one of {", ".join(names)}, got {only!r}.')
+    return names if only is None else [only]
+
+
+def measure_source(
+    cfg: Config,
+    name: str,
+    *,
+    num_workers: int | None,
+    batch_size: int,
+    seconds: float,
+    trials: bool = True,
+) -> SourceSpeed:
+    """Measures one source alone: its rate, where the time goes, and what would help.
+
+    Args:
+        cfg: The config.
+        name: Of the source.
+        num_workers: In the place of the config's.
+        batch_size: Samples in a batch.
+        seconds: Time of each measurement.
+        trials: Whether to try changes.
+    """
+    loader = build_train_loader(_alone(_endless(cfg, batch_size), name), num_workers=num_workers)
+    rate = samples_per_second(loader, seconds)
+    (source,) = sources_of(loader.dataset).values()
+    groups, samples = load_for(seconds / 3, source, _keys(loader))
+    stages = measure_stages(source, groups, samples, loader.collate_fn)
+    advice = advise(source, stages, groups) if trials else []
+    return SourceSpeed(name, len(source), rate, loader.num_workers, stages, advice)
+
+
+def measure_mixture(
+    cfg: Config, *, num_workers: int | None, batch_size: int, seconds: float
+) -> float:
+    """Samples per second of all sources together.
+
+    Args:
+        cfg: The config.
+        num_workers: In the place of the config's.
+        batch_size: Samples in a batch.
+        seconds: Time of the measurement.
+    """
+    loader = build_train_loader(_endless(cfg, batch_size), num_workers=num_workers)
+    return samples_per_second(loader, seconds)
+
+
+def _endless(cfg: Config, batch_size: int) -> Config:
+    """The config with batches that come soon, in an epoch that doesn't end before it is measured."""
+    cfg = copy.deepcopy(cfg)
+    cfg.train_dataloader.batch_size = batch_size
+    if cfg.train_dataloader.sampler.type == 'MixtureSampler':
+        cfg.train_dataloader.sampler.samples_per_epoch = _SAMPLES
+    return cfg
+
+
+def _alone(cfg: Config, name: str) -> Config:
+    """The config without its other sources."""
+    sources = cfg.train_dataloader.dataset.get('sources') or {}
+    for other in sources:
+        if other != name:
+            sources[other] = None
+    return cfg
+
+
+def _keys(loader: SteadyLoader) -> Iterator[SampleKey]:
+    for batch in loader.batch_sampler:
+        yield from map(as_sample_key, batch)

@@ -1,0 +1,136 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What becomes of files that can't be read: written down, counted, and the run stopped where there are too many."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.logging import print_log
+
+from vicmae.errors import DataError
+from vicmae.utils.distributed import rank_and_world_size
+
+_MAX_WARNINGS = 20
+
+
+class BadFile(NamedTuple):
+    """A file that could not be read.
+
+    Attributes:
+        file: Its path, or its shard and key.
+        kind: 'image' or 'video'.
+        error: Why.
+        epoch: When.
+        index: Its position in the data set.
+        visits: How many samples it cost.
+        fatal: Whether it hung or killed its process. It isn't tried again then.
+    """
+
+    file: str
+    kind: str
+    error: str
+    epoch: int
+    index: int
+    visits: int = 1
+    fatal: bool = False
+
+
+class BadFileLedger:
+    """Writes bad files into a list, one JSON object a line, each file once, and counts them.
+
+    Several ranks write into the same list. A file that hung or killed a process stays listed as `fatal` and isn't
+    opened again, also after a resume; delete its line once it is mended.
+
+    Args:
+        path: The list. None keeps it in memory.
+        max_fraction: Share of the samples that may be bad.
+        judged_from: Number of samples from which on that share is known well enough: before, as many may be bad as
+            of so many samples.
+    """
+
+    def __init__(
+        self, path: str | Path | None = None, *, max_fraction: float = 0.01, judged_from: int = 1000
+    ) -> None:
+        if not 0 <= max_fraction <= 1:
+            raise ValueError(
+                f'`max_bad_fraction` is a share of the samples in [0, 1], got {max_fraction}.'
+            )
+        self.path = Path(path) if path else None
+        self.max_fraction = max_fraction
+        self.judged_from = judged_from
+        self.num_samples = 0
+        self.num_bad = 0
+        self.fatal_files: set[str] = set()
+        self._listed: set[str] = set()
+        self._read()
+
+    def add(self, bad: BadFile) -> None:
+        """Counts a bad file, and writes it down where it isn't yet."""
+        self.num_samples += bad.visits
+        self.num_bad += bad.visits
+        if bad.fatal:
+            self.fatal_files.add(bad.file)
+        if bad.file not in self._listed:
+            self._listed.add(bad.file)
+            self._write(bad)
+            self._warn(bad)
+        if self.num_bad > self.max_fraction * max(self.num_samples, self.judged_from):
+            raise DataError(self._too_many(bad))
+
+    def _too_many(self, last: BadFile) -> str:
+        where = f' All are in {str(self.path)!r}.' if self.path else ''
+        return (
+            f'{self.num_bad} of {self.num_samples} samples could not be read so far, more than the share '
+            f'`max_bad_fraction` {self.max_fraction} allows. The last is {last.file!r}: {last.error.rstrip(".")}.{where} Take '
+            'them out (tools/dataset_converters/verify.py finds all beforehand), or raise `max_bad_fraction` of the '
+            'data loader.'
+        )
+
+    def _read(self) -> None:
+        if self.path is None or not self.path.is_file():
+            return
+        for line in self.path.read_text(encoding='utf-8', errors='replace').splitlines():
+            try:
+                row = json.loads(line)
+                self._listed.add(row['file'])
+                if row['fatal']:
+                    self.fatal_files.add(row['file'])
+            except (ValueError, KeyError, TypeError):  # a line that a kill tore
+                continue
+
+    def _write(self, bad: BadFile) -> None:
+        if self.path is None:
+            return
+        row = dict(ok=False, rank=rank_and_world_size()[0], **bad._asdict())
+        try:
+            torn = self.path.is_file() and self.path.read_bytes()[-1:] not in (b'', b'\n')
+            line = ('\n' if torn else '') + to_json_line(row)
+            # One write at the end of the file: lines of several ranks don't mix.
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                os.write(handle, line.encode())
+            finally:
+                os.close(handle)
+        except OSError as error:
+            print_log(
+                f"Can't write {str(self.path)!r}: {error.strerror}.", 'current', logging.WARNING
+            )
+
+    def _warn(self, bad: BadFile) -> None:
+        if len(self._listed) <= _MAX_WARNINGS:
+            print_log(f'Bad file {bad.file!r}: {bad.error}', 'current', logging.WARNING)
+        elif len(self._listed) == _MAX_WARNINGS + 1:
+            where = f', in {str(self.path)!r}' if self.path else ''
+            print_log(f'Further bad files are only listed{where}.', 'current', logging.WARNING)
+
+
+def to_json_line(row: dict[str, Any]) -> str:
+    """One line of JSON Lines, readable where its names are text; names that are none survive as escapes."""
+    line = json.dumps(row, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        line = json.dumps(row)
+    return line + '\n'

@@ -1,0 +1,179 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""List files with a sample in each line, of which there may be ten millions."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from vicmae.errors import DataError
+
+_LINES_PER_BLOCK = 64
+_CHUNK_BYTES = 2**24
+_LONGEST_LINE = 2**20
+_BOM = b'\xef\xbb\xbf'
+_BLANK = bytes(range(33))
+_MAX_LINES_CHECKED = 100_000
+_MAX_EXISTENCE_CHECKS = 1000
+
+
+class ListFile:
+    """The lines of a text file by number, without the blank ones.
+
+    The text stays in the file, which the system keeps in memory once for all processes; here are the places of each
+    64th line only, from which on one is read.
+
+    Args:
+        path: Path of the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._open_file: BinaryIO | None = None
+        self._block: tuple[int, list[tuple[int, bytes]]] = (-1, [])
+        try:
+            with open(path, 'rb') as file:
+                self._stamp = _stamp_of(file)
+                starts, numbers, self._length = _index_lines(file, path)
+        except OSError as error:
+            raise DataError(
+                f"Can't read the list `ann_file` {path!r}: {error.strerror}."
+            ) from error
+        # Tensors, as torch hands these to spawned workers in shared memory.
+        self._starts, self._numbers = torch.from_numpy(starts), torch.from_numpy(numbers)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> tuple[int, str]:
+        """The number of a line, as people count them, and its text without the space around it."""
+        block, place = divmod(index, _LINES_PER_BLOCK)
+        known, lines = self._block
+        if block != known:
+            lines = list(self._read_block(block))
+            self._block = block, lines
+        try:
+            number, line = lines[place]
+        except IndexError:
+            raise self._changed() from None
+        try:
+            return number, line.decode().strip()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f'The list {self.path!r} is not UTF-8 text: line {number}, {error}.'
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, '_open_file': None, '_block': (-1, [])}
+
+    def _read_block(self, block: int) -> Iterator[tuple[int, bytes]]:
+        start = int(self._starts[block])
+        end = int(self._starts[block + 1]) if block + 1 < len(self._starts) else self._stamp[0]
+        text = os.pread(self._file().fileno(), end - start, start)
+        for number, line in enumerate(text.split(b'\n'), start=int(self._numbers[block])):
+            if line.strip(_BLANK):
+                yield number, line
+
+    def _file(self) -> BinaryIO:
+        if self._open_file is None:  # each process has its own
+            try:
+                self._open_file = open(self.path, 'rb')  # noqa: SIM115
+            except OSError as error:
+                raise self._changed() from error
+            if _stamp_of(self._open_file) != self._stamp:
+                self._open_file = None
+                raise self._changed()
+        return self._open_file
+
+    def _changed(self) -> DataError:
+        return DataError(
+            f'The list {self.path!r} has changed since it was opened. Start again; a list that is in use must stay '
+            'as it is.'
+        )
+
+
+def _stamp_of(file: BinaryIO) -> tuple[int, int]:
+    stat = os.fstat(file.fileno())
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _index_lines(file: BinaryIO, path: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Where each 64th line that isn't blank begins, its number in the file, and how many lines aren't blank."""
+    starts, numbers = [], []
+    count, line_number = 0, 1
+    position = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
+    file.seek(position)
+    for chunk in _whole_lines(file, path):
+        codes = np.frombuffer(chunk, np.uint8)
+        begins = np.concatenate([[0], np.flatnonzero(codes[:-1] == ord('\n')) + 1])
+        filled = np.flatnonzero(np.logical_or.reduceat(codes > _BLANK[-1], begins))
+        every_64th = filled[-count % _LINES_PER_BLOCK :: _LINES_PER_BLOCK]
+        starts.append(position + begins[every_64th])
+        numbers.append(line_number + every_64th)
+        count += len(filled)
+        line_number += len(begins)
+        position += len(chunk)
+    if not count:
+        raise DataError(f'The list {path!r} has no lines. Write one `path label` a line.')
+    return np.concatenate(starts), np.concatenate(numbers), count
+
+
+def _whole_lines(file: BinaryIO, path: str) -> Iterator[bytes]:
+    """The text in pieces that end where a line does."""
+    while chunk := file.read(_CHUNK_BYTES):
+        rest = b'' if chunk.endswith(b'\n') else file.readline(_LONGEST_LINE)
+        if len(rest) == _LONGEST_LINE and not rest.endswith(b'\n'):
+            raise DataError(f'{path!r} is no list: it has a line of more than {len(rest)} bytes.')
+        yield chunk + rest
+
+
+class ListedSamples:
+    """The samples of a list file, as a `Catalogue`.
+
+    All lines are read at once, or where there are more than a hundred thousand, as many, evenly spread. A bad line
+    among the others is an error when its sample is asked for. Of a thousand files it is checked that they are there.
+
+    Args:
+        path: Path of the list.
+        root: Folder that the paths in it are relative to.
+        parse: Turns a line into `path` and what else is known; raises ValueError where it can't.
+    """
+
+    classes: tuple[str, ...] | None = None
+    labelling = 'Write `path label` lines'
+
+    def __init__(self, path: str, root: str, parse: Callable[[str], dict[str, Any]]) -> None:
+        self.name = path
+        self._root = root
+        self._parse = parse
+        self._lines = ListFile(path)
+        for number in range(0, len(self), -(-len(self) // _MAX_LINES_CHECKED)):
+            self[number]
+        for number in range(0, len(self), max(1, len(self) // _MAX_EXISTENCE_CHECKS)):
+            self._require_file(number)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        line_number, line = self._lines[number]
+        try:
+            sample = self._parse(line)
+        except ValueError as error:
+            raise DataError(f'{self.name}, line {line_number}: {error}') from None
+        sample['path'] = os.path.join(self._root, sample['path'])
+        return sample
+
+    def labels(self) -> np.ndarray:
+        """The label of each sample, -1 for none."""
+        return np.fromiter((self[number]['gt_label'] for number in range(len(self))), np.int64)
+
+    def _require_file(self, number: int) -> None:
+        path = self[number]['path']
+        if not os.path.exists(path):
+            raise DataError(
+                f'{self.name}, line {self._lines[number][0]}: there is no file {path!r}. '
+                f'Paths are relative to `data_root`, which is {self._root!r}.'
+            )

@@ -1,0 +1,408 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""A data loader that goes on: a bad file, or a decoder that hangs or dies, costs one sample and not the run."""
+
+import logging
+import os
+import signal
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby, islice
+from multiprocessing import active_children
+from multiprocessing.connection import wait
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+
+from vicmae.errors import DataError, VicmaeError
+
+from .bad_files import BadFile, BadFileLedger
+from .sample_key import SampleKey
+
+_MAX_BAD_IN_A_ROW = 20
+_REPLACEMENTS = 5  # the stream of random numbers that chooses them, beside the samplers'
+# Keeps the visits of replacements apart from the epoch's own to the same sample.
+_VISITS_OF_REPLACEMENTS = 1 << 20
+_PID, _INDEX, _SINCE = range(3)
+
+
+class Report(NamedTuple):
+    """What a worker has to say of a batch.
+
+    Attributes:
+        bad: Files that it could not read.
+        seen: Number of samples from each source.
+        notes: How often something else happened that a user may want to know.
+    """
+
+    bad: tuple[BadFile, ...]
+    seen: dict[str, int]
+    notes: dict[str, int]
+
+
+class Delivery(NamedTuple):
+    """A batch, None where no sample is left of it, and the report on it."""
+
+    batch: Any
+    report: Report
+
+
+class Board:
+    """Where each worker notes the sample that it is at, in memory that all processes share."""
+
+    def __init__(self, num_workers: int) -> None:
+        self._cells = torch.zeros(max(num_workers, 1), 3, dtype=torch.int64).share_memory_()
+
+    def begin(self, index: int) -> None:
+        """Notes that this process starts on a sample."""
+        row = self._own_row()
+        row[_PID], row[_INDEX], row[_SINCE] = os.getpid(), index, time.monotonic_ns()
+
+    def end(self) -> None:
+        """Notes that it is done."""
+        self._own_row()[_SINCE] = 0
+
+    def clear(self) -> None:
+        """Forgets all notes."""
+        self._cells.zero_()
+
+    def busy(self) -> list[tuple[int, int, float]]:
+        """The process, its sample and for how many seconds it has been at it, of those that are at one."""
+        now = time.monotonic_ns()
+        return [
+            (pid, index, (now - since) / 1e9) for pid, index, since in self._cells.tolist() if since
+        ]
+
+    def _own_row(self) -> np.ndarray:
+        worker = get_worker_info()
+        return self._cells.numpy()[worker.id if worker else 0]
+
+
+class GuardedDataset(Dataset):
+    """What a worker loads from: notes the sample that it is at, and puts another in the place of a bad one.
+
+    The other one is of the same source, and follows from the sample's key alone.
+
+    Args:
+        dataset: The data set.
+        board: Where the notes go.
+        replace: Whether bad samples are replaced; else they are missing from the batch.
+    """
+
+    def __init__(self, dataset: Any, board: Board, *, replace: bool) -> None:
+        self.dataset = dataset
+        self.board = board
+        self.replace = replace
+        self.fatal_files: set[str] = set()
+
+    def __getitems__(self, keys: Sequence[SampleKey | int]) -> tuple[list[Any], Report]:
+        samples: list[Any] = []
+        bad: list[BadFile] = []
+        seen: Counter[str] = Counter()
+        for _, group in groupby(keys, key=_index_of):
+            loaded, index = self._load(list(group), bad)
+            samples += loaded
+            seen[self._source_name(index)] += len(loaded)
+        drain = getattr(self.dataset, 'drain_notes', dict)
+        return samples, Report(tuple(bad), dict(seen), drain())
+
+    def _load(self, keys: list[Any], bad: list[BadFile]) -> tuple[list[Any], int]:
+        """Loads visits to one sample, or to the first of its replacements that can be read."""
+        tried = keys
+        for attempt in range(1, _MAX_BAD_IN_A_ROW + 1):
+            index = _index_of(tried[0])
+            self.board.begin(index)
+            try:
+                self._refuse_fatal(index)
+                return _get_items(self.dataset, tried), index
+            except DataError as error:
+                bad.append(
+                    self.describe(index, str(error), epoch=_epoch_of(keys[0]), visits=len(keys))
+                )
+            finally:
+                self.board.end()
+            if not self.replace:
+                return [], index
+            tried = [self._another(key, attempt) for key in keys]
+        names = ', '.join(repr(row.file) for row in bad[-3:])
+        raise DataError(
+            f'{_MAX_BAD_IN_A_ROW} files in a row could not be read, such as {names}: {bad[-1].error}'
+        )
+
+    def _another(self, key: SampleKey | int, attempt: int) -> SampleKey | int:
+        index = _index_of(key)
+        first, end = self._span(index)
+        own = [key.seed, key.epoch] if isinstance(key, SampleKey) else []
+        rng = np.random.default_rng([*own, index, attempt, _REPLACEMENTS])
+        other = first + int(rng.integers(end - first))
+        if isinstance(key, SampleKey):
+            return key._replace(index=other, visit=key.visit + _VISITS_OF_REPLACEMENTS)
+        return other
+
+    def describe(
+        self, index: int, error: str, *, epoch: int = 0, visits: int = 1, fatal: bool = False
+    ) -> BadFile:
+        """A bad sample, for the ledger."""
+        try:
+            known = self.dataset.get_data_info(index)
+            file = known['path']
+        except (AttributeError, DataError):  # no such data set, or a bad line in a list
+            file = f'sample {index}'
+        return BadFile(file, self._kind(index), error, epoch, index, visits, fatal)
+
+    def _refuse_fatal(self, index: int) -> None:
+        if self.fatal_files and self.dataset.get_data_info(index)['path'] in self.fatal_files:
+            raise DataError(
+                'It is listed as having hung or killed its process, and is not opened again.'
+            )
+
+    def _source(self, index: int) -> Any:
+        if hasattr(self.dataset, 'source_of'):
+            return self.dataset.sources[self.dataset.source_of(index)]
+        return self.dataset
+
+    def _kind(self, index: int) -> str:
+        return getattr(self._source(index), 'kind', 'sample')
+
+    def _source_name(self, index: int) -> str:
+        if hasattr(self.dataset, 'source_of'):
+            return self.dataset.names[self.dataset.source_of(index)]
+        return f'{self._kind(index)}s'
+
+    def _span(self, index: int) -> tuple[int, int]:
+        if hasattr(self.dataset, 'source_of'):
+            return self.dataset.span_of(self.dataset.source_of(index))
+        return 0, len(self.dataset)
+
+
+class _Collate:
+    """Collates the samples of a batch and leaves the report as it is."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, loaded: tuple[list[Any], Report]) -> Delivery:
+        samples, report = loaded
+        return Delivery(self.collate(samples) if samples else None, report)
+
+
+class _Rest(Sampler):
+    """The batches of an epoch from one on. The ones before are passed over without being loaded."""
+
+    def __init__(self, batch_sampler: Any) -> None:
+        self.batch_sampler = batch_sampler
+        self.start = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(self.batch_sampler, self.start, None)
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+
+class SteadyLoader(DataLoader):
+    """A DataLoader for runs of days.
+
+    - A file that can't be read (`DataError`) is replaced by another of its source, which follows from the sample's key,
+      and goes into the ledger.
+    - A worker that dies, or is at one file for longer than `sample_seconds`, costs that file only: it goes into the
+      ledger, the workers start anew, and the batches go on from the same place in the same order.
+    - `skip(n)` begins the next epoch at batch n at once, for a resume.
+
+    Without workers (`num_workers=0`) a file that hangs or crashes takes the run with it.
+
+    Args:
+        dataset: Samples by key. It may name its sources (`MixedDataset`), and the file of a sample (`get_data_info`).
+        ledger: Of bad files.
+        replace: Whether bad samples are replaced, as training needs; evaluation leaves them out.
+        sample_seconds: How long a worker may be at one file.
+        options: As of torch's DataLoader.
+
+    Attributes:
+        seen: Number of samples from each source so far.
+        notes: How often something happened that a user may want to know, such as a video shorter than its window.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        ledger: BadFileLedger | None = None,
+        replace: bool = True,
+        sample_seconds: float = 120.0,
+        **options: Any,
+    ) -> None:
+        if not sample_seconds > 0:
+            raise ValueError(f'`sample_seconds` must be positive, got {sample_seconds}.')
+        super().__init__(dataset, **options)
+        self.ledger = BadFileLedger() if ledger is None else ledger
+        self.sample_seconds = sample_seconds
+        self.seen: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+        self._skipped = 0
+        self._board = Board(self.num_workers)
+        self._guarded = GuardedDataset(dataset, self._board, replace=replace)
+        self._rest = _Rest(self.batch_sampler)
+        self._inner: DataLoader | None = None
+        self._late: set[int] = set()
+        self._processes: dict[int, Any] = {}
+
+    @classmethod
+    def around(cls, loader: DataLoader, **options: Any) -> 'SteadyLoader':
+        """One that is like a DataLoader which nobody has used yet."""
+        if loader.batch_size is None:
+            batches = dict(batch_sampler=loader.batch_sampler)
+        else:
+            batches = dict(
+                batch_size=loader.batch_size, sampler=loader.sampler, drop_last=loader.drop_last
+            )
+        return cls(loader.dataset, **batches, **_worker_options(loader), **options)
+
+    def skip(self, num_batches: int) -> None:
+        """Begins the next epoch behind so many batches."""
+        self._skipped = num_batches
+
+    def __iter__(self) -> Iterator[Any]:
+        delivered, self._skipped = self._skipped, 0
+        restarted_at = -1
+        while True:
+            self._rest.start = delivered
+            self._guarded.fatal_files = self.ledger.fatal_files
+            try:
+                for batch, report in self._deliveries():
+                    delivered += 1
+                    self._account(report)
+                    if batch is not None:
+                        yield batch
+                return
+            except VicmaeError:
+                raise
+            # A dead worker shows as a RuntimeError of torch, or by whatever fails in taking over a batch that it
+            # had announced.
+            except Exception as error:
+                dead = self._dead_workers()
+                lost = self._lost_samples(dead)
+                if not dead or (not lost and delivered == restarted_at):
+                    raise
+                at = ' while it was at no file' if not lost else ''
+                print_log(
+                    f'A worker died{at} ({type(error).__name__}: {error}). Starting the workers anew.',
+                    'current',
+                    logging.WARNING,
+                )
+            restarted_at = delivered
+            self._inner = None  # takes the workers that are left with it
+            self._processes = {}
+            self._board.clear()
+            for bad in lost:
+                self.ledger.add(bad)
+
+    def _deliveries(self) -> Iterator[Delivery]:
+        if self._inner is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    'ignore'
+                )  # what torch thinks of the number of workers it has said already
+                self._inner = DataLoader(
+                    self._guarded,
+                    batch_sampler=self._rest,
+                    **{**_worker_options(self), 'collate_fn': _Collate(self.collate_fn)},
+                    # Its own: starting anew must not move torch's global one.
+                    generator=torch.Generator(),
+                )
+        if not self.num_workers:
+            yield from self._inner
+            return
+        before = {process.pid for process in active_children()}
+        with _deaths_noticed_when_waiting():
+            iterator = iter(self._inner)
+        started = {p.pid: p for p in active_children() if p.pid not in before}
+        self._processes = started or self._processes  # persistent workers are there already
+        stop = threading.Event()
+        threading.Thread(target=self._watch, args=(stop,), daemon=True).start()
+        try:
+            yield from iterator
+        finally:
+            stop.set()
+
+    def _watch(self, stop: threading.Event) -> None:
+        """Kills workers that are too long at one file, which is then told like any other death."""
+        while not stop.wait(min(1.0, self.sample_seconds / 4)):
+            for pid, _, seconds in self._board.busy():
+                if seconds > self.sample_seconds and pid not in self._late:
+                    self._late.add(pid)
+                    os.kill(pid, signal.SIGKILL)
+
+    def _dead_workers(self) -> set[int]:
+        # What a worker had announced may fail a moment before it is gone.
+        gone = wait([process.sentinel for process in self._processes.values()], timeout=1.0)
+        dying = [process for process in self._processes.values() if process.sentinel in gone]
+        for process in dying:
+            process.join(timeout=1.0)
+        return {process.pid for process in dying if not process.is_alive()}
+
+    def _lost_samples(self, dead: set[int]) -> list[BadFile]:
+        """The samples at which workers died."""
+        return [
+            self._guarded.describe(index, self._cause(pid), fatal=True)
+            for pid, index, _ in self._board.busy()
+            if pid in dead
+        ]
+
+    def _cause(self, pid: int) -> str:
+        if pid in self._late:
+            return f'Took longer than {self.sample_seconds:g} s to load.'
+        code = self._processes[pid].exitcode
+        how = f' ({signal.Signals(-code).name})' if code is not None and code < 0 else ''
+        return f'Killed the process that loaded it{how}.'
+
+    def _account(self, report: Report) -> None:
+        self.seen.update(report.seen)
+        self.notes.update(report.notes)
+        self.ledger.num_samples += sum(report.seen.values())
+        for bad in report.bad:
+            self.ledger.add(bad)
+
+
+def _worker_options(loader: DataLoader) -> dict[str, Any]:
+    names = (
+        'num_workers',
+        'collate_fn',
+        'pin_memory',
+        'worker_init_fn',
+        'multiprocessing_context',
+        'prefetch_factor',
+        'persistent_workers',
+    )
+    return {name: getattr(loader, name) for name in names}
+
+
+def _get_items(dataset: Any, keys: list[Any]) -> list[Any]:
+    together = getattr(dataset, '__getitems__', None)
+    return together(keys) if together else [dataset[key] for key in keys]
+
+
+def _index_of(key: SampleKey | int) -> int:
+    return key.index if isinstance(key, SampleKey) else int(key)
+
+
+def _epoch_of(key: SampleKey | int) -> int:
+    return key.epoch if isinstance(key, SampleKey) else 0
+
+
+@contextmanager
+def _deaths_noticed_when_waiting() -> Iterator[None]:
+    """Keeps torch from raising at the moment a worker dies, which would be in the middle of a training step."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    torchs = getattr(before, '__module__', '').startswith('torch.utils.data')
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL if torchs or before is None else before)

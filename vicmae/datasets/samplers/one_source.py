@@ -1,0 +1,66 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Batches of images alone and of videos alone. B batch, W ranks."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from vicmae.errors import ConfigError
+from vicmae.registry import DATA_SAMPLERS
+
+from ..sample_key import SampleKey
+from .mixture import MixtureSampler, Visits
+
+_BATCH_JITTER = 4  # the stream of random numbers beside the sampler's
+
+
+@DATA_SAMPLERS.register_module()
+class OneSourceBatches(Sampler):
+    """Batches of which each holds one source alone, at every step the same one on all ranks.
+
+    Images and videos may then differ in size, and negatives of the contrastive loss are of one kind. The sources keep
+    their shares of the epoch; what fills no last batch of a source is left out.
+
+    Use it as `train_dataloader=dict(batch_sampler=dict(type='OneSourceBatches'), ...)`.
+
+    Args:
+        sampler: The mixture that decides what the epoch visits.
+        batch_size: Samples in a batch of one rank.
+    """
+
+    def __init__(self, sampler: MixtureSampler, batch_size: int) -> None:
+        if not isinstance(sampler, MixtureSampler):
+            raise ConfigError(
+                f'OneSourceBatches needs a MixtureSampler as the `sampler`, got {type(sampler).__name__}.'
+            )
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.drop_last = True
+        together = batch_size * sampler.world_size
+        self._batches_of = [count // together for count in sampler.counts]
+        for name, count, batches in zip(
+            sampler.names, sampler.counts, self._batches_of, strict=True
+        ):
+            if count and not batches:
+                raise ConfigError(
+                    f'An epoch has {count} samples of {name!r}, too few for one batch of {batch_size} on each of '
+                    f'{sampler.world_size} process(es). Lower `train_dataloader.batch_size`, raise '
+                    '`train_dataloader.sampler.samples_per_epoch`, or leave `batch_sampler` out: then sources share '
+                    'each batch.'
+                )
+
+    def __len__(self) -> int:
+        return sum(self._batches_of)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        sampler = self.sampler
+        batches: list[tuple[float, Visits]] = []
+        for source, visits in enumerate(sampler.epoch_visits()):
+            count = self._batches_of[source]
+            jitter = sampler.generator(sampler.epoch, source, _BATCH_JITTER).random(count)
+            for number, place in enumerate((np.arange(count) + jitter) / max(count, 1)):
+                start = (number * sampler.world_size + sampler.rank) * self.batch_size
+                batches.append((place, visits[start : start + self.batch_size]))
+        for _, mine in sorted(batches, key=lambda batch: batch[0]):
+            yield list(mine.keys(sampler.seed, sampler.epoch))

@@ -1,0 +1,123 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""The speed of a loader as text."""
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .stages import Stages
+from .trials import Advice
+
+_BAR = 24
+
+
+@dataclass(frozen=True)
+class SourceSpeed:
+    """What was measured of a source alone.
+
+    Attributes:
+        name: Of the source.
+        size: Number of its samples.
+        rate: Samples per second from all workers.
+        num_workers: How many there were; 0 for none, which counts as one.
+        stages: Where a worker's time goes.
+        advice: What would help, the best first.
+    """
+
+    name: str
+    size: int
+    rate: float
+    num_workers: int
+    stages: Stages
+    advice: Sequence[Advice]
+
+    @property
+    def per_worker(self) -> float:
+        """Samples per second from each worker."""
+        return self.rate / max(1, self.num_workers)
+
+    @property
+    def waiting(self) -> float:
+        """Seconds of a sample that loading it doesn't account for: the way between processes, waiting, the disk."""
+        return max(0.0, 1 / self.per_worker - self.stages.total)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures as plain values, times in milliseconds."""
+        milliseconds = {name: 1e3 * seconds for name, seconds in self._spent.items()}
+        return dict(
+            source=self.name,
+            samples=self.size,
+            samples_per_second=self.rate,
+            samples_per_second_per_worker=self.per_worker,
+            num_workers=self.num_workers,
+            milliseconds=milliseconds,
+            floor_milliseconds=1e3 * self.stages.floor,
+            frames_wanted=self.stages.wanted,
+            frames_decoded=self.stages.decoded,
+            key_frame_interval=self.stages.key_interval,
+            bytes_read=self.stages.bytes_read,
+            bytes_handed=self.stages.bytes_handed,
+            advice=[advice._asdict() for advice in self.advice],
+        )
+
+    @property
+    def _spent(self) -> dict[str, float]:
+        return {**self.stages.seconds, 'transfer, waiting': self.waiting}
+
+
+def speed_text(speed: SourceSpeed, wanted: Sequence[float]) -> str:
+    """A paragraph on a source.
+
+    Args:
+        speed: What was measured.
+        wanted: Samples per second that devices take.
+    """
+    workers = 'in one process' if not speed.num_workers else f'{speed.per_worker:,.0f} per worker'
+    lines = [
+        f'{speed.name} ({speed.size:,}): {speed.rate:,.0f} samples/s, {workers}; '
+        f'{1e3 / speed.per_worker:.2f} ms of a worker each:',
+        *_stage_lines(speed),
+        _floor_line(speed.stages, 1 / speed.per_worker),
+        _bytes_line(speed.stages),
+        _workers_line(speed.per_worker, wanted),
+    ]
+    best, *others = speed.advice or [None]
+    lines.append(f'  What would help most: {best or "nothing that was tried, but more workers"}.')
+    lines += [f'  Also: {advice}.' for advice in others]
+    return '\n'.join(lines)
+
+
+def _stage_lines(speed: SourceSpeed) -> Iterator[str]:
+    spent = {name: t for name, t in speed._spent.items() if t > 0}
+    whole = sum(spent.values())
+    for name, seconds in spent.items():
+        share = seconds / whole
+        yield f'  {name:<18}{1e3 * seconds:8.2f} ms {share:5.0%}  {"#" * round(_BAR * share)}'
+
+
+def _floor_line(stages: Stages, seconds: float) -> str:
+    what = f'{stages.wanted:.3g} frames' if stages.wanted > 1 else 'it'
+    line = f'  Floor: decoding {what} alone takes {1e3 * stages.floor:.2f} ms, {stages.floor / seconds:.0%} of that.'
+    if stages.decoded and stages.key_interval:
+        line += (
+            f' {stages.decoded:.0f} frames are decoded on the way, as key frames lie '
+            f'{stages.key_interval:.0f} apart.'
+        )
+    return line
+
+
+def _bytes_line(stages: Stages) -> str:
+    read = '' if stages.bytes_read is None else f'reads {_bytes(stages.bytes_read)}, '
+    return f'  A sample {read}hands over {_bytes(stages.bytes_handed)}.'
+
+
+def _bytes(number: float) -> str:
+    return f'{number / 1e6:.2f} MB' if number >= 1e6 else f'{number / 1e3:.1f} kB'
+
+
+def _workers_line(per_worker: float, wanted: Sequence[float]) -> str:
+    needs = ', '.join(f'{speed:,.0f}/s: {math.ceil(speed / per_worker):,}' for speed in wanted)
+    cores = len(os.sched_getaffinity(0))
+    return f'  Workers for a device that takes {needs} (here are {cores} cores).'

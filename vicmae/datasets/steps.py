@@ -1,0 +1,28 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""A source's pipeline in slow motion: what each transform makes of a sample."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .sample_key import SampleKey
+from .source import Source
+from .transforms.build import Pipeline
+
+
+def steps(source: Source, keys: Sequence[SampleKey]) -> Iterator[tuple[Any, list[Any]]]:
+    """Loads visits to one file as `source[key]` would, transform by transform.
+
+    Args:
+        source: The source.
+        keys: The visits; all have the same index.
+
+    Yields:
+        A transform, and what it made of the visits.
+    """
+    known = {**source.get_data_info(keys[0].index), **source.tags, 'kind': source.kind}
+    known['notes'] = Counter()
+    visits: list[Any] = [{**known, 'rng': key.generator()} for key in keys]
+    for transform in source.pipeline:
+        visits = Pipeline([transform]).run_together(visits)
+        yield transform, visits

@@ -1,0 +1,40 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+
+class ViewChange(BaseTransform):
+    """A random change of a view, drawn and carried out apart from each other.
+
+    As a transform it does both, image by image. `TwoViews(on_device=True)` only draws, and the model's
+    data preprocessor carries out what was drawn, batch by batch.
+
+    **Required keys:** img (H, W, 3), uint8, RGB; rng. **Modified keys:** img.
+
+    Attributes:
+        stage: Its place among `vicmae.structures.STAGES`.
+    """
+
+    stage: str
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> dict[str, float]:
+        """Draws numbers named as in `vicmae.structures.UNCHANGED`; none where nothing is to change."""
+
+    @abstractmethod
+    def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
+        """Changes one image as it was drawn."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        drawn = self.draw(results['rng'])
+        return {**results, 'img': self.apply(results['img'], drawn)} if drawn else results
+
+
+def check_probability(name: str, value: float) -> float:
+    """Returns a probability, or says why it is none."""
+    if not 0 <= value <= 1:
+        raise ValueError(f'`{name}` is a probability in [0, 1], got {value}.')
+    return value

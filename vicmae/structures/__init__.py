@@ -1,0 +1,4 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from .view_changes import FIELDS, STAGES, STEPS, UNCHANGED, as_vector
+
+__all__ = ['FIELDS', 'STAGES', 'STEPS', 'UNCHANGED', 'as_vector']

@@ -1,0 +1,283 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What a model really gets: samples in the order of training, through all that happens to them.
+
+V views, B batch, H W pixels, N patches.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vicmae.apis.train_data import build_train_loader, seed_of, set_epoch, sources_of
+from vicmae.datasets.gaps import GapDraws, draw_gaps
+from vicmae.datasets.image_io import EncodedImage
+from vicmae.datasets.sample_key import SampleKey, as_sample_key
+from vicmae.datasets.source import NO_LABEL, Source
+from vicmae.datasets.steps import steps
+from vicmae.datasets.transforms import RandomResizedCrop
+from vicmae.errors import DataError
+from vicmae.registry import MODELS
+
+_BATCHES_COUNTED = 100
+_MOST_BAD = 20  # of a source, before no more of its samples are tried
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class ShownView:
+    """One view of a sample, and where it comes from.
+
+    Attributes:
+        frame: The untouched frame, uint8 of shape (H, W, 3), RGB.
+        box: What was cut out of it: top, left, height and width in its pixels; None where that isn't known.
+        view: What the model gets, likewise uint8.
+        visible: The same with the patches that the encoder doesn't see in gray; None without a masking.
+    """
+
+    frame: np.ndarray
+    box: Box | None
+    view: np.ndarray
+    visible: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class ShownSample:
+    """A sample, and what is known of it.
+
+    Attributes:
+        place: Which one of the epoch's samples it is, from 0 on.
+        path: Its file.
+        label: Its class; empty where there is none.
+        frame_ids: Numbers of the frames that its views come from; none for an image.
+        fps: Frames per second of its video; 0 for an image.
+        views: Its views.
+    """
+
+    place: int
+    path: str
+    label: str
+    frame_ids: tuple[int, ...]
+    fps: float
+    views: tuple[ShownView, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ShownSource:
+    """What a source contributes.
+
+    Attributes:
+        name: Its name in the config.
+        kind: 'image' or 'video'.
+        size: How many samples it has.
+        shares: Its share of each batch that was looked at, from 0 to 1.
+        samples: Some of its samples, in the order of training.
+        gaps: What its frame sampler draws; None for images.
+        bad: Why a sample couldn't be read, by its path.
+    """
+
+    name: str
+    kind: str
+    size: int
+    shares: tuple[float, ...]
+    samples: tuple[ShownSample, ...]
+    gaps: GapDraws | None
+    bad: dict[str, str]
+
+
+def browse(cfg: Config, *, number: int = 32, epoch: int = 0) -> list[ShownSource]:
+    """Loads the first samples of an epoch, as many of each source.
+
+    Args:
+        cfg: A pretraining config. Its seed decides on everything, as in training.
+        number: How many samples in all, or a few more.
+        epoch: Which epoch, from 0 on.
+    """
+    loader = build_train_loader(cfg, num_workers=0)
+    set_epoch(loader, epoch)
+    sources = sources_of(loader.dataset)
+    each = -(-number // len(sources))
+    batches = [[as_sample_key(key) for key in batch] for batch in _first_batches(loader)]
+    shown = []
+    for n, (name, source) in enumerate(sources.items()):
+        own = _visits_to(loader.dataset, n, batches)
+        loaded, bad = _load_some(source, own, each)
+        shown.append(
+            ShownSource(
+                name,
+                source.kind,
+                len(source),
+                shares=_shares(loader.dataset, n, batches),
+                samples=tuple(_show(loaded, loader, cfg)),
+                gaps=draw_gaps(source, seed=seed_of(cfg)) if source.kind == 'video' else None,
+                bad=bad,
+            )
+        )
+    return shown
+
+
+def gaps_of_sources(cfg: Config) -> dict[str, GapDraws]:
+    """Draws frame gaps from each source of videos, without loading a sample."""
+    sources = sources_of(build_train_loader(cfg, num_workers=0).dataset)
+    return {
+        name: draw_gaps(source, seed=seed_of(cfg))
+        for name, source in sources.items()
+        if source.kind == 'video'
+    }
+
+
+# ------------------------------------------------------------------------- the order of an epoch
+def _first_batches(loader: DataLoader) -> Iterator[list[Any]]:
+    return islice(loader.batch_sampler, _BATCHES_COUNTED)
+
+
+def _source_of(dataset: Any, index: int) -> int:
+    return dataset.source_of(index) if hasattr(dataset, 'source_of') else 0
+
+
+def _shares(dataset: Any, number: int, batches: Sequence[list[SampleKey]]) -> tuple[float, ...]:
+    """The share of a source in each batch."""
+    of_it = [[_source_of(dataset, key.index) == number for key in batch] for batch in batches]
+    return tuple(float(np.mean(batch)) for batch in of_it)
+
+
+def _visits_to(
+    dataset: Any, number: int, batches: Sequence[list[SampleKey]]
+) -> list[tuple[int, SampleKey]]:
+    """Visits to a source, each with its place in the epoch; the keys are the source's own."""
+    start = dataset.span_of(number)[0] if hasattr(dataset, 'span_of') else 0
+    epoch = (key for batch in batches for key in batch)
+    return [
+        (place, key._replace(index=key.index - start))
+        for place, key in enumerate(epoch)
+        if _source_of(dataset, key.index) == number
+    ]
+
+
+# ------------------------------------------------------------------------- samples, step by step
+@dataclass(eq=False)
+class _Loaded:
+    """A sample as a worker hands it over, and what was seen on the way."""
+
+    place: int
+    packed: Any
+    seen: dict[str, Any] = field(default_factory=dict)
+    boxes: list[Box] = field(default_factory=list)
+
+
+def _load_some(
+    source: Source, visits: Sequence[tuple[int, SampleKey]], number: int
+) -> tuple[list[_Loaded], dict[str, str]]:
+    """Loads the first visits that can be loaded, and says why others can't."""
+    loaded: list[_Loaded] = []
+    bad: dict[str, str] = {}
+    boxes: list[Box] = []
+    for crop in _crops(source.pipeline).values():
+        crop.draw_box = _noting(crop.draw_box, boxes)  # type: ignore[method-assign]
+    for place, key in visits:
+        if len(loaded) == number or len(bad) == _MOST_BAD:
+            break
+        boxes.clear()
+        try:
+            loaded.append(_load(source, place, key, boxes))
+        except DataError as error:
+            bad[source.get_data_info(key.index)['path']] = str(error)
+    return loaded, bad
+
+
+def _load(source: Source, place: int, key: SampleKey, boxes: list[Box]) -> _Loaded:
+    seen: dict[str, Any] = {}
+    for _, (results,) in steps(source, [key]):
+        if 'views' not in results and 'inputs' not in results:  # what it was before it was changed
+            seen = results
+    return _Loaded(place, results, seen, list(boxes))
+
+
+def _crops(part: Any) -> dict[int, RandomResizedCrop]:
+    """The random crops of a pipeline by their identity, also those inside its transforms."""
+    if isinstance(part, RandomResizedCrop):
+        return {id(part): part}
+    inner = part if isinstance(part, list | tuple) else []
+    if type(part).__module__.startswith(RandomResizedCrop.__module__.rpartition('.')[0]):
+        inner = list(vars(part).values())
+    return {key: crop for one in inner for key, crop in _crops(one).items()}
+
+
+def _noting(draw: Callable[..., Box], boxes: list[Box]) -> Callable[..., Box]:
+    """Draws a box and notes it: samples don't carry theirs, which training has no use for."""
+
+    def draw_and_note(*args: Any, **kwargs: Any) -> Box:
+        boxes.append(draw(*args, **kwargs))
+        return boxes[-1]
+
+    return draw_and_note
+
+
+# ------------------------------------------------------------------------- what the model makes of them
+def _show(loaded: Sequence[_Loaded], loader: DataLoader, cfg: Config) -> Iterator[ShownSample]:
+    """Collates samples and runs the device's part of the augmentation and the mask over them."""
+    if not loaded:
+        return
+    preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(cfg))
+        batch = preprocessor(loader.collate_fn([one.packed for one in loaded]), training=True)
+        views = torch.stack([preprocessor.denormalize(view) for view in batch['inputs']])
+        visible = _hide_patches(views, cfg)
+    for n, one in enumerate(loaded):
+        shown = (views[:, n], None if visible is None else visible[:, n])
+        yield _describe(one, *shown)
+
+
+def _hide_patches(views: Tensor, cfg: Config) -> Tensor | None:
+    """Paints what the encoder doesn't see, (V, B, C, H, W) uint8; None where it sees everything."""
+    masking = cfg.model.backbone.get('masking')
+    if masking is None:
+        return None
+    size = cfg.model.backbone.get('patch_size', 16)
+    height, width = (pixels // size for pixels in views.shape[-2:])
+    pictures = views.flatten(0, 1)
+    mask = MODELS.build(masking)(len(pictures), (1, height, width), pictures.device)
+    visible = mask.visible.view(-1, 1, height, width)
+    visible = visible.repeat_interleave(size, dim=2).repeat_interleave(size, dim=3)
+    gray = torch.full_like(pictures, 128)
+    return torch.where(visible, pictures, gray).view_as(views)
+
+
+def _describe(one: _Loaded, views: Tensor, visible: Tensor | None) -> ShownSample:
+    seen = one.seen
+    frames = [_decoded(frame) for frame in seen['frames']]
+    label = seen.get('class_name', seen['gt_label'])
+    boxes: Sequence[Box | None] = one.boxes if len(one.boxes) == len(views) else [None] * len(views)
+    return ShownSample(
+        place=one.place,
+        path=seen['path'],
+        label='' if label == NO_LABEL else str(label),
+        frame_ids=tuple(seen.get('frame_ids', ())),
+        fps=seen.get('fps', 0.0),
+        views=tuple(
+            ShownView(
+                frame=frames[0] if n == 0 else frames[-1],
+                box=boxes[n],
+                view=_picture(views[n]),
+                visible=None if visible is None else _picture(visible[n]),
+            )
+            for n in range(len(views))
+        ),
+    )
+
+
+def _decoded(frame: np.ndarray | EncodedImage) -> np.ndarray:
+    return frame.decode() if isinstance(frame, EncodedImage) else frame
+
+
+def _picture(pixels: Tensor) -> np.ndarray:
+    """(C, H, W) -> (H, W, C)."""
+    return pixels.permute(1, 2, 0).numpy()
