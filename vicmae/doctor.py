@@ -22,17 +22,17 @@ from types import ModuleType
 from typing import Literal, TextIO
 
 from vicmae.environment import (
-    DECODER,
     REQUIRED,
     SUPERSEDED,
+    VIDEO_READERS,
     Fault,
     find_faults,
-    find_missing_decoder,
     import_error,
     install,
     installed,
     is_importable,
     is_proven,
+    mend_reader,
     pip,
     reinstall,
 )
@@ -198,15 +198,13 @@ def judge_free_disk(free: int) -> Finding:
 
 def examine_packages() -> Iterator[Finding]:
     """Import what vicmae needs, and compare the versions."""
-    decoder_faults = find_missing_decoder()
-    faults = [fault for fault in find_faults() if fault not in decoder_faults]
+    faults = find_faults()
     for fault in faults:
         yield judge_fault(fault)
-    for name, module in {**REQUIRED, DECODER: DECODER}.items():
+    for name, module in REQUIRED.items():
         yield examine_package(name, module, blame_faults=bool(faults))
     if import_error('torchvision') is None:
         yield examine_torch_pair()
-    yield from examine_torchcodec()
 
 
 def judge_fault(fault: Fault) -> Finding:
@@ -260,19 +258,6 @@ def examine_torch_pair() -> Finding:
         found = f'torchvision.ops.nms fails: {first_line(error)}'
         return Finding('FAULT', 'torch pair', found, mend)
     return Finding('ok', 'torch pair', 'torchvision computes with this torch')
-
-
-def examine_torchcodec() -> Iterator[Finding]:
-    """Look at the optional second video decoder."""
-    if not is_importable('torchcodec'):
-        yield Finding('note', 'torchcodec', 'not installed (optional)')
-        return
-    error = import_error('torchcodec.decoders')
-    if error is None:
-        yield Finding('ok', 'torchcodec', str(import_module('torchcodec').__version__))
-    else:
-        mend = 'install FFmpeg with its libraries, and the torchcodec release made for this torch'
-        yield Finding('warning', 'torchcodec', f'import fails: {first_line(error)}', mend)
 
 
 def examine_gpus() -> Iterator[Finding]:
@@ -337,33 +322,49 @@ def examine_gpu(torch: ModuleType, index: int) -> Finding:
 
 
 def examine_video() -> Iterator[Finding]:
-    """Write a small video and decode it, and look for FFmpeg."""
-    missing = find_missing_decoder()
-    if missing:
-        yield Finding('FAULT', 'decoding', missing[0].what, missing[0].mend)
-    elif import_error('av') is None and import_error(DECODER) is None:
-        yield examine_decoding()
+    """Write a small video, read it with each library, and look for FFmpeg."""
+    error = import_error('vicmae.datasets.video_io')
+    if error is None:
+        yield from examine_readers()
     else:
-        yield Finding('note', 'decoding', 'not tried, because av or decord cannot be imported')
+        yield Finding('note', 'reading', f'not tried: {first_line(error)}')
     yield examine_ffmpeg()
 
 
-def examine_decoding() -> Finding:
-    """Write an H.264 video with PyAV and read it with decord."""
-    num_frames, size = 8, 64
+def examine_readers() -> Iterator[Finding]:
+    """Write an H.264 video with PyAV and read it with each library."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'probe.mp4'
+        # The libraries raise classes of their own, some of which inherit from Exception alone.
+        try:
+            write_probe_video(path, num_frames=8, size=64)
+        except Exception as error:
+            mend = pip('install --force-reinstall --no-deps', 'av')
+            yield Finding('FAULT', 'writing', f'H.264: {first_line(error)}', mend)
+            return
+        yield examine_reader('pyav', path)
+        for name in VIDEO_READERS:
+            if is_importable(name):
+                yield examine_reader(name, path)
+            else:
+                yield Finding('note', name, 'not installed (optional)', mend_reader(name))
+
+
+def examine_reader(name: str, path: Path) -> Finding:
+    """Read a video with one library. Training needs no more than one that works."""
+    video_io = import_module('vicmae.datasets.video_io')
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / 'probe.mp4'
-            write_probe_video(path, num_frames, size)
-            shape = import_module(DECODER).VideoReader(str(path))[:].shape
-    # The libraries raise classes of their own, some of which inherit from Exception alone.
+        with video_io.open_video(str(path), name) as video:
+            frames = video.frames(range(video.num_frames))
     except Exception as error:
-        mend = pip('install --force-reinstall --no-deps', 'av', 'decord')
-        return Finding('FAULT', 'decoding', f'H.264: {first_line(error)}', mend)
-    if shape != (num_frames, size, size, 3):
-        mend = pip('install --force-reinstall --no-deps', 'decord')
-        return Finding('FAULT', 'decoding', f'H.264: frames of shape {tuple(shape)}', mend)
-    return Finding('ok', 'decoding', f'H.264 written by av, {num_frames} frames read by decord')
+        status: Status = 'FAULT' if name == 'pyav' else 'warning'
+        mend = '' if name == 'pyav' else mend_reader(name)
+        return Finding(status, name, f'H.264: {first_line(error)}', mend)
+    dist = installed('av' if name == 'pyav' else name)
+    version = f' {dist.version}' if dist else ''
+    return Finding(
+        'ok', name, f'reads H.264: {len(frames)} frames{version and f", version{version}"}'
+    )
 
 
 def write_probe_video(path: Path, num_frames: int, size: int) -> None:
@@ -383,7 +384,7 @@ def examine_ffmpeg() -> Finding:
     """Look for the FFmpeg program, which training doesn't need."""
     program = shutil.which('ffmpeg')
     if program is None:
-        mend = 'apt-get install ffmpeg (only torchcodec and some tests need it)'
+        mend = 'apt-get install ffmpeg (torchcodec and some tests need it)'
         return Finding('note', 'FFmpeg', 'not installed (optional)', mend)
     answer = subprocess.run([program, '-version'], capture_output=True, text=True, check=False)
     return Finding('ok', 'FFmpeg', f'{answer.stdout.split(" Copyright")[0]}, {program}')

@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from vicmae.errors import EnvironmentFault
 
 # Distribution -> the module that it installs. `requirements/runtime.txt` has the same names (a test
-# compares them), plus decord, without which images can still be trained on.
+# compares them), plus decord, without which other libraries read the videos.
 REQUIRED = {
     'torch': 'torch',
     'torchvision': 'torchvision',
@@ -34,9 +34,12 @@ REQUIRED = {
     'pillow': 'PIL',
     'opencv-python': 'cv2',
     'rich': 'rich',
+    'webdataset': 'webdataset',
+    'braceexpand': 'braceexpand',
     'av': 'av',
 }
-DECODER = 'decord'
+# What reads videos besides av, all of it optional.
+VIDEO_READERS = ('decord', 'torchcodec')
 
 # Maintained fork -> the older distributions that write the same import folder.
 SUPERSEDED = {
@@ -90,20 +93,6 @@ def check_environment(path: SearchPath = None) -> None:
         raise EnvironmentFault(describe(heading, fatal))
 
 
-def require_decoder(path: SearchPath = None) -> None:
-    """Raise an error that says how to get a video decoder, if there is none.
-
-    Args:
-        path: Folders to look in, as in `sys.path`, which is the default.
-
-    Raises:
-        EnvironmentFault: decord isn't installed.
-    """
-    faults = find_missing_decoder(path)
-    if faults:
-        raise EnvironmentFault(describe('vicmae cannot read videos here:', faults))
-
-
 def find_faults(path: SearchPath = None) -> list[Fault]:
     """List all faults that the metadata of the installed distributions shows.
 
@@ -114,7 +103,6 @@ def find_faults(path: SearchPath = None) -> list[Fault]:
         *find_superseded(path),
         *find_torch_mismatch(path),
         *find_missing(path),
-        *find_missing_decoder(path),
     ]
 
 
@@ -267,24 +255,36 @@ def find_missing(path: SearchPath = None) -> list[Fault]:
     return faults
 
 
-def find_missing_decoder(path: SearchPath = None) -> list[Fault]:
-    """Find that decord, which reads the videos, is missing. Images work without it."""
-    if is_importable(DECODER, path):
-        return []
-    what = 'there is no video decoder: images can be trained on, videos cannot'
-    system, machine = sys.platform, platform.machine()
-    found = f'no {DECODER} (Python {platform.python_version()}, {system} {machine})'
-    if decoder_has_wheel(system, machine):
-        mend = install([DECODER])[0]
-    else:
-        mend = (
-            'use Linux or Windows on x86-64, for which decord has wheels, or build it from source: '
-            'https://github.com/dmlc/decord#install-from-source'
-        )
-    return [Fault(what, found, mend, fatal=False)]
+def missing_reader(name: str, error: Exception) -> EnvironmentFault:
+    """The error for a library that was asked to read videos and can't be imported.
+
+    Args:
+        name: One of `VIDEO_READERS`.
+        error: What importing it raised.
+    """
+    fails = f'importing it fails: {error}' if is_importable(name) else 'it is not installed'
+    return EnvironmentFault(
+        f'{name} cannot read videos here: {fails}. Take another reader, or get it: {mend_reader(name)}'
+    )
 
 
-def decoder_has_wheel(system: str, machine: str) -> bool:
+def mend_reader(name: str) -> str:
+    """What to do for a library that reads videos to work.
+
+    Args:
+        name: One of `VIDEO_READERS`.
+    """
+    if name == 'torchcodec':
+        versions = 'https://github.com/meta-pytorch/torchcodec#installing-torchcodec'
+        ffmpeg = 'FFmpeg with its shared libraries (apt-get install ffmpeg)'
+        return f'{ffmpeg}, and the release that belongs to this torch, see {versions}'
+    if not decord_has_wheel(sys.platform, platform.machine()):
+        return 'it has wheels for Linux and Windows on x86-64 alone'
+    dist = installed(name)
+    return (reinstall([dist]) if dist else install([name]))[0]
+
+
+def decord_has_wheel(system: str, machine: str) -> bool:
     """Whether pip can install decord: same condition as the marker in `requirements/runtime.txt`.
 
     Args:

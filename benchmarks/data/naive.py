@@ -1,19 +1,21 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The other side of the comparison: the pipelines that training code usually has."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import decord
 import mmengine
 import numpy as np
-import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.datasets import CustomDataset
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
+
+# mmcv says it for each call of mmpretrain's own setting.
+warnings.filterwarnings('ignore', "Only use 'alpha' for pillow backend")
 
 WINDOW = 64  # frames that a pair comes from: one of each half
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -35,9 +37,7 @@ MMPRETRAIN_VIEWS = [
             keep_channels=True,
             channel_weights=(0.114, 0.587, 0.2989),
         ),
-        dict(
-            type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=blur
-        ),
+        dict(type='GaussianBlur', magnitude_range=(0.1, 2.0), magnitude_std='inf', prob=blur),
         dict(type='Solarize', thr=128, prob=solarize),
         dict(type='RandomFlip', prob=0.5),
     ]
@@ -54,7 +54,7 @@ class FramePairs(Dataset):
     """
 
     def __init__(self, folder: Path, scale: tuple[float, float] = (0.2, 1.0)) -> None:
-        self.files = sorted(map(str, folder.glob('*.mp4')))
+        self.files = sorted(map(str, folder.rglob('*.mp4')))
         self.augment = transforms.Compose(
             [
                 transforms.RandomResizedCrop(224, scale=scale, interpolation=Image.BICUBIC),
@@ -93,7 +93,9 @@ def mmpretrain_views(folder: Path) -> Dataset:
         )
 
 
-def naive_loader(dataset: Dataset, *, batch_size: int, num_workers: int, samples: int) -> DataLoader:
+def naive_loader(
+    dataset: Dataset, *, batch_size: int, num_workers: int, samples: int
+) -> DataLoader:
     """The usual loader: samples at random, collated as they are."""
     return DataLoader(
         dataset,

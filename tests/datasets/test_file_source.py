@@ -126,6 +126,13 @@ def test_list_takes_paths_with_spaces(tmp_path):
     assert listed(source, tmp_path) == [('my clips/day 1.mp4', 3), ('my clips/day 2.mp4', NO_LABEL)]
 
 
+def test_list_may_come_from_another_system(tmp_path):
+    make_files(tmp_path, 'x/1.jpg', 'y/2 b.JPG')
+    (tmp_path / 'list.txt').write_bytes(b'\xef\xbb\xbfx/1.jpg\t4\r\n\r\ny/2 b.JPG\t \t5\r\n')
+    source = ImageFolder(str(tmp_path), 'list.txt')
+    assert listed(source, tmp_path) == [('x/1.jpg', 4), ('y/2 b.JPG', 5)]
+
+
 def test_list_takes_absolute_paths_without_a_root(tmp_path):
     make_files(tmp_path, '1.jpg')
     source = ImageFolder(ann_file=make_list(tmp_path / 'list.txt', f'{tmp_path}/1.jpg 2'))

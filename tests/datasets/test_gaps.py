@@ -13,8 +13,10 @@ FPS = 100.0
 class LengthOnly(VideoReader):
     """A video whose length is known and whose frames nobody may ask for."""
 
+    name, fps, height, width = 'length only', FPS, 8, 8
+
     def __init__(self, num_frames):
-        self.num_frames, self.fps, self.height, self.width = num_frames, FPS, 8, 8
+        self.num_frames = num_frames
         self.closed = 0
 
     def frames(self, ids):

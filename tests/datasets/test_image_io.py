@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from vicmae.datasets.image_io import REDUCTIONS, EncodedImage
+from vicmae.datasets.image_io import REDUCTIONS, EncodedImage, plain_jpeg_size
 from vicmae.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings(
@@ -99,10 +99,11 @@ def test_photo_is_upright_however_the_camera_was_held(orientation):
 @needs_odd_files
 def test_reading_says_nothing_on_the_console():
     code = f"""
-        import glob, io
+        import glob, io, runpy
         from PIL import Image
-        from vicmae.datasets.image_io import EncodedImage
         from vicmae.errors import DataError
+        # Without what the package around it imports, which takes seconds.
+        EncodedImage = runpy.run_path('vicmae/datasets/image_io.py')['EncodedImage']
         for path in sorted(glob.glob({str(ODD / 'image/*')!r})):
             with open(path, 'rb') as file:
                 data = file.read() + b' '  # OpenCV, which such JPEGs are kept from, tells of skipped bytes
@@ -113,6 +114,10 @@ def test_reading_says_nothing_on_the_console():
         buffer = io.BytesIO()
         Image.new('1', (10_000, 9_500)).save(buffer, 'PNG')  # where Pillow warns, but reads
         assert EncodedImage(buffer.getvalue()).width == 10_000
+        try:
+            EncodedImage({tiff(bytes(99), samples=99)!r})  # of which Pillow writes into its log
+        except DataError:
+            pass
         """
     code = '\n'.join(line[8:] for line in code.splitlines())
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
@@ -312,11 +317,11 @@ def test_colour_that_stands_for_transparent_is_white():
 ALL_LEVELS = np.arange(65536, dtype=np.uint16).reshape(256, 256)
 
 
-def tiff(levels, bits=16, photometric=1, kind=1):
+def tiff(levels, bits=16, photometric=1, kind=1, samples=1):
     """An uncompressed gray TIFF of one row, with the tags that Pillow doesn't write."""
     data = levels if isinstance(levels, bytes) else levels.tobytes()
     width = len(data) * 8 // bits
-    tags = {256: width, 257: 1, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: 1}
+    tags = {256: width, 257: 1, 258: bits, 259: 1, 262: photometric, 273: 8, 277: samples, 278: 1}
     tags |= {279: len(data), 339: kind}
     entries = b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags.items())
     start = struct.pack('<2sHI', b'II', 42, 8 + len(data))
@@ -492,3 +497,38 @@ def test_damaged_data_raise_nothing_but_data_errors(file_format):
         except DataError:
             refused += 1
     assert refused > 20
+
+
+# ------------------------------------------------------------------- JPEGs without metadata
+@pytest.mark.parametrize('options', [{}, dict(progressive=True), dict(comment=b'hello')])
+@pytest.mark.parametrize('mode', ['RGB', 'L'])
+def test_size_of_a_plain_jpeg_is_read_without_pillow(mode, options, monkeypatch):
+    data = io.BytesIO()
+    Image.new(mode, (37, 21), 'white').save(data, 'JPEG', **options)
+    assert plain_jpeg_size(data.getvalue()) == (21, 37)
+    monkeypatch.setattr(Image, 'open', None)
+    assert EncodedImage(data.getvalue()).decode().shape == (21, 37, 3)
+
+
+def test_jpeg_with_metadata_or_another_number_of_channels_is_left_to_pillow():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for mode, options in [('RGB', dict(exif=exif)), ('CMYK', {})]:
+        data = io.BytesIO()
+        Image.new(mode, (37, 21)).save(data, 'JPEG', **options)
+        assert plain_jpeg_size(data.getvalue()) is None
+
+
+def test_damaged_header_of_a_plain_jpeg_is_left_to_pillow():
+    data = io.BytesIO()
+    Image.new('RGB', (37, 21)).save(data, 'JPEG')
+    whole = data.getvalue()
+    assert plain_jpeg_size(whole) == (21, 37)
+    for end in range(len(whole)):
+        assert plain_jpeg_size(whole[:end]) is None
+    rng = np.random.default_rng(0)
+    for _ in range(3000):  # never an exception, never a loop without end
+        torn = bytearray(whole)
+        for place in rng.integers(2, len(whole) - 2, size=3):
+            torn[place] = rng.integers(256)
+        plain_jpeg_size(bytes(torn))

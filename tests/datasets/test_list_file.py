@@ -5,12 +5,13 @@ import io
 import os
 import pickle
 import time
-from multiprocessing import get_context
+from multiprocessing import active_children
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from vicmae.datasets import ImageFolder, list_file
 from vicmae.datasets.list_file import ListFile
@@ -117,7 +118,7 @@ def test_list_that_was_replaced_is_noticed_by_new_processes_alone(many, tmp_path
     path = tmp_path / 'list.txt'
     path.write_bytes((many / 'few.txt').read_bytes())
     source = copied(many, tmp_path)
-    (tmp_path / 'new.txt').write_text('1.jpg 5\n')
+    (tmp_path / 'new.txt').write_text('1.jpg 5\n' * 20)
     os.replace(tmp_path / 'new.txt', path)
     assert source.get_data_info(3)['gt_label'] == 3
     with pytest.raises(DataError, match=r"list\.txt' has changed since it was opened"):
@@ -135,39 +136,43 @@ def test_list_that_is_cut_off_is_noticed(many, tmp_path):
 
 
 # ------------------------------------------------------------------------- many processes
-def own_bytes():
-    """Memory that this process shares with no file and, in parts, with no other process."""
-    text = Path('/proc/self/smaps_rollup').read_text()
-    names = ('Pss_Anon', 'Pss_Shmem')
+def own_bytes(pid):
+    """Memory that a process has for itself."""
+    text = Path(f'/proc/{pid}/smaps_rollup').read_text()
+    names = ('Private_Dirty', 'Pss_Shmem')
     return sum(1024 * int(text.partition(f'{name}:')[2].split()[0]) for name in names)
 
 
-def read_some(connection):
-    """In another process: how much memory each of two lists takes, and what is read from them."""
-    for _ in range(2):
-        before = own_bytes()
-        source = connection.recv()
-        labels = [source.get_data_info(i)['gt_label'] for i in range(0, len(source), 499)]
-        connection.send((own_bytes() - before, labels))
+def labels_and_memory(source, indices, method):
+    """What a worker reads, and how much memory it has then."""
+    loader = DataLoader(
+        source,
+        1000,
+        sampler=indices,
+        num_workers=1,
+        collate_fn=list,
+        multiprocessing_context=method,
+    )
+    batches = iter(loader)
+    labels = [sample['gt_label'] for sample in next(batches)]
+    (worker,) = active_children()
+    return labels, own_bytes(worker.pid)
 
 
-@pytest.mark.parametrize('method', ['fork', 'spawn'])
-def test_worker_takes_next_to_nothing_for_many_lines(many, method):
+def test_worker_takes_next_to_nothing_for_many_lines(many):
     few, source = ImageFolder(str(many), 'few.txt'), ImageFolder(str(many), 'list.txt')
-    here, there = get_context(method).Pipe()
-    process = get_context(method).Process(target=read_some, args=(there,))
-    process.start()
-    here.send(few)
-    here.recv()
-    here.send(source)
-    grown, labels = here.recv()
-    process.join()
-    assert labels == [i % 1000 for i in range(0, MANY, 499)]
-    assert grown < 5e6
+    indices = range(0, MANY, 499)
+    _, before = labels_and_memory(few, [i % 10 for i in indices], 'fork')
+    labels, after = labels_and_memory(source, indices, 'fork')
+    assert labels == [i % 1000 for i in indices]
+    assert after - before < 5e6
 
 
 def test_spawned_worker_gets_a_handle_and_not_the_places_of_all_lines(many):
-    assert len(ForkingPickler.dumps(ImageFolder(str(many), 'list.txt'))) < 5000
+    source = ImageFolder(str(many), 'list.txt')
+    assert len(ForkingPickler.dumps(source)) < 5000
+    labels, _ = labels_and_memory(source, range(0, MANY, 499), 'spawn')
+    assert labels == [i % 1000 for i in range(0, MANY, 499)]
 
 
 def test_many_lines_are_opened_in_a_moment(many):

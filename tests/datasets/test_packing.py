@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from vicmae.datasets.pack_folder import PackFolder
 from vicmae.datasets.packing import Packing, reasons
 from vicmae.datasets.recoding import CopyImages, ShrinkImages, VideosAsJpeg, VideosAsMp4
 from vicmae.datasets.shards import index_path, read_index
-from vicmae.errors import ConfigError, DataError
+from vicmae.errors import ConfigError, DataError, EnvironmentFault
 
 
 @pytest.fixture(scope='module')
@@ -44,6 +45,8 @@ class Trapped(CopyImages):
             os.abort()
         if name == '00':
             time.sleep(0.3)  # all others are ready before it
+        if name == 'needs_more':
+            raise ModuleNotFoundError("No module named 'spam'")
         return super().__call__(known)
 
 
@@ -52,6 +55,16 @@ def pack(root, out, recipe=None, fresh=False, report=lambda tally: None, **setti
     return Packing(ImageFolder(str(root)), recipe or CopyImages(), **settings).run(
         out, fresh=fresh, report=report
     )
+
+
+def stop_at(number):
+    """Interrupts as Ctrl-C does, after so many files."""
+
+    def report(tally):
+        if tally.num_files == number:
+            raise KeyboardInterrupt
+
+    return report
 
 
 def contents(folder):
@@ -192,12 +205,8 @@ def test_interrupted_run_goes_on_to_the_same_bytes(pictures, tmp_path):
     for stop, kept in [(3, 0), (5, 0), (6, 5), (14, 10), (15, 14)]:
         out = tmp_path / f'stopped-{stop}'
 
-        def interrupt(tally, stop=stop):
-            if tally.num_files == stop:
-                raise KeyboardInterrupt
-
         with pytest.raises(KeyboardInterrupt):
-            pack(broken, out, max_samples=4, report=interrupt)
+            pack(broken, out, max_samples=4, report=stop_at(stop))
         assert not list(out.glob('*.unfinished'))
         begun = []
         pack(
@@ -208,6 +217,45 @@ def test_interrupted_run_goes_on_to_the_same_bytes(pictures, tmp_path):
         )
         assert begun[0] == kept
         assert contents(out) == expected
+
+
+def test_run_that_is_killed_goes_on_to_the_same_bytes_and_leaves_no_process(demo_data, tmp_path):
+    clips = VideoFolder(str(demo_data / 'videos/train'))
+
+    def start(folder, report=lambda tally: None):
+        Packing(clips, VideosAsMp4(), max_samples=3, num_workers=2).run(folder, report=report)
+
+    def die(tally):  # as by `kill -9`, in the third shard, while the workers are busy
+        if tally.num_files == 8:
+            children = [child.pid for child in multiprocessing.active_children()]
+            (tmp_path / 'children').write_text(json.dumps(children))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context('fork').Process(
+        target=start, args=(tmp_path / 'out', die)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert len(list((tmp_path / 'out').glob('*.tar'))) == 2
+    assert list((tmp_path / 'out').glob('*.unfinished'))
+    start(tmp_path / 'out')  # at once: nobody holds the lock
+    start(tmp_path / 'whole')
+    assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
+    children = json.loads((tmp_path / 'children').read_text())
+    assert len(children) == 2
+    deadline = time.monotonic() + 10
+    while any(is_running(pid) for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid):
+    """Whether there is such a process that hasn't ended."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
 
 
 def test_complete_data_set_is_left_alone(pictures, tmp_path):
@@ -223,9 +271,8 @@ def test_complete_data_set_is_left_alone(pictures, tmp_path):
 def test_shard_that_pack_json_does_not_count_is_written_anew(pictures, tmp_path):
     pack(pictures, tmp_path / 'out')
     expected = contents(tmp_path / 'out')
-    first = []
     with pytest.raises(KeyboardInterrupt):
-        pack(pictures, tmp_path / 'killed', report=lambda tally: stop_at(6, tally, first))
+        pack(pictures, tmp_path / 'killed', report=stop_at(6))
     # As a kill between a shard and the note of it leaves things.
     (tmp_path / 'killed/images-000001.tar').write_bytes(b'of another time')
     (tmp_path / 'killed/images-000002.tar.unfinished').write_bytes(b'half')
@@ -233,11 +280,6 @@ def test_shard_that_pack_json_does_not_count_is_written_anew(pictures, tmp_path)
         file.write('{"file": "half a li')
     pack(pictures, tmp_path / 'killed')
     assert contents(tmp_path / 'killed') == expected
-
-
-def stop_at(number, tally, _):
-    if tally.num_files == number:
-        raise KeyboardInterrupt
 
 
 # ------------------------------------------------------------------------------- bad files
@@ -288,6 +330,12 @@ def test_source_without_a_good_file_has_no_shards(tmp_path):
         Packing(ImageFolder(str(tmp_path / 'source')), CopyImages()).estimate()
 
 
+def test_no_file_is_blamed_for_what_is_not_installed(pictures, tmp_path):
+    os.symlink(pictures / 'ant/00.png', tmp_path / 'needs_more.png')
+    with pytest.raises(EnvironmentFault, match="No module named 'spam'"):
+        pack(tmp_path, tmp_path / 'out', Trapped())
+
+
 # ------------------------------------------------------------------------------- what is refused
 def test_shards_of_other_settings_are_refused_and_replaced_when_asked(pictures, tmp_path):
     out = tmp_path / 'out'
@@ -315,7 +363,7 @@ def test_shards_of_other_settings_are_refused_and_replaced_when_asked(pictures, 
 
 def test_data_root_may_have_moved_in_between(pictures, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        pack(pictures, tmp_path / 'out', report=lambda tally: stop_at(8, tally, None))
+        pack(pictures, tmp_path / 'out', report=stop_at(8))
     os.symlink(pictures, tmp_path / 'moved')
     assert pack(tmp_path / 'moved', tmp_path / 'out').num_samples == 12
 

@@ -30,7 +30,7 @@ class Handler(SimpleHTTPRequestHandler):
         self.send_response(200)
         self.send_header('Content-Length', '100000')
         self.end_headers()
-        self.wfile.write(b'beginning')
+        self.wfile.write(b'x' * 50_000)
         self.close_connection = True
 
     def give_part(self, start, end):

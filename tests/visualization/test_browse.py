@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from vicmae.apis import load_config
 from vicmae.apis.train_data import build_train_loader, set_epoch
@@ -59,18 +60,34 @@ def test_views_are_those_that_the_model_gets_in_training(debug, changes, epoch):
             np.testing.assert_array_equal(view.view, expected)
 
 
-def test_box_is_what_was_cut_out_of_the_frame(debug):
-    only_crop = {
-        f'{SOURCES}.images.pipeline.1.transforms': [
-            dict(type='RandomResizedCrop', size=64, scale=(0.3, 0.5))
-        ]
+def only_crop(lazy):
+    crop = dict(type='RandomResizedCrop', size=64, scale=(0.3, 0.5))
+    return {
+        f'{SOURCES}.images.pipeline.0.lazy': lazy,
+        f'{SOURCES}.images.pipeline.1.transforms': [crop],
     }
-    images, _ = browse(debug(only_crop), number=6)
+
+
+@pytest.mark.parametrize('lazy', [False, True])
+def test_box_is_what_was_cut_out_of_the_frame(debug, lazy):
+    images, _ = browse(debug(only_crop(lazy)), number=6)
     views = [view for sample in images.samples for view in sample.views]
     for view in views:
         cut = crop_and_resize(view.frame, view.box, (64, 64)).astype(int)
         assert np.abs(view.view - cut).max() <= 1  # normalised and back
     assert len({view.box for view in views}) == len(views)
+
+
+def test_image_that_is_decoded_at_a_part_of_its_size_is_shown_whole(debug, tmp_path):
+    gradient = np.linspace(0, 255, 1200).astype(np.uint8)
+    picture = np.stack(np.broadcast_arrays(gradient[:900, None], gradient, 99), axis=-1)
+    Image.fromarray(picture.astype(np.uint8)).save(tmp_path / 'a.jpg', quality=95)
+    cfg = debug({**only_crop(lazy=True), f'{SOURCES}.images.data_root': str(tmp_path)})
+    images, _ = browse(cfg, number=2)
+    for view in images.samples[0].views:
+        assert view.frame.shape == (900, 1200, 3)
+        cut = crop_and_resize(view.frame, view.box, (64, 64)).astype(int)
+        assert np.abs(view.view - cut).mean() < 2
 
 
 def test_frames_are_those_with_the_numbers_that_are_shown(debug):

@@ -5,6 +5,8 @@
 import argparse
 import json
 import sys
+from contextlib import redirect_stdout
+from typing import TextIO
 
 try:
     from vicmae.utils.cli import add_config_options, run_tool
@@ -44,29 +46,39 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measures."""
     args = parse_args()
+    results = sys.stdout
+    with redirect_stdout(sys.stderr):  # for warnings, such as those of bad files
+        measure(args, results)
+
+
+def measure(args: argparse.Namespace, results: TextIO) -> None:
+    """Measures one source after the other, and then all as training mixes them."""
     import torch
+    from mmengine.logging import MMLogger
 
     from vicmae.apis import load_config
     from vicmae.apis.loader_speed import measure_mixture, measure_source, source_names
-    from vicmae.datasets.speed.report import speed_text
+    from vicmae.datasets.speed.report import busy_text, speed_text
 
+    MMLogger.get_instance('benchmark_loader')  # writes to where stdout leads now
     torch.set_num_threads(1)  # as in a worker
+    if warning := busy_text():
+        print(warning)
     cfg = load_config(args.config, args.cfg_options)
     names = source_names(cfg, args.source)
-    options = dict(
-        num_workers=args.num_workers, batch_size=args.batch_size, seconds=args.seconds
-    )
+    options = dict(num_workers=args.num_workers, batch_size=args.batch_size, seconds=args.seconds)
     speeds = []
     for name in names:
         speeds.append(measure_source(cfg, name, trials=not args.no_trial, **options))
         if not args.json:
-            print(speed_text(speeds[-1], args.device_pairs_per_second), end='\n\n', flush=True)
+            text = speed_text(speeds[-1], args.device_pairs_per_second)
+            print(text, end='\n\n', file=results, flush=True)
     mixture = measure_mixture(cfg, **options) if len(names) > 1 else None
     if args.json:
         sources = [speed.as_dict() for speed in speeds]
-        print(json.dumps(dict(sources=sources, mixture=mixture), indent=2))
+        print(json.dumps(dict(sources=sources, mixture=mixture), indent=2), file=results)
     elif mixture is not None:
-        print(f'All sources as training mixes them: {mixture:,.0f} samples/s.')
+        print(f'All sources as training mixes them: {mixture:,.0f} samples/s.', file=results)
 
 
 if __name__ == '__main__':

@@ -195,8 +195,9 @@ def _log_start(runner: Runner) -> None:
     sources = (
         ', '.join(f'{size:,} {name}' for name, size in sizes.items()) or f'{len(dataset):,} samples'
     )
+    loader = runner.train_dataloader
     runner.logger.info(
-        f'Training on {sources}: {len(runner.train_dataloader)} batches of {runner.train_dataloader.batch_sampler.batch_size} '
+        f'Training on {sources}: {len(loader)} batches of {loader.batch_sampler.batch_size} '
         f'an epoch on each of {runner.world_size} process(es). Config, environment and log: {runner.log_dir}'
     )
 

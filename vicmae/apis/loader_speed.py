@@ -2,19 +2,17 @@
 """How fast the data of a config come: of each source alone, and as training mixes them."""
 
 import copy
-from collections.abc import Iterator
+from itertools import chain
 
 from mmengine.config import Config
 
-from vicmae.datasets.loader import SteadyLoader
-from vicmae.datasets.sample_key import SampleKey, as_sample_key
 from vicmae.datasets.speed.rate import samples_per_second
 from vicmae.datasets.speed.report import SourceSpeed
 from vicmae.datasets.speed.stages import load_for, measure_stages
 from vicmae.datasets.speed.trials import advise
 from vicmae.errors import ConfigError
 
-from .train_data import build_train_loader, sources_of
+from .train_data import batches_of, build_train_loader, require_train_data, sources_of
 
 _SAMPLES = 100_000  # in an epoch: a small set would end before it is measured
 
@@ -26,6 +24,7 @@ def source_names(cfg: Config, only: str | None = None) -> list[str]:
         cfg: The config.
         only: One of them, or None for all.
     """
+    require_train_data(cfg)
     sources = cfg.train_dataloader.dataset.get('sources') or {'samples': True}
     names = [name for name, source in sources.items() if source is not None]
     if only is not None and only not in names:
@@ -55,7 +54,7 @@ def measure_source(
     loader = build_train_loader(_alone(_endless(cfg, batch_size), name), num_workers=num_workers)
     rate = samples_per_second(loader, seconds)
     (source,) = sources_of(loader.dataset).values()
-    groups, samples = load_for(seconds / 3, source, _keys(loader))
+    groups, samples = load_for(seconds / 3, source, chain.from_iterable(batches_of(loader)))
     stages = measure_stages(source, groups, samples, loader.collate_fn)
     advice = advise(source, stages, groups) if trials else []
     return SourceSpeed(name, len(source), rate, loader.num_workers, stages, advice)
@@ -92,8 +91,3 @@ def _alone(cfg: Config, name: str) -> Config:
         if other != name:
             sources[other] = None
     return cfg
-
-
-def _keys(loader: SteadyLoader) -> Iterator[SampleKey]:
-    for batch in loader.batch_sampler:
-        yield from map(as_sample_key, batch)

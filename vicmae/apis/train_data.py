@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The data of a training config without its model or a Runner: what tools that look at data begin with."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.demo import make_demo_data
 from vicmae.datasets.loader import SteadyLoader
+from vicmae.datasets.sample_key import SampleKey, as_sample_key
 from vicmae.datasets.source import Source
 from vicmae.engine.runner import LOADER_OPTIONS
 from vicmae.errors import ConfigError, VicmaeError
@@ -25,10 +27,7 @@ def build_train_loader(cfg: Config, *, num_workers: int | None = None) -> Steady
         cfg: The config.
         num_workers: In the place of the config's number.
     """
-    if not cfg.get('train_dataloader'):
-        raise ConfigError(
-            f'The config {cfg.filename!r} has no `train_dataloader`: no data to look at.'
-        )
+    require_train_data(cfg)
     if 'demo_data' in cfg:
         make_demo_data(**cfg.demo_data)
     share_sampler_seed(cfg)
@@ -51,6 +50,20 @@ def build_train_loader(cfg: Config, *, num_workers: int | None = None) -> Steady
         raise ConfigError(
             f"The training data of {cfg.filename!r} can't be built. {error}"
         ) from error
+
+
+def require_train_data(cfg: Config) -> None:
+    """Refuses a config without training data."""
+    if not cfg.get('train_dataloader'):
+        raise ConfigError(
+            f'The config {cfg.filename!r} has no `train_dataloader`: no data to look at.'
+        )
+
+
+def batches_of(loader: DataLoader) -> Iterator[list[SampleKey]]:
+    """The keys of an epoch, batch by batch, as workers get them."""
+    for batch in loader.batch_sampler or ():
+        yield [as_sample_key(key) for key in batch]
 
 
 def seed_of(cfg: Config) -> int:

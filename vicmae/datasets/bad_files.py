@@ -32,7 +32,7 @@ class BadFile(NamedTuple):
     kind: str
     error: str
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
     visits: int = 1
     fatal: bool = False
 

@@ -12,6 +12,7 @@ from .bad_files import to_json_line
 from .file_check import Verdict
 
 _BEGINNING = b'{"file": '
+_LONGEST_LINE = 2**20
 
 
 class CheckReport:
@@ -37,10 +38,8 @@ class CheckReport:
             self._file.flush()
 
     def __iter__(self) -> Iterator[Verdict]:
-        self._file.seek(0)
-        for number, line in enumerate(self._file, start=1):
-            if not _is_torn(line):
-                yield self._parse(line, number)
+        for number, line in enumerate(self._lines(), start=1):
+            yield self._parse(line, number)
 
     def __enter__(self) -> 'CheckReport':
         with self._errors_named():
@@ -64,11 +63,14 @@ class CheckReport:
         for _ in self:  # refuses what is no report, also before that is thrown away
             if self._fresh:
                 break
-        self._file.truncate(0 if self._fresh else self._end_of_last_line())
+        self._file.truncate(0 if self._fresh else sum(map(len, self._lines())))
 
-    def _end_of_last_line(self) -> int:
+    def _lines(self) -> Iterator[bytes]:
+        """All but the beginning of one, at the end."""
         self._file.seek(0)
-        return sum(len(line) for line in self._file if not _is_torn(line))
+        while line := self._file.readline(_LONGEST_LINE):
+            if line.endswith(b'\n') or not line.startswith(_BEGINNING[: len(line)]):
+                yield line
 
     def _parse(self, line: bytes, number: int) -> Verdict:
         try:
@@ -87,8 +89,3 @@ class CheckReport:
             raise DataError(
                 f"Can't write the report {self.path!r}: {error.strerror or error}."
             ) from error
-
-
-def _is_torn(line: bytes) -> bool:
-    """Whether a line is the beginning of a verdict."""
-    return not line.endswith(b'\n') and line.startswith(_BEGINNING[: len(line)])

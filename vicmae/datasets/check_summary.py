@@ -15,7 +15,7 @@ from .source import NO_LABEL
 
 _MAX_REASONS = 20
 # What differs between two files that are bad for the same reason: names, numbers, and what data begin with.
-_PARTICULARS = re.compile(r"""b?'[^']*'|b?"[^"]*"|\[[\d, ]*\]|[-+]?\d[\d.]*""")
+_PARTICULARS = re.compile(r"""(?<!\w)b?(['"]).*?\1|\[[\d, ]*\]|[-+]?\d[\d.]*""")
 
 
 def summarize(verdicts: Iterable[Verdict]) -> str:
@@ -73,7 +73,7 @@ def write_good_list(path: str, verdicts: Iterable[Verdict], labels: Mapping[str,
         said.append(f'{path} is not written: no file is ok')
     if left_out:
         said.append(
-            f'{left_out} files that are ok are in no list, as their names could not be read from one'
+            f'{left_out} files that are ok are in no list: a source takes no file of such a name'
         )
     return '\n'.join(said)
 

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Reads a file to its end as training may come to do, and says whether that works. T frames, H W pixels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,8 +18,8 @@ SOURCES: dict[str, type[FileSource]] = {
     source.kind: source for source in (ImageFolder, VideoFolder)
 }
 KINDS = tuple(SOURCES)
-_MAX_FRAMES_AT_ONCE = 32
-_MAX_BYTES_AT_ONCE = 64 * 2**20
+_FRAMES_AT_ONCE = 32
+_BYTES_AT_ONCE = 64 * 2**20
 
 
 class Verdict(NamedTuple):
@@ -124,22 +124,36 @@ class DecodableFrames:
             return False
         self.count += len(frames)
         height, width, _ = frames[0].shape
-        self._size = (height, width)
+        self._size = self._size or (height, width)
         return True
 
     def attempt_all(self) -> None:
-        """Decodes all frames: together as many as memory allows, or one by one where these fail."""
-        failed = False  # whether none of those before could be decoded
-        for ids in self._chunks():
-            if self.attempt(ids):
-                failed = False
-            elif not failed:
-                failed = not sum(self.attempt([number]) for number in ids)
-            # Behind the place where a long file ends early, one frame stands for the others of its chunk.
-            elif self.attempt(ids[:1]):
-                failed = False
-                for number in ids[1:]:
+        """Decodes all frames, but for those behind the place where a long file ends early."""
+        num_frames = self._video.num_frames
+        failed = False  # whether not one of the last frames could be decoded
+        for start in range(0, num_frames, _FRAMES_AT_ONCE):
+            ids = range(start, min(start + _FRAMES_AT_ONCE, num_frames))
+            before = self.count
+            if not failed:
+                self._attempt_each(ids)
+            elif self.attempt(ids[:1]):  # it stands for the others
+                self._attempt_each(ids[1:])
+            failed = self.count == before
+
+    def _attempt_each(self, ids: range) -> None:
+        """Decodes frames together, as many as memory allows, or one by one where that fails."""
+        while ids:
+            length = self._affordable_length()
+            together, ids = ids[:length], ids[length:]
+            if not self.attempt(together) and len(together) > 1:
+                for number in together:
                     self.attempt([number])
+
+    def _affordable_length(self) -> int:
+        if self._size is None:
+            return 1
+        height, width = self._size
+        return max(1, _BYTES_AT_ONCE // (3 * height * width))
 
     def require_size(self, path: str) -> tuple[int, int]:
         """Height and width of the frames; DataError where there was none."""
@@ -149,10 +163,3 @@ class DecodableFrames:
                 f'The first attempt: {self._first_error}'
             )
         return self._size
-
-    def _chunks(self) -> Iterator[range]:
-        video = self._video
-        affordable = _MAX_BYTES_AT_ONCE // (3 * video.height * video.width)
-        length = max(1, min(_MAX_FRAMES_AT_ONCE, affordable))
-        for start in range(0, video.num_frames, length):
-            yield range(start, min(start + length, video.num_frames))

@@ -3,7 +3,6 @@ import os
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from vicmae.errors import DataError
@@ -16,6 +15,7 @@ from .gap_fit import require_gap_fits
 from .image_folder import ImageFolder
 from .list_file import ListedSamples
 from .source import NO_LABEL
+from .video_io import FrameSequence
 
 
 @DATASETS.register_module()
@@ -90,20 +90,18 @@ class FrameFolder(CatalogueSource):
         for name in sorted(subfolders):
             yield from self._find_videos(os.path.join(folder, name), seen)
 
-    def _open(self, path: str, num_frames: int | None) -> Any:
-        from .video_io._frames import FrameSequence
-
+    def _open(self, path: str, num_frames: int | None) -> FrameSequence:
         try:
             names = sorted(filter(self._is_frame, os.listdir(path)), key=_by_numbers)
         except OSError as error:
             raise DataError(f"Can't read the folder {path!r}: {error.strerror}.") from error
         wanted = len(names) if num_frames is None else num_frames
         if len(names) < max(wanted, 1):
+            listed = '' if num_frames is None else f', and its list says {num_frames}'
             raise DataError(
-                f'The folder {path!r} has {len(names)} frames (images {self.pattern!r})'
-                + (f', and its list says {wanted}.' if wanted else '.')
+                f'The folder {path!r} has {len(names)} frames (images {self.pattern!r}){listed}.'
             )
-        return FrameSequence(lambda i: _read(path, names[i]), wanted, self.fps, path)
+        return FrameSequence(lambda i: os.path.join(path, names[i]), wanted, self.fps, path)
 
     def _is_frame(self, name: str) -> bool:
         return (
@@ -129,11 +127,3 @@ def _by_numbers(name: str) -> tuple[list[str | int], str]:
     parts = re.split(r'(\d+)', name)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
-
-def _read(folder: str, name: str) -> bytes:
-    try:
-        return Path(folder, name).read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"Can't read the frame {name!r} of {folder!r}: {error.strerror}."
-        ) from error

@@ -40,6 +40,7 @@ logging.getLogger('PIL').setLevel(logging.CRITICAL)
 
 _BYTES_AT_ONCE = 64 * 2**20  # of larger files, such as stacks of pages, Pillow reads what it needs
 _END_OF_JPEG = b'\xff\xd9'
+_SILENT_MARKERS = (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)  # JFIF, tables, restart interval, comment
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 262, 274
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by orientation, of (H, W, C)
     2: lambda pixels: pixels[:, ::-1],
@@ -78,6 +79,10 @@ class EncodedImage:
         with self._errors_named():
             if not isinstance(source, bytes):
                 self._source = _read(source)
+            size = plain_jpeg_size(self._source) if isinstance(self._source, bytes) else None
+            if size is not None:
+                (self.height, self.width), self._orientation, self._is_plain_jpeg = size, 1, True
+                return
             with self._open() as image:
                 self._orientation = self._find_orientation(image)
                 self.height, self.width = _upright_size(image, self._orientation)
@@ -105,7 +110,7 @@ class EncodedImage:
     def _decode_plain_jpeg(self, reduction: int) -> np.ndarray | None:
         """The pixels that `_decode` returns, in half the time; None for what needs it."""
         data = self._source
-        # Of a truncated file OpenCV returns what there is, and gray below. It knows nothing of CMYK.
+        # Of a truncated file OpenCV returns what there is, and gray below. CMYK it reads in its own way.
         if not (self._is_plain_jpeg and isinstance(data, bytes) and data.endswith(_END_OF_JPEG)):
             return None
         flags = _CV2_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
@@ -181,6 +186,27 @@ class EncodedImage:
                 f'it is {kind}, which the Pillow installed here does not read; convert it to JPEG'
             )
         return f'it is no image that Pillow knows; it begins with {head!r}'
+
+
+def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width of a baseline or progressive JPEG without metadata, as `pack.py` writes them.
+
+    Pillow takes as long to open such an image as OpenCV to decode a small one. None for all that it had better see:
+    metadata (there may be an orientation), other numbers of channels, damage.
+    """
+    if not (data.startswith(b'\xff\xd8') and data.endswith(_END_OF_JPEG)):
+        return None
+    at = 2
+    while at + 10 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], 'big')
+        if marker in (0xC0, 0xC2):
+            height, width = (int.from_bytes(data[i : i + 2], 'big') for i in (at + 5, at + 7))
+            small = 0 < height * width <= (Image.MAX_IMAGE_PIXELS or 0)
+            return (height, width) if small and data[at + 9] in (1, 3) else None
+        if marker not in _SILENT_MARKERS or length < 2:
+            return None
+        at += 2 + length
+    return None
 
 
 def _read(path: str) -> str | bytes:

@@ -257,7 +257,7 @@ class SteadyLoader(DataLoader):
     def around(cls, loader: DataLoader, **options: Any) -> 'SteadyLoader':
         """One that is like a DataLoader which nobody has used yet."""
         if loader.batch_size is None:
-            batches = dict(batch_sampler=loader.batch_sampler)
+            batches: dict[str, Any] = dict(batch_sampler=loader.batch_sampler)
         else:
             batches = dict(
                 batch_size=loader.batch_size, sampler=loader.sampler, drop_last=loader.drop_last
@@ -268,7 +268,7 @@ class SteadyLoader(DataLoader):
         """Begins the next epoch behind so many batches."""
         self._skipped = num_batches
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises a class of its own
         delivered, self._skipped = self._skipped, 0
         restarted_at = -1
         while True:
@@ -306,9 +306,8 @@ class SteadyLoader(DataLoader):
     def _deliveries(self) -> Iterator[Delivery]:
         if self._inner is None:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    'ignore'
-                )  # what torch thinks of the number of workers it has said already
+                # What torch thinks of the number of workers it has said already.
+                warnings.simplefilter('ignore')
                 self._inner = DataLoader(
                     self._guarded,
                     batch_sampler=self._rest,
@@ -322,7 +321,7 @@ class SteadyLoader(DataLoader):
         before = {process.pid for process in active_children()}
         with _deaths_noticed_when_waiting():
             iterator = iter(self._inner)
-        started = {p.pid: p for p in active_children() if p.pid not in before}
+        started: dict[Any, Any] = {p.pid: p for p in active_children() if p.pid not in before}
         self._processes = started or self._processes  # persistent workers are there already
         stop = threading.Event()
         threading.Thread(target=self._watch, args=(stop,), daemon=True).start()

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import torch
 
-from vicmae.errors import ConfigError, DataError
+from vicmae.errors import ConfigError, DataError, EnvironmentFault
 from vicmae.utils.isolated_pool import Outcome, run_isolated
 
 from .catalogue import CatalogueSource
@@ -202,9 +202,13 @@ class Packing:
     def _recode(self, numbers: Iterable[int]) -> _Outcomes:
         """Reads and encodes the files at some places of the order; yields them as they are ready."""
         function = partial(_recode, self.source, self.recipe, self._order)
-        yield from run_isolated(
+        for outcome in run_isolated(
             function, map(int, numbers), num_workers=self._num_workers, seconds=self.seconds
-        )
+        ):
+            sample = outcome.value
+            if isinstance(sample, ImportError):  # no file is to blame for it
+                raise EnvironmentFault(str(sample)) from sample
+            yield Outcome(outcome.item, sample, outcome.error)
 
     def _pack(self, target: PackFolder, tally: Tally, report: Callable[[Tally], None]) -> None:
         first, begun = tally.num_files, time.monotonic() - tally.seconds
@@ -278,13 +282,18 @@ def reasons(bad_files: Path, most: int = 5) -> list[tuple[str, int]]:
 
 
 # ------------------------------------------------------------------------------ one file
-def _recode(source: CatalogueSource, recipe: Recipe, order: np.ndarray, number: int) -> _Sample:
+def _recode(
+    source: CatalogueSource, recipe: Recipe, order: np.ndarray, number: int
+) -> _Sample | ImportError:
     """Runs in a process of its own."""
     torch.set_num_threads(1)  # there is a process for each core
     begun = time.perf_counter()
     index = int(order[number])
     known = source.get_data_info(index)
-    recoded = recipe(known)
+    try:
+        recoded = recipe(known)
+    except ImportError as error:
+        return error
     notes = {**_notes(source, index), **recoded.notes}
     return _Sample(recoded, notes, _num_bytes(known), time.perf_counter() - begun)
 
@@ -297,8 +306,12 @@ def _known(source: CatalogueSource, index: int) -> dict[str, Any]:
 def _notes(source: CatalogueSource, index: int) -> dict[str, Any]:
     """What the shards say of a file: the same wherever its data root lies."""
     known, root = _known(source, index), getattr(source, 'data_root', '')
-    path = os.path.relpath(known['path'], root) if root else known['path']
-    notes: dict[str, Any] = dict(path=os.fsencode(path).decode(errors='replace'))  # it need not be UTF-8
+    path = known['path']
+    if root and Path(path).is_relative_to(root):
+        path = os.path.relpath(path, root)
+    notes: dict[str, Any] = dict(
+        path=os.fsencode(path).decode(errors='replace')
+    )  # it need not be UTF-8
     if known['gt_label'] != NO_LABEL:
         notes['label'] = int(known['gt_label'])
     if 'class_name' in known:

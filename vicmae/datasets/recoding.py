@@ -28,7 +28,7 @@ from .image_io import EncodedImage
 from .shard_writer import frame_members
 from .transforms.crop import crop_and_resize
 from .video_folder import VideoFolder
-from .video_io import VideoReader, open_video
+from .video_io import READERS, VideoReader, open_video
 
 X264_PRESETS = (
     'ultrafast',
@@ -87,6 +87,9 @@ class Recipe(ABC):
     def _require(self, holds: bool, name: str, what: str) -> None:
         if not holds:
             raise ConfigError(f'`{name}` must be {what}, got {getattr(self, name)!r}.')
+
+    def _require_reader(self, reader: str) -> None:
+        self._require(reader in READERS, 'reader', f'one of {", ".join(READERS)}')
 
     def _require_short_side(self, short_side: int | None) -> None:
         self._require(short_side is None or short_side >= 16, 'short_side', 'at least 16 pixels')
@@ -148,6 +151,9 @@ class CopyVideos(Recipe):
     kind = 'video'
     what = 'videos with `--video-as copy`'
 
+    def __post_init__(self) -> None:
+        self._require_reader(self.reader)
+
     def __call__(self, known: dict[str, Any]) -> Recoded:
         content = _content(known)
         with open_video(content, self.reader, known['path']) as video:
@@ -183,6 +189,7 @@ class VideosAsMp4(Recipe):
     what = 'videos with `--video-as mp4`'
 
     def __post_init__(self) -> None:
+        self._require_reader(self.reader)
         self._require_short_side(self.short_side)
         self._require(self.gop >= 1, 'gop', 'at least 1')
         self._require(0 <= self.crf <= 51, 'crf', 'between 0 and 51')
@@ -230,7 +237,8 @@ class VideosAsMp4(Recipe):
 
     def _options(self) -> dict[str, str]:
         # B-frames would have to be decoded for the frames behind them, and a scene's cut would move the key frames.
-        fixed = f'keyint={self.gop}:min-keyint={self.gop}:scenecut=0:bframes=0'
+        # mbtree computes with approximations that differ between CPUs: the same video would give other bytes.
+        fixed = f'keyint={self.gop}:min-keyint={self.gop}:scenecut=0:bframes=0:mbtree=0'
         options = {'crf': str(self.crf), 'preset': self.preset, 'x264-params': fixed}
         return options if self.tune == 'none' else {**options, 'tune': self.tune}
 
@@ -260,6 +268,7 @@ class VideosAsJpeg(Recipe):
     what = 'videos with `--video-as jpeg`'
 
     def __post_init__(self) -> None:
+        self._require_reader(self.reader)
         self._require_short_side(self.short_side)
         self._require(0 < self.fps < float('inf'), 'fps', 'more than 0')
         self._require(1 <= self.quality <= 95, 'quality', 'between 1 and 95')

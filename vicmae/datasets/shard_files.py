@@ -23,6 +23,7 @@ from vicmae.errors import DataError
 from .remote import fetch, is_http, is_url, read_part
 from .shards import (
     IndexSummary,
+    ShardIndex,
     build_index,
     index_path,
     read_summary,
@@ -74,10 +75,12 @@ def find_shards(shards: str | Sequence[str]) -> list[str]:
     names: list[str] = []
     for pattern in [shards] if isinstance(shards, str) else shards:
         try:
-            expanded = [pattern] if os.path.exists(pattern) else braceexpand(pattern)
-            names += [name for part in expanded for name in _matches(part)]
+            expanded = [pattern] if os.path.exists(pattern) else list(braceexpand(pattern))
         except ValueError as error:
             raise DataError(f'`shards` has braces that do not match: {pattern!r}.') from error
+        names += [name for part in expanded for name in _matches(part)]
+    if not names:
+        raise DataError('`shards` names no shards. Give a folder, a pattern, a URL, or several.')
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f'`shards` names {len(twice)} shards more than once, such as {twice[0]!r}.')
@@ -164,7 +167,7 @@ class _Cache:
                     with whole_file(path) as file:
                         fetch(url, file)
                         file.flush()
-                        write_index(build_index(file.name), index_path(path))
+                        write_index(build_index(file.name, name=url), index_path(path))
                 except OSError as error:
                     raise DataError(f"Can't fetch the shard {url!r}: {error}.") from error
         return path
@@ -184,19 +187,21 @@ class _Cache:
         return path
 
     def made_index(self, shard: str) -> str:
-        """The index of a shard that has none: beside it, or here where that can't be."""
+        """The index of a shard that has none: beside it, or here where that can't be written."""
         stat = os.stat(shard)
-        path = index_path(self._path_for(os.path.abspath(shard), stat.st_size, stat.st_mtime_ns))
-        if os.access(os.path.dirname(os.path.abspath(shard)), os.W_OK):
-            path = index_path(shard)
-        with self._locked(path):
-            if not os.path.exists(path):
-                print_log(f'Making the index {path!r}, once.', 'current')
-                # Another machine may do the same.
-                unfinished = f'{path}.{socket.gethostname()}'
-                write_index(build_index(shard), unfinished)
-                os.replace(unfinished, path)
-        return path
+        here = index_path(self._path_for(os.path.abspath(shard), stat.st_size, stat.st_mtime_ns))
+        with self._locked(shard):
+            for path in (index_path(shard), here):
+                if os.path.exists(path):  # by now
+                    return path
+            print_log(f'Making the index of {shard!r}, once.', 'current')
+            index = build_index(shard)
+            try:
+                _write_index_at_once(index, index_path(shard))
+                return index_path(shard)
+            except OSError:
+                _write_index_at_once(index, here)
+                return here
 
     def _path_for(self, *names: str | int) -> str:
         digest = hashlib.sha256('\n'.join(map(str, names)).encode()).hexdigest()[:16]
@@ -217,3 +222,10 @@ class _Cache:
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _write_index_at_once(index: ShardIndex, path: str) -> None:
+    """Writes an index that another machine may be writing too."""
+    own = f'{path}.{socket.gethostname()}'
+    write_index(index, own)
+    os.replace(own, path)

@@ -10,6 +10,7 @@ from vicmae.registry import DATASETS
 from .catalogue import CatalogueSource
 from .gap_fit import require_gap_fits
 from .sharded_samples import ShardedSamples
+from .video_io import FrameSequence
 
 
 class ShardSource(CatalogueSource):
@@ -87,6 +88,4 @@ class VideoShards(ShardSource):
                 f'Nothing says how many frames per second {path!r} has. Give `fps` to VideoShards, or pack it with '
                 'a `.json` that does.'
             )
-        from .video_io._frames import FrameSequence
-
         return FrameSequence(medium.read, medium.num_members, fps, path)

@@ -56,7 +56,7 @@ class ShardedSamples:
     def __getitem__(self, number: int) -> dict[str, Any]:
         shard, index, sample = self._find(number)
         label = int(index.arrays['labels'][sample])
-        known = dict(path=f'{self._names[shard]}/{index.key(sample)}', gt_label=label)
+        known = dict(path=self._path(shard, index.key(sample)), gt_label=label)
         if label in self._class_names:
             known['class_name'] = self._class_names[label]
         return known
@@ -74,7 +74,20 @@ class ShardedSamples:
         shard, index, sample = self._find(number)
         members = index.media(sample)
         kind, fps = index.kind(sample), float(index.arrays['fps'][sample])
-        return ShardedMedium(kind, fps, len(members), lambda i: self._read(shard, members[i]))
+
+        def read(i: int) -> bytes:
+            content = self._read(shard, members[i])
+            if len(content) != members[i].size:
+                raise DataError(
+                    f"Can't read {self._path(shard, index.key(sample))!r}: of its {members[i].size} bytes the shard "
+                    f"has {len(content)}. It is cut off, or isn't the one that its index was made of."
+                )
+            return content
+
+        return ShardedMedium(kind, fps, len(members), read)
+
+    def _path(self, shard: int, key: str) -> str:
+        return f'{self._names[shard]}/{key}'
 
     def _find(self, number: int) -> tuple[int, ShardIndex, int]:
         """Its shard, the index of that, and its number there."""
@@ -96,15 +109,8 @@ class ShardedSamples:
     def _read(self, shard: int, member: Member) -> bytes:
         place = self._places[shard]
         if is_http(place):
-            content = _read_by_http(place, member)
-        else:
-            content = os.pread(self._file(shard).fileno(), member.size, member.offset)
-        if len(content) != member.size:
-            raise DataError(
-                f'{self._names[shard]!r} gives {len(content)} bytes at {member.offset} instead of {member.size}: the '
-                "shard is cut off, or isn't the one that its index was made of."
-            )
-        return content
+            return _read_by_http(place, member)
+        return os.pread(self._file(shard).fileno(), member.size, member.offset)
 
     def _file(self, shard: int) -> BinaryIO:
         """A shard's file, opened by each process for itself."""
@@ -166,6 +172,6 @@ def _nothing_of(kinds: tuple[str, ...], files: Sequence[ShardFile]) -> str:
         held.update({kind: count for kind, count in file.summary.counts.items() if count})
     what = ', '.join(f'{kind}: {count}' for kind, count in held.items()) or 'no samples at all'
     return (
-        f'The shards have no samples of the kind {" or ".join(kinds)}. In {files[0].name!r} and the '
-        f'{len(files) - 1} others are {what}.'
+        f'No samples of the kind {" or ".join(kinds)} are in the shards ({len(files)}, the first is '
+        f'{files[0].name!r}). There are {what}.'
     )

@@ -18,11 +18,11 @@ others the label may also be in `KEY.cls`. Any reader of the layout reads these 
 64-bit number, a JSON object, padded with spaces to a multiple of 8 bytes, and arrays, each padded likewise. The object:
 
 - `version`: 1; `tar_size`: bytes of the shard, by which a stale index is noticed;
-- `extensions`: of the members, without the first dot; `class_names`: by label;
+- `extensions`: of the members, without the first dot;
 - `counts`: number of samples of each of `KINDS`, in their order;
 - `arrays`: name -> data type and number of values, in the order of the file.
 
-By sample: `key_ends` in `keys` (UTF-8), `member_ends` in the three arrays of members, `num_media` (how many members,
+`class_names` is text again, a JSON object of the names by label. By sample: `key_ends` in `keys` (UTF-8), `member_ends` in the three arrays of members, `num_media` (how many members,
 from the first on, are its image, video or frames), `kinds` (position in `KINDS`), `labels` (-1 for none), `fps` (0
 for unknown). By member, those of a sample together, its media first: `offsets` of the content in the shard, `sizes`
 in bytes, `extension_codes` (position in `extensions`).
@@ -30,7 +30,6 @@ in bytes, `extension_codes` (position in `extensions`).
 
 import json
 import math
-import mmap
 import os
 import re
 import struct
@@ -38,10 +37,12 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import torch
 
 from vicmae.errors import DataError
 
@@ -56,6 +57,7 @@ _VERSION = 1
 _PREAMBLE = struct.Struct('<8sQ')
 _MAGIC = b'vicmaeIX'
 _ARRAYS = dict(
+    class_names='u1',
     keys='u1',
     key_ends='<i8',
     member_ends='<i8',
@@ -94,17 +96,20 @@ class ShardIndex:
     Attributes:
         tar_size: Bytes of the shard.
         extensions: Of the members, by code.
-        class_names: By label, as far as they are known.
         arrays: The arrays by name; the module's text says what is in them.
     """
 
     tar_size: int
     extensions: tuple[str, ...]
-    class_names: dict[int, str]
     arrays: Mapping[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(self.arrays['kinds'])
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """The names of classes by label, as far as they are known."""
+        return _read_names(self.arrays['class_names'].tobytes())
 
     def key(self, sample: int) -> str:
         """The key of a sample."""
@@ -130,6 +135,11 @@ class ShardIndex:
         return np.flatnonzero(np.isin(self.arrays['kinds'], [KINDS.index(kind) for kind in kinds]))
 
 
+@lru_cache(maxsize=16)  # many shards have the same
+def _read_names(text: bytes) -> dict[int, str]:
+    return {int(label): name for label, name in json.loads(text).items()}
+
+
 def _span(ends: np.ndarray, number: int) -> slice:
     return slice(int(ends[number - 1]) if number else 0, int(ends[number]))
 
@@ -146,7 +156,6 @@ def write_index(index: ShardIndex, path: str) -> None:
         version=_VERSION,
         tar_size=index.tar_size,
         extensions=index.extensions,
-        class_names=index.class_names,
         counts=np.bincount(index.arrays['kinds'], minlength=len(KINDS)).tolist(),
         arrays={name: [dtype, len(index.arrays[name])] for name, dtype in _ARRAYS.items()},
     )
@@ -163,16 +172,17 @@ def read_index(path: str) -> ShardIndex:
     """Maps an index file into memory, which processes share."""
     header, position = _read_header(path)
     try:
-        with open(path, 'rb') as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        size = os.path.getsize(path)
+        # NumPy's and Python's own maps keep the file open, and there may be thousands.
+        content = torch.from_file(path, size=size, dtype=torch.uint8).numpy()
+        content.flags.writeable = False
         arrays = {}
         for name, (dtype, count) in header['arrays'].items():
             arrays[name] = np.frombuffer(content, dtype, count, position)
             position += _padded(arrays[name].nbytes)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise _damaged(path, error) from error
-    extensions, class_names = tuple(header['extensions']), header['class_names']
-    return ShardIndex(header['tar_size'], extensions, class_names, arrays)
+    return ShardIndex(header['tar_size'], tuple(header['extensions']), arrays)
 
 
 class IndexSummary(NamedTuple):
@@ -191,9 +201,14 @@ class IndexSummary(NamedTuple):
 
 def read_summary(path: str) -> IndexSummary:
     """Reads the beginning of an index file."""
-    header, _ = _read_header(path)
-    counts = dict(zip(KINDS, header['counts'], strict=True))
-    return IndexSummary(header['tar_size'], counts, header['class_names'])
+    header, position = _read_header(path)
+    try:
+        with open(path, 'rb') as file:
+            names = os.pread(file.fileno(), header['arrays']['class_names'][1], position)
+        counts = dict(zip(KINDS, header['counts'], strict=True))
+        return IndexSummary(header['tar_size'], counts, _read_names(names))
+    except (OSError, ValueError, KeyError) as error:
+        raise _damaged(path, error) from error
 
 
 def _read_header(path: str) -> tuple[dict[str, Any], int]:
@@ -207,7 +222,6 @@ def _read_header(path: str) -> tuple[dict[str, Any], int]:
             size = os.fstat(file.fileno()).st_size
         if header['version'] != _VERSION:
             raise ValueError(f'its version is {header["version"]!r}, not {_VERSION}')
-        header['class_names'] = {int(n): name for n, name in header['class_names'].items()}
         start = _PREAMBLE.size + length
         arrays = header['arrays'].values()
         expected = start + sum(_padded(np.dtype(dtype).itemsize * n) for dtype, n in arrays)
@@ -294,9 +308,14 @@ class IndexBuilder:
         Args:
             tar_size: Bytes of the shard.
         """
-        keys = np.frombuffer(b''.join(self._values['keys']), 'u1')
-        rest = {n: np.array(self._values[n], t) for n, t in _ARRAYS.items() if n != 'keys'}
-        return ShardIndex(tar_size, tuple(self._codes), self._class_names, dict(keys=keys, **rest))
+        texts = dict(
+            class_names=json.dumps(self._class_names, sort_keys=True).encode(),
+            keys=b''.join(self._values['keys']),
+        )
+        arrays = {name: np.frombuffer(text, 'u1') for name, text in texts.items()}
+        for name in _ARRAYS.keys() - texts.keys():
+            arrays[name] = np.array(self._values[name], _ARRAYS[name])
+        return ShardIndex(tar_size, tuple(self._codes), arrays)
 
 
 def _find_media(members: list[Member]) -> tuple[str, list[Member]]:
@@ -311,11 +330,12 @@ def _find_media(members: list[Member]) -> tuple[str, list[Member]]:
     return 'other', []
 
 
-def build_index(shard: str) -> ShardIndex:
+def build_index(shard: str, name: str = '') -> ShardIndex:
     """Makes the index of any tar file in the WebDataset layout, from its headers and its `.json` and `.cls` members.
 
     Args:
         shard: Path of a tar file that isn't compressed.
+        name: What messages call it, if not by its path.
     """
     builder = IndexBuilder()
     try:
@@ -329,7 +349,7 @@ def build_index(shard: str) -> ShardIndex:
             return builder.build(os.fstat(file.fileno()).st_size)
     except (OSError, tarfile.TarError, ValueError) as error:
         raise DataError(
-            f"Can't read the shard {shard!r}: {error}. A shard is a tar file that isn't compressed."
+            f"Can't read the shard {name or shard!r}: {error}. A shard is a tar file that isn't compressed."
         ) from error
 
 

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vicmae.errors import ConfigError, DataError, EnvironmentFault
+from vicmae.errors import ConfigError, DataError
 from vicmae.utils.isolated_pool import run_isolated
 
 from .check_report import CheckReport
@@ -174,24 +174,22 @@ def check_files(
     with closing(outcomes):
         for outcome in outcomes:
             path, verdict = outcome.item, outcome.value
-            if isinstance(verdict, EnvironmentFault):
+            if isinstance(verdict, ImportError):
                 raise verdict
             kind = check.kind_of(path) or KINDS[0]
             error = f"Can't read {path!r}: {outcome.error}."
             yield verdict or Verdict(path, kind, ok=False, error=error)
 
 
-def _check_alone(check: FileCheck, path: str) -> Verdict | EnvironmentFault:
+def _check_alone(check: FileCheck, path: str) -> Verdict | ImportError:
     """Runs in a process of its own: with one thread, as there is a process for each core, and silently."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    with open(
-        os.devnull, 'w'
-    ) as nowhere:  # what C libraries have to say of a file is in the verdict
+    with open(os.devnull, 'w') as nowhere:  # C libraries print what they think of a file
         os.dup2(nowhere.fileno(), 2)
     try:
         return check(path)
-    except EnvironmentFault as fault:  # none of the file's
+    except ImportError as fault:  # of the environment, not of the file
         return fault
 
 

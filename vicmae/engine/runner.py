@@ -52,7 +52,7 @@ class PretrainRunner(Runner):
             del hooks[name]
         super().register_default_hooks(hooks)
 
-    def build_dataloader(  # type: ignore[override]  # MMEngine's is static and knows no work directory
+    def build_dataloader(  # MMEngine's is static and knows no work directory
         self,
         dataloader: DataLoader | dict[str, Any],
         seed: int | None = None,

@@ -15,10 +15,10 @@ from mmengine.config import Config
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vicmae.apis.train_data import build_train_loader, seed_of, set_epoch, sources_of
+from vicmae.apis.train_data import batches_of, build_train_loader, seed_of, set_epoch, sources_of
 from vicmae.datasets.gaps import GapDraws, draw_gaps
 from vicmae.datasets.image_io import EncodedImage
-from vicmae.datasets.sample_key import SampleKey, as_sample_key
+from vicmae.datasets.sample_key import SampleKey
 from vicmae.datasets.source import NO_LABEL, Source
 from vicmae.datasets.steps import steps
 from vicmae.datasets.transforms import RandomResizedCrop
@@ -104,7 +104,7 @@ def browse(cfg: Config, *, number: int = 32, epoch: int = 0) -> list[ShownSource
     set_epoch(loader, epoch)
     sources = sources_of(loader.dataset)
     each = -(-number // len(sources))
-    batches = [[as_sample_key(key) for key in batch] for batch in _first_batches(loader)]
+    batches = list(islice(batches_of(loader), _BATCHES_COUNTED))
     shown = []
     for n, (name, source) in enumerate(sources.items()):
         own = _visits_to(loader.dataset, n, batches)
@@ -134,10 +134,6 @@ def gaps_of_sources(cfg: Config) -> dict[str, GapDraws]:
 
 
 # ------------------------------------------------------------------------- the order of an epoch
-def _first_batches(loader: DataLoader) -> Iterator[list[Any]]:
-    return islice(loader.batch_sampler, _BATCHES_COUNTED)
-
-
 def _source_of(dataset: Any, index: int) -> int:
     return dataset.source_of(index) if hasattr(dataset, 'source_of') else 0
 

@@ -112,9 +112,10 @@ def _when(sample: ShownSample, view: int) -> str:
 
 def _view_row(view: ShownView, name: str, when: str) -> str:
     height, width = view.frame.shape[:2]
+    frame = picture_uri(_shrink(view.frame), _MAX_PNG_PIXELS)
     cells = [
-        f'<div class="framed" style="--shape:{width / height:.3f}"><img src="{picture_uri(_shrink(view.frame), _MAX_PNG_PIXELS)}" '
-        f'alt="{escape(name)}, untouched">{_box(view)}</div>'
+        f'<div class="framed" style="--shape:{width / height:.3f}">'
+        f'<img src="{frame}" alt="{escape(name)}, untouched">{_box(view)}</div>'
         f'<span>{when or f"{width} x {height}"}</span>'
     ]
     cells += [

@@ -6,15 +6,16 @@ import pytest
 from vicmae.datasets.speed.key_frames import find_key_frames
 
 
-def clip(path, num_frames, gop, bframes=0):
+def clip(path, num_frames, gop, bframes=0, open_gop=0):
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('libx264', rate=25)
         stream.width = stream.height = 32
         stream.pix_fmt = 'yuv420p'
-        fixed = f'keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}'
-        stream.options = {'x264-params': fixed}
+        fixed = f'keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:b-adapt=0'
+        stream.options = {'x264-params': f'{fixed}:open-gop={open_gop}'}
+        scene = np.random.default_rng(0).integers(256, size=(32, 32 + num_frames, 3), dtype='uint8')
         for n in range(num_frames):
-            pixels = np.full((32, 32, 3), 3 * n, np.uint8)
+            pixels = np.ascontiguousarray(scene[:, n : n + 32])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24')))
         container.mux(stream.encode())
     return str(path)
@@ -34,6 +35,13 @@ def test_frames_on_the_way_are_those_from_the_key_frame_on(tmp_path, ids, bframe
     found = find_key_frames(path, sorted(set(ids)), 1)
     assert found.interval == 12
     assert found.decoded == decode_by_hand(12, ids)
+
+
+@pytest.mark.parametrize('wanted', [9, 11, 12, 22])
+def test_key_frames_are_counted_in_the_order_in_which_frames_are_shown(tmp_path, wanted):
+    # With an open GOP, frames that are shown before a key frame come behind it in the file.
+    path = clip(tmp_path / 'a.mp4', 60, 12, bframes=3, open_gop=1)
+    assert find_key_frames(path, [wanted], 1).decoded == decode_by_hand(12, [wanted])
 
 
 def test_visits_of_one_opening_share_the_frames_on_the_way(tmp_path):

@@ -5,29 +5,41 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from torch.utils.data import default_collate
 
 from vicmae.datasets import SampleKey
 from vicmae.datasets.image_folder import ImageFolder
 from vicmae.datasets.source import NO_LABEL, Source
-from vicmae.datasets.speed.stages import load_for, measure_stages, time_of
+from vicmae.datasets.speed.stages import load_for, measure_stages
 from vicmae.datasets.transforms.view_change import ViewChange
 from vicmae.datasets.video_io import VideoReader
 from vicmae.errors import DataError
 from vicmae.structures import FIELDS
 
-NAP = 0.004
+
+class Clock:
+    """Stands still but for naps, so that other work on the machine doesn't show."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def nap(self, number=1):
+        self.now += number
+
+
+CLOCK = Clock()
 
 
 class SlowReader(VideoReader):
     """A video whose every frame takes a nap, and the way to the first one that is asked for ten."""
 
-    def __init__(self):
-        self.num_frames, self.fps, self.height, self.width = 40, 10.0, 16, 16
+    name, num_frames, fps, height, width = 'slow', 40, 10.0, 16, 16
 
     def frames(self, ids):
-        time.sleep(NAP * ((10 if ids[0] else 0) + len(ids)))
+        CLOCK.nap((10 if ids[0] else 0) + len(ids))
         return [np.zeros((16, 16, 3), np.uint8) for _ in ids]
 
     def ids_at(self, seconds):
@@ -44,7 +56,7 @@ class SlowVideos(Source):
         return 10
 
     def get_data_info(self, index):
-        time.sleep(2 * NAP)
+        CLOCK.nap(2)
         return dict(path=f'{index}.mp4', gt_label=NO_LABEL, media=SlowReader())
 
 
@@ -55,12 +67,12 @@ class SlowColour(ViewChange):
         return dict(hue=0.1)
 
     def apply(self, img, drawn):
-        time.sleep(NAP)
+        CLOCK.nap()
         return img
 
 
 def slow_step(results):
-    time.sleep(3 * NAP)
+    CLOCK.nap(3)
     return results
 
 
@@ -69,10 +81,10 @@ def views(*changes):
     return [dict(type='TwoViews', transforms=[crop, *changes]), dict(type='PackViews')]
 
 
-def measure(source, number=6, visits=1):
+def measure(source, number=6, visits=1, clock=CLOCK):
     keys = [SampleKey(0, 0, index, visit) for index in range(number) for visit in range(visits)]
     groups, samples = load_for(60, source, keys)
-    return measure_stages(source, groups, samples, default_collate)
+    return measure_stages(source, groups, samples, default_collate, clock)
 
 
 def fixed(gap):
@@ -80,46 +92,45 @@ def fixed(gap):
 
 
 def test_naps_are_found_where_they_were_taken():
-    torch.set_num_threads(1)
     pipeline = [dict(type='OpenVideo'), fixed(3), dict(type='DecodeFrames'), slow_step]
     stages = measure(SlowVideos(pipeline=[*pipeline, *views(SlowColour())]))
-    naps = {name: seconds / NAP for name, seconds in stages.seconds.items()}
+    naps = {name: seconds for name, seconds in stages.seconds.items() if seconds}
     expected = {'find': 2, 'seek': 10, 'decode': 2, 'colour': 2, 'all else': 3}
-    for name, number in expected.items():
-        assert naps[name] == pytest.approx(number, rel=0.25, abs=0.3), name
-    assert stages.total / NAP == pytest.approx(19, rel=0.2)
-    assert stages.floor / NAP == pytest.approx(2, rel=0.25)
-    assert stages.wanted == 2
-
-
-def test_stages_add_up_to_the_time_of_a_sample(demo_data):
-    source = ImageFolder(
-        str(demo_data / 'images/train'), pipeline=[dict(type='LoadImage'), *views()]
-    )
-    keys = [SampleKey(0, 0, index) for index in range(len(source))]
-    groups, samples = load_for(60, source, keys)
-    stages = measure_stages(source, groups, samples, default_collate)
-    without_collate = stages.total - stages.seconds['collate']
-    assert without_collate == pytest.approx(time_of(source, groups), rel=0.5)
-    assert min(stages.seconds.values()) >= 0
-    assert stages.seconds['decode'] > 0
-    assert stages.floor == stages.seconds['decode']
+    # Of the six pairs one or the other may begin at the first frame, which is not on the way to another.
+    assert naps.pop('seek') == pytest.approx(expected.pop('seek'), abs=2)
+    assert naps == pytest.approx(expected)
+    assert stages.total == sum(stages.seconds.values())
+    assert (stages.floor, stages.wanted) == (2, 2)
 
 
 def test_visits_of_one_opening_share_what_it_costs():
     pipeline = [dict(type='OpenVideo'), dict(type='SameFramePair'), dict(type='DecodeFrames')]
     source = SlowVideos(pipeline=[*pipeline, *views()], visits_per_opening=4)
     stages = measure(source, number=3, visits=4)
-    assert stages.seconds['find'] / NAP == pytest.approx(2 / 4, rel=0.25)
+    assert stages.seconds['find'] == 2 / 4
     assert stages.wanted <= 1
+
+
+def test_parts_of_real_samples_are_positive_and_add_up_to_the_whole(demo_data):
+    source = ImageFolder(
+        str(demo_data / 'images/train'), pipeline=[dict(type='LoadImage'), *views()]
+    )
+    keys = [SampleKey(0, 0, index) for index in range(len(source))]
+    groups, samples = load_for(60, source, keys)
+    stages = measure_stages(source, groups, samples, default_collate)
+    parts = dict(stages.seconds)
+    assert parts.pop('colour') == 0
+    assert min(parts.values()) >= 0
+    assert min(parts[name] for name in ('open', 'decode', 'crop and flip', 'pack', 'collate')) > 0
+    assert stages.floor == parts['decode']
 
 
 def test_sizes_are_those_of_the_file_and_of_the_tensors(demo_data):
     folder = demo_data / 'images/train'
     source = ImageFolder(str(folder), pipeline=[dict(type='LoadImage'), *views()])
-    stages = measure(source, number=len(source))
+    stages = measure(source, number=len(source), clock=time.perf_counter)
     files = [path.stat().st_size for path in folder.rglob('*.jpg')]
-    assert stages.bytes_read == pytest.approx(np.mean(files))
+    assert stages.bytes_read == pytest.approx(np.mean(files), rel=0.01)
     assert stages.bytes_handed == 2 * (3 * 16 * 16 + 4 * len(FIELDS))  # pixels, and numbers
     assert (stages.decoded, stages.key_interval) == (None, None)
 
@@ -132,6 +143,6 @@ def test_loading_ends_in_time_and_passes_over_bad_files(tmp_path, demo_data):
     groups, samples = load_for(60, source, keys)
     assert [group[0].index for group in groups] == [1, 2, 3]
     assert len(samples) == 3
-    assert len(load_for(0, source, keys)[0]) == 1
+    assert len(load_for(-1, source, keys)[0]) == 1
     with pytest.raises(DataError, match='Not one sample could be loaded'):
         load_for(60, source, keys[:1])

@@ -11,6 +11,7 @@ from .stages import Stages
 from .trials import Advice
 
 _BAR = 24
+_MUCH = 0.4  # of a sample's time
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,24 @@ def speed_text(speed: SourceSpeed, wanted: Sequence[float]) -> str:
         _bytes_line(speed.stages),
         _workers_line(speed.per_worker, wanted),
     ]
-    best, *others = speed.advice or [None]
-    lines.append(f'  What would help most: {best or "nothing that was tried, but more workers"}.')
-    lines += [f'  Also: {advice}.' for advice in others]
+    best = speed.advice[0] if speed.advice else _without_advice(speed)
+    lines.append(f'  What would help most: {best}.')
+    lines += [f'  Also: {advice}.' for advice in speed.advice[1:]]
     return '\n'.join(lines)
+
+
+def busy_text() -> str:
+    """A warning where other programs take the cores, else nothing."""
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load < cores / 2:
+        return ''
+    return f'This machine is busy already (load {load:.1f} on {cores} cores): figures are lower than they could be.'
+
+
+def _without_advice(speed: SourceSpeed) -> str:
+    if speed.waiting > _MUCH / speed.per_worker:
+        return 'cores, as most of the time is the way between processes and waiting for one of them'
+    return 'more workers; nothing in the files or the pipeline stands out'
 
 
 def _stage_lines(speed: SourceSpeed) -> Iterator[str]:
@@ -109,8 +124,7 @@ def _floor_line(stages: Stages, seconds: float) -> str:
 
 
 def _bytes_line(stages: Stages) -> str:
-    read = '' if stages.bytes_read is None else f'reads {_bytes(stages.bytes_read)}, '
-    return f'  A sample {read}hands over {_bytes(stages.bytes_handed)}.'
+    return f'  A sample reads {_bytes(stages.bytes_read)} and hands over {_bytes(stages.bytes_handed)}.'
 
 
 def _bytes(number: float) -> str:

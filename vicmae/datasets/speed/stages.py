@@ -2,7 +2,6 @@
 """Where the time of a sample goes: measured in one process, without a loader around it."""
 
 import cProfile
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,13 +21,14 @@ from ..transforms import PackViews, RandomFlip
 from ..transforms.crop import crop_and_resize
 from ..transforms.view_change import ViewChange
 from ..video_io import VideoReader, open_video
-from .key_frames import KeyFrames, find_key_frames
+from .key_frames import find_key_frames
 
 _FILES_LOOKED_INTO = 5
 _FRAMES_IN_A_ROW = 60
 _BATCH = 32
 
 Group = list[SampleKey]  # visits to one file from one opening
+Clock = Callable[[], float]  # seconds since some time
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Stages:
         wanted: How many images or frames it needs.
         decoded: How many are decoded for it, with those on the way; None where that isn't known.
         key_interval: Frames from one key frame to the next; None where that isn't known.
-        bytes_read: Encoded size of its file, which the visits of one opening share; None where that isn't known.
+        bytes_read: What is read from files for it, also where the system has them in memory.
         bytes_handed: Size of the sample when it leaves the worker.
     """
 
@@ -50,7 +50,7 @@ class Stages:
     wanted: float
     decoded: float | None
     key_interval: float | None
-    bytes_read: float | None
+    bytes_read: float
     bytes_handed: float
 
     @property
@@ -60,7 +60,10 @@ class Stages:
 
 
 def load_for(
-    seconds: float, source: Source, keys: Iterable[SampleKey]
+    seconds: float,
+    source: Source,
+    keys: Iterable[SampleKey],
+    clock: Clock = time.perf_counter,
 ) -> tuple[list[Group], list[Any]]:
     """Loads until time is up, which also brings the files into memory.
 
@@ -68,13 +71,14 @@ def load_for(
         seconds: For how long.
         source: Where samples come from.
         keys: Visits in the order of training; those to one sample that follow each other share an opening.
+        clock: Tells the time.
 
     Returns:
         The visits that could be loaded, and the last samples.
     """
     groups: list[Group] = []
     samples: list[Any] = []
-    deadline = time.perf_counter() + seconds
+    deadline = clock() + seconds
     for _, visits in groupby(keys, key=lambda key: key.index):
         group = list(visits)
         try:
@@ -83,7 +87,7 @@ def load_for(
             continue
         groups.append(group)
         samples = [*samples, *loaded][-_BATCH:]
-        if time.perf_counter() > deadline:
+        if clock() > deadline:
             break
     if not groups:
         raise DataError('Not one sample could be loaded: there is nothing to measure.')
@@ -95,6 +99,7 @@ def measure_stages(
     groups: Sequence[Group],
     samples: list[Any],
     collate: Callable[[list[Any]], Any],
+    clock: Clock = time.perf_counter,
 ) -> Stages:
     """Loads samples again and says where their time goes. Waiting for a disk is not in it.
 
@@ -103,50 +108,62 @@ def measure_stages(
         groups: Visits that can be loaded.
         samples: Some that were.
         collate: Makes a batch of samples.
+        clock: Tells the time.
     """
-    profile = cProfile.Profile()
+    looked_into = _look_into(source, groups, clock)
+    profile = cProfile.Profile(clock)
     profile.runcall(time_of, source, groups)
-    total = time_of(source, groups)
+    bytes_before = _bytes_so_far()
+    total = time_of(source, groups, clock)
+    bytes_read = _bytes_so_far() - bytes_before
     number = sum(map(len, groups))
-    named = {n: t / number for n, t in _stages_of(source, profile, total * number).items()}
-    wanted, per_frame, key_frames = _look_into(source, groups)
-    floor = wanted * per_frame if source.kind == 'video' else named['decode']
-    if source.kind == 'video':
+    functions = _functions(source, looked_into)
+    named = {n: t / number for n, t in _split(profile, functions, total * number).items()}
+    floor = named['decode'] if looked_into is None else looked_into.floor
+    if looked_into is not None:
         named = _split_seek(named, floor)
-    named['collate'] = _time_of_collating(collate, samples)
+    named['collate'] = _time_of_collating(collate, samples, clock)
     return Stages(
         seconds=named,
         floor=floor,
-        wanted=wanted,
-        decoded=_mean(k.decoded for k in key_frames),
-        key_interval=_mean(k.interval for k in key_frames),
-        bytes_read=_bytes_read(source, groups),
+        wanted=looked_into.wanted if looked_into else 1 / source.visits_per_opening,
+        decoded=looked_into.decoded if looked_into else None,
+        key_interval=looked_into.key_interval if looked_into else None,
+        bytes_read=bytes_read / number,
         bytes_handed=sum(map(_num_bytes, samples)) / len(samples),
     )
 
 
-def time_of(source: Source, groups: Iterable[Group]) -> float:
+def time_of(source: Source, groups: Iterable[Group], clock: Clock = time.perf_counter) -> float:
     """Seconds that a sample takes, when visits to these files are loaded one group after the other."""
-    begun, number = time.perf_counter(), 0
+    begun, number = clock(), 0
     for group in groups:
         number += len(source.__getitems__(group))
-    return (time.perf_counter() - begun) / number
+    return (clock() - begun) / number
 
 
-def _stages_of(source: Source, profile: cProfile.Profile, total: float) -> dict[str, float]:
-    """Adds up what the functions of each stage took; none of them calls another one. Shares of `total` seconds."""
-    is_video = source.kind == 'video'
-    decoders = [reader.frames for reader in _subclasses(VideoReader)]
-    closers = [reader.close for reader in _subclasses(VideoReader)]
+def _functions(source: Source, videos: '_Videos | None') -> dict[str, list[Any]]:
+    """The functions of each stage. None of them calls another one."""
     colours = [change.apply for change in _subclasses(ViewChange) if change is not RandomFlip]
-    functions: dict[str, list[Any]] = {
+    opening: list[Any] = [EncodedImage.__init__]
+    decoding: list[Any] = [EncodedImage.decode]
+    if videos is not None:
+        opening = [open_video, *(reader.close for reader in videos.readers)]
+        decoding = [reader.frames for reader in videos.readers]
+    return {
         'find': [type(source).get_data_info],
-        'open': [open_video, *closers] if is_video else [EncodedImage.__init__],
-        'decode': decoders if is_video else [EncodedImage.decode],
+        'open': opening,
+        'decode': decoding,
         'crop and flip': [crop_and_resize, RandomFlip.apply],
         'colour': colours,
         'pack': [PackViews.transform],
     }
+
+
+def _split(
+    profile: cProfile.Profile, functions: dict[str, list[Any]], total: float
+) -> dict[str, float]:
+    """Adds up what the functions of each stage took of so many seconds in all."""
     spent = {entry.code: entry.totaltime for entry in profile.getstats()}
     # A subclass may have a function of its parent's, which counts once.
     codes = {name: {f.__code__ for f in those} for name, those in functions.items()}
@@ -158,7 +175,8 @@ def _stages_of(source: Source, profile: cProfile.Profile, total: float) -> dict[
 
 
 def _subclasses(cls: type) -> list[Any]:
-    return [one for sub in cls.__subclasses__() for one in [sub, *_subclasses(sub)]]
+    below: list[Any] = cls.__subclasses__()
+    return [one for sub in below for one in [sub, *_subclasses(sub)]]
 
 
 def _split_seek(named: dict[str, float], floor: float) -> dict[str, float]:
@@ -174,48 +192,72 @@ def _split_seek(named: dict[str, float], floor: float) -> dict[str, float]:
 
 
 # ------------------------------------------------------------------------- what the files are like
-def _look_into(source: Source, groups: Sequence[Group]) -> tuple[float, float, list[KeyFrames]]:
-    """How many frames a sample needs, how long one takes when a video is decoded in order, and key frames."""
+@dataclass(frozen=True)
+class _Videos:
+    """What some of the videos are like.
+
+    Attributes:
+        readers: What reads them.
+        wanted: How many frames a sample needs.
+        floor: Seconds that these take, decoded in a row.
+        decoded: How many are decoded for them; None where that isn't known.
+        key_interval: Frames from one key frame to the next; None where that isn't known.
+    """
+
+    readers: set[Any]
+    wanted: float
+    floor: float
+    decoded: float | None
+    key_interval: float | None
+
+
+def _look_into(source: Source, groups: Sequence[Group], clock: Clock) -> _Videos | None:
+    """Looks into some of the videos; None for images."""
     if source.kind != 'video':
-        return 1.0 / source.visits_per_opening, 0.0, []
-    wanted, times, key_frames = [], [], []
+        return None
+    readers, wanted, times, key_frames = set(), [], [], []
     for group in groups[:_FILES_LOOKED_INTO]:
-        for _, visits in steps(source, group):
-            if 'frame_ids' in visits[0]:
-                ids = sorted({frame for visit in visits for frame in visit['frame_ids']})
-                break
+        visits = next(made for _, made in steps(source, group) if 'frame_ids' in made[0])
+        ids = sorted({frame for visit in visits for frame in visit['frame_ids']})
         wanted.append(len(ids) / len(group))
         with visits[0]['reader'] as reader:
-            times.append(_time_in_a_row(reader))
+            readers.add(type(reader))
+            times.append(_time_in_a_row(reader, clock))
         found = find_key_frames(visits[0].get('media', visits[0]['path']), ids, len(group))
         key_frames += [found] if found else []
-    return float(np.mean(wanted)), float(np.median(times)), key_frames
+    return _Videos(
+        readers,
+        wanted=float(np.mean(wanted)),
+        floor=float(np.mean(wanted) * np.median(times)),
+        decoded=_mean(k.decoded for k in key_frames),
+        key_interval=_mean(k.interval for k in key_frames),
+    )
 
 
-def _time_in_a_row(reader: VideoReader) -> float:
+def _time_in_a_row(reader: VideoReader, clock: Clock) -> float:
+    """Seconds for each of the first frames; the best of three times, as nothing makes decoding faster than it is."""
     count = min(reader.num_frames, _FRAMES_IN_A_ROW)
-    begun = time.perf_counter()
-    reader.frames(range(count))
-    return (time.perf_counter() - begun) / count
+    times = []
+    for _ in range(3):
+        begun = clock()
+        reader.frames(range(count))
+        times.append(clock() - begun)
+    return min(times) / count
 
 
-def _bytes_read(source: Source, groups: Sequence[Group]) -> float | None:
-    sizes = []
-    for group in groups:
-        known = source.get_data_info(group[0].index)
-        media = known.get('media', known['path'])
-        if isinstance(media, bytes):
-            sizes.append(len(media) / len(group))
-        elif isinstance(media, str) and os.path.isfile(media):
-            sizes.append(2*os.path.getsize(media) / len(group))
-    return _mean(sizes)
+def _bytes_so_far() -> int:
+    """What this process has read from files so far, those that the system had in memory included."""
+    with open('/proc/self/io', encoding='ascii') as file:
+        return int(file.readline().removeprefix('rchar:'))
 
 
 # ------------------------------------------------------------------------- batches
-def _time_of_collating(collate: Callable[[list[Any]], Any], samples: list[Any]) -> float:
-    begun = time.perf_counter()
+def _time_of_collating(
+    collate: Callable[[list[Any]], Any], samples: list[Any], clock: Clock
+) -> float:
+    begun = clock()
     collate(samples)
-    return (time.perf_counter() - begun) / len(samples)
+    return (clock() - begun) / len(samples)
 
 
 def _num_bytes(sample: Any) -> int:

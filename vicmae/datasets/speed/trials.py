@@ -2,8 +2,7 @@
 """What would make samples come faster, tried on a few files."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +51,7 @@ def advise(source: Source, stages: Stages, groups: Sequence[Group]) -> list[Advi
         stages: What was measured.
         groups: Visits that can be loaded.
     """
+    groups = list({group[0].index: group for group in groups}.values())  # each file once
     found = list(_colour(stages))
     media = sum(stages.seconds.get(name, 0.0) for name in ('open', 'seek', 'decode'))
     if media > _WORTH_IT * stages.total:
@@ -140,9 +140,7 @@ def _is_small(source: Source, group: Group) -> bool:
     return False
 
 
-def _recipes(
-    source: Source, stages: Stages, chosen: Source
-) -> Iterator[tuple[str, str, Recipe]]:
+def _recipes(source: Source, stages: Stages, chosen: Source) -> Iterator[tuple[str, str, Recipe]]:
     """Why and how to pack, and what that does to a file."""
     share = (stages.seconds['decode'] + stages.seconds.get('seek', 0.0)) / stages.total
     bound = f'decoding takes {share:.0%}'
@@ -158,7 +156,8 @@ def _recipes(
     if stages.key_interval is not None:
         reason = f'{bound}, key frames lie {stages.key_interval:.0f} frames apart'
         yield reason, '--gop 12 --tune fastdecode', VideosAsMp4()
-        yield f'{bound} of whole videos', '--jpeg --fps 5', VideosAsJpeg()
+        reason = f'{bound}, each frame needs those before it'
+        yield reason, '--video-as jpeg --fps 5', VideosAsJpeg()
 
 
 def _short_side(known: dict[str, Any]) -> int:

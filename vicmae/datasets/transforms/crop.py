@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Where in a frame a view looks. H W pixels."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,6 +64,7 @@ class RandomResizedCrop(BaseTransform):
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.scale = _check_range('scale', scale)
         self.ratio = _check_range('ratio', ratio)
+        self._log_ratio = math.log(self.ratio[0]), math.log(self.ratio[1])
         if self.scale[1] > 1:
             raise ValueError(f'`scale` is a share of the area, at most 1, got {scale}.')
 
@@ -75,11 +77,10 @@ class RandomResizedCrop(BaseTransform):
         """Draws (top, left, height, width). After ten that don't fit, takes the largest centred one that does."""
         if self.scale[0] == 1:  # rounding would let a box of 100 x 100 pass for all of 100 x 101
             return self.largest_box(height, width)
-        log_ratio = np.log(self.ratio)
         for _ in range(10):
             area = height * width * rng.uniform(*self.scale)
-            ratio = np.exp(rng.uniform(*log_ratio))
-            w, h = round(np.sqrt(area * ratio)), round(np.sqrt(area / ratio))
+            ratio = math.exp(rng.uniform(*self._log_ratio))
+            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < w <= width and 0 < h <= height:
                 top = int(rng.integers(height - h + 1))
                 left = int(rng.integers(width - w + 1))

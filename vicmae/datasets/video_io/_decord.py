@@ -1,68 +1,60 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 import io
-import os
 import re
-from collections.abc import Sequence
 
 import numpy as np
 
-from vicmae.environment import require_decoder
-from vicmae.errors import DataError, EnvironmentFault
+from vicmae.environment import missing_reader
 
-from .reader import VideoReader
-
-require_decoder()
+from ._pyav import PyavVideo
+from ._refusal import Refusal, refusals
 
 try:
     import decord
-except (ImportError, OSError) as error:
-    raise EnvironmentFault(
-        f'vicmae cannot read videos here: decord is installed, but importing it fails: {error}. '
-        'Install it anew: pip install --force-reinstall --no-deps decord'
-    ) from error
+except (ImportError, OSError, RuntimeError) as error:
+    raise missing_reader('decord', error) from error
 
 # FFmpeg's many lines about a damaged file; what matters is in the exception. (decord adds one of its own.)
 decord.logging.set_level(decord.logging.QUIET)
 
-_SOURCE = re.compile(r'^(\[[\d:]+\] \S+:\d+: )+')  # [01:49:12] /decord/src/video_reader.cc:83:
+_SOURCE = re.compile(r'^(\[[^\]]*\] )?(\[?\S+:\d+: )')
 
 
-class DecordReader(VideoReader):
-    """Reads with decord, one thread: parallelism comes from the loader's workers."""
+class DecordDecoder:
+    """Decodes with decord, one thread: parallelism comes from the loader's workers.
 
-    def __init__(self, source: str | bytes, name: str) -> None:
-        self.name = path = name
-        if isinstance(source, str) and not os.path.isfile(source):
-            raise DataError(f'There is no video {path!r}.')
-        try:
+    decord counts frames from the key frame that it sought, and can't tell the time of what it returns. So it
+    only gets files whose frames can't be miscounted: others are refused.
+
+    Args:
+        source: Path, or the bytes of a file.
+        video: The same file, open.
+    """
+
+    def __init__(self, source: str | bytes, video: PyavVideo) -> None:
+        video.require_seekable()
+        if not video.index.is_plain:
+            raise Refusal(
+                'it miscounts frames where not every packet and key frame stands for itself'
+            )
+        video.require_plain_turn()
+        with refusals():
             file = io.BytesIO(source) if isinstance(source, bytes) else source
-            self._reader = decord.VideoReader(file, num_threads=1)
-        except (decord.DECORDError, RuntimeError) as error:
-            raise DataError(
-                f"Can't open the video {path!r}: {_reason(error)}. Take it out of the data, then go on with `--resume`."
-            ) from error
-        self.num_frames = len(self._reader)
-        self.fps = float(self._reader.get_avg_fps())
-        self.height, self.width = self._reader[0].shape[:2]
+            # Frames that can't be decoded would be replaced by others, of which this tolerates none.
+            self._reader = decord.VideoReader(file, num_threads=1, fault_tol=1e-9)
+        if len(self._reader) != video.index.num_frames:
+            raise Refusal(
+                f'it finds {len(self._reader)} frames instead of {video.index.num_frames}'
+            )
 
-    def ids_at(self, seconds: Sequence[float]) -> list[int]:
-        ids = np.floor(np.asarray(seconds) * self.fps).astype(int)
-        return ids.clip(0, self.num_frames - 1).tolist()
+    def decode(self, ids: list[int]) -> dict[int, np.ndarray]:
+        """Decodes frames by number, ascending: each (H, W, 3), uint8, RGB, upright."""
+        with refusals():
+            frames = self._reader.get_batch(ids).asnumpy()
+        if len(frames) != len(ids):
+            raise Refusal(f'{len(frames)} of {len(ids)} came')
+        return dict(zip(ids, frames, strict=True))
 
     def close(self) -> None:
+        """Lets go of the file."""
         del self._reader
-
-    def frames(self, ids: Sequence[int]) -> list[np.ndarray]:
-        try:
-            return list(self._reader.get_batch(list(ids)).asnumpy())
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
-            raise DataError(
-                f"Can't decode frames {list(ids)} of the video {self.name!r}, which says it has "
-                f'{self.num_frames}: {_reason(error)}'
-            ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The first line of decord's message that isn't its own stack trace, without its source location."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return _SOURCE.sub('', lines[0]) if lines else type(error).__name__

@@ -16,6 +16,7 @@ class FrameIndex:
         times: When the frames are shown, ascending, in ticks: (T,), int64.
         tick: Seconds.
         keys: When the frames are shown at which decoding can begin, ascending, in ticks: (K,), int64.
+        rate: Frames per second, as the file says.
         is_plain: Whether each packet shows one frame, and each key frame parts all that is shown and stored before
             it from all that comes after it.
         in_order: Whether the times are no use to find a frame, which has to be counted from the beginning.
@@ -24,6 +25,7 @@ class FrameIndex:
     times: np.ndarray
     tick: float
     keys: np.ndarray
+    rate: float
     is_plain: bool = False
     in_order: bool = False
 
@@ -39,15 +41,16 @@ class FrameIndex:
 
     @property
     def fps(self) -> float:
-        """Frames per second, on average; 1 where there is but one frame."""
+        """Frames per second, on average."""
         if self.num_frames < 2:
-            return 1.0
+            return self.rate
         return float((self.num_frames - 1) / ((self.times[-1] - self.times[0]) * self.tick))
 
     @property
     def is_steady(self) -> bool:
-        """Whether all frames are shown equally long."""
-        return np.ptp(np.diff(self.times)) == 0 if self.num_frames > 2 else True
+        """Whether the frames are equally far apart, the first at time 0, so that a number tells the time."""
+        step = int(self.times[-1] - self.times[0]) // max(self.num_frames - 1, 1)
+        return bool((self.times == step * np.arange(self.num_frames)).all())
 
     def ids_at(self, seconds: Sequence[float]) -> list[int]:
         """Numbers of the frames that are shown at these times, counted from the first frame's."""
@@ -58,15 +61,100 @@ class FrameIndex:
 
 
 def index_packets(packets: Iterable[Any], stream: Any) -> FrameIndex | None:
-    """Makes the index of a stream, from all of its packets.
+    """Makes the index of a stream out of all its packets.
 
-    What an edit list cuts away isn't counted, nor a packet that is cut short or never shown, nor what comes before
-    the first key frame. None where packets don't say which frames there are: times are missing, occur twice or
-    run backwards from one key frame to the next.
+    Not counted are packets that an edit list cuts away, that are cut short or never shown, and what comes before
+    the first key frame. None where the packets don't say which frames there are: times are missing, occur twice
+    or run backwards from one key frame to the next.
 
     Args:
         packets: PyAV's, in the order of the file.
         stream: Theirs.
     """
     codec = stream.codec_context
-    looks = {'h264': _KeyFrames(codec.extradata), 'vp8': _vp8_is_shown, 'vp9': _vp9_is_shown}.get(codec.name)
+    if (
+        stream.container.format.name == 'avi'
+        and codec.name in ('h264', 'hevc')
+        and codec.has_b_frames
+    ):
+        return None  # AVI has no times; FFmpeg's are those of the packets, not of the frames that they show
+    times, keys, shown, clean = [], [], [], True
+    for packet in packets:
+        if packet.size == 0:  # the end, or a frame that repeats the one before
+            continue
+        times.append(packet.pts)
+        keys.append(packet.is_keyframe)
+        shown.append(_is_shown(packet, codec.name))
+        if packet.is_keyframe and codec.name == 'h264':
+            clean = clean and _is_idr(memoryview(packet), codec.extradata)
+    if None in times:
+        return None
+    first = keys.index(True) if True in keys else 0  # the packets of some formats are never marked
+    return _index(
+        np.array(times[first:], dtype=np.int64),
+        np.array(keys[first:], dtype=bool),
+        np.array(shown[first:], dtype=bool),
+        float(stream.time_base),
+        rate_of(stream),
+        is_plain=clean and first == 0,
+    )
+
+
+def _index(
+    times: np.ndarray,
+    is_key: np.ndarray,
+    is_shown: np.ndarray,
+    tick: float,
+    rate: float,
+    is_plain: bool,
+) -> FrameIndex | None:
+    """Makes the index from packets in the order of decoding, of which the first is a key frame: (P,) each."""
+    is_key[:1] = True
+    keys = np.flatnonzero(is_key)
+    latest_before = np.maximum.accumulate(times)[keys[1:] - 1]
+    earliest_after = np.minimum.accumulate(times[::-1])[::-1][keys]
+    if (latest_before >= times[keys[1:]]).any():
+        return None
+    is_shown &= times >= times[:1]  # others need a frame before the first
+    shown = np.unique(times[is_shown])
+    if len(shown) < is_shown.sum():
+        return None
+    parted = (earliest_after >= times[keys]).all()
+    is_plain = bool(is_plain and parted and is_shown.all())
+    return FrameIndex(shown, tick, times[keys], rate, is_plain)
+
+
+def rate_of(stream: Any) -> float:
+    """Frames per second, as the file says or FFmpeg guesses."""
+    return float(stream.guessed_rate or 25)
+
+
+def _is_shown(packet: Any, codec: str) -> bool:
+    """Whether a packet gives a frame to look at."""
+    if packet.is_discard or packet.is_corrupt:
+        return False
+    if codec not in ('vp8', 'vp9'):
+        return True
+    data = memoryview(packet)
+    if codec == 'vp8':
+        return bool(data[0] & 0x10)
+    # A superframe, which is marked at its end, has a frame to show; one alone says so behind its profile.
+    return data[-1] & 0xE0 == 0xC0 or bool(data[0] & 0x0A) or data[0] & 0x30 == 0x30
+
+
+def _is_idr(data: memoryview, extradata: bytes | None) -> bool:
+    """Whether no frame after a key frame of H.264 needs one before it: the first slice is of an IDR picture.
+
+    Args:
+        data: Of a packet in an mp4 or Matroska file, where each unit has its length in front.
+        extradata: The stream's, which tells how many bytes this length takes.
+    """
+    if not extradata or extradata[0] != 1:
+        return False
+    width, position = (extradata[4] & 3) + 1, 0
+    while position + width < len(data):
+        kind = data[position + width] & 31
+        if kind in (1, 5):
+            return kind == 5
+        position += width + int.from_bytes(data[position : position + width], 'big')
+    return False

@@ -1,15 +1,19 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+# What libraries put in front of a message: time, function, line of their source, number of the error.
+_PREFIX = re.compile(r'^(\[[\d:]+\] |\S+\.(cc|cpp):\d+[:,] |\w+, (?=/)|\[Errno -?\d+\] )+')
 
 
 class Refusal(Exception):
-    """Why a library doesn't read a file, or some of its frames: part of a sentence for a `DataError`."""
+    """Why a library doesn't read a file or some of its frames: part of a sentence for a `DataError`."""
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turns whatever a library raises inside into a `Refusal`; nothing else belongs inside."""
+    """Turns whatever a library raises inside into a `Refusal`: put nothing else inside."""
     try:
         yield
     # Libraries around FFmpeg raise classes of their own, some of which inherit from Exception alone.
@@ -18,11 +22,12 @@ def refusals() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """The line of a library's message that says something to a user."""
+    """What a library's message says in its first line, the rest of which is for its developers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip('.') if lines else type(error).__name__
+    return _PREFIX.sub('', lines[0]).rstrip('.') if lines else type(error).__name__
 
 
-def some(ids: list[int]) -> str:
-    """Writes numbers, not more than a few of them."""
-    return str(ids) if len(ids) <= 8 else f'[{", ".join(map(str, ids[:8]))}, ...]'
+def some(ids: Sequence[int]) -> str:
+    """Writes numbers of frames, the first ones of many."""
+    shown = ', '.join(map(str, ids[:8]))
+    return f'[{shown}, ...]' if len(ids) > 8 else f'[{shown}]'

@@ -1,5 +1,21 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What the rest of the house knows of a video. T frames, H W pixels."""
+"""What the rest of the house knows of a video, and the rules by which odd files are read. H W pixels, upright.
+
+What is in a file counts, whatever its name ends in. All readers number its frames alike, or refuse it:
+
+- Of several video streams it is the one that FFmpeg takes for the best. A cover picture of music is none.
+- Frames are numbered in the order in which they are shown, whatever their rate. Not counted are those that an edit
+  list cuts away, that are never shown, that repeat the one before without data of their own, and what comes before
+  the first key frame.
+- A file that is cut off has the frames that are there as a whole.
+- A frame is given if all decodes from its key frame on to where it is; behind a packet that doesn't, up to the next
+  key frame, it is a `DataError`. Damage that a decoder conceals is noticed by pyav alone, and not in all formats.
+- No video stream, no frames, frames of no size: `DataError` when the file is opened.
+- Where packets tell no times, or impossible ones (raw streams, H.264 in AVI, files joined byte by byte), a file is
+  decoded once when it is opened, and from its beginning for each read. Only pyav does so.
+- Rotations and mirrors in the metadata are applied. Pixels that aren't square aren't stretched, fields stay woven,
+  more than 8 bits are cut, brightness beyond the standard's isn't mapped, and what is transparent shows its colour.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,6 +25,7 @@ import numpy as np
 
 from vicmae.errors import DataError
 
+# 'auto' tries the others in this order.
 READERS = ('auto', 'decord', 'torchcodec', 'pyav')
 
 
@@ -16,15 +33,24 @@ class VideoReader(ABC):
     """An open video. Frames are numbered from 0 in the order in which they are shown.
 
     Attributes:
+        name: What messages call it.
         num_frames: Number of frames.
         fps: Average frames per second.
-        height, width: Of a frame, turned upright, in pixels.
     """
 
+    name: str
     num_frames: int
     fps: float
-    height: int
-    width: int
+
+    @property
+    @abstractmethod
+    def height(self) -> int:
+        """Of the first frame, turned upright, in pixels."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Of the first frame, turned upright, in pixels."""
 
     @abstractmethod
     def frames(self, ids: Sequence[int]) -> list[np.ndarray]:
@@ -42,6 +68,15 @@ class VideoReader(ABC):
     def close(self) -> None:
         """Lets go of the file."""
 
+    def require_ids(self, ids: Sequence[int]) -> None:
+        """Raises an error where frames are asked for that don't exist."""
+        wrong = [i for i in ids if not 0 <= i < self.num_frames]
+        if wrong:
+            raise DataError(
+                f'The video {self.name!r} has {self.num_frames} frames, numbered from 0: there is no frame '
+                f'{wrong[0]}.'
+            )
+
     def __enter__(self) -> 'VideoReader':
         return self
 
@@ -56,14 +91,16 @@ def open_video(
 
     Args:
         source: Path, the bytes of a file, or an open reader, which is returned as it is.
-        reader: One of `READERS`.
+        reader: One of `READERS`. 'auto' takes the first of the others that is at hand and reads the file, and goes
+            on to the next where it doesn't read a frame.
         name: What messages call it, where `source` is bytes.
     """
     if isinstance(source, VideoReader):
         return source
-    from ._decord import DecordReader
+    if reader not in READERS:
+        raise ValueError(f'`reader` must be one of {", ".join(READERS)}, got {reader!r}.')
+    from ._video_file import VideoFile
 
-    opened = DecordReader(source, name or str(source))
-    if opened.num_frames < 1:
-        raise DataError(f'The video {opened.name!r} has no frames.')
-    return opened
+    if name is None:
+        name = source if isinstance(source, str) else f'{len(source)} bytes'
+    return VideoFile(source, name, READERS[1:] if reader == 'auto' else (reader,))

@@ -14,8 +14,8 @@ _STATE = 'data_seen'
 class DataLogHook(Hook):
     """Tells what the run has been fed: samples by source, bad ones, and what transforms had to note.
 
-    A line in the log after each epoch, and curves (`data/...`) every few steps. The counts are this process's own and go
-    on after a resume.
+    A line in the log after each epoch, and curves (`data/...`) every few steps. The counts are this process's own and
+    go on after a resume.
 
     Args:
         interval: Steps between two points of the curves.

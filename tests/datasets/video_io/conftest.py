@@ -1,0 +1,48 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What the tests of video readers share."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from vicmae.datasets.video_io import READERS, open_video
+from vicmae.errors import EnvironmentFault
+
+from .kinds import MADE, Reference
+
+
+@pytest.fixture(scope='session')
+def made(tmp_path_factory):
+    """The folder with all files of `MADE`."""
+    if not shutil.which('ffmpeg'):
+        pytest.skip('needs ffmpeg')
+    folder = tmp_path_factory.mktemp('made')
+    for name, arguments in MADE.items():
+        command = ['ffmpeg', '-v', 'error', *arguments.split(), '-threads', '1', name]
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def reference_of():
+    """Decodes a file once for all tests."""
+    known = {}
+
+    def decode(path):
+        if path not in known:
+            known[path] = Reference(path)
+        return known[path]
+
+    return decode
+
+
+@pytest.fixture(params=READERS)
+def reader(request, demo_data):
+    """The name of each reader that is at hand, 'auto' included."""
+    video = sorted((demo_data / 'videos/train').rglob('*.mp4'))[0]
+    try:
+        open_video(str(video), request.param).close()
+    except EnvironmentFault as fault:
+        pytest.skip(str(fault))
+    return request.param

@@ -1,0 +1,125 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Of files that are cut off or damaged, readers give right frames or an error, and never fewer than asked for."""
+
+import subprocess
+
+import av
+import pytest
+
+from vicmae.datasets.video_io import open_video
+from vicmae.errors import DataError
+
+pytestmark = pytest.mark.needs('ffmpeg')
+
+REMUXED = {
+    'front.mp4': '-movflags +faststart',
+    'end.mp4': '',
+    'fragments.mp4': '-movflags +frag_keyframe+empty_moov',
+    'a.mkv': '',
+    'a.ts': '',
+    'a.flv': '',
+}
+
+
+@pytest.fixture(scope='module')
+def whole(made, tmp_path_factory):
+    """One video in several containers."""
+    folder = tmp_path_factory.mktemp('whole')
+    for name, arguments in REMUXED.items():
+        command = [
+            'ffmpeg',
+            '-v',
+            'error',
+            '-i',
+            made / 'h264.mp4',
+            '-c',
+            'copy',
+            *arguments.split(),
+            name,
+        ]
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+@pytest.mark.parametrize('share', [0.2, 0.6, 0.9])
+@pytest.mark.parametrize('name', REMUXED)
+def test_cut_file_has_the_frames_that_are_there(
+    whole, made, reference_of, tmp_path, reader, name, share
+):
+    content = (whole / name).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(content[: int(share * len(content))])
+    reference = reference_of(made / 'h264.mp4')
+    try:
+        with open_video(str(path), reader) as video:
+            frames = video.frames(range(video.num_frames))
+            assert 0 < len(frames) < 50
+    except DataError as error:
+        # Without its end, such an mp4 has no index. Libraries that can't tell a frame's time may refuse.
+        assert name == 'end.mp4' or reader in ('decord', 'torchcodec'), error
+    else:
+        # In the order of decoding, frames may come behind one that is lost.
+        numbers = [reference.number_of(frame) for frame in frames]
+        assert numbers == sorted(set(numbers))
+        assert numbers[: len(numbers) - 4] == list(range(len(numbers) - 4))
+
+
+@pytest.mark.parametrize('name', ['h264.mp4', 'mpeg4_b.mp4', 'open_gop.mp4'])
+def test_hole_in_a_file_costs_the_frames_up_to_the_next_key_frame(
+    made, reference_of, tmp_path, name
+):
+    reference = reference_of(made / name)
+    content = (made / name).read_bytes()
+    with av.open(str(made / name)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    path = tmp_path / name
+    for first in (
+        14,
+        17,
+        30,
+    ):  # in the order of decoding; key frames are shown as numbers 0, 12, 24, 36, 48
+        begin, end = packets[first].pos + 20, packets[first + 1].pos + packets[first + 1].size
+        path.write_bytes(content[:begin] + bytes(end - begin) + content[end:])
+        given = {}
+        with open_video(str(path), 'pyav') as video:
+            assert video.num_frames == 50
+            for i in range(50):
+                try:
+                    (given[i],) = video.frames([i])
+                except DataError as error:
+                    assert (
+                        f"Can't decode frames [{i}] of 50 of the video {str(path)!r}. pyav: 0 of"
+                        in str(error)
+                    )
+        assert [reference.number_of(frame) for frame in given.values()] == list(given)
+        lost = set(range(50)) - set(given)
+        assert lost
+        # Where the group of pictures is open, those shown just before the next key frame need it too.
+        assert lost <= set(range(10 + first // 12 * 12 - 12, first // 12 * 12 + 12))
+
+
+def test_auto_gives_what_some_reader_gives(made, tmp_path):
+    """A message names what each reader said of frames that none gives."""
+    content = bytearray((made / 'h264.mp4').read_bytes())
+    with av.open(str(made / 'h264.mp4')) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    content[packets[15].pos : packets[18].pos] = bytes(packets[18].pos - packets[15].pos)
+    with open_video(bytes(content), name='holed.mp4') as video:
+        assert len(video.frames([0, 11, 24, 49])) == 4
+        with pytest.raises(
+            DataError, match="frames .* of 50 of the video 'holed.mp4'.*pyav: "
+        ) as caught:
+            video.frames(range(50))
+        assert len(video.frames([0, 11, 24, 49])) == 4
+    assert '\n' not in str(caught.value)
+    assert '.cc:' not in str(caught.value)
+
+
+@pytest.mark.parametrize('content', [b'', b'<html>404</html>', bytes(5000)])
+def test_file_that_is_no_video_is_named_in_one_line(tmp_path, content):
+    path = tmp_path / 'a.mp4'
+    path.write_bytes(content)
+    for source, name in ((str(path), None), (content, str(path))):
+        with pytest.raises(DataError, match=f"Can't open the video '{path}': .") as caught:
+            open_video(source, name=name)
+        assert '\n' not in str(caught.value)

@@ -1,0 +1,150 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""A number or a time means the same frame in all readers: that of a decode from the beginning."""
+
+import subprocess
+
+import av
+import numpy as np
+import pytest
+
+from vicmae.datasets.video_io import open_video
+from vicmae.errors import DataError
+
+from .kinds import MADE
+
+pytestmark = pytest.mark.needs('ffmpeg')
+
+# What decord and torchcodec have to read; of the others they may refuse what they would get wrong.
+PLAIN = (
+    'h264.mp4',
+    'hevc.mp4',
+    'vp9.webm',
+    'mpeg4.mp4',
+    'varying.mp4',
+    'varying.mkv',
+    'turned.mp4',
+    'later.mkv',
+)
+NO_TIMES = ('without_times.h264', 'wrong_times.avi')
+
+
+@pytest.mark.parametrize('name', MADE)
+def test_frames_by_number_are_those_of_a_decode_in_sequence(made, reference_of, reader, name):
+    reference = reference_of(made / name)
+    num_frames = len(reference.frames)
+    rng = np.random.default_rng(0)
+    singles = [[i] for i in rng.permutation(num_frames)[:8].tolist()]
+    several = [0, num_frames - 1, *rng.permutation(num_frames)[:12].tolist(), 7, 7]
+    try:
+        with open_video(str(made / name), reader) as video:
+            assert video.num_frames == num_frames
+            assert (video.height, video.width) == reference.frames.shape[1:3]
+            for ids in [*singles, several, range(num_frames)]:
+                frames = video.frames(ids)
+                assert [reference.number_of(frame) for frame in frames] == list(ids)
+                assert all(frame.flags.c_contiguous and frame.dtype == np.uint8 for frame in frames)
+    except DataError as error:
+        assert reader in ('decord', 'torchcodec') and name not in PLAIN, error
+
+
+@pytest.mark.parametrize('name', [name for name in MADE if name not in NO_TIMES])
+def test_frames_by_time_are_those_shown_then(made, reference_of, name):
+    reference = reference_of(made / name)
+    shown = np.array(reference.seconds)
+    times = np.random.default_rng(0).uniform(0, shown[-1] + 0.1, size=200)
+    times = times[np.abs(times[:, None] - shown).min(axis=1) > 2e-3]  # not where rounding decides
+    expected = [int(np.flatnonzero(shown <= time)[-1]) for time in times]
+    with open_video(str(made / name)) as video:
+        assert video.ids_at(times.tolist()) == expected
+        # Where a frame begins is that frame, though neither the file nor a float may have that time exactly.
+        assert video.ids_at(shown) == list(range(len(shown)))
+        assert video.ids_at([-1.0, 1e6]) == [0, len(shown) - 1]
+        (frame,) = video.frames_at([shown[20] + 0.01])
+        assert reference.number_of(frame) == 20
+
+
+def test_rate_is_that_of_the_times(made, reader):
+    with open_video(str(made / 'h264.mp4'), reader) as video:
+        assert video.fps == pytest.approx(25)
+    with open_video(str(made / 'varying.mp4'), reader) as video:
+        last = 48 / 25  # the last frame that is left, and what lies between is 37 - 1 frames
+        assert video.fps == pytest.approx((video.num_frames - 1) / last)
+
+
+@pytest.mark.parametrize('num_quarters', range(4))
+@pytest.mark.parametrize('mirror', [False, True])
+def test_metadata_turn_and_mirror_as_ffmpeg_does(made, tmp_path, reader, num_quarters, mirror):
+    path = tmp_path / 'turned.mp4'
+    path.write_bytes(with_matrix((made / 'h264.mp4').read_bytes(), num_quarters, mirror))
+    command = [
+        'ffmpeg',
+        '-v',
+        'error',
+        '-i',
+        path,
+        '-frames:v',
+        '1',
+        '-pix_fmt',
+        'rgb24',
+        '-f',
+        'rawvideo',
+        '-',
+    ]
+    expected = np.frombuffer(
+        subprocess.run(command, check=True, capture_output=True).stdout, np.uint8
+    )
+    try:
+        with open_video(str(path), reader) as video:
+            assert (video.height, video.width) == ((64, 96), (96, 64))[num_quarters % 2]
+            (frame,) = video.frames([0])
+    except DataError:
+        assert mirror and reader in ('decord', 'torchcodec')
+    else:
+        expected = expected.reshape(frame.shape).astype(int)
+        assert np.abs(frame - expected).mean() < 3
+
+
+def with_matrix(mp4, num_quarters, mirror):
+    """Writes another display matrix into the header of an mp4's track."""
+    turn = np.linalg.matrix_power(np.array([[0, 1], [-1, 0]]), num_quarters)
+    turn = np.array([[-1, 0], [0, 1]]) @ turn if mirror else turn
+    matrix = np.zeros((3, 3), dtype='>i4')
+    matrix[:2, :2], matrix[2, 2] = turn * 2**16, 2**30
+    start = mp4.index(b'tkhd') + 4 + 40
+    return mp4[:start] + matrix.tobytes() + mp4[start + 36 :]
+
+
+def test_decoding_begins_at_a_key_frame(made, reference_of, tmp_path):
+    # Of the first 36 frames, only the first can still be decoded.
+    path = tmp_path / 'holed.mp4'
+    content = bytearray((made / 'h264.mp4').read_bytes())
+    with av.open(str(made / 'h264.mp4')) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+        key = [p.pos for p in packets if p.is_keyframe][3]
+        content[packets[1].pos : key] = bytes(key - packets[1].pos)
+    path.write_bytes(content)
+    reference = reference_of(made / 'h264.mp4')
+    with open_video(str(path), 'pyav') as video:
+        (frame,) = video.frames([40])
+        assert reference.number_of(frame) == 40
+        with pytest.raises(DataError, match=r'without \[30\]: '):
+            video.frames([30])
+
+
+def test_frame_asked_for_twice_is_decoded_once(made, reader):
+    with open_video(str(made / 'h264.mp4'), reader) as video:
+        first, other, again = video.frames([30, 3, 30])
+    assert np.shares_memory(first, again)
+    assert not np.shares_memory(first, other)
+
+
+def test_reading_goes_on_where_it_stopped(made, reference_of, reader):
+    # Parts of a video whose limits are no key frames, as a long video is read.
+    reference = reference_of(made / 'h264.mp4')
+    with open_video(str(made / 'h264.mp4'), reader) as video:
+        numbers = [
+            reference.number_of(frame)
+            for start in range(0, video.num_frames, 7)
+            for frame in video.frames(range(start, min(start + 7, video.num_frames)))
+        ]
+    assert numbers == list(range(50))

@@ -1,0 +1,62 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import os
+from typing import Any
+
+import numpy as np
+
+from vicmae.environment import missing_reader
+
+from ._pyav import PyavVideo
+from ._refusal import Refusal, refusals, some
+
+try:
+    from torchcodec.decoders import VideoDecoder
+except (ImportError, OSError, RuntimeError) as error:
+    raise missing_reader('torchcodec', error) from error
+
+
+class TorchcodecDecoder:
+    """Decodes with torchcodec, one thread: parallelism comes from the loader's workers.
+
+    Args:
+        source: Path, or the bytes of a file.
+        video: The same file, open: the times of its frames show whether those that came are those asked for.
+    """
+
+    def __init__(self, source: str | bytes, video: PyavVideo) -> None:
+        self._index = index = video.index
+        video.require_seekable()
+        video.require_plain_turn()
+        self._decoder = self._open(
+            source, 'approximate' if index.is_plain and index.is_steady else 'exact'
+        )
+        if len(self._decoder) != index.num_frames:
+            self._decoder = self._open(source, 'exact')
+        if len(self._decoder) != index.num_frames:
+            raise Refusal(f'it finds {len(self._decoder)} frames instead of {index.num_frames}')
+
+    def _open(self, source: str | bytes, seek_mode: str) -> Any:
+        with refusals():
+            return VideoDecoder(
+                os.path.abspath(source) if isinstance(source, str) else source,
+                dimension_order='NHWC',
+                num_ffmpeg_threads=1,
+                device='cpu',
+                seek_mode=seek_mode,
+            )
+
+    def decode(self, ids: list[int]) -> dict[int, np.ndarray]:
+        """Decodes frames by number, ascending: each (H, W, 3), uint8, RGB, upright."""
+        with refusals():
+            batch = self._decoder.get_frames_at(ids)
+            frames, seconds = batch.data.numpy(), batch.pts_seconds.numpy()
+        if len(frames) != len(ids):
+            raise Refusal(f'{len(frames)} of {len(ids)} came')
+        wrong = np.abs(seconds - self._index.seconds[ids]) > self._index.tick / 2
+        if wrong.any():
+            raise Refusal(f'others came instead of {some(np.asarray(ids)[wrong].tolist())}')
+        return dict(zip(ids, frames, strict=True))
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        del self._decoder

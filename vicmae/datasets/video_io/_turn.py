@@ -1,0 +1,50 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""How a decoded frame has to be turned to be upright. H W pixels."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Turn(NamedTuple):
+    """Quarter turns and mirrors: height and width change places first, then either may be reversed."""
+
+    swap: bool = False
+    flip_height: bool = False
+    flip_width: bool = False
+
+    @property
+    def is_mirror(self) -> bool:
+        """Whether no turning alone does this."""
+        return (self.swap + self.flip_height + self.flip_width) % 2 == 1
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """Turns a frame: (H, W, 3) -> (H, W, 3) or (W, H, 3)."""
+        if self.swap:
+            pixels = pixels.transpose(1, 0, 2)
+        if self.flip_height:
+            pixels = pixels[::-1]
+        if self.flip_width:
+            pixels = pixels[:, ::-1]
+        return np.ascontiguousarray(pixels)
+
+
+def turn_of(frame: Any) -> Turn:
+    """Reads from the metadata of a frame, as PyAV decoded it, how it has to be turned."""
+    try:
+        stored = frame.side_data.get('DISPLAYMATRIX')
+    except (
+        ValueError
+    ):  # beside side data that this PyAV has no name for; it finds the angle, but no mirror
+        angle = math.radians(frame.rotation)
+        matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    else:
+        if stored is None:
+            return Turn()
+        matrix = np.frombuffer(bytes(stored), dtype=np.int32).reshape(3, 3)[:2, :2]
+    # Right and down in the stored frame, each as (right, down) on the screen.
+    (right_right, right_down), (down_right, down_down) = matrix.tolist()
+    if abs(right_down) > abs(right_right):
+        return Turn(True, flip_height=right_down < 0, flip_width=down_right < 0)
+    return Turn(False, flip_height=down_down < 0, flip_width=right_right < 0)
