@@ -10,13 +10,14 @@ import pytest
 from packaging.requirements import Requirement
 
 from vicmae.environment import (
-    DECODER,
     REQUIRED,
+    VIDEO_READERS,
     Fault,
     check_environment,
-    decoder_has_wheel,
+    decord_has_wheel,
     find_faults,
-    require_decoder,
+    mend_reader,
+    missing_reader,
 )
 from vicmae.errors import EnvironmentFault, VicmaeError
 
@@ -70,7 +71,7 @@ def site(tmp_path):
     site = Site(tmp_path / 'site')
     site.add('torch', '2.12.1', 'torch')
     site.add('torchvision', '0.27.1', 'torchvision', requires=['numpy', 'torch (==2.12.1)'])
-    for name, module in {**REQUIRED, DECODER: DECODER}.items():
+    for name, module in REQUIRED.items():
         if 'torch' not in name:
             site.add(name, '1.0', module)
     return site
@@ -212,16 +213,26 @@ def test_package_whose_files_are_gone_is_reinstalled(site):
     assert fault.mend == pip_install('--force-reinstall --no-deps onedl-mmengine==1.0')
 
 
-def test_missing_decoder_is_not_fatal_but_the_reader_can_refuse(site):
-    site.remove(DECODER)
-    assert not the_fault(site).fatal
-    check_environment(site.path)
-    with pytest.raises(EnvironmentFault, match='cannot read videos here:(.|\n)*no decord'):
-        require_decoder(site.path)
+def test_what_reads_videos_besides_av_is_optional(site):
+    assert not {*VIDEO_READERS} & {*REQUIRED}
+    site.add('decord', '0.6.0', 'decord')
+    assert find_faults(site.path) == []
+    site.remove('decord')
+    assert find_faults(site.path) == []
 
 
-def test_reader_is_content_with_a_decoder(site):
-    require_decoder(site.path)
+def test_missing_reader_says_what_is_wrong_and_how_to_get_it():
+    error = missing_reader('torchcodec', OSError('libavutil.so.60: cannot open shared object file'))
+    assert isinstance(error, EnvironmentFault)
+    assert str(error).startswith('torchcodec cannot read videos here: ')
+    assert 'FFmpeg with its shared libraries (apt-get install ffmpeg)' in str(error)
+
+
+@pytest.mark.parametrize(('system', 'mend'), [('linux', 'pip install'), ('darwin', 'wheels for')])
+def test_decord_is_to_be_installed_where_there_is_a_wheel(monkeypatch, system, mend):
+    monkeypatch.setattr('sys.platform', system)
+    monkeypatch.setattr('platform.machine', lambda: 'x86_64')
+    assert mend in mend_reader('decord')
 
 
 def test_one_error_lists_all_fatal_faults(site):
@@ -275,7 +286,7 @@ def test_suspected_pair_is_accepted_if_torchvision_imports(site):
 def test_required_packages_are_those_of_the_requirements_file():
     lines = (ROOT / 'requirements' / 'runtime.txt').read_text().splitlines()
     requirements = [Requirement(line) for line in lines if line and not line.startswith('#')]
-    assert {requirement.name for requirement in requirements} == {*REQUIRED, DECODER}
+    assert {requirement.name for requirement in requirements} == {*REQUIRED, 'decord'}
 
 
 @pytest.mark.parametrize(
@@ -288,9 +299,9 @@ def test_required_packages_are_those_of_the_requirements_file():
         ('darwin', 'x86_64', False),
     ],
 )
-def test_decoder_is_required_where_it_has_wheels(system, machine, has_wheel):
+def test_decord_is_installed_where_it_has_wheels(system, machine, has_wheel):
     lines = (ROOT / 'requirements' / 'runtime.txt').read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith(DECODER)]
+    (line,) = [line for line in lines if line.startswith('decord')]
     marker = Requirement(line).marker
-    assert decoder_has_wheel(system, machine) is has_wheel
+    assert decord_has_wheel(system, machine) is has_wheel
     assert marker.evaluate({'sys_platform': system, 'platform_machine': machine}) is has_wheel

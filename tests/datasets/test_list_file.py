@@ -123,6 +123,9 @@ def test_list_that_was_replaced_is_noticed_by_new_processes_alone(many, tmp_path
     assert source.get_data_info(3)['gt_label'] == 3
     with pytest.raises(DataError, match=r"list\.txt' has changed since it was opened"):
         pickle.loads(pickle.dumps(source)).get_data_info(3)
+    path.unlink()
+    with pytest.raises(DataError, match=r"Can't read the list '.*list\.txt': No such file"):
+        pickle.loads(pickle.dumps(source)).get_data_info(3)
 
 
 def test_list_that_is_cut_off_is_noticed(many, tmp_path):

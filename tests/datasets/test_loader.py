@@ -32,8 +32,8 @@ class Files(Dataset):
     def __len__(self):
         return self.size
 
-    def get_data_info(self, index):
-        return dict(path=f'{self.name}{index}')
+    def path_of(self, index):
+        return f'{self.name}{index}'
 
     def __getitem__(self, key):
         if key.index in self.bad:
@@ -149,8 +149,8 @@ class KeyByIndex(Dataset):
     def __getitem__(self, index):
         return self.files[SampleKey(0, 0, index)]
 
-    def get_data_info(self, index):
-        return self.files.get_data_info(index)
+    def path_of(self, index):
+        return self.files.path_of(index)
 
 
 def test_each_bad_file_is_listed_once_and_counted_each_time(tmp_path):

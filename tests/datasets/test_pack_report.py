@@ -6,6 +6,7 @@ import threading
 from rich.console import Console
 
 from vicmae.datasets import pack_report
+from vicmae.datasets.file_check import Verdict
 from vicmae.datasets.pack_folder import Tally
 from vicmae.datasets.pack_report import describe, pack_progress, summarize
 from vicmae.datasets.packing import Estimate
@@ -39,16 +40,21 @@ def test_bar_on_a_terminal_has_rate_and_time_left(monkeypatch):
 
 
 def test_summary_has_what_matters_and_the_command(tmp_path):
-    bad = [dict(file=f'/data/{n}.mp4', error=f"Can't open '/data/{n}.mp4'.") for n in range(3)]
-    bad.append(dict(file='/data/x.mp4', error='took longer than 300 s'))
+    bad = [
+        Verdict(f'/{n}.mp4', 'video', False, error=f"Can't open the video '/{n}.mp4'.")._asdict()
+        for n in range(3)
+    ]
+    bad.append(
+        Verdict('/x.mp4', 'video', False, error="Can't read '/x.mp4': took longer.")._asdict()
+    )
     (tmp_path / 'bad_files.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in bad))
     tally = Tally(104, 100, 2, 6000, 500, 5_000_000, 4_000_000, 61.2)
     assert summarize(tmp_path, 'video', tally).splitlines() == [
         f'{tmp_path}: 100 of 104 videos, 2 shard(s), 5.0 MB as 4.0 MB, in 0:01:01',
         'frames per video: 60.0; one key frame for 12.0 of them',
         f'4 left out, see {tmp_path}/bad_files.jsonl:',
-        "  3 x Can't open '...'.",
-        '  1 x took longer than 300 s',
+        "  3 x such as: Can't open the video '/0.mp4'.",
+        "  1 x Can't read '/x.mp4': took longer.",
         'Train on them:',
         '  python tools/train.py CONFIG --cfg-options '
         'train_dataloader.dataset.sources.videos.type=VideoShards '

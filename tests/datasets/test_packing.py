@@ -14,8 +14,9 @@ import webdataset
 from PIL import Image
 
 from vicmae.datasets import ImageFolder, ImageShards, VideoFolder, VideoShards, packing
+from vicmae.datasets.file_check import Verdict
 from vicmae.datasets.pack_folder import PackFolder
-from vicmae.datasets.packing import Packing, reasons
+from vicmae.datasets.packing import Packing
 from vicmae.datasets.recoding import CopyImages, ShrinkImages, VideosAsJpeg, VideosAsMp4
 from vicmae.datasets.shards import index_path, read_index
 from vicmae.errors import ConfigError, DataError, EnvironmentFault
@@ -305,14 +306,11 @@ def test_bad_files_cost_nothing_but_themselves(pictures, tmp_path):
         (name, 'image', False)
         for name in ('crashes.jpg', 'crashes.png', 'hangs.jpg', 'hangs.png', 'text.png')
     ]
-    assert all(
-        list(row) == ['file', 'kind', 'ok', 'frames', 'width', 'height', 'error'] for row in rows
-    )
+    assert {tuple(row) for row in rows} == {Verdict._fields}
     errors = [row['error'] for row in rows]
-    assert errors[0] == errors[1] == 'killed its process (SIGABRT)'
-    assert errors[2] == errors[3] == 'took longer than 1 s'
-    assert "Can't read the image" in errors[4]
-    assert [count for _, count in reasons(tmp_path / 'out/bad_files.jsonl')] == [2, 2, 1]
+    assert errors[0].endswith("/crashes.jpg': killed its process (SIGABRT).")
+    assert errors[2].endswith("/hangs.jpg': took longer than 1 s.")
+    assert errors[4].startswith("Can't read the image '")
 
 
 def test_source_without_a_good_file_has_no_shards(tmp_path):
@@ -322,8 +320,6 @@ def test_source_without_a_good_file_has_no_shards(tmp_path):
     tally = pack(tmp_path / 'source', tmp_path / 'out')
     assert (tally.num_shards, tally.num_samples, tally.num_bad) == (0, 0, 2)
     assert not list((tmp_path / 'out').glob('*.tar*'))
-    (reason,) = reasons(tmp_path / 'out/bad_files.jsonl')
-    assert reason[1] == 2  # one reason, though it names two files
     with pytest.raises(
         DataError, match='None of the 2 files that were tried can be read. The first: '
     ):

@@ -18,7 +18,7 @@ from vicmae.datasets.recoding import (
     VideosAsMp4,
     choose_recipe,
 )
-from vicmae.datasets.video_io import open_video
+from vicmae.datasets.video_io import VideoReader, open_video
 from vicmae.errors import ConfigError, DataError
 
 SHARED = Path(__file__).parents[2] / '../shared/data'
@@ -88,7 +88,7 @@ def test_packed_clip_shows_the_same_at_the_same_times(name):
 
 @needs_real_files
 def test_each_so_many_frames_there_is_a_key_frame_and_none_is_needed_by_one_before_it():
-    for gop in (12, 5):
+    for gop in (12, 5, 1):
         made = VideosAsMp4(gop=gop)(known(REAL / 'nofi042.mp4'))
         found = packets(made.members['mp4'])
         assert [number for number, (*_, key) in enumerate(found) if key] == list(
@@ -301,6 +301,60 @@ def test_bytes_out_of_a_shard_are_packed_as_a_file_is(demo_data):
         assert in_shard.members == recipe(known(path)).members
     with pytest.raises(DataError, match=r"'shard\.tar/7' does not say what is in it"):
         CopyImages()(dict(path='shard.tar/7', media=image.read_bytes()))
+
+
+class Damaged(VideoReader):
+    """Frames of one gray level each, some of which can't be decoded."""
+
+    num_frames, fps, height, width = 20, 10.0, 32, 48
+
+    def __init__(self, bad):
+        self.bad = bad
+        self.asked = []
+
+    def frames(self, ids):
+        self.asked += ids
+        if any(number in self.bad for number in ids):
+            raise DataError('damaged')
+        return [np.full((32, 48, 3), 10 * number, np.uint8) for number in ids]
+
+    def ids_at(self, seconds):
+        return [min(19, int(time * 10 + 1e-6)) for time in seconds]
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ('bad', 'shown'),
+    [
+        ({7}, [*range(7), 6, *range(8, 20)]),
+        ({0, 1}, [*range(2, 20)]),
+        ({5, 6, 15, 16, 17, 18, 19}, [*range(5), 4, 4, *range(7, 15)]),
+        ({*range(20)} - {3}, [3]),
+    ],
+)
+def test_frame_that_can_not_be_decoded_costs_itself(bad, shown):
+    def levels(frames):
+        return [round(float(frame.mean()) / 10) for frame in frames]
+
+    made = VideosAsJpeg(fps=10)(known('clip', media=Damaged(bad)))
+    assert levels(EncodedImage(frame).decode() for frame in made.members.values()) == shown
+    made = VideosAsMp4(crf=5)(known('clip', media=Damaged(bad)))
+    assert levels(decode(io.BytesIO(made.members['mp4']))[1]) == shown
+    assert made.num_frames == len(shown)
+
+
+def test_video_of_which_no_frame_can_be_decoded_is_bad():
+    for recipe in (VideosAsMp4(), VideosAsJpeg()):
+        with pytest.raises(DataError, match='damaged'):
+            recipe(known('clip', media=Damaged({*range(20)})))
+
+
+def test_few_attempts_find_a_damaged_frame(monkeypatch):
+    video = Damaged({7})
+    VideosAsJpeg(fps=10)(known('clip', media=video))
+    assert len(video.asked) < 80  # halving, not one by one after each failure
 
 
 def test_encoder_that_loses_frames_is_noticed(demo_data, monkeypatch):

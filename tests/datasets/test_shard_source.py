@@ -39,6 +39,12 @@ VIEWS = [
 FRAMES = [dict(type='OpenVideo'), dict(type='DistantFramePair'), dict(type='DecodeFrames')]
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    """Nothing goes to the cache of whoever runs the tests."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'xdg'))
+
+
 def pack(source, folder, per_shard=5):
     """Writes the files of a source into shards."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -298,6 +304,13 @@ def test_index_of_a_shard_in_a_folder_of_others_goes_to_the_cache():
         os.chmod(folder, 0o755)
 
 
+def test_cache_is_below_the_home_where_none_is_given(tmp_path):
+    few_shards(tmp_path, 'a.tar')
+    ImageShards(f'pipe:cat {tmp_path}/a.tar')
+    (kept,) = (tmp_path / 'xdg/vicmae/shards').glob('*.tar')
+    assert kept.read_bytes() == (tmp_path / 'a.tar').read_bytes()
+
+
 def test_index_of_another_shard_is_refused(tmp_path):
     few_shards(tmp_path, 'a.tar')
     with open(tmp_path / 'a.tar', 'ab') as file:
@@ -321,7 +334,16 @@ def test_shard_that_goes_away_is_named(tmp_path):
     few_shards(tmp_path, 'a.tar')
     source = ImageShards(str(tmp_path))
     os.unlink(tmp_path / 'a.tar')
-    with pytest.raises(DataError, match=r"Can't open the shard '.*a\.tar': No such file"):
+    with pytest.raises(DataError, match=r"Can't read the shard '.*a\.tar': No such file"):
+        source.get_data_info(1)
+
+
+def test_shard_that_the_system_fails_to_read_is_named(tmp_path):
+    few_shards(tmp_path, 'a.tar')
+    source = ImageShards(str(tmp_path))
+    os.unlink(tmp_path / 'a.tar')
+    (tmp_path / 'a.tar').symlink_to('/proc/self/mem')  # nothing is mapped at such low addresses
+    with pytest.raises(DataError, match=r"Can't read the shard '.*a\.tar': Input/output error"):
         source.get_data_info(1)
 
 

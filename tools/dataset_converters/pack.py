@@ -66,7 +66,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('source', metavar='SOURCE', help='folder, list, .tar file or pattern')
     parser.add_argument('out', metavar='OUT', help='folder for the shards')
     group = parser.add_argument_group('what is packed')
-    add('--data-root', 'folder that the paths in a list are relative to', default='')
+    add(
+        '--data-root',
+        "folder that the paths in a list are relative to (the list's own)",
+        default='',
+    )
     add('--kind', 'where SOURCE has both', choices=['image', 'video'])
     text = 'each folder of images in SOURCE is a video at this rate'
     add('--source-fps', text, type=float, metavar='FPS')
@@ -89,7 +93,7 @@ def parse_args() -> argparse.Namespace:
     group = parser.add_argument_group('the run')
     add('--num-workers', 'processes (one per core)', type=int, metavar='N')
     text = 'a file that hangs for so long is bad (%(default)s)'
-    add('--seconds', text, type=float, default=300, metavar='S')
+    add('--seconds', text, type=float, default=60, metavar='S')
     add('--fresh', 'remove what was packed to OUT before', action='store_true')
     text = 'pack a few files to nowhere, and say what all would take'
     add('--dry-run', text, action='store_true')

@@ -73,6 +73,9 @@ class CatalogueSource(Source):
     def get_data_info(self, index: int) -> dict[str, Any]:
         return self.catalogue[self.number_of(index)]
 
+    def path_of(self, index: int) -> str:
+        return self.catalogue[self.number_of(index)]['path']
+
     def number_of(self, index: int) -> int:
         """The number in the catalogue of a sample."""
         if not 0 <= index < len(self):

@@ -6,16 +6,13 @@ import os
 from vicmae.errors import ConfigError, DataError
 
 from .catalogue import CatalogueSource
-from .file_source import FileSource
+from .file_check import SOURCES, kind_by_extension
 from .found_files import walk
 from .frame_folder import FrameFolder
-from .image_folder import ImageFolder
 from .list_file import ListFile
 from .shard_files import open_shards
 from .shard_source import ImageShards, VideoShards
-from .video_folder import VideoFolder
 
-_FILES: dict[str, type[FileSource]] = {'image': ImageFolder, 'video': VideoFolder}
 _MAX_LINES_LOOKED_AT = 1000
 
 
@@ -27,13 +24,13 @@ def find_source(
     Args:
         place: The folder, list, or pattern.
         kind: 'image' or 'video', where there are both; None to look what there is.
-        data_root: Folder that the paths in a list are relative to.
+        data_root: Folder that the paths in a list are relative to; its own without it.
         source_fps: Says that each folder with images in it is a video, with so many frames per second.
     """
     is_list = os.path.isfile(place) and not _kind_of(place)
     if data_root and not is_list:
         raise ConfigError(f'`data_root` is for the paths in a list file; {place!r} is none.')
-    listed = dict(data_root=data_root, ann_file=os.path.abspath(place))
+    listed = dict(data_root=data_root or os.path.dirname(place), ann_file=os.path.abspath(place))
     where = listed if is_list else dict(data_root=place)
     if source_fps is not None:
         return FrameFolder(**where, fps=source_fps)
@@ -41,7 +38,7 @@ def find_source(
     if found == {'shards'}:
         found = _kinds_in_shards(place)
         return (ImageShards if _choose(kind, found, place) == 'image' else VideoShards)(place)
-    return _FILES[_choose(kind, found - {'shards'}, place)](**where)
+    return SOURCES[_choose(kind, found - {'shards'}, place)](**where)
 
 
 def _choose(kind: str | None, found: set[str], place: str) -> str:
@@ -58,10 +55,7 @@ def _choose(kind: str | None, found: set[str], place: str) -> str:
 
 
 def _kind_of(name: str) -> str | None:
-    for kind, source in _FILES.items():
-        if name.lower().endswith(source.extensions):
-            return kind
-    return 'shards' if name.endswith('.tar') else None
+    return kind_by_extension(name) or ('shards' if name.endswith('.tar') else None)
 
 
 def _kinds_at(place: str) -> set[str]:

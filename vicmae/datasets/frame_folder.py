@@ -126,4 +126,3 @@ def _by_numbers(name: str) -> tuple[list[str | int], str]:
     """Orders names by the numbers in them: 'frame9' before 'frame10'."""
     parts = re.split(r'(\d+)', name)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
-

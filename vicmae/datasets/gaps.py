@@ -53,7 +53,7 @@ def draw_gaps(source: Source, *, num_draws: int = 1000, seed: int = 0) -> GapDra
         try:
             sampler, visits = _draw(source, keys)
         except DataError as error:
-            bad[source.get_data_info(index)['path']] = str(error)
+            bad[source.path_of(index)] = str(error)
             continue
         seconds += [gap_seconds(visit) for visit in visits]
         notes.update(set(visits[0]['notes']))  # each once a video, however often it was drawn from

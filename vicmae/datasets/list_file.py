@@ -71,17 +71,17 @@ class ListFile:
     def _read_block(self, block: int) -> Iterator[tuple[int, bytes]]:
         start = int(self._starts[block])
         end = int(self._starts[block + 1]) if block + 1 < len(self._starts) else self._stamp[0]
-        text = os.pread(self._file().fileno(), end - start, start)
+        try:
+            text = os.pread(self._file().fileno(), end - start, start)
+        except OSError as error:
+            raise DataError(f"Can't read the list {self.path!r}: {error.strerror}.") from error
         for number, line in enumerate(text.split(b'\n'), start=int(self._numbers[block])):
             if line.strip(_BLANK):
                 yield number, line
 
     def _file(self) -> BinaryIO:
         if self._open_file is None:  # each process has its own
-            try:
-                self._open_file = open(self.path, 'rb')  # noqa: SIM115
-            except OSError as error:
-                raise self._changed() from error
+            self._open_file = open(self.path, 'rb')  # noqa: SIM115
             if _stamp_of(self._open_file) != self._stamp:
                 self._open_file = None
                 raise self._changed()

@@ -150,14 +150,13 @@ class GuardedDataset(Dataset):
     ) -> BadFile:
         """A bad sample, for the ledger."""
         try:
-            known = self.dataset.get_data_info(index)
-            file = known['path']
+            file = self.dataset.path_of(index)
         except (AttributeError, DataError):  # no such data set, or a bad line in a list
             file = f'sample {index}'
         return BadFile(file, self._kind(index), error, epoch, index, visits, fatal)
 
     def _refuse_fatal(self, index: int) -> None:
-        if self.fatal_files and self.dataset.get_data_info(index)['path'] in self.fatal_files:
+        if self.fatal_files and self.dataset.path_of(index) in self.fatal_files:
             raise DataError(
                 'It is listed as having hung or killed its process, and is not opened again.'
             )
@@ -218,7 +217,7 @@ class SteadyLoader(DataLoader):
     Without workers (`num_workers=0`) a file that hangs or crashes takes the run with it.
 
     Args:
-        dataset: Samples by key. It may name its sources (`MixedDataset`), and the file of a sample (`get_data_info`).
+        dataset: Samples by key. It may name its sources (`MixedDataset`), and the file of a sample (`path_of`).
         ledger: Of bad files.
         replace: Whether bad samples are replaced, as training needs; evaluation leaves them out.
         sample_seconds: How long a worker may be at one file.

@@ -76,10 +76,10 @@ class MixedDataset(Dataset):
             samples += together(own) if together else [source[key] for key in own]
         return samples
 
-    def get_data_info(self, index: int) -> dict[str, Any]:
-        """What a sample's source knows of it before its file is opened."""
+    def path_of(self, index: int) -> str:
+        """What people call the sample."""
         number = self.source_of(index)
-        return self.sources[number].get_data_info(index - self.span_of(number)[0])
+        return self.sources[number].path_of(index - self.span_of(number)[0])
 
     def drain_notes(self) -> dict[str, int]:
         """What the transforms of all sources had to say since the last time, and how often."""

@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What a user sees of a packing: how far it is, and what came of it."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,10 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn
 
+from .check_summary import summarize as summarize_verdicts
+from .file_check import Verdict
 from .pack_folder import BAD_FILES, Tally
-from .packing import Estimate, reasons
+from .packing import Estimate
 
 
 class PackProgress:
@@ -99,7 +102,7 @@ def summarize(folder: str | Path, kind: str, tally: Tally) -> str:
     if tally.num_bad:
         bad_files = Path(folder, BAD_FILES)
         lines.append(f'{tally.num_bad} left out, see {bad_files}:')
-        lines += [f'  {count} x {reason}' for reason, count in reasons(bad_files)]
+        lines += summarize_verdicts(_verdicts(bad_files)).splitlines()[1:]
     if tally.num_samples:
         source = f'train_dataloader.dataset.sources.{kind}s'
         lines += [
@@ -108,6 +111,12 @@ def summarize(folder: str | Path, kind: str, tally: Tally) -> str:
             f'{source}.shards={folder}',
         ]
     return '\n'.join(lines)
+
+
+def _verdicts(bad_files: Path) -> Iterator[Verdict]:
+    with bad_files.open('rb') as file:
+        for line in file:
+            yield Verdict(**json.loads(line))
 
 
 def describe(estimate: Estimate, kind: str) -> str:

@@ -11,7 +11,6 @@ import os
 import pickle
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
@@ -19,13 +18,16 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
 from vicmae.errors import ConfigError, DataError, EnvironmentFault
 from vicmae.utils.isolated_pool import Outcome, run_isolated
 
+from .bad_files import to_json_line
 from .catalogue import CatalogueSource
+from .file_check import Verdict
 from .pack_folder import PackFolder, Tally, check_shard
 from .recoding import Recipe, Recoded
 from .shard_writer import ShardWriter, write_shard
@@ -96,7 +98,7 @@ class Packing:
             front to back gets a mixture. None keeps the order of the source.
         limit: Packs so many files only, the first ones in that order.
         num_workers: Processes that read and encode; None for one per core.
-        seconds: A file that keeps its process for so long, without a frame of it, is left out.
+        seconds: How long a file may take to be opened, or a part of it to be decoded. One that hangs is left out.
     """
 
     source: CatalogueSource
@@ -106,7 +108,7 @@ class Packing:
     shuffle_seed: int | None = None
     limit: int | None = None
     num_workers: int | None = None
-    seconds: float = 300.0
+    seconds: float = 60.0
 
     def __post_init__(self) -> None:
         for name in ('max_samples', 'max_bytes', 'limit', 'num_workers', 'seconds'):
@@ -250,10 +252,14 @@ class Packing:
             tally.bytes_out += os.path.getsize(path)
 
     def _bad_line(self, outcome: Outcome[int, _Sample]) -> bytes:
-        known = _known(self.source, int(self._order[outcome.item]))
-        row: dict[str, Any] = dict(file=known['path'], kind=self.source.kind, ok=False)
-        row |= dict(frames=None, width=None, height=None, error=outcome.error)
-        return json.dumps(row, ensure_ascii=False).encode(errors='surrogateescape') + b'\n'
+        """A line as in the report of `tools/dataset_converters/verify.py`."""
+        path = _known(self.source, int(self._order[outcome.item]))['path']
+        error = outcome.error or ''
+        if path not in error:  # not in our own words, but of a crash
+            error = f"Can't read {path!r}: {error}."
+        return to_json_line(
+            Verdict(path, self.source.kind, ok=False, error=error)._asdict()
+        ).encode()
 
     def _check(self, target: PackFolder, tally: Tally) -> None:
         """Raises an error where what can be read back isn't what was packed."""
@@ -274,19 +280,12 @@ class Packing:
             )
 
 
-def reasons(bad_files: Path, most: int = 5) -> list[tuple[str, int]]:
-    """Why files were left out, and how many for each reason, the most frequent ones first."""
-    rows = map(json.loads, bad_files.read_text(encoding='utf-8', errors='replace').splitlines())
-    # The same reason names another file each time.
-    return Counter(row['error'].replace(row['file'], '...') for row in rows).most_common(most)
-
-
 # ------------------------------------------------------------------------------ one file
 def _recode(
     source: CatalogueSource, recipe: Recipe, order: np.ndarray, number: int
 ) -> _Sample | ImportError:
     """Runs in a process of its own."""
-    torch.set_num_threads(1)  # there is a process for each core
+    _be_one_of_many()
     begun = time.perf_counter()
     index = int(order[number])
     known = source.get_data_info(index)
@@ -296,6 +295,14 @@ def _recode(
         return error
     notes = {**_notes(source, index), **recoded.notes}
     return _Sample(recoded, notes, _num_bytes(known), time.perf_counter() - begun)
+
+
+def _be_one_of_many() -> None:
+    """Takes one core, as there is a process for each, and prints nothing of what C libraries think of a file."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    with open(os.devnull, 'w') as nowhere:
+        os.dup2(nowhere.fileno(), 2)
 
 
 def _known(source: CatalogueSource, index: int) -> dict[str, Any]:

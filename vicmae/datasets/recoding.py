@@ -6,6 +6,7 @@ encoded anew: a recoded file is upright and has 8 bits, three channels and one r
 """
 
 import io
+import itertools
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -199,8 +200,7 @@ class VideosAsMp4(Recipe):
     def __call__(self, known: dict[str, Any]) -> Recoded:
         media = known.get('media', known['path'])
         with open_video(media, self.reader, known['path']) as video:
-            height, width = _size(video.height, video.width, self.short_side, multiple=2)
-            frames = _frames_at_rate(video, video.fps)
+            frames, (height, width) = _sized(_frames_at_rate(video, video.fps), self.short_side, 2)
             encoded, num_frames, num_keys = self._encode(frames, height, width, video.fps)
         self._read_back(encoded, known['path'], (num_frames, height, width))
         return Recoded({'mp4': encoded}, height, width, num_frames, num_keys)
@@ -220,7 +220,7 @@ class VideosAsMp4(Recipe):
             stream.codec_context.color_range = ColorRange.MPEG
             stream.options = self._options()
             for frame in frames:
-                picture = av.VideoFrame.from_ndarray(_resized(frame, (height, width)), 'rgb24')
+                picture = av.VideoFrame.from_ndarray(frame, 'rgb24')
                 picture = picture.reformat(
                     format='yuv420p',
                     dst_colorspace=Colorspace.ITU601,
@@ -276,12 +276,9 @@ class VideosAsJpeg(Recipe):
     def __call__(self, known: dict[str, Any]) -> Recoded:
         media = known.get('media', known['path'])
         with open_video(media, self.reader, known['path']) as video:
-            height, width = _size(video.height, video.width, self.short_side)
             fps = min(self.fps, video.fps)
-            frames = [
-                _as_jpeg(_resized(frame, (height, width)), self.quality)
-                for frame in _frames_at_rate(video, fps)
-            ]
+            sized, (height, width) = _sized(_frames_at_rate(video, fps), self.short_side)
+            frames = [_as_jpeg(frame, self.quality) for frame in sized]
         members = frame_members(frames)
         return Recoded(members, height, width, len(frames), len(frames), dict(fps=fps))
 
@@ -367,6 +364,16 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return crop_and_resize(pixels, (0, 0, height, width), size)
 
 
+def _sized(
+    frames: Iterator[np.ndarray], short_side: int | None, multiple: int = 1
+) -> tuple[Iterator[np.ndarray], tuple[int, int]]:
+    """Brings all frames to the size that the first one has to get; returns that, too."""
+    first = next(frames)
+    height, width, _ = first.shape
+    size = _size(height, width, short_side, multiple)
+    return (_resized(frame, size) for frame in itertools.chain([first], frames)), size
+
+
 def _as_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, 'JPEG', quality=quality)
@@ -385,13 +392,38 @@ def _require_same(found: Sequence[int], expected: Sequence[int], path: str) -> N
 
 
 def _frames_at_rate(video: VideoReader, fps: float) -> Iterator[np.ndarray]:
-    """Decodes a video at a constant rate, each time the frame that is nearest to it."""
+    """Decodes a video at a constant rate, each time the frame that is nearest to it.
+
+    For a frame that can't be decoded the one before stands in. Of those at the beginning and the end nothing is left.
+    """
     count = max(1, round(video.num_frames / video.fps * fps))
     ids = video.ids_at((np.arange(count) / fps + 0.5 / video.fps).tolist())
-    at_once = max(1, _MAX_DECODED_BYTES // (3 * video.height * video.width))
-    for start in range(0, count, at_once):
-        part = ids[start : start + at_once]
-        wanted = sorted(set(part))
-        decoded = dict(zip(wanted, video.frames(wanted), strict=True))
-        restart_deadline()  # a film may take long, as long as it gets on
-        yield from (decoded[number] for number in part)
+    latest, missing, position, at_once = None, 0, 0, 1
+    while position < count:
+        part = ids[position : position + at_once]
+        position += len(part)
+        decoded = _decodable(video, sorted(set(part)))
+        for number in part:
+            if number not in decoded:
+                missing += 1
+                continue
+            if latest is not None:
+                yield from itertools.repeat(latest, missing)
+            latest, missing = decoded[number], 0
+            yield latest
+        if latest is not None:
+            at_once = max(1, _MAX_DECODED_BYTES // latest.nbytes)
+    if latest is None:
+        video.frames(ids[:1])  # raises an error that says why
+
+
+def _decodable(video: VideoReader, ids: list[int]) -> dict[int, np.ndarray]:
+    """Decodes those frames that can be decoded."""
+    restart_deadline()  # it is for a decoder that hangs, not for a video that is long
+    try:
+        return dict(zip(ids, video.frames(ids), strict=True))
+    except DataError:
+        if len(ids) == 1:
+            return {}
+    middle = len(ids) // 2
+    return _decodable(video, ids[:middle]) | _decodable(video, ids[middle:])

@@ -110,19 +110,17 @@ class ShardedSamples:
         place = self._places[shard]
         if is_http(place):
             return _read_by_http(place, member)
-        return os.pread(self._file(shard).fileno(), member.size, member.offset)
+        try:
+            return os.pread(self._file(shard).fileno(), member.size, member.offset)
+        except OSError as error:
+            raise DataError(f"Can't read the shard {place!r}: {error.strerror}.") from error
 
     def _file(self, shard: int) -> BinaryIO:
         """A shard's file, opened by each process for itself."""
         if shard not in self._open_files:
             if len(self._open_files) >= _MAX_OPEN_FILES:
                 self._open_files.pop(next(iter(self._open_files))).close()
-            try:
-                self._open_files[shard] = open(self._places[shard], 'rb')  # noqa: SIM115
-            except OSError as error:
-                raise DataError(
-                    f"Can't open the shard {self._places[shard]!r}: {error.strerror}."
-                ) from error
+            self._open_files[shard] = open(self._places[shard], 'rb')  # noqa: SIM115
         return self._open_files[shard]
 
 

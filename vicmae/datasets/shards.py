@@ -22,10 +22,10 @@ others the label may also be in `KEY.cls`. Any reader of the layout reads these 
 - `counts`: number of samples of each of `KINDS`, in their order;
 - `arrays`: name -> data type and number of values, in the order of the file.
 
-`class_names` is text again, a JSON object of the names by label. By sample: `key_ends` in `keys` (UTF-8), `member_ends` in the three arrays of members, `num_media` (how many members,
-from the first on, are its image, video or frames), `kinds` (position in `KINDS`), `labels` (-1 for none), `fps` (0
-for unknown). By member, those of a sample together, its media first: `offsets` of the content in the shard, `sizes`
-in bytes, `extension_codes` (position in `extensions`).
+`class_names` is text, a JSON object of the names by label. By sample: `key_ends` in `keys` (UTF-8), `member_ends` in
+the three arrays of members, `num_media` (how many members, from the first on, are its image, video or frames), `kinds`
+(position in `KINDS`), `labels` (-1 for none), `fps` (0 for unknown). By member, those of a sample together, its media
+first: `offsets` of the content in the shard, `sizes` in bytes, `extension_codes` (position in `extensions`).
 """
 
 import json

@@ -2,7 +2,7 @@
 """What all sources of samples have in common, wherever their files lie."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -55,6 +55,10 @@ class Source(Dataset):
         """
         raise NotImplementedError
 
+    def path_of(self, index: int) -> str:
+        """What people call the sample."""
+        return self.get_data_info(index)['path']
+
     def __getitem__(self, key: SampleKey | int) -> Any:
         return self.__getitems__([key])[0]
 
@@ -62,11 +66,15 @@ class Source(Dataset):
         """Loads several samples; neighbours of one index from one opening of their file."""
         samples: list[Any] = []
         for index, group in groupby(map(as_sample_key, keys), key=lambda key: key.index):
-            known = {**self.get_data_info(index), **self.tags, 'kind': self.kind}
-            known['notes'] = self._notes
-            visits = [{**known, 'rng': key.generator()} for key in group]
-            samples += self.pipeline.run_together(visits)
+            samples += self.pipeline.run_together(self.begin(index, group, self._notes))
         return samples
+
+    def begin(
+        self, index: int, keys: Iterable[SampleKey], notes: Counter[str]
+    ) -> list[dict[str, Any]]:
+        """What the first transform gets of visits to one sample."""
+        known = {**self.get_data_info(index), **self.tags, 'kind': self.kind, 'notes': notes}
+        return [{**known, 'rng': key.generator()} for key in keys]
 
     def drain_notes(self) -> dict[str, int]:
         """What transforms had to say since the last time, and how often: `results['notes'][text] += 1`."""

@@ -20,9 +20,7 @@ def steps(source: Source, keys: Sequence[SampleKey]) -> Iterator[tuple[Any, list
     Yields:
         A transform, and what it made of the visits.
     """
-    known = {**source.get_data_info(keys[0].index), **source.tags, 'kind': source.kind}
-    known['notes'] = Counter()
-    visits: list[Any] = [{**known, 'rng': key.generator()} for key in keys]
+    visits: list[Any] = source.begin(keys[0].index, keys, Counter())
     for transform in source.pipeline:
         visits = Pipeline([transform]).run_together(visits)
         yield transform, visits

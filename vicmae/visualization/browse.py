@@ -4,7 +4,7 @@
 V views, B batch, H W pixels, N patches.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -21,7 +21,6 @@ from vicmae.datasets.image_io import EncodedImage
 from vicmae.datasets.sample_key import SampleKey
 from vicmae.datasets.source import NO_LABEL, Source
 from vicmae.datasets.steps import steps
-from vicmae.datasets.transforms import RandomResizedCrop
 from vicmae.errors import DataError
 from vicmae.registry import MODELS
 
@@ -174,46 +173,24 @@ def _load_some(
     """Loads the first visits that can be loaded, and says why others can't."""
     loaded: list[_Loaded] = []
     bad: dict[str, str] = {}
-    boxes: list[Box] = []
-    for crop in _crops(source.pipeline).values():
-        crop.draw_box = _noting(crop.draw_box, boxes)  # type: ignore[method-assign]
     for place, key in visits:
         if len(loaded) == number or len(bad) == _MOST_BAD:
             break
-        boxes.clear()
         try:
-            loaded.append(_load(source, place, key, boxes))
+            loaded.append(_load(source, place, key))
         except DataError as error:
-            bad[source.get_data_info(key.index)['path']] = str(error)
+            bad[source.path_of(key.index)] = str(error)
     return loaded, bad
 
 
-def _load(source: Source, place: int, key: SampleKey, boxes: list[Box]) -> _Loaded:
+def _load(source: Source, place: int, key: SampleKey) -> _Loaded:
     seen: dict[str, Any] = {}
+    boxes: list[Box] = []
     for _, (results,) in steps(source, [key]):
         if 'views' not in results and 'inputs' not in results:  # what it was before it was changed
             seen = results
-    return _Loaded(place, results, seen, list(boxes))
-
-
-def _crops(part: Any) -> dict[int, RandomResizedCrop]:
-    """The random crops of a pipeline by their identity, also those inside its transforms."""
-    if isinstance(part, RandomResizedCrop):
-        return {id(part): part}
-    inner = part if isinstance(part, list | tuple) else []
-    if type(part).__module__.startswith(RandomResizedCrop.__module__.rpartition('.')[0]):
-        inner = list(vars(part).values())
-    return {key: crop for one in inner for key, crop in _crops(one).items()}
-
-
-def _noting(draw: Callable[..., Box], boxes: list[Box]) -> Callable[..., Box]:
-    """Draws a box and notes it: samples don't carry theirs, which training has no use for."""
-
-    def draw_and_note(*args: Any, **kwargs: Any) -> Box:
-        boxes.append(draw(*args, **kwargs))
-        return boxes[-1]
-
-    return draw_and_note
+        boxes = results.get('boxes', boxes)
+    return _Loaded(place, results, seen, boxes)
 
 
 # ------------------------------------------------------------------------- what the model makes of them

@@ -1,7 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Of files that are cut off or damaged, readers give right frames or an error, and never fewer than asked for."""
 
+import re
 import subprocess
+from contextlib import suppress
 
 import av
 import pytest
@@ -50,18 +52,18 @@ def test_cut_file_has_the_frames_that_are_there(
     path = tmp_path / name
     path.write_bytes(content[: int(share * len(content))])
     reference = reference_of(made / 'h264.mp4')
-    try:
-        with open_video(str(path), reader) as video:
-            frames = video.frames(range(video.num_frames))
-            assert 0 < len(frames) < 50
-    except DataError as error:
+    numbers = None
+    with suppress(DataError), open_video(str(path), reader) as video:
+        numbers = [reference.number_of(frame) for frame in video.frames(range(video.num_frames))]
+        assert len(numbers) == video.num_frames
+    if numbers is None:
         # Without its end, such an mp4 has no index. Libraries that can't tell a frame's time may refuse.
-        assert name == 'end.mp4' or reader in ('decord', 'torchcodec'), error
-    else:
-        # In the order of decoding, frames may come behind one that is lost.
-        numbers = [reference.number_of(frame) for frame in frames]
-        assert numbers == sorted(set(numbers))
-        assert numbers[: len(numbers) - 4] == list(range(len(numbers) - 4))
+        assert name == 'end.mp4' or reader in ('decord', 'torchcodec')
+        return
+    assert 0 < len(numbers) < 50
+    assert numbers == sorted(set(numbers))
+    # In the order of decoding, a frame that is lost may come before some that are there.
+    assert numbers[: len(numbers) - 4] == list(range(len(numbers) - 4))
 
 
 @pytest.mark.parametrize('name', ['h264.mp4', 'mpeg4_b.mp4', 'open_gop.mp4'])
@@ -80,17 +82,18 @@ def test_hole_in_a_file_costs_the_frames_up_to_the_next_key_frame(
     ):  # in the order of decoding; key frames are shown as numbers 0, 12, 24, 36, 48
         begin, end = packets[first].pos + 20, packets[first + 1].pos + packets[first + 1].size
         path.write_bytes(content[:begin] + bytes(end - begin) + content[end:])
-        given = {}
+        given, messages = {}, []
         with open_video(str(path), 'pyav') as video:
             assert video.num_frames == 50
             for i in range(50):
                 try:
                     (given[i],) = video.frames([i])
                 except DataError as error:
-                    assert (
-                        f"Can't decode frames [{i}] of 50 of the video {str(path)!r}. pyav: 0 of"
-                        in str(error)
-                    )
+                    messages.append(str(error))
+        beginning = (
+            rf"Can't decode frames \[\d+\] of 50 of the video '{path}'. pyav: 0 of 1 came, without"
+        )
+        assert all(re.match(beginning, message) for message in messages)
         assert [reference.number_of(frame) for frame in given.values()] == list(given)
         lost = set(range(50)) - set(given)
         assert lost

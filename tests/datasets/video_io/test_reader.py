@@ -1,76 +1,141 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Frames of a video by number, against a decoder that goes through it from the beginning."""
+"""What `open_video` promises, whichever library reads."""
 
-from pathlib import Path
+import sys
 
 import av
 import numpy as np
 import pytest
 
-from vicmae.datasets.video_io import open_video
-from vicmae.errors import DataError
+from vicmae.datasets.video_io import READERS, open_video
+from vicmae.datasets.video_io import _video_file as video_file
+from vicmae.errors import DataError, EnvironmentFault
 
 
 @pytest.fixture(scope='module')
-def video(demo_data):
+def path(demo_data):
     return str(sorted((demo_data / 'videos/train').rglob('*.mp4'))[0])
 
 
-@pytest.fixture(scope='module')
-def sequence(video):
-    """All frames, one after the other."""
-    with av.open(video) as container:
-        return [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
+def test_reader_knows_number_of_frames_rate_and_size(path, reader, reference_of):
+    with open_video(path, reader) as video, av.open(path) as container:
+        stream = container.streams.video[0]
+        assert video.num_frames == len(reference_of(path).frames) == stream.frames
+        assert video.fps == pytest.approx(float(stream.average_rate))
+        assert (video.height, video.width) == (stream.height, stream.width)
+        assert video.name == path
 
 
-def test_reader_knows_number_of_frames_and_rate(video, sequence):
-    reader = open_video(video)
-    assert reader.num_frames == len(sequence)
-    with av.open(video) as container:
-        assert reader.fps == pytest.approx(float(container.streams.video[0].average_rate))
+def test_bytes_are_read_as_the_file_is(path, reader):
+    with open(path, 'rb') as file:
+        content = file.read()
+    with open_video(content, reader, name='a shard') as video, open_video(path, reader) as same:
+        assert video.name == 'a shard'
+        assert np.array_equal(video.frames([9, 2]), same.frames([9, 2]))
 
 
-@pytest.mark.parametrize('ids', [[0], [40, 3], [5, 5], [-1, 30]])
-def test_frames_by_number_are_those_of_a_decode_in_sequence(video, sequence, ids):
-    ids = [i % len(sequence) for i in ids]
-    frames = open_video(video).frames(ids)
-    assert len(frames) == len(ids)
-    for i, frame in zip(ids, frames, strict=True):
-        # Two conversions from YUV differ by their rounding; another frame differs by far more.
-        assert np.abs(frame.astype(int) - sequence[i]).mean() < 2
-        other = sequence[(i + len(sequence) // 2) % len(sequence)]
-        assert np.abs(frame.astype(int) - other).mean() > 4
+def test_open_reader_is_returned_as_it_is(path):
+    with open_video(path) as video:
+        assert open_video(video, 'pyav') is video
 
 
-def test_frame_beyond_the_end_is_an_error_with_the_path(video, sequence):
-    with pytest.raises(
-        DataError, match=f"Can't decode frames .* of the video '{video}', which says"
-    ) as caught:
-        open_video(video).frames([len(sequence) + 5])
-    assert '\n' not in str(caught.value)
+def test_numbers_may_come_from_numpy_and_none_are_no_frames(path, reader):
+    with open_video(path, reader) as video:
+        ids = np.array([4, 1])
+        assert np.array_equal(video.frames(ids), video.frames([4, 1]))
+        assert video.frames([]) == []
 
 
-@pytest.mark.parametrize('content', [b'', b'<html>404</html>'])
-def test_damaged_video_is_named_in_one_line(tmp_path, content):
-    path = tmp_path / 'a.mp4'
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=f"Can't open the video '{path}': .") as caught:
-        open_video(str(path))
-    assert '\n' not in str(caught.value)
+@pytest.mark.parametrize('number', [-1, 48, 10**6])
+def test_frame_that_does_not_exist_is_an_error(path, reader, number):
+    with open_video(path, reader) as video:
+        message = f"The video '{path}' has {video.num_frames} frames, .* no frame {number}"
+        with pytest.raises(DataError, match=message):
+            video.frames([0, number])
 
 
-def test_reason_leaves_out_where_in_its_source_the_decoder_failed(tmp_path, video):
-    path = tmp_path / 'cut.mp4'
-    content = bytearray(Path(video).read_bytes())
-    middle = content.index(b'mdat') + 2000
-    content[middle : middle + 4000] = bytes(4000)
-    path.write_bytes(content)
-    reader = open_video(str(path))
-    with pytest.raises(DataError, match="Can't decode frames .*: Check failed") as caught:
-        reader.frames(range(reader.num_frames))
-    assert '.cc:' not in str(caught.value)
+def test_missing_video_is_named(tmp_path, reader):
+    with pytest.raises(DataError, match=r"There is no video '.*no\.mp4'"):
+        open_video(str(tmp_path / 'no.mp4'), reader)
+    with pytest.raises(DataError, match='There is no video'):
+        open_video(str(tmp_path), reader)
 
 
-def test_missing_video_is_named(tmp_path):
-    with pytest.raises(DataError, match="There is no video '.*no.mp4'"):
-        open_video(str(tmp_path / 'no.mp4'))
+def test_unknown_reader_is_refused_with_those_there_are(path):
+    with pytest.raises(ValueError, match="must be one of auto, decord, .*, got 'opencv'"):
+        open_video(path, 'opencv')
+
+
+def test_name_that_looks_like_an_address_is_a_file(path, reader, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open(path, 'rb') as file:
+        (tmp_path / '12:30 #1%d.mp4').write_bytes(file.read())
+    with open_video('12:30 #1%d.mp4', reader) as video:
+        assert len(video.frames([3])) == 1
+
+
+def test_tags_in_another_encoding_do_no_harm(path, reader, tmp_path):
+    tagged = tmp_path / 'tagged.mkv'
+    with av.open(path) as source, av.open(str(tagged), 'w') as target:
+        target.metadata['title'] = 'AAAAAAAA'
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    tagged.write_bytes(tagged.read_bytes().replace(b'AAAAAAAA', 'Zürich?!'.encode('latin-1')))
+    with open_video(str(tagged), reader) as video:
+        assert len(video.frames([3])) == 1
+
+
+def test_cover_picture_is_no_video(tmp_path, reader):
+    path = tmp_path / 'song.m4a'
+    with av.open(str(path), 'w', format='mp4') as container:
+        sound = container.add_stream('aac', rate=8000)
+        cover = container.add_stream('mjpeg', rate=1)
+        cover.width = cover.height = 16
+        cover.pix_fmt = 'yuvj420p'
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format='rgb24')
+        container.mux(cover.encode(picture.reformat(format='yuvj420p')))
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), 'fltp', 'mono')
+        samples.sample_rate = 8000
+        container.mux([*sound.encode(samples), *sound.encode(None)])
+    with pytest.raises(DataError, match='no video stream, but a cover picture'):
+        open_video(str(path), reader)
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Takes a library away, as if it were not installed."""
+
+    def take_away(library):
+        module = f'vicmae.datasets.video_io._{library}'
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        for name in (library, f'{library}.decoders'):
+            monkeypatch.setitem(sys.modules, name, None)
+        video_file._import.cache_clear()
+
+    yield take_away
+    video_file._import.cache_clear()
+
+
+@pytest.mark.parametrize('library', ['decord', 'torchcodec'])
+def test_reader_that_is_not_there_is_an_error_that_says_how_to_get_it(path, without, library):
+    without(library)
+    message = rf'{library} cannot read videos here: .*\. Take another reader, or get it: .*install'
+    with pytest.raises(EnvironmentFault, match=message):
+        open_video(path, library)
+
+
+def test_auto_does_with_what_is_there(path, without, reference_of):
+    without('decord')
+    without('torchcodec')
+    with open_video(path) as video:
+        (frame,) = video.frames([5])
+    assert reference_of(path).number_of(frame) == 5
+
+
+def test_auto_asks_every_other_reader():
+    assert READERS[0] == 'auto'
+    assert set(READERS[1:]) == {'decord', 'torchcodec', 'pyav'}

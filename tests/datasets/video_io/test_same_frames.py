@@ -2,6 +2,7 @@
 """A number or a time means the same frame in all readers: that of a decode from the beginning."""
 
 import subprocess
+from contextlib import suppress
 
 import av
 import numpy as np
@@ -35,16 +36,16 @@ def test_frames_by_number_are_those_of_a_decode_in_sequence(made, reference_of, 
     rng = np.random.default_rng(0)
     singles = [[i] for i in rng.permutation(num_frames)[:8].tolist()]
     several = [0, num_frames - 1, *rng.permutation(num_frames)[:12].tolist(), 7, 7]
-    try:
-        with open_video(str(made / name), reader) as video:
-            assert video.num_frames == num_frames
-            assert (video.height, video.width) == reference.frames.shape[1:3]
-            for ids in [*singles, several, range(num_frames)]:
-                frames = video.frames(ids)
-                assert [reference.number_of(frame) for frame in frames] == list(ids)
-                assert all(frame.flags.c_contiguous and frame.dtype == np.uint8 for frame in frames)
-    except DataError as error:
-        assert reader in ('decord', 'torchcodec') and name not in PLAIN, error
+    refused = True
+    with suppress(DataError), open_video(str(made / name), reader) as video:
+        assert video.num_frames == num_frames
+        assert (video.height, video.width) == reference.frames.shape[1:3]
+        for ids in [*singles, several, range(num_frames)]:
+            frames = video.frames(ids)
+            assert [reference.number_of(frame) for frame in frames] == list(ids)
+            assert all(frame.flags.c_contiguous and frame.dtype == np.uint8 for frame in frames)
+        refused = False
+    assert not refused or (reader in ('decord', 'torchcodec') and name not in PLAIN)
 
 
 @pytest.mark.parametrize('name', [name for name in MADE if name not in NO_TIMES])

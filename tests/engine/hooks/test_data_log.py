@@ -23,8 +23,8 @@ class Numbers(Dataset):
     def __len__(self):
         return self.size
 
-    def get_data_info(self, index):
-        return dict(path=str(index))
+    def path_of(self, index):
+        return str(index)
 
     def __getitem__(self, key):
         if key.index in self.bad:

@@ -275,7 +275,7 @@ class _Window:
     def __repr__(self) -> str:
         if self.frames is not None:
             return f'window_frames={self.frames}'
-        return f'window_seconds={self.seconds}'
+        return f'window_seconds={self.seconds if self.seconds is None else round(self.seconds, 3)}'
 
 
 def _frames_shown(results: dict[str, Any], ticks: np.ndarray) -> list[int]:

@@ -53,7 +53,7 @@ class _Views(BaseTransform):
         ]
         looks = self._decode(frames, boxes, decode)
         made = [v.make(*look, rng) for v, look, rng in zip(self.views, looks, rngs, strict=True)]
-        added = dict(views=[view for view, _ in made])
+        added = dict(views=[view for view, _ in made], boxes=boxes)
         if self.on_device:
             added['augment'] = [numbers for _, numbers in made]
         return {**results, **added}
@@ -81,7 +81,7 @@ class OneView(_Views):
 
     It is the first of the views that `TwoViews` would give. For videos, `SameFramePair` decodes no frame in vain.
 
-    **Required keys:** frames, rng. **Added keys:** views (one, (H, W, 3), uint8); with `on_device` also augment.
+    **Required keys:** frames, rng. **Added keys:** views (one, (H, W, 3), uint8), boxes; with `on_device` also augment.
 
     Args:
         transforms: What happens to the view: takes `img` and `rng`, changes `img`.
@@ -101,8 +101,8 @@ class TwoViews(_Views):
 
     Each view has random choices of its own, which follow from the sample's.
 
-    **Required keys:** frames, rng. **Added keys:** views (each (H, W, 3), uint8); with `on_device` also
-    augment (each float32, the numbers of `vicmae.structures.FIELDS`).
+    **Required keys:** frames, rng. **Added keys:** views (each (H, W, 3), uint8), boxes (each (top, left, height,
+    width) of its frame); with `on_device` also augment (each float32, the numbers of `vicmae.structures.FIELDS`).
 
     Args:
         transforms: What happens to a view: takes `img` and `rng`, changes `img`.

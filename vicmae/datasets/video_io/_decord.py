@@ -1,6 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 import io
-import re
+import os
 
 import numpy as np
 
@@ -16,8 +16,6 @@ except (ImportError, OSError, RuntimeError) as error:
 
 # FFmpeg's many lines about a damaged file; what matters is in the exception. (decord adds one of its own.)
 decord.logging.set_level(decord.logging.QUIET)
-
-_SOURCE = re.compile(r'^(\[[^\]]*\] )?(\[?\S+:\d+: )')
 
 
 class DecordDecoder:
@@ -39,7 +37,7 @@ class DecordDecoder:
             )
         video.require_plain_turn()
         with refusals():
-            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            file = io.BytesIO(source) if isinstance(source, bytes) else os.path.abspath(source)
             # Frames that can't be decoded would be replaced by others, of which this tolerates none.
             self._reader = decord.VideoReader(file, num_threads=1, fault_tol=1e-9)
         if len(self._reader) != video.index.num_frames:

@@ -1,0 +1,71 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Real files that are odd: each reader gives the frames that are in them, or an error."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vicmae.datasets.video_io import READERS, open_video
+from vicmae.errors import DataError, EnvironmentFault
+
+FOLDER = Path(__file__).parents[3] / '../shared/data/odd_files'
+MANIFEST = FOLDER / 'MANIFEST.csv'
+
+# Rows of the manifest that are no videos, or were looked at another way: it counted another stream.
+OTHER_STREAM = ('video/h264_many_streams.mp4',)
+
+
+def videos():
+    if not MANIFEST.is_file():
+        return []
+    with MANIFEST.open(newline='') as file:
+        rows = [row for row in csv.DictReader(file) if row['read_as'] == 'video']
+    return [pytest.param(row, id=row['file'].removeprefix('video/')) for row in rows]
+
+
+@pytest.mark.skipif(not MANIFEST.is_file(), reason='the odd files are not there')
+@pytest.mark.parametrize('row', videos())
+def test_odd_video_is_read_rightly_or_refused(row):
+    path = str(FOLDER / row['file'])
+    if row['expected'] == 'error':
+        for reader in at_hand():
+            with pytest.raises(DataError, match=r'\.$'), open_video(path, reader) as video:
+                video.frames([0])
+        return
+    with open_video(path, 'pyav') as video:
+        num_frames = video.num_frames
+        count = int(re.search(r'(\d+) frames', row['observed_with_pyav_18_pillow_13'])[1])
+        damaged = int(row['expected'] != 'readable')
+        if row['file'] not in OTHER_STREAM:
+            assert num_frames in (count, count + damaged)
+        # Behind what is damaged there may be no more.
+        ids = [0, 1 % num_frames] if damaged else [0, num_frames // 2, num_frames - 1]
+        expected = video.frames(ids)
+        assert {frame.shape for frame in expected} == {(video.height, video.width, 3)}
+        assert {frame.dtype for frame in expected} == {np.dtype('uint8')}
+    for reader in at_hand():
+        asked = ids[1:2] if reader == 'auto' else ids  # it is one of the others
+        refused = False
+        try:
+            with open_video(path, reader) as video:
+                assert video.num_frames == num_frames
+                frames = video.frames(asked)
+        except DataError:
+            refused = True
+        assert not refused or reader in ('decord', 'torchcodec')
+        for frame, i in zip([] if refused else frames, asked, strict=False):
+            # More than 8 bits are rounded, and chroma enlarged, in different ways.
+            assert np.abs(frame.astype(int) - expected[ids.index(i)]).mean() < 5
+
+
+def at_hand():
+    for reader in READERS:
+        try:
+            open_video(b'', reader, name='none')
+        except DataError:
+            yield reader
+        except EnvironmentFault:
+            continue
