@@ -30,12 +30,14 @@ def test_lines_come_now_and_then_where_there_is_no_terminal(monkeypatch):
     assert len(lines) == 1 + 80 // 3 + 1
     assert lines[0] == 'packing: 20/100 files'
     assert lines[1] == 'packing: 23/100 files, 0.1 files/s, 0:12:50 left'
-    assert lines[-1] == 'packing: 100/100 files, 0.1 files/s, 0:00:00 left, 2 bad'
+    assert (
+        lines[-1] == 'packing: 100/100 files, 0.1 files/s, 0:00:00 left, 2 bad, checking the shards'
+    )
 
 
 def test_bar_on_a_terminal_has_rate_and_time_left(monkeypatch):
     shown = show(monkeypatch, True, 0.05)
-    assert '100/100 files, 20.0 files/s, 0:00:00 left, 2 bad' in shown
+    assert '100/100 files, 20.0 files/s, 0:00:00 left, 2 bad, checking the shards' in shown
     assert 10 < shown.count(' left') < 60  # drawn five times a second
 
 

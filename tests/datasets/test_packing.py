@@ -1,11 +1,12 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import faulthandler
 import json
 import multiprocessing
 import os
 import resource
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from vicmae.datasets.file_check import Verdict
 from vicmae.datasets.pack_folder import PackFolder
 from vicmae.datasets.packing import Packing
 from vicmae.datasets.recoding import CopyImages, ShrinkImages, VideosAsJpeg, VideosAsMp4
-from vicmae.datasets.shards import index_path, read_index
+from vicmae.datasets.shards import index_path, read_index, write_index
 from vicmae.errors import ConfigError, DataError, EnvironmentFault
 
 
@@ -43,6 +44,7 @@ class Trapped(CopyImages):
         if name == 'hangs':
             time.sleep(3600)
         if name == 'crashes':
+            faulthandler.disable()  # pytest's would print a page
             os.abort()
         if name == '00':
             time.sleep(0.3)  # all others are ready before it
@@ -402,6 +404,22 @@ def test_one_process_packs_into_a_folder_at_a_time(pictures, tmp_path):
     assert pack(pictures, tmp_path / 'out').num_samples == 12
 
 
+def hold_and_die(folder):
+    with PackFolder(folder, 'image').locked():
+        if os.fork() == 0:
+            time.sleep(2)  # as a worker does that hangs
+        os._exit(0)
+
+
+def test_worker_that_outlives_a_killed_run_does_not_keep_others_out(pictures, tmp_path):
+    other = multiprocessing.get_context('fork').Process(
+        target=hold_and_die, args=(tmp_path / 'out',)
+    )
+    other.start()
+    other.join()
+    assert pack(pictures, tmp_path / 'out').num_samples == 12
+
+
 def test_full_disk_is_said_once_and_what_is_finished_stays(pictures, tmp_path):
     one = (pictures / 'ant/00.png').stat().st_size
     pack(pictures, tmp_path / 'whole', max_samples=3)
@@ -441,6 +459,17 @@ def test_damaged_shards_are_noticed(pictures, tmp_path):
         pack(pictures, tmp_path / 'out')
     shard.unlink()
     with pytest.raises(DataError, match=r'images-000001.tar.* is missing'):
+        pack(pictures, tmp_path / 'out')
+
+
+def test_index_that_says_something_else_is_noticed(pictures, tmp_path):
+    pack(pictures, tmp_path / 'out')
+    path = index_path(str(tmp_path / 'out/images-000001.tar'))
+    index = read_index(path)
+    other = {name: np.array(values) for name, values in index.arrays.items()}
+    other['labels'][2] += 1
+    write_index(replace(index, arrays=other), path)
+    with pytest.raises(DataError, match=r'images-000001.tar.* and its index do not fit.*`--fresh`'):
         pack(pictures, tmp_path / 'out')
 
 

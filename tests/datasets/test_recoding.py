@@ -153,6 +153,14 @@ def test_odd_video_is_packed_as_the_readers_see_it(name):
             assert abs(colours).max() < 3  # decoders round down
 
 
+def test_rate_may_be_low(tmp_path):
+    path = draw_video(tmp_path / 'day.mkv', [50, 200, 100], [0, 3_600_000, 7_200_000])
+    made = VideosAsMp4()(known(path))
+    times, frames = decode(io.BytesIO(made.members['mp4']))
+    np.testing.assert_allclose(times, [0, 3600, 7200], rtol=1e-3)
+    np.testing.assert_allclose([frame.mean() for frame in frames], [50, 200, 100], atol=3)
+
+
 def test_sides_are_even_and_never_larger(tmp_path):
     levels, times = [100] * 3, [0, 40, 80]
     for size, short_side, expected in [

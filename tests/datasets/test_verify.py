@@ -11,6 +11,7 @@ import resource
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -155,6 +156,17 @@ def test_file_that_kills_or_holds_its_process_costs_no_other(capfd):
     assert capfd.readouterr().err == ''
 
 
+def test_process_with_threads_can_check_files(pictures):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    cv2.cvtColor(np.zeros((2000, 2000, 3), np.uint8), cv2.COLOR_BGR2RGB)
+    time.sleep(0.3)  # now the threads that did this wait for more; a fork has none of them
+    files = [str(pictures / 'a/1.png'), str(pictures / 'a/2.jpg')]
+    verdicts = list(check_files(files, FileCheck(), num_workers=1, seconds=5))
+    cv2.setNumThreads(before)
+    assert [verdict.error for verdict in verdicts] == [None, None]
+
+
 def test_fault_of_the_environment_is_not_a_files():
     with pytest.raises(EnvironmentFault, match='cannot read videos here'):
         list(check_files(['fault.mp4'], Fatal(), num_workers=1))
@@ -267,7 +279,7 @@ def test_report_is_written_by_one_process_at_a_time(pictures, tmp_path):
 
 
 def test_name_that_is_no_text_survives_the_report(tmp_path):
-    name = os.fsdecode(os.fsencode(tmp_path) + b'/caf\xe9.png')
+    name = os.fsdecode(os.fsencode(tmp_path) + b'/na\xefve.png')
     Image.new('RGB', (2, 2)).save(name)
     report, good = str(tmp_path / 'report.jsonl'), str(tmp_path / 'good.txt')
     said = verify([name], report, list_good=good)

@@ -41,7 +41,12 @@ RECIPE_OPTIONS: list[tuple[str, type, str, str]] = [
     ('crf', int, 'CRF', 'videos as mp4: lower is better and larger (23)'),
     ('preset', str, 'NAME', 'videos as mp4: preset of x264 (fast)'),
     ('tune', str, 'NAME', 'videos as mp4: fastdecode; none makes smaller files (fastdecode)'),
-    ('reader', str, 'NAME', 'video reader: auto, decord, torchcodec, pyav (auto)'),
+    (
+        'reader',
+        str,
+        'NAME',
+        'video reader: auto, decord, torchcodec or pyav (pyav; for copies auto)',
+    ),
 ]
 
 

@@ -428,7 +428,7 @@ def main() -> int:
 
     A report is a line `size<TAB>name`, or `error<TAB>message`, after which the process ends.
     """
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(0)  # 1 would wait for threads that a fork has left behind
     root, seed = Path(sys.argv[1]), int(sys.argv[2])
     try:
         for name in sys.stdin.read().splitlines():

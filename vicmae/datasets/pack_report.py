@@ -61,6 +61,8 @@ class PackProgress:
             words += [f'{rate:.1f} files/s', f'{left} left']
         if tally.num_bad:
             words.append(f'{tally.num_bad} bad')
+        if tally.num_files == self._total:
+            words.append('checking the shards')
         return ', '.join(words)
 
 

@@ -34,13 +34,10 @@ from .shard_writer import ShardWriter, write_shard
 from .source import NO_LABEL
 
 _VERSION = 1  # raise it when the same settings give other shards
-_MAX_WAITING_BYTES = (
-    2**28
-)  # of samples that are ready before their turn; where it is more, they wait on the disk
-
-_NUM_TRIED = dict(
-    image=512, video=32
-)  # for an estimate; the first image of each process takes far longer
+# Of samples that are ready before their turn. Where it is more, they wait on the disk.
+_MAX_WAITING_BYTES = 2**28
+# For an estimate. The first image of each process takes far longer than the others.
+_NUM_TRIED = dict(image=512, video=32)
 
 
 class _Sample(NamedTuple):
@@ -113,7 +110,7 @@ class Packing:
     def __post_init__(self) -> None:
         for name in ('max_samples', 'max_bytes', 'limit', 'num_workers', 'seconds'):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise ConfigError(f'`{name}` must be more than 0, got {value}.')
         if self.source.kind != self.recipe.kind:
             raise ConfigError(
@@ -203,14 +200,18 @@ class Packing:
 
     def _recode(self, numbers: Iterable[int]) -> _Outcomes:
         """Reads and encodes the files at some places of the order; yields them as they are ready."""
-        function = partial(_recode, self.source, self.recipe, self._order)
-        for outcome in run_isolated(
-            function, map(int, numbers), num_workers=self._num_workers, seconds=self.seconds
-        ):
-            sample = outcome.value
-            if isinstance(sample, ImportError):  # no file is to blame for it
-                raise EnvironmentFault(str(sample)) from sample
-            yield Outcome(outcome.item, sample, outcome.error)
+        outcomes = run_isolated(
+            partial(_recode, self.source, self.recipe, self._order),
+            map(int, numbers),
+            num_workers=self._num_workers,
+            seconds=self.seconds,
+        )
+        with closing(outcomes):
+            for outcome in outcomes:
+                sample = outcome.value
+                if isinstance(sample, ImportError):  # no file is to blame for it
+                    raise EnvironmentFault(str(sample)) from sample
+                yield Outcome(outcome.item, sample, outcome.error)
 
     def _pack(self, target: PackFolder, tally: Tally, report: Callable[[Tally], None]) -> None:
         first, begun = tally.num_files, time.monotonic() - tally.seconds
@@ -257,9 +258,8 @@ class Packing:
         error = outcome.error or ''
         if path not in error:  # not in our own words, but of a crash
             error = f"Can't read {path!r}: {error}."
-        return to_json_line(
-            Verdict(path, self.source.kind, ok=False, error=error)._asdict()
-        ).encode()
+        verdict = Verdict(path, self.source.kind, ok=False, error=error)
+        return to_json_line(verdict._asdict()).encode()
 
     def _check(self, target: PackFolder, tally: Tally) -> None:
         """Raises an error where what can be read back isn't what was packed."""
@@ -299,7 +299,7 @@ def _recode(
 
 def _be_one_of_many() -> None:
     """Takes one core, as there is a process for each, and prints nothing of what C libraries think of a file."""
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(0)  # 1 would wait for threads that a fork has left behind
     torch.set_num_threads(1)
     with open(os.devnull, 'w') as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -316,9 +316,8 @@ def _notes(source: CatalogueSource, index: int) -> dict[str, Any]:
     path = known['path']
     if root and Path(path).is_relative_to(root):
         path = os.path.relpath(path, root)
-    notes: dict[str, Any] = dict(
-        path=os.fsencode(path).decode(errors='replace')
-    )  # it need not be UTF-8
+    path = os.fsencode(path).decode(errors='replace')  # it need not be UTF-8
+    notes: dict[str, Any] = dict(path=path)
     if known['gt_label'] != NO_LABEL:
         notes['label'] = int(known['gt_label'])
     if 'class_name' in known:

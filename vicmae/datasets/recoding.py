@@ -23,6 +23,7 @@ from PIL import Image
 from vicmae.errors import ConfigError, DataError
 from vicmae.utils.isolated_pool import restart_deadline
 
+from .file_check import DecodableFrames
 from .file_source import FileSource
 from .image_folder import ImageFolder
 from .image_io import EncodedImage
@@ -142,7 +143,7 @@ class ShrinkImages(Recipe):
 # ------------------------------------------------------------------------------- videos
 @dataclass(frozen=True)
 class CopyVideos(Recipe):
-    """Videos byte by byte, after their first and last frames were decoded to see whether that works.
+    """Videos byte by byte, after their first, middle and last frame were tried: one of them has to be decodable.
 
     Args:
         reader: Name of the video reader.
@@ -158,11 +159,12 @@ class CopyVideos(Recipe):
     def __call__(self, known: dict[str, Any]) -> Recoded:
         content = _content(known)
         with open_video(content, self.reader, known['path']) as video:
-            video.frames(sorted({0, video.num_frames - 1}))
-            count, height, width = video.num_frames, video.height, video.width
-        return Recoded(
-            {_extension(known, VideoFolder): content}, height, width, count, num_key_frames=0
-        )
+            count = video.num_frames
+            found = DecodableFrames(video)
+            for number in sorted({0, count // 2, count - 1}):
+                found.attempt([number])
+            height, width = found.require_size(known['path'])
+        return Recoded({_extension(known, VideoFolder): content}, height, width, count, 0)
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class VideosAsMp4(Recipe):
         crf: x264's constant rate factor, 0 to 51: lower is better and larger.
         preset: x264's preset: slower ones make smaller files of the same quality.
         tune: 'fastdecode' leaves out what takes long to decode; 'none' gives smaller files.
-        reader: Name of the video reader.
+        reader: Name of the video reader. PyAV is the quickest at reading a video through.
     """
 
     short_side: int | None = 256
@@ -185,7 +187,7 @@ class VideosAsMp4(Recipe):
     crf: int = 23
     preset: str = 'fast'
     tune: str = 'fastdecode'
-    reader: str = 'auto'
+    reader: str = 'pyav'
     kind = 'video'
     what = 'videos with `--video-as mp4`'
 
@@ -202,7 +204,7 @@ class VideosAsMp4(Recipe):
         with open_video(media, self.reader, known['path']) as video:
             frames, (height, width) = _sized(_frames_at_rate(video, video.fps), self.short_side, 2)
             encoded, num_frames, num_keys = self._encode(frames, height, width, video.fps)
-        self._read_back(encoded, known['path'], (num_frames, height, width))
+        _read_back(encoded, known['path'], (num_frames, height, width))
         return Recoded({'mp4': encoded}, height, width, num_frames, num_keys)
 
     def _encode(
@@ -212,7 +214,7 @@ class VideosAsMp4(Recipe):
         file = io.BytesIO()
         num_frames = num_keys = 0
         with av.open(file, 'w', format='mp4') as container:
-            stream: Any = container.add_stream('libx264', Fraction(fps).limit_denominator(1001))
+            stream: Any = container.add_stream('libx264', _rate(fps))
             stream.height, stream.width, stream.pix_fmt = height, width, 'yuv420p'
             stream.thread_count = 1  # processes share the cores; and more threads give other bytes
             # Written into the file, so that no reader has to guess what a decoded value means.
@@ -242,12 +244,6 @@ class VideosAsMp4(Recipe):
         options = {'crf': str(self.crf), 'preset': self.preset, 'x264-params': fixed}
         return options if self.tune == 'none' else {**options, 'tune': self.tune}
 
-    def _read_back(self, encoded: bytes, path: str, expected: tuple[int, int, int]) -> None:
-        with open_video(encoded, self.reader, f'{path} (packed)') as packed:
-            packed.frames(sorted({0, packed.num_frames - 1}))
-            found = (packed.num_frames, packed.height, packed.width)
-        _require_same(found, expected, path)
-
 
 @dataclass(frozen=True)
 class VideosAsJpeg(Recipe):
@@ -257,13 +253,13 @@ class VideosAsJpeg(Recipe):
         fps: Frames per second; videos of a lower rate keep their own.
         short_side: Pixels of the shorter side, at most. None keeps the size.
         quality: Of the JPEGs, 1 to 95.
-        reader: Name of the video reader.
+        reader: Name of the video reader. PyAV is the quickest at reading a video through.
     """
 
     fps: float = 5.0
     short_side: int | None = 256
     quality: int = 90
-    reader: str = 'auto'
+    reader: str = 'pyav'
     kind = 'video'
     what = 'videos with `--video-as jpeg`'
 
@@ -321,6 +317,11 @@ def _flags(names: Sequence[str]) -> str:
 
 
 # ------------------------------------------------------------------------------- pieces
+def _rate(fps: float) -> Fraction:
+    """Frames per second as encoders want them, such as 30000/1001."""
+    return Fraction(fps).limit_denominator(1001) or Fraction(fps).limit_denominator(10**6)
+
+
 def _content(known: dict[str, Any]) -> bytes:
     """The bytes of a file."""
     media = known.get('media', known['path'])
@@ -381,6 +382,14 @@ def _as_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     read_back = EncodedImage(encoded, 'packed').decode()
     _require_same(read_back.shape, pixels.shape, 'packed')
     return encoded
+
+
+def _read_back(encoded: bytes, path: str, expected: tuple[int, int, int]) -> None:
+    """Raises an error where a video, as training opens it, hasn't this number of frames, height and width."""
+    with open_video(encoded, name=f'{path} (packed)') as packed:
+        packed.frames(sorted({0, packed.num_frames - 1}))
+        found = (packed.num_frames, packed.height, packed.width)
+    _require_same(found, expected, path)
 
 
 def _require_same(found: Sequence[int], expected: Sequence[int], path: str) -> None:

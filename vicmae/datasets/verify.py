@@ -183,7 +183,7 @@ def check_files(
 
 def _check_alone(check: FileCheck, path: str) -> Verdict | ImportError:
     """Runs in a process of its own: with one thread, as there is a process for each core, and silently."""
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(0)  # 1 would wait for threads that a fork has lost
     torch.set_num_threads(1)
     with open(os.devnull, 'w') as nowhere:  # C libraries print what they think of a file
         os.dup2(nowhere.fileno(), 2)

@@ -28,6 +28,13 @@ class VideoFolder(FileSource):
         '.flv',
         '.wmv',
         '.3gp',
+        '.3g2',
+        '.asf',
+        '.f4v',
+        '.m2ts',
+        '.mts',
+        '.ogv',
+        '.vob',
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -3,7 +3,6 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cached_property
 from itertools import chain, groupby
 from typing import Any
 
@@ -45,6 +44,7 @@ class PyavVideo:
         self._source = source if isinstance(source, bytes) else os.path.abspath(source)
         self._container: Any = None
         self._reformatter = VideoReformatter()
+        self._turn: Turn | None = None
         self._reason = ''  # why a packet couldn't be decoded
         self._running: Iterator[Any] | None = None  # frames behind the last one that was wanted
         self._reached = 0  # time of the last frame that came
@@ -92,13 +92,16 @@ class PyavVideo:
             times, tick = list(range(len(times))), 1 / rate
         return FrameIndex(np.array(times), tick, np.array(times[:1]), rate, in_order=True)
 
-    @cached_property
+    @property
     def turn(self) -> Turn:
-        """How the first frame has to be turned."""
-        frame = next(self._frames(self._packets_from(int(self.index.keys[0]))), None)
-        if frame is None:
-            raise Refusal(self._reason or 'no frame can be decoded')
-        return turn_of(frame)
+        """How the frames have to be turned, all like the first that is decoded."""
+        if self._turn is None:
+            frame = next(self._frames(self._packets_from(int(self.index.keys[0]))), None)
+            if frame is None:
+                raise Refusal(self._reason or 'no frame can be decoded')
+            with refusals():
+                self._turn = turn_of(frame)
+        return self._turn
 
     def require_seekable(self) -> None:
         """Refuses files for libraries that go to a key frame and rely on having got there."""
@@ -228,4 +231,5 @@ class PyavVideo:
     def _picture(self, frame: Any) -> np.ndarray:
         with refusals():
             pixels = self._reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
-        return turn_of(frame).apply(pixels)
+            self._turn = self._turn or turn_of(frame)
+        return self._turn.apply(pixels)

@@ -5,6 +5,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 
 class Turn(NamedTuple):
@@ -32,11 +33,11 @@ class Turn(NamedTuple):
 
 def turn_of(frame: Any) -> Turn:
     """Reads from the metadata of a frame, as PyAV decoded it, how it has to be turned."""
+    # PyAV ties a frame to its side data in a circle, which would hold it until garbage is collected: a small copy.
+    small = VideoReformatter().reformat(frame, 8, 8, 'gray', threads=1)
     try:
-        stored = frame.side_data.get('DISPLAYMATRIX')
-    except (
-        ValueError
-    ):  # beside side data that this PyAV has no name for; it finds the angle, but no mirror
+        stored = small.side_data.get('DISPLAYMATRIX')
+    except ValueError:  # beside side data that this PyAV has no name for; it finds the angle, but no mirror
         angle = math.radians(frame.rotation)
         matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     else:
