@@ -21,10 +21,8 @@ def damaged(demo_data, tmp_path):
         sorted(root.glob('videos/train/*/*.mp4'))[2],
     ]
     for path in torn:
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
-    overrides = [
-        f'{SOURCES}.{kind}.data_root={root}/{kind}/train' for kind in ('images', 'videos')
-    ]
+        path.write_bytes(path.read_bytes()[:200])
+    overrides = [f'{SOURCES}.{kind}.data_root={root}/{kind}/train' for kind in ('images', 'videos')]
     return {str(path) for path in torn}, overrides
 
 
@@ -80,7 +78,10 @@ def test_batches_of_one_kind_are_an_option_of_the_config(run_tool, tmp_path):
         ('train_dataloader.sample_seconds=0', '`sample_seconds` must be positive, got 0'),
         ('train_dataloader.max_bad_fraction=7', 'share of the samples in [0, 1], got 7'),
         ('train_dataloader.max_bad_fractions=0.1', 'max_bad_fraction'),
-        (f'{SOURCES}.videos.visits_per_opening=0', '`visits_per_opening` must be at least 1, got 0'),
+        (
+            f'{SOURCES}.videos.visits_per_opening=0',
+            '`visits_per_opening` must be at least 1, got 0',
+        ),
     ],
 )
 def test_wrong_options_are_refused(run_tool, tmp_path, option, message):

@@ -220,7 +220,9 @@ def test_window_of_too_few_frames_is_refused():
 
 def draw_with_clock(transform, times, count=2000):
     rng = np.random.default_rng(0)
-    known = dict(num_frames=len(times), fps=(len(times) - 1) / times[-1], rng=rng, reader=Clock(times))
+    known = dict(
+        num_frames=len(times), fps=(len(times) - 1) / times[-1], rng=rng, reader=Clock(times)
+    )
     return np.array([transform(dict(known))['frame_ids'] for _ in range(count)])
 
 

@@ -62,7 +62,7 @@ def test_missing_video_is_named(tmp_path, reader):
 
 
 def test_unknown_reader_is_refused_with_those_there_are(path):
-    with pytest.raises(ValueError, match="must be one of auto, decord, .*, got 'opencv'"):
+    with pytest.raises(ValueError, match="must be one of auto, pyav, .*, got 'opencv'"):
         open_video(path, 'opencv')
 
 

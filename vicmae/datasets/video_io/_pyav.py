@@ -74,9 +74,14 @@ class PyavVideo:
             raise Refusal('no frame of its video stream can be decoded')
         self._codec.thread_count = 1
 
+    def _packets(self) -> Iterator[Any]:
+        """Packets from where the file is read next, to its end."""
+        # A generator of PyAV's has to be closed to give all back. `yield from` does so when this one is let go of.
+        yield from self._container.demux(self._stream)
+
     def _index(self) -> FrameIndex:
         with refusals():
-            index = index_packets(self._container.demux(self._stream), self._stream)
+            index = index_packets(self._packets(), self._stream)
         if index is None:
             index = self._index_in_order()
         if not index.num_frames:
@@ -86,7 +91,7 @@ class PyavVideo:
     def _index_in_order(self) -> FrameIndex:
         """Decodes the whole file to see how many frames there are."""
         self._open()
-        times = [frame.pts for frame in self._frames(self._container.demux(self._stream))]
+        times = [frame.pts for frame in self._frames(self._packets())]
         tick, rate = float(self._stream.time_base), rate_of(self._stream)
         if None in times or (np.diff(times) <= 0).any():
             times, tick = list(range(len(times))), 1 / rate
@@ -134,7 +139,7 @@ class PyavVideo:
     def _decode_in_order(self, ids: list[int]) -> dict[int, np.ndarray]:
         self._open()
         found, wanted = {}, set(ids)
-        for number, frame in enumerate(self._frames(self._container.demux(self._stream))):
+        for number, frame in enumerate(self._frames(self._packets())):
             if number in wanted:
                 found[number] = self._picture(frame)
             if number == ids[-1]:
@@ -192,7 +197,7 @@ class PyavVideo:
         return packets or iter(())
 
     def _find(self, key: int) -> Iterator[Any] | None:
-        packets = self._container.demux(self._stream)
+        packets = self._packets()
         for packet in packets:
             if packet.pts == key:
                 return chain([packet], packets)

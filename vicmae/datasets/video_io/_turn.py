@@ -37,7 +37,9 @@ def turn_of(frame: Any) -> Turn:
     small = VideoReformatter().reformat(frame, 8, 8, 'gray', threads=1)
     try:
         stored = small.side_data.get('DISPLAYMATRIX')
-    except ValueError:  # beside side data that this PyAV has no name for; it finds the angle, but no mirror
+    except (
+        ValueError
+    ):  # beside side data that this PyAV has no name for; it finds the angle, but no mirror
         angle = math.radians(frame.rotation)
         matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     else:

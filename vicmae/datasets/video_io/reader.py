@@ -26,7 +26,7 @@ import numpy as np
 from vicmae.errors import DataError
 
 # 'auto' tries the others in this order.
-READERS = ('auto', 'decord', 'torchcodec', 'pyav')
+READERS = ('auto', 'pyav', 'decord', 'torchcodec')
 
 
 class VideoReader(ABC):
@@ -91,8 +91,9 @@ def open_video(
 
     Args:
         source: Path, the bytes of a file, or an open reader, which is returned as it is.
-        reader: One of `READERS`. 'auto' takes the first of the others that is at hand and reads the file, and goes
-            on to the next where it doesn't read a frame.
+        reader: One of `READERS`. 'auto' asks the others in this order, and goes on to the next where one doesn't
+            read the file or a frame. PyAV comes first: it has opened the file anyway, to see which frames there
+            are, and passes over frames that no wanted one needs.
         name: What messages call it, where `source` is bytes.
     """
     if isinstance(source, VideoReader):
