@@ -83,9 +83,9 @@ class BadFileLedger:
         where = f' All are in {str(self.path)!r}.' if self.path else ''
         return (
             f'{self.num_bad} of {self.num_samples} samples could not be read so far, more than the share '
-            f'`max_bad_fraction` {self.max_fraction} allows. The last is {last.file!r}: {last.error.rstrip(".")}.{where} Take '
-            'them out (tools/dataset_converters/verify.py finds all beforehand), or raise `max_bad_fraction` of the '
-            'data loader.'
+            f'`max_bad_fraction` {self.max_fraction} allows. The last is {last.file!r}: '
+            f'{last.error.rstrip(".")}.{where} Take them out (tools/dataset_converters/verify.py finds all '
+            'beforehand), or raise `max_bad_fraction` of the data loader.'
         )
 
     def _read(self) -> None:

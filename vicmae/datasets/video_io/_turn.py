@@ -36,10 +36,9 @@ def turn_of(frame: Any) -> Turn:
     # PyAV ties a frame to its side data in a circle, which would hold it until garbage is collected: a small copy.
     small = VideoReformatter().reformat(frame, 8, 8, 'gray', threads=1)
     try:
-        stored = small.side_data.get('DISPLAYMATRIX')
-    except (
-        ValueError
-    ):  # beside side data that this PyAV has no name for; it finds the angle, but no mirror
+        stored: Any = small.side_data.get('DISPLAYMATRIX')
+    except ValueError:
+        # Beside side data that this PyAV has no name for. It finds the angle, but no mirror.
         angle = math.radians(frame.rotation)
         matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     else:
