@@ -43,7 +43,7 @@ def whole(made, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize('share', [0.2, 0.6, 0.9])
+@pytest.mark.parametrize('share', [0.3, 0.8])
 @pytest.mark.parametrize('name', REMUXED)
 def test_cut_file_has_the_frames_that_are_there(
     whole, made, reference_of, tmp_path, reader, name, share
@@ -52,18 +52,19 @@ def test_cut_file_has_the_frames_that_are_there(
     path = tmp_path / name
     path.write_bytes(content[: int(share * len(content))])
     reference = reference_of(made / 'h264.mp4')
-    numbers = None
+    given, num_frames = {}, 0
     with suppress(DataError), open_video(str(path), reader) as video:
-        numbers = [reference.number_of(frame) for frame in video.frames(range(video.num_frames))]
-        assert len(numbers) == video.num_frames
-    if numbers is None:
-        # Without its end, such an mp4 has no index. Libraries that can't tell a frame's time may refuse.
-        assert name == 'end.mp4' or reader in ('decord', 'torchcodec')
-        return
-    assert 0 < len(numbers) < 50
+        num_frames = video.num_frames
+        for i in range(num_frames):
+            with suppress(DataError):
+                (given[i],) = video.frames([i])
+    numbers = [reference.number_of(frame) for frame in given.values()]
+    if reader in ('auto', 'pyav') and name != 'end.mp4':  # which has its index at its end
+        assert 0.8 * share * 50 - 4 < num_frames < 50
+        # Not every container tells that the last frame is cut; others are shown after it, but stored before.
+        assert len(given) >= num_frames - 4
+        assert numbers[: num_frames - 4] == list(range(num_frames - 4))
     assert numbers == sorted(set(numbers))
-    # In the order of decoding, a frame that is lost may come before some that are there.
-    assert numbers[: len(numbers) - 4] == list(range(len(numbers) - 4))
 
 
 @pytest.mark.parametrize('name', ['h264.mp4', 'mpeg4_b.mp4', 'open_gop.mp4'])
@@ -101,21 +102,20 @@ def test_hole_in_a_file_costs_the_frames_up_to_the_next_key_frame(
         assert lost <= set(range(10 + first // 12 * 12 - 12, first // 12 * 12 + 12))
 
 
-def test_auto_gives_what_some_reader_gives(made, tmp_path):
-    """A message names what each reader said of frames that none gives."""
+def test_what_is_damaged_is_not_taken_from_another_reader(made):
     content = bytearray((made / 'h264.mp4').read_bytes())
     with av.open(str(made / 'h264.mp4')) as container:
-        packets = [p for p in container.demux(video=0) if p.size]
-    content[packets[15].pos : packets[18].pos] = bytes(packets[18].pos - packets[15].pos)
+        packet = [p for p in container.demux(video=0) if p.size][15]
+    # decord and torchcodec show what the decoder makes of it.
+    content[packet.pos + packet.size // 2 : packet.pos + packet.size] = bytes(packet.size // 2)
     with open_video(bytes(content), name='holed.mp4') as video:
         assert len(video.frames([0, 11, 24, 49])) == 4
         with pytest.raises(
-            DataError, match="frames .* of 50 of the video 'holed.mp4'.*pyav: "
+            DataError, match="of the video 'holed.mp4'. pyav: .* came, without"
         ) as caught:
             video.frames(range(50))
         assert len(video.frames([0, 11, 24, 49])) == 4
     assert '\n' not in str(caught.value)
-    assert '.cc:' not in str(caught.value)
 
 
 @pytest.mark.parametrize('content', [b'', b'<html>404</html>', bytes(5000)])

@@ -34,7 +34,7 @@ def test_workers_read_as_their_parent_does(path, context):
     held = [open_video(path, name) for name in READERS]  # while the workers start
     expected = [[frame.tobytes() for frame in sample['frames']] for sample in folders]
     loader = DataLoader(
-        folders, batch_size=None, num_workers=2, multiprocessing_context=context, timeout=120
+        folders, batch_size=None, num_workers=1, multiprocessing_context=context, timeout=120
     )
     found = [[np.asarray(frame).tobytes() for frame in sample['frames']] for sample in loader]
     assert found == expected

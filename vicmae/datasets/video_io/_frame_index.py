@@ -71,22 +71,21 @@ def index_packets(packets: Iterable[Any], stream: Any) -> FrameIndex | None:
         packets: PyAV's, in the order of the file.
         stream: Theirs.
     """
-    codec = stream.codec_context
-    if (
-        stream.container.format.name == 'avi'
-        and codec.name in ('h264', 'hevc')
-        and codec.has_b_frames
-    ):
-        return None  # AVI has no times; FFmpeg's are those of the packets, not of the frames that they show
+    codec, extradata = stream.codec_context.name, stream.codec_context.extradata
+    if _has_wrong_times(stream):
+        return None
+    is_hidden = _HIDDEN.get(codec)
     times, keys, shown, clean = [], [], [], True
-    for packet in packets:
+    for packet in packets:  # some thousand times for a long video: no call that isn't needed
         if packet.size == 0:  # the end, or a frame that repeats the one before
             continue
+        is_key = packet.is_keyframe
+        lost = packet.is_discard or packet.is_corrupt
         times.append(packet.pts)
-        keys.append(packet.is_keyframe)
-        shown.append(_is_shown(packet, codec.name))
-        if packet.is_keyframe and codec.name == 'h264':
-            clean = clean and _is_idr(memoryview(packet), codec.extradata)
+        keys.append(is_key)
+        shown.append(not lost and not (is_hidden and is_hidden(memoryview(packet))))
+        if is_key and codec == 'h264':
+            clean = clean and _is_idr(memoryview(packet), extradata)
     if None in times:
         return None
     first = keys.index(True) if True in keys else 0  # the packets of some formats are never marked
@@ -129,17 +128,26 @@ def rate_of(stream: Any) -> float:
     return float(stream.guessed_rate or 25)
 
 
-def _is_shown(packet: Any, codec: str) -> bool:
-    """Whether a packet gives a frame to look at."""
-    if packet.is_discard or packet.is_corrupt:
-        return False
-    if codec not in ('vp8', 'vp9'):
-        return True
-    data = memoryview(packet)
-    if codec == 'vp8':
-        return bool(data[0] & 0x10)
-    # A superframe, which is marked at its end, has a frame to show; one alone says so behind its profile.
-    return data[-1] & 0xE0 == 0xC0 or bool(data[0] & 0x0A) or data[0] & 0x30 == 0x30
+def _has_wrong_times(stream: Any) -> bool:
+    """Whether the times of packets aren't those of the frames in them: AVI has none, so that FFmpeg makes them up."""
+    codec = stream.codec_context
+    reorders = codec.name in ('h264', 'hevc') and codec.has_b_frames
+    return stream.container.format.name == 'avi' and reorders
+
+
+def _vp8_is_hidden(data: memoryview) -> bool:
+    return not data[0] & 0x10
+
+
+def _vp9_is_hidden(data: memoryview) -> bool:
+    # A superframe, marked at its end, has a frame to show. One alone says so behind its profile, of which the last
+    # has a bit more; or that it repeats another.
+    is_superframe = data[-1] & 0xE0 == 0xC0
+    return not is_superframe and data[0] & 0x30 != 0x30 and not data[0] & 0x0A
+
+
+# Codecs that have packets with nothing to show in them, which only help to decode others.
+_HIDDEN = {'vp8': _vp8_is_hidden, 'vp9': _vp9_is_hidden}
 
 
 def _is_idr(data: memoryview, extradata: bytes | None) -> bool:

@@ -12,7 +12,7 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from ._frame_index import FrameIndex, index_packets, rate_of
-from ._refusal import Refusal, first_line, refusals, some
+from ._refusal import Damage, Refusal, first_line, refusals, some
 from ._turn import Turn, turn_of
 
 # Decoders that decide at once whether they leave a packet out; others are some packets behind.
@@ -127,7 +127,7 @@ class PyavVideo:
         missing = [i for i in ids if i not in found]
         if missing:
             why = f': {self._reason}' if self._reason else ''
-            raise Refusal(f'{len(found)} of {len(ids)} came, without {some(missing)}{why}')
+            raise Damage(f'{len(found)} of {len(ids)} came, without {some(missing)}{why}')
         return found
 
     def close(self) -> None:

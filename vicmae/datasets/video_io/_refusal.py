@@ -11,6 +11,10 @@ class Refusal(Exception):
     """Why a library doesn't read a file or some of its frames: part of a sentence for a `DataError`."""
 
 
+class Damage(Refusal):
+    """Frames that don't decode soundly, which another library would only show without noticing."""
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """Turns whatever a library raises inside into a `Refusal`: put nothing else inside."""

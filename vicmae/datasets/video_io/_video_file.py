@@ -12,7 +12,7 @@ import numpy as np
 from vicmae.errors import DataError, EnvironmentFault
 
 from ._pyav import PyavVideo
-from ._refusal import Refusal, some
+from ._refusal import Damage, Refusal, some
 from .reader import VideoReader
 
 _DECODERS = {
@@ -35,7 +35,8 @@ class VideoFile(VideoReader):
     """A video file, decoded by the first library that reads it.
 
     Which frames there are is learnt from the packets of the file, which PyAV reads, so that a number or a time
-    means the same frame in every library. Where one refuses the file or a frame, the next is asked.
+    means the same frame in every library. Where one refuses the file or a frame, the next is asked; not for frames
+    that PyAV finds damaged, as the others would show what they make of them.
 
     Args:
         source: Path, or the bytes of a file.
@@ -103,6 +104,8 @@ class VideoFile(VideoReader):
                 return question(self._open(library))
             except Refusal as refusal:
                 refusals.append(f'{library}: {refusal}')
+                if isinstance(refusal, Damage):
+                    break
             except EnvironmentFault:
                 if len(self._libraries) == 1:
                     raise
