@@ -18,6 +18,8 @@ except (ImportError, OSError, RuntimeError) as error:
 class TorchcodecDecoder:
     """Decodes with torchcodec, one thread: parallelism comes from the loader's workers.
 
+    torchcodec 0.17 keeps 0.9 kB of each file that it has opened.
+
     Args:
         source: Path, or the bytes of a file.
         video: The same file, open: the times of its frames show whether those that came are those asked for.
