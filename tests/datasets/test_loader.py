@@ -204,12 +204,12 @@ def test_worker_that_aborts_costs_one_sample(tmp_path):
 
 
 def test_worker_that_hangs_costs_one_sample(tmp_path):
-    loader = make_loader(Files(24, hang=(7,)), tmp_path, num_workers=2, sample_seconds=1)
+    loader = make_loader(Files(24, hang=(7,)), tmp_path, num_workers=2, sample_seconds=3)
     began = time.monotonic()
     assert batches(loader) == batches(make_loader(Files(24, bad=(7,))))
     assert time.monotonic() - began < 30
     (row,) = listed(tmp_path)
-    assert row['error'] == 'Took longer than 1 s to load.'
+    assert row['error'] == 'Took longer than 3 s to load.'
 
 
 def test_two_workers_that_die_cost_two_samples(tmp_path):

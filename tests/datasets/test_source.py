@@ -125,10 +125,13 @@ def test_no_visit_is_no_opening():
 
 
 @pytest.mark.parametrize(
-    ('reader', 'reason'), [(SleepingReader, 'Took longer than 1 s'), (AbortingReader, 'SIGABRT')]
+    ('reader', 'reason'), [(SleepingReader, 'Took longer than 3 s'), (AbortingReader, 'SIGABRT')]
 )
 def test_reader_that_hangs_or_dies_costs_its_video_and_not_the_run(tmp_path, reader, reason):
-    def loader(bad, num_workers, seconds=1):
+    # Long enough for a good video on a machine with other work; an abort is noticed at once.
+    seconds = 3 if reader is SleepingReader else 60
+
+    def loader(bad, num_workers):
         mixed = MixedDataset(
             dict(videos=Readers([bad if i == 3 else CountingReader for i in range(12)]))
         )

@@ -18,7 +18,7 @@ MADE = {
     'intra_refresh.mp4': f'{SOURCE} {X264}:intra-refresh=1',
     'hevc.mp4': f'{SOURCE} -c:v libx265 -x265-params keyint=12:open-gop=0:bframes=3:log-level=none',
     'hevc_open_gop.mp4': f'{SOURCE} -c:v libx265 -x265-params keyint=12:bframes=3:log-level=none',
-    'vp8_hidden.webm': f'{SOURCE} -c:v libvpx -g 12 -auto-alt-ref 1 -lag-in-frames 9 -cpu-used 4',
+    'vp8.webm': f'{SOURCE} -c:v libvpx -g 12 -cpu-used 8 -deadline realtime',
     'vp9.webm': f'{SOURCE} -c:v libvpx-vp9 -g 12 -deadline realtime -cpu-used 8',
     'mpeg4.mp4': f'{SOURCE} -c:v mpeg4 -g 12 -q:v 3',
     'mpeg4_b.mp4': f'{SOURCE} -c:v mpeg4 -g 12 -bf 2 -q:v 3',

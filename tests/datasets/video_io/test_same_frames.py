@@ -11,7 +11,7 @@ import pytest
 from vicmae.datasets.video_io import open_video
 from vicmae.errors import DataError
 
-from .kinds import MADE
+from .kinds import MADE, SOURCE
 
 pytestmark = pytest.mark.needs('ffmpeg')
 
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.needs('ffmpeg')
 PLAIN = (
     'h264.mp4',
     'hevc.mp4',
+    'vp8.webm',
     'vp9.webm',
     'mpeg4.mp4',
     'varying.mp4',
@@ -113,6 +114,41 @@ def with_matrix(mp4, num_quarters, mirror):
     matrix[:2, :2], matrix[2, 2] = turn * 2**16, 2**30
     start = mp4.index(b'tkhd') + 4 + 40
     return mp4[:start] + matrix.tobytes() + mp4[start + 36 :]
+
+
+def test_packets_with_nothing_to_show_are_no_frames(tmp_path, reference_of):
+    # In two passes, the encoder of VP8 makes frames that only help to decode others.
+    encode = (
+        f'ffmpeg -v error {SOURCE} -c:v libvpx -g 50 -auto-alt-ref 1 -lag-in-frames 25 -b:v 100k'
+    )
+    for output in ('-pass 1 -f null -', '-pass 2 hidden.webm'):
+        subprocess.run([*encode.split(), *output.split()], cwd=tmp_path, check=True)
+    path = tmp_path / 'hidden.webm'
+    with av.open(str(path)) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) > 50
+    with open_video(str(path), 'pyav') as video:
+        assert video.num_frames == 50
+        numbers = [reference_of(path).number_of(frame) for frame in video.frames(range(50))]
+    assert numbers == list(range(50))
+
+
+@pytest.mark.parametrize('extension', ['mp4', 'mkv'])
+def test_frames_that_need_one_before_the_beginning_are_none(
+    made, reference_of, tmp_path, extension
+):
+    path = tmp_path / f'second_half.{extension}'
+    with av.open(str(made / 'open_gop.mp4')) as source, av.open(str(path), 'w') as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        (key,) = [i for i, packet in enumerate(packets) if packet.is_keyframe][2:3]
+        for packet in packets[key:]:
+            packet.stream = stream
+            target.mux(packet)
+    assert sum(packet.pts < packets[key].pts for packet in packets[key:]) > 0
+    with open_video(str(path), 'pyav') as video:
+        whole = reference_of(made / 'open_gop.mp4')
+        numbers = [whole.number_of(frame) for frame in video.frames(range(video.num_frames))]
+    assert numbers == list(range(24, 50))
 
 
 def test_decoding_begins_at_a_key_frame(made, reference_of, tmp_path):
