@@ -22,6 +22,7 @@ from vicmae.datasets.sample_key import SampleKey
 from vicmae.datasets.source import NO_LABEL, Source
 from vicmae.datasets.steps import steps
 from vicmae.errors import DataError
+from vicmae.models.masking import seeds_of_views
 from vicmae.registry import MODELS
 
 _BATCHES_COUNTED = 100
@@ -203,21 +204,22 @@ def _show(loaded: Sequence[_Loaded], loader: DataLoader, cfg: Config) -> Iterato
         torch.manual_seed(seed_of(cfg))
         batch = preprocessor(loader.collate_fn([one.packed for one in loaded]), training=True)
         views = torch.stack([preprocessor.denormalize(view) for view in batch['inputs']])
-        visible = _hide_patches(views, cfg)
+        visible = _hide_patches(views, cfg, batch.get('seeds'))
     for n, one in enumerate(loaded):
         shown = (views[:, n], None if visible is None else visible[:, n])
         yield _describe(one, *shown)
 
 
-def _hide_patches(views: Tensor, cfg: Config) -> Tensor | None:
-    """Paints what the encoder doesn't see, (V, B, C, H, W) uint8; None where it sees everything."""
+def _hide_patches(views: Tensor, cfg: Config, seeds: Tensor | None) -> Tensor | None:
+    """Paints what the encoder doesn't see in training, (V, B, C, H, W) uint8; None where it sees everything."""
     masking = cfg.model.backbone.get('masking')
     if masking is None:
         return None
     size = cfg.model.backbone.get('patch_size', 16)
     height, width = (pixels // size for pixels in views.shape[-2:])
     pictures = views.flatten(0, 1)
-    mask = MODELS.build(masking)(len(pictures), (1, height, width), pictures.device)
+    seeds = seeds_of_views(seeds, len(views))
+    mask = MODELS.build(masking)(len(pictures), (1, height, width), pictures.device, seeds)
     visible = mask.visible.view(-1, 1, height, width)
     visible = visible.repeat_interleave(size, dim=2).repeat_interleave(size, dim=3)
     gray = torch.full_like(pictures, 128)

@@ -15,8 +15,9 @@ def frames(count):
 def test_views_are_packed_with_channels_first_and_what_is_left_to_the_device():
     first, second = frames(2)
     augment = [as_vector(dict(flip=1)), as_vector(dict(hue=0.1))]
-    packed = PackViews()(dict(views=[first, second], augment=augment, path='a.jpg', rng=None))
-    assert list(packed) == ['inputs', 'augment']
+    rng = np.random.default_rng(0)
+    packed = PackViews()(dict(views=[first, second], augment=augment, path='a.jpg', rng=rng))
+    assert list(packed) == ['inputs', 'augment', 'seeds']
     for numbers, tensor in zip(augment, packed['augment'], strict=True):
         assert np.array_equal(tensor.numpy(), numbers)
     for view, tensor in zip([first, second], packed['inputs'], strict=True):
@@ -26,8 +27,16 @@ def test_views_are_packed_with_channels_first_and_what_is_left_to_the_device():
 
 
 def test_views_that_are_finished_are_packed_with_changes_that_change_nothing():
-    packed = PackViews()(dict(views=frames(2)))
+    packed = PackViews()(dict(views=frames(2), rng=np.random.default_rng(0)))
     assert [numbers.tolist() for numbers in packed['augment']] == [list(UNCHANGED.values())] * 2
+
+
+def test_seed_of_the_masks_follows_from_the_sample():
+    first, again, other = (
+        PackViews()(dict(views=frames(2), rng=np.random.default_rng(seed)))['seeds']
+        for seed in (0, 0, 1)
+    )
+    assert first == again != other
 
 
 def test_clip_is_packed_with_label_and_origin():

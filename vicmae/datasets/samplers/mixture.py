@@ -53,21 +53,30 @@ class Visits:
 class MixtureSampler(Sampler):
     """Mixes the sources of a data set by weight, evenly along the epoch and over the ranks.
 
-    Any stretch of a rank's epoch, hence any batch, holds the sources in the ratio of their weights, give or take a
-    sample or two (or the visits of one opening). A source's samples are all drawn before one is drawn again, also
-    from epoch to epoch. What an epoch visits follows from (seed, epoch) alone; each rank has its share of each source.
+    What an epoch visits, and in which order, follows from (seed, epoch) alone. Each step takes the next samples of
+    that order, `batch_size` for each rank, and deals them out source by source: so a step trains on the same samples
+    on any number of ranks whose batches are as large together, and any batch of any rank holds the sources in the
+    ratio of their weights, give or take a sample or two (or the visits of one opening). A source's samples are all
+    drawn before one is drawn again, also from epoch to epoch.
 
     Args:
         dataset: A `MixedDataset`, or any data set as one source.
         seed: Seed of the order; MMEngine gives the run's.
         samples_per_epoch: Length of an epoch over all ranks. By default, as many as there are samples.
+        batch_size: Samples of a rank in a step; `PretrainRunner` gives the loader's.
     """
 
     def __init__(
-        self, dataset: Any, seed: int | None = None, samples_per_epoch: int | None = None
+        self,
+        dataset: Any,
+        seed: int | None = None,
+        samples_per_epoch: int | None = None,
+        batch_size: int = 1,
     ) -> None:
-        if samples_per_epoch is not None and samples_per_epoch < 1:
-            raise ValueError(f'`samples_per_epoch` must be positive, got {samples_per_epoch}.')
+        for name, value in [('samples_per_epoch', samples_per_epoch), ('batch_size', batch_size)]:
+            if value is not None and value < 1:
+                raise ValueError(f'`{name}` must be positive, got {value}.')
+        self.batch_size = batch_size
         self.names = getattr(dataset, 'names', ('samples',))
         self.sizes = getattr(dataset, 'sizes', (len(dataset),))
         self.visits_per_opening = np.broadcast_to(
@@ -89,19 +98,29 @@ class MixtureSampler(Sampler):
         return -(-sum(self.counts) // self.world_size)
 
     def __iter__(self) -> Iterator[SampleKey]:
-        return self.rank_visits().keys(self.seed, self.epoch)
+        order = self.epoch_order()
+        together = self.batch_size * self.world_size
+        for start in range(0, len(order), together):
+            yield from self._share(order[start : start + together]).keys(self.seed, self.epoch)
 
-    def rank_visits(self) -> Visits:
-        """What this rank visits in this epoch, in order."""
-        dealt, before = [], 0
-        for visits, together in zip(self.epoch_visits(), self.visits_per_opening, strict=True):
-            dealt.append(visits[self._deal(len(visits), together, before)])
-            before += len(visits)
-        mine = _join(dealt)
-        if not len(mine):  # fewer samples than ranks
-            mine = _join(self.epoch_visits())[:1]
-        in_order = mine[np.argsort(mine.places, kind='stable')]
-        return in_order[np.resize(np.arange(len(mine)), len(self))]  # one short: begins again
+    def epoch_order(self) -> Visits:
+        """What all ranks together visit in this epoch, in order; at its end the first again, until all have as many."""
+        visits = _join(self.epoch_visits())
+        in_order = visits[np.argsort(visits.places, kind='stable')]
+        return in_order[np.resize(np.arange(len(visits)), len(self) * self.world_size)]
+
+    def _share(self, step: Visits) -> Visits:
+        """This rank's part of the visits of one step."""
+        source_of = np.searchsorted(np.cumsum(self.sizes), step.indices, side='right')
+        mine, before = [], 0
+        for source, together in enumerate(self.visits_per_opening):
+            positions = np.flatnonzero(source_of == source)
+            # The rest of an opening that the step before began goes to the end, so that the others begin at multiples.
+            begun = int(-step.numbers[positions[:1]].sum() % together)
+            positions = np.roll(positions, -begun)
+            mine.append(positions[self._deal(len(positions), together, before)])
+            before += len(positions)
+        return step[np.sort(np.concatenate(mine))]
 
     def _deal(self, count: int, together: int, before: int) -> np.ndarray:
         """Which of a source's visits are this rank's: whole openings as long as each rank gets one, then singly."""

@@ -25,8 +25,9 @@ def _to_tensor(img: np.ndarray) -> Tensor:
 class PackViews(BaseTransform):
     """Packs the views for pretraining, with what the device still has to change about each.
 
-    **Required keys:** views. **Optional keys:** augment. **Result:** inputs, one (C, H, W) uint8 tensor per view;
-    augment, one float32 vector per view, with the numbers of `vicmae.structures.FIELDS`.
+    **Required keys:** views, rng. **Optional keys:** augment. **Result:** inputs, one (C, H, W) uint8 tensor per view;
+    augment, one float32 vector per view, with the numbers of `vicmae.structures.FIELDS`; seeds, an int64 that the
+    sample's masks follow from.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -36,6 +37,7 @@ class PackViews(BaseTransform):
         return dict(
             inputs=[_to_tensor(view) for view in views],
             augment=[torch.from_numpy(numbers) for numbers in augment],
+            seeds=int(results['rng'].integers(2**63)),
         )
 
 

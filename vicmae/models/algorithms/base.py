@@ -88,13 +88,17 @@ class BasePretrainer(BaseModel):
 
     @abstractmethod
     def loss(
-        self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample] | None = None
+        self,
+        inputs: Sequence[Tensor],
+        data_samples: Sequence[DataSample] | None = None,
+        seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Computes the losses of a batch.
 
         Args:
             inputs: One normalised batch (B, C, H, W) per view.
             data_samples: Not used: no labels are needed.
+            seeds: A number for each sample, int64 (B,), that its masks follow from. Without them they are drawn anew.
         """
 
     def extract_feat(self, frames: Tensor) -> Tensor:
@@ -148,10 +152,11 @@ class BasePretrainer(BaseModel):
         inputs: Any,
         data_samples: Sequence[DataSample] | None = None,
         mode: str = 'tensor',
+        seeds: Tensor | None = None,
     ) -> Any:
         """MMEngine's entry: `mode` 'loss' in training, 'predict' in evaluation, 'tensor' for features."""
         if mode == 'loss':
-            return self.loss(inputs, data_samples)
+            return self.loss(inputs, data_samples, seeds)
         if mode == 'predict':
             return self.predict(inputs, data_samples or [])
         if mode == 'tensor':

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vicmae.registry import MODELS
 
+from ..masking import seeds_of_views
 from .base import BasePretrainer, Part, build_part, require_parameter_free
 
 
@@ -55,9 +56,13 @@ class MAE(BasePretrainer):
         return self.reconstruction
 
     def loss(
-        self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample] | None = None
+        self,
+        inputs: Sequence[Tensor],
+        data_samples: Sequence[DataSample] | None = None,
+        seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
         views = torch.cat(list(inputs))  # (V*B, C, H, W)
-        tokens, mask = self.backbone(views, mask=True)
+        mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
+        tokens, _ = self.backbone(views, mask)
         predicted, patches = self.predict_hidden(views, tokens, mask)  # (V*B, M, P) each
         return {'loss_reconstruction': self.reconstruction(predicted, patches)}

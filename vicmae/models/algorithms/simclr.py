@@ -49,7 +49,10 @@ class SimCLR(BasePretrainer):
         self.contrastive = build_part(contrastive)
 
     def loss(
-        self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample] | None = None
+        self,
+        inputs: Sequence[Tensor],
+        data_samples: Sequence[DataSample] | None = None,
+        seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
         pooled = self.extract_feat(torch.cat(list(inputs)))  # (V*B, D)
         embedded = apply_per_view(self.projector, pooled.unflatten(0, (len(inputs), -1)))

@@ -16,7 +16,7 @@ from vicmae.registry import MODELS
 
 from ..heads.mlp import apply_per_view
 from ..losses import CosineLoss
-from ..masking import Mask
+from ..masking import Mask, seeds_of_views
 from ..targets import EMATarget, SharedTarget, StopGradientTarget
 from .base import (
     BasePretrainer,
@@ -164,16 +164,20 @@ class ViCMAE(BasePretrainer):
                 state_dict[f'{prefix}target.{teacher}.{name}'] = state_dict[key].clone()
 
     def loss(
-        self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample] | None = None
+        self,
+        inputs: Sequence[Tensor],
+        data_samples: Sequence[DataSample] | None = None,
+        seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Computes the losses of a batch of view pairs.
 
         Args:
             inputs: One normalised batch (B, C, H, W) per view.
             data_samples: Not used: no labels are needed.
+            seeds: A number for each sample, int64 (B,), that its masks follow from. Without them they are drawn anew.
         """
         views = torch.cat(list(inputs))  # (V*B, C, H, W), view 1's samples first
-        mask = self.backbone.draw_mask(views)
+        mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
         if self.contrastive_cache is None:
             encoded = self.encode(views, mask)
         else:

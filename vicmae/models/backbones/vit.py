@@ -155,11 +155,11 @@ class MaskedViT(VisionTransformer):
         tokens = tokens + gather_tokens(positions, kept.ids_keep + self.num_extra_tokens)
         return self.encode(tokens), kept
 
-    def draw_mask(self, x: Tensor) -> Mask:
-        """Draws which patches of each image are visible."""
+    def draw_mask(self, x: Tensor, seeds: Tensor | None = None) -> Mask:
+        """Draws which patches of each image are visible; with `seeds`, int64 (B,), each mask follows from its own."""
         self.require_masking()
         self._check_input(x)
-        return self.masking(x.shape[0], self.grid_of(x), x.device)
+        return self.masking(x.shape[0], self.grid_of(x), x.device, seeds)
 
     def require_masking(self) -> None:
         """Refuses to go without a masking, where patches are to be hidden."""

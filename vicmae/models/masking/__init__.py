@@ -2,5 +2,6 @@
 from .block import BlockMasking
 from .frame import FrameMasking
 from .random import Mask, RandomMasking
+from .uniform import seeds_of_views, uniform
 
-__all__ = ['BlockMasking', 'FrameMasking', 'Mask', 'RandomMasking']
+__all__ = ['BlockMasking', 'FrameMasking', 'Mask', 'RandomMasking', 'seeds_of_views', 'uniform']

@@ -11,6 +11,9 @@ from vicmae.registry import MODELS
 
 from ..layers import Grid
 from .random import RandomMasking, places
+from .uniform import uniform
+
+_RECTANGLES = 1  # the stream of random numbers beside the noise's
 
 
 @MODELS.register_module()
@@ -50,7 +53,7 @@ class BlockMasking(RandomMasking):
         # Each leaves about 1 - scale of what was left: four times as many as it takes, for rims are hit less often.
         self.num_rectangles = 1 + math.ceil(8 * -math.log1p(-mask_ratio) / sum(scale))
 
-    def rank(self, noise: Tensor, grid: Grid) -> Tensor:
+    def rank(self, noise: Tensor, grid: Grid, seeds: Tensor | None = None) -> Tensor:
         """Orders patches by the rectangle that covers them first, uncovered ones before all.
 
         Shape:
@@ -58,14 +61,18 @@ class BlockMasking(RandomMasking):
         """
         noise = noise.unflatten(1, (grid[0], -1))  # (B, t, h*w)
         num_frames, area = noise.shape[1:]
-        covered = self.first_rectangle(noise.shape[0], grid[1:], noise.device).flatten(1)
+        covered = self.first_rectangle(noise.shape[0], grid[1:], noise.device, seeds).flatten(1)
         # Places in the grid are ordered first, their frames last, so that frames are hidden alike.
         cells = places(places(noise.mean(dim=1)) - area * covered)  # (B, h*w)
         frames = places(noise.transpose(1, 2)).transpose(1, 2)
         return (cells.unsqueeze(1) * num_frames + frames).flatten(1)
 
     def first_rectangle(
-        self, batch_size: int, grid: tuple[int, int], device: torch.device
+        self,
+        batch_size: int,
+        grid: tuple[int, int],
+        device: torch.device,
+        seeds: Tensor | None = None,
     ) -> Tensor:
         """Draws the rectangles and numbers each place of the grid by the first one that covers it, or by R.
 
@@ -73,14 +80,15 @@ class BlockMasking(RandomMasking):
             () -> (B, h, w)
         """
         height, width = grid
-        share, shape, *corner = torch.rand(4, batch_size, self.num_rectangles, device=device)
+        numbers = uniform(batch_size, 4 * self.num_rectangles, device, seeds, _RECTANGLES)
+        share, shape, *corner = numbers.unflatten(1, (4, -1)).unbind(1)  # (B, R) each
         patches = _between(self.scale, share) * height * width
         aspect = _between((math.log(self.ratio[0]), math.log(self.ratio[1])), shape).exp()
         rows = _interval((patches * aspect).sqrt(), corner[0], height)  # (B, R, h)
         columns = _interval((patches / aspect).sqrt(), corner[1], width)  # (B, R, w)
         inside = rows.unsqueeze(3) & columns.unsqueeze(2)  # (B, R, h, w)
-        numbers = torch.arange(self.num_rectangles, dtype=torch.int32, device=device).view(-1, 1, 1)
-        return torch.where(inside, numbers, self.num_rectangles).amin(dim=1)
+        order = torch.arange(self.num_rectangles, dtype=torch.int32, device=device).view(-1, 1, 1)
+        return torch.where(inside, order, self.num_rectangles).amin(dim=1)
 
     def extra_repr(self) -> str:
         return f'{super().extra_repr()}, scale={self.scale}, ratio={self.ratio}'

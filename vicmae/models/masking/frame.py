@@ -20,7 +20,7 @@ class FrameMasking(RandomMasking):
         mask_ratio: Share of patches hidden, in [0, 1).
     """
 
-    def rank(self, noise: Tensor, grid: Grid) -> Tensor:
+    def rank(self, noise: Tensor, grid: Grid, seeds: Tensor | None = None) -> Tensor:
         """Orders patches by frame first.
 
         Shape:

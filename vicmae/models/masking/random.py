@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vicmae.registry import MODELS
 
 from ..layers import Grid
+from .uniform import uniform
 
 
 class Mask(NamedTuple):
@@ -48,9 +49,11 @@ class RandomMasking(nn.Module):
             )
         self.mask_ratio = mask_ratio
 
-    def noise(self, batch_size: int, num_patches: int, device: torch.device) -> Tensor:
+    def noise(
+        self, batch_size: int, num_patches: int, device: torch.device, seeds: Tensor | None = None
+    ) -> Tensor:
         """Draws what decides the mask: the patches with the lowest values are kept. Replace it to fix the mask."""
-        return torch.rand(batch_size, num_patches, device=device)
+        return uniform(batch_size, num_patches, device, seeds)
 
     def count_kept(self, num_patches: int) -> int:
         """How many of so many patches are visible; none at all is refused."""
@@ -62,7 +65,7 @@ class RandomMasking(nn.Module):
             )
         return num_keep
 
-    def rank(self, noise: Tensor, grid: Grid) -> Tensor:
+    def rank(self, noise: Tensor, grid: Grid, seeds: Tensor | None = None) -> Tensor:
         """Brings structure into the noise: the patches of lowest rank are kept. Here there is none.
 
         Shape:
@@ -70,12 +73,17 @@ class RandomMasking(nn.Module):
         """
         return noise
 
-    def forward(self, batch_size: int, grid: Grid, device: torch.device) -> Mask:
-        """Draws one mask per sample, of `grid` patches along time, height and width."""
+    def forward(
+        self, batch_size: int, grid: Grid, device: torch.device, seeds: Tensor | None = None
+    ) -> Mask:
+        """Draws one mask per sample, of `grid` patches along time, height and width.
+
+        With `seeds`, int64 (B,), each mask follows from the sample's seed alone.
+        """
         num_patches = math.prod(grid)
         num_keep = self.count_kept(num_patches)
-        noise = self.noise(batch_size, num_patches, device)
-        ids_shuffle = self.rank(noise, grid).argsort(dim=1)
+        noise = self.noise(batch_size, num_patches, device, seeds)
+        ids_shuffle = self.rank(noise, grid, seeds).argsort(dim=1)
         # From here on the order of the masked ones is free: grid order, so that predictions are too.
         ids_keep, ids_masked = (
             ids_shuffle[:, :num_keep],
