@@ -31,10 +31,10 @@ from torch.utils.data import DataLoader, default_collate
 from vicmae.datasets import ImageFolder, MixtureSampler, VideoFolder
 from vicmae.datasets.demo import make_demo_data
 from vicmae.datasets.loader import SteadyLoader
-from vicmae.datasets.packing import Packing
-from vicmae.datasets.recoding import Recipe, VideosAsJpeg, VideosAsMp4
-from vicmae.datasets.shard_source import VideoShards
-from vicmae.datasets.source import Source
+from vicmae.datasets.packing.packing import Packing
+from vicmae.datasets.packing.recoding import Recipe, VideosAsJpeg, VideosAsMp4
+from vicmae.datasets.sources.shard_source import VideoShards
+from vicmae.datasets.sources.source import Source
 from vicmae.datasets.speed.rate import samples_per_second
 from vicmae.datasets.speed.stages import Stages, load_for, measure_stages
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vicmae.datasets.gaps import draw_gaps
-from vicmae.datasets.source import NO_LABEL, Source
+from vicmae.datasets.sources.source import NO_LABEL, Source
 from vicmae.datasets.video_io import VideoReader
 from vicmae.errors import ConfigError
 

@@ -118,10 +118,10 @@ def main() -> None:
     args = parse_args()
     from rich.console import Console
 
-    from vicmae.datasets.find_source import find_source
-    from vicmae.datasets.pack_report import describe, pack_progress, summarize
-    from vicmae.datasets.packing import Packing
-    from vicmae.datasets.recoding import choose_recipe
+    from vicmae.datasets.packing.packing import Packing
+    from vicmae.datasets.packing.recoding import choose_recipe
+    from vicmae.datasets.packing.report import describe, pack_progress, summarize
+    from vicmae.datasets.sources.find_source import find_source
 
     source = find_source(
         args.source, args.kind, data_root=args.data_root, source_fps=args.source_fps

@@ -72,7 +72,7 @@ def main() -> None:
     args = parse_args()
     from rich.console import Console
 
-    from vicmae.datasets.verify import verify
+    from vicmae.datasets.checking.verify import verify
 
     print(verify(console=Console(stderr=True, highlight=False), **vars(args)))
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from vicmae.datasets import VideoFolder
 from vicmae.datasets.loader import SteadyLoader
-from vicmae.datasets.source import NO_LABEL
+from vicmae.datasets.sources.source import NO_LABEL
 from vicmae.datasets.transforms.build import Pipeline
 
 

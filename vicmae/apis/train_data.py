@@ -13,7 +13,7 @@ from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.demo import make_demo_data
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey, as_sample_key
-from vicmae.datasets.source import Source
+from vicmae.datasets.sources.source import Source
 from vicmae.engine.runner import LOADER_OPTIONS
 from vicmae.errors import ConfigError, VicmaeError
 

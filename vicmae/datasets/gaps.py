@@ -10,7 +10,7 @@ import numpy as np
 from vicmae.errors import ConfigError, DataError
 
 from .sample_key import SampleKey
-from .source import Source
+from .sources.source import Source
 from .steps import steps
 
 _MAX_VIDEOS = 250

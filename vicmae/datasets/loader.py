@@ -24,6 +24,7 @@ from vicmae.errors import DataError, VicmaeError
 
 from .bad_files import BadFile, BadFileLedger
 from .sample_key import SampleKey
+from .samplers import MixtureSampler
 
 _MAX_BAD_IN_A_ROW = 20
 _REPLACEMENTS = 5  # the stream of random numbers that chooses them, beside the samplers'
@@ -255,6 +256,8 @@ class SteadyLoader(DataLoader):
     @classmethod
     def around(cls, loader: DataLoader, **options: Any) -> 'SteadyLoader':
         """One that is like a DataLoader which nobody has used yet."""
+        if loader.batch_size is not None and isinstance(loader.sampler, MixtureSampler):
+            loader.sampler.batch_size = loader.batch_size
         if loader.batch_size is None:
             batches: dict[str, Any] = dict(batch_sampler=loader.batch_sampler)
         else:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .sample_key import SampleKey
-from .source import Source
+from .sources.source import Source
 from .transforms.build import Pipeline
 
 

@@ -19,7 +19,7 @@ from vicmae.apis.train_data import batches_of, build_train_loader, seed_of, set_
 from vicmae.datasets.gaps import GapDraws, draw_gaps
 from vicmae.datasets.image_io import EncodedImage
 from vicmae.datasets.sample_key import SampleKey
-from vicmae.datasets.source import NO_LABEL, Source
+from vicmae.datasets.sources.source import NO_LABEL, Source
 from vicmae.datasets.steps import steps
 from vicmae.errors import DataError
 from vicmae.models.masking import seeds_of_views

@@ -9,7 +9,7 @@ import pytest
 from vicmae.datasets import MixedDataset, MixtureSampler
 
 
-def make_sampler(sizes=(30, 10), weights=None, *, rank=0, world_size=1, **options):
+def make_sampler(sizes=(30, 10), weights=None, *, rank=0, world_size=1, batch_size=1, **options):
     names = [f's{i}' for i in range(len(sizes))]
     dataset = MixedDataset(
         {name: range(size) for name, size in zip(names, sizes, strict=True)},
@@ -17,6 +17,7 @@ def make_sampler(sizes=(30, 10), weights=None, *, rank=0, world_size=1, **option
     )
     sampler = MixtureSampler(dataset, **{'seed': 0, **options})
     sampler.rank, sampler.world_size = rank, world_size
+    sampler.batch_size = batch_size
     return sampler
 
 
@@ -95,7 +96,9 @@ def test_every_batch_of_every_rank_holds_the_sources_by_weight(world_size, weigh
     sizes, batch_size = (500, 300), 16
     expected = batch_size * np.array(weights) / sum(weights)
     for rank in range(world_size):
-        options = dict(rank=rank, world_size=world_size, samples_per_epoch=1024)
+        options = dict(
+            rank=rank, world_size=world_size, batch_size=batch_size, samples_per_epoch=1024
+        )
         visited = indices(make_sampler(sizes, weights, **options))
         for start in range(0, len(visited), batch_size):
             held = per_source(visited[start : start + batch_size], sizes)
@@ -208,5 +211,38 @@ def test_ranks_share_repeated_visits_exactly(world_size, sizes):
 
 def test_ranks_keep_openings_whole():
     for rank in range(2):
-        keys = keys_of(repeated((64,), (4,), rank=rank, world_size=2))
+        keys = keys_of(repeated((64,), (4,), rank=rank, world_size=2, batch_size=8))
         assert [key.visit for key in keys] == [0, 1, 2, 3] * 8
+
+
+@pytest.mark.parametrize('visits', [(1, 1), (1, 4), (2, 3)])
+@pytest.mark.parametrize('sizes', [(500, 300), (70, 90)])
+def test_a_step_visits_the_same_samples_on_any_number_of_ranks(visits, sizes):
+    together = 24
+
+    def steps(world_size):
+        per_rank = together // world_size
+        ranks = [
+            keys_of(
+                repeated(sizes, visits, (2, 1), rank=r, world_size=world_size, batch_size=per_rank)
+            )
+            for r in range(world_size)
+        ]
+        starts = range(0, len(ranks[0]) - per_rank + 1, per_rank)
+        return [sorted(key for keys in ranks for key in keys[s : s + per_rank]) for s in starts]
+
+    alone = steps(1)
+    assert len(alone) == sum(sizes) // together
+    for world_size in (2, 3, 8):
+        assert steps(world_size) == alone
+
+
+def test_openings_that_a_step_cuts_are_few():
+    """Of 12 visits in a step, openings of 5 each: what begins in a step stays with one rank as long as that's fair."""
+    opened = [
+        len({(key.index, key.visit // 5) for key in keys[start : start + 12]})
+        for rank in range(2)
+        for keys in [keys_of(repeated((120,), (5,), rank=rank, world_size=2, batch_size=12))]
+        for start in range(0, len(keys), 12)
+    ]
+    assert max(opened) <= 12 // 5 + 4

@@ -8,8 +8,8 @@ import pytest
 from torch.utils.data import default_collate
 
 from vicmae.datasets import SampleKey
-from vicmae.datasets.image_folder import ImageFolder
-from vicmae.datasets.source import NO_LABEL, Source
+from vicmae.datasets.sources.image_folder import ImageFolder
+from vicmae.datasets.sources.source import NO_LABEL, Source
 from vicmae.datasets.speed.stages import load_for, measure_stages
 from vicmae.datasets.transforms.view_change import ViewChange
 from vicmae.datasets.video_io import VideoReader

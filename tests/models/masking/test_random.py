@@ -100,7 +100,7 @@ def test_kept_patches_are_those_of_lowest_noise_from_the_lowest_on():
 
 @pytest.mark.parametrize('ratio', [0.5, 0.75])
 def test_replaced_noise_is_honoured_exactly(ratio):
-    def noise(batch_size, num_patches, device):
+    def noise(batch_size, num_patches, device, seeds=None):
         generator = torch.Generator(device).manual_seed(1)
         return torch.rand(batch_size, num_patches, generator=generator, device=device)
 

@@ -34,7 +34,7 @@ def test_numbers_are_those_of_splitmix64(seed, stream):
 
 def test_numbers_are_uniform_and_independent_of_each_other():
     numbers = draw(list(range(500)), 200).numpy()
-    assert 0 <= numbers.min() and numbers.max() < 1
+    assert numbers.min() >= 0 and numbers.max() < 1
     counts = np.histogram(numbers, bins=20, range=(0, 1))[0]
     expected = numbers.size / 20
     assert ((counts - expected) ** 2 / expected).sum() < 45  # chi-square of 19 degrees, p = 0.0007

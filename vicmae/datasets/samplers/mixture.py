@@ -63,20 +63,18 @@ class MixtureSampler(Sampler):
         dataset: A `MixedDataset`, or any data set as one source.
         seed: Seed of the order; MMEngine gives the run's.
         samples_per_epoch: Length of an epoch over all ranks. By default, as many as there are samples.
-        batch_size: Samples of a rank in a step; `PretrainRunner` gives the loader's.
+
+    Attributes:
+        batch_size: Samples of a rank in a step; `SteadyLoader` tells its own.
     """
 
+    batch_size = 1
+
     def __init__(
-        self,
-        dataset: Any,
-        seed: int | None = None,
-        samples_per_epoch: int | None = None,
-        batch_size: int = 1,
+        self, dataset: Any, seed: int | None = None, samples_per_epoch: int | None = None
     ) -> None:
-        for name, value in [('samples_per_epoch', samples_per_epoch), ('batch_size', batch_size)]:
-            if value is not None and value < 1:
-                raise ValueError(f'`{name}` must be positive, got {value}.')
-        self.batch_size = batch_size
+        if samples_per_epoch is not None and samples_per_epoch < 1:
+            raise ValueError(f'`samples_per_epoch` must be positive, got {samples_per_epoch}.')
         self.names = getattr(dataset, 'names', ('samples',))
         self.sizes = getattr(dataset, 'sizes', (len(dataset),))
         self.visits_per_opening = np.broadcast_to(

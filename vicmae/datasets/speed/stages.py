@@ -15,7 +15,7 @@ from vicmae.errors import DataError
 
 from ..image_io import EncodedImage
 from ..sample_key import SampleKey
-from ..source import Source
+from ..sources.source import Source
 from ..steps import steps
 from ..transforms import PackViews, RandomFlip
 from ..transforms.crop import crop_and_resize

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from vicmae.errors import DataError
 
 from ..image_io import EncodedImage
-from ..recoding import Recipe, ShrinkImages, VideosAsJpeg, VideosAsMp4
+from ..packing.recoding import Recipe, ShrinkImages, VideosAsJpeg, VideosAsMp4
 from ..sample_key import SampleKey
-from ..shard_source import ImageShards, VideoShards
-from ..shard_writer import write_shard
-from ..source import Source
+from ..shards.writer import write_shard
+from ..sources.shard_source import ImageShards, VideoShards
+from ..sources.source import Source
 from ..steps import steps
 from .stages import Group, Stages, time_of
 

@@ -1,0 +1,67 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Which samples of a catalogue a source takes."""
+
+import numpy as np
+import pytest
+
+from vicmae.datasets.sources.catalogue import CatalogueSource, thin_out
+from vicmae.errors import DataError
+
+
+class Shelf:
+    """A catalogue in memory."""
+
+    name = 'shelf'
+    classes = ('ant', 'bee', 'cat')
+    labelling = 'Sort the shelf'
+
+    def __init__(self, labels):
+        self._labels = np.array(labels)
+
+    def __len__(self):
+        return len(self._labels)
+
+    def __getitem__(self, number):
+        return dict(path=f'book {number}', gt_label=int(self._labels[number]))
+
+    def labels(self):
+        return self._labels
+
+
+@pytest.mark.parametrize('max_per_class', [1, 2, 5, 1000])
+def test_thinned_out_samples_are_spread_evenly_over_each_class(max_per_class):
+    labels = np.random.default_rng(0).integers(-1, 6, 200)
+    expected = []
+    for label in set(labels.tolist()):
+        members = [i for i in range(200) if labels[i] == label]
+        count = min(max_per_class, len(members))
+        steps = [0] if count == 1 else [k * (len(members) - 1) / (count - 1) for k in range(count)]
+        expected += [members[round(step)] for step in steps]
+    assert thin_out(labels, max_per_class).tolist() == sorted(expected)
+
+
+def test_numbers_of_samples_that_were_kept_lead_to_the_catalogue():
+    source = CatalogueSource(Shelf([2, 0, 0, 1, 2, 0]), max_per_class=2)
+    assert [source.get_data_info(i)['path'] for i in range(len(source))] == [
+        f'book {number}' for number in (0, 1, 3, 4, 5)
+    ]
+    assert source.metainfo['classes'] == ('ant', 'bee', 'cat')
+
+
+def test_sample_beyond_the_last_ends_a_loop():
+    source = CatalogueSource(Shelf([0, 1, 2]))
+    assert [sample['path'] for sample in source] == ['book 0', 'book 1', 'book 2']
+    with pytest.raises(IndexError, match='no sample 3: there are 3'):
+        source.get_data_info(3)
+
+
+def test_probe_is_told_how_this_catalogue_gets_labels():
+    with pytest.raises(
+        DataError, match=r"1 of 3 in 'shelf' .* 'book 1'\. Sort the shelf, or switch"
+    ):
+        CatalogueSource(Shelf([0, -1, 2]), with_labels=True)
+
+
+def test_number_per_class_that_leaves_nothing_is_refused():
+    with pytest.raises(ValueError, match='`max_per_class` must be at least 1, got 0'):
+        CatalogueSource(Shelf([0]), max_per_class=0)

@@ -1,0 +1,229 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Checks files before training does, over any number of interruptions."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import cv2
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vicmae.errors import ConfigError, DataError
+from vicmae.utils.isolated_pool import run_isolated
+
+from ..sources.file_source import PathAndLabel
+from ..sources.found_files import walk
+from ..sources.list_file import ListFile
+from ..sources.source import NO_LABEL
+from .file_check import KINDS, SOURCES, FileCheck, Verdict, kind_by_extension
+from .report import CheckReport
+from .summary import summarize, write_good_list
+
+LISTS = ('.txt', '.lst', '.list', '.csv')
+_SECONDS_PER_PICTURE = 0.1  # of the progress bar
+
+
+# ------------------------------------------------------------------------- what there is to check
+@dataclass
+class Wanted:
+    """Files to check.
+
+    Args:
+        labels: Label of each file, by its path; -1 where it has none.
+        passed_over: How many files in folders are of no kind that is wanted, by their extension.
+    """
+
+    labels: dict[str, int] = field(default_factory=dict)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+
+def find_files(paths: Iterable[str], *, kind: str | None = None, data_root: str = '') -> Wanted:
+    """Finds the files to check, each once.
+
+    Args:
+        paths: Files, folders, of which all files below count that images or videos have the extension of, and lists
+            (`LISTS`) of `path` or `path label` lines. What is named itself, or in a list, counts in any case.
+        kind: 'image' or 'video': takes files of this kind alone from folders.
+        data_root: Folder that the paths in lists are relative to; each list's own without it.
+    """
+    wanted = Wanted()
+    for path in paths:
+        if os.path.isdir(path):
+            _add_folder(wanted, path, kind)
+        elif not os.path.exists(path):
+            raise DataError(
+                f'There is no file or folder {path!r}. Paths are relative to where the command is run.'
+            )
+        elif path.lower().endswith(LISTS):
+            _add_list(wanted, path, data_root or os.path.dirname(path))
+        else:
+            wanted.labels.setdefault(path, NO_LABEL)
+    return wanted
+
+
+def _add_folder(wanted: Wanted, root: str, kind: str | None) -> None:
+    for folder, names in walk(root):
+        for name in names:
+            if kind_by_extension(name) in ([kind] if kind else KINDS):
+                wanted.labels.setdefault(os.path.join(root, folder, name), NO_LABEL)
+            else:
+                wanted.passed_over[os.path.splitext(name)[1].lower() or 'no extension'] += 1
+
+
+def _add_list(wanted: Wanted, path: str, root: str) -> None:
+    parse = PathAndLabel(tuple(e for source in SOURCES.values() for e in source.extensions))
+    lines = ListFile(path)
+    for number in range(len(lines)):
+        _, line = lines[number]
+        try:
+            sample = parse(line)
+        except ValueError:  # neither an image nor a video by its extension
+            sample = _parse_any(line)
+        wanted.labels.setdefault(os.path.join(root, sample['path']), sample['gt_label'])
+
+
+def _parse_any(line: str) -> dict[str, Any]:
+    name, _, last = line.rpartition(' ')
+    if name and last.isdecimal():
+        return dict(path=name.strip(), gt_label=int(last))
+    return dict(path=line, gt_label=NO_LABEL)
+
+
+# ------------------------------------------------------------------------- checking
+def verify(
+    paths: Iterable[str],
+    out: str,
+    *,
+    kind: str | None = None,
+    data_root: str = '',
+    quick: bool = False,
+    fresh: bool = False,
+    num_workers: int | None = None,
+    seconds: float = 60.0,
+    list_good: str = '',
+    console: Console | None = None,
+) -> str:
+    """Checks files by the rules of training, each in isolation; returns what came of it, for people.
+
+    Args:
+        paths: Files, folders and lists; see `find_files`.
+        out: Report to write, or to go on with: what it has a verdict on isn't checked again.
+        kind: 'image' or 'video', as which files are read. None goes by their extensions.
+        data_root: Folder that the paths in lists are relative to; each list's own without it.
+        quick: Whether to decode only three frames of a video.
+        fresh: Whether to begin the report anew.
+        num_workers: Processes that read; one per core if left out.
+        seconds: How long a file may take to be opened, or a part of it to be decoded.
+        list_good: List to write of the files that are ok, in the order of the report.
+        console: Where to show the progress, with a bar if that is a terminal.
+    """
+    if num_workers is not None and num_workers < 1:
+        raise ConfigError(f'`num_workers` must be at least 1, got {num_workers}.')
+    if not seconds > 0:
+        raise ConfigError(f'`seconds` must be more than 0, got {seconds}.')
+    console = console or Console(quiet=True)
+    check = FileCheck(kind, quick)
+    wanted = find_files(paths, kind=kind, data_root=data_root)
+
+    def is_asked_for(verdict: Verdict) -> bool:
+        """A report may have other files, and files that were read as another kind."""
+        return verdict.file in wanted.labels and check.kind_of(verdict.file) in (None, verdict.kind)
+
+    with CheckReport(out, fresh=fresh) as report:
+        kept = {verdict.file for verdict in report if is_asked_for(verdict)}
+        files = [file for file in wanted.labels if file not in kept]
+        known = f'; of {len(kept)} others the report has a verdict already' if kept else ''
+        console.print(f'checking {len(files)} files{known}')
+        verdicts = check_files(files, check, num_workers=num_workers, seconds=seconds)
+        with closing(verdicts), _progress_bar(len(files), console) as advance:
+            for verdict in verdicts:
+                report.add(verdict)
+                advance(verdict)
+        said = [summarize(v for v in report if is_asked_for(v))]
+        if list_good:
+            answers = (v for v in report if is_asked_for(v))
+            said.append(write_good_list(list_good, answers, wanted.labels))
+    said.append(_passed_over(wanted))
+    return '\n'.join(filter(None, said))
+
+
+def check_files(
+    files: Iterable[str], check: FileCheck, *, num_workers: int | None = None, seconds: float = 60.0
+) -> Generator[Verdict, None, None]:
+    """Checks files in processes, so that one which crashes or hangs its decoder costs no other; in any order.
+
+    Args:
+        files: Paths.
+        check: How each is checked.
+        num_workers: Number of processes; one per core if left out.
+        seconds: How long a file may take to be opened, or a part of it to be decoded.
+    """
+    outcomes = run_isolated(
+        partial(_check_alone, check),
+        files,
+        num_workers=num_workers or len(os.sched_getaffinity(0)),
+        seconds=seconds,
+    )
+    with closing(outcomes):
+        for outcome in outcomes:
+            path, verdict = outcome.item, outcome.value
+            if isinstance(verdict, ImportError):
+                raise verdict
+            kind = check.kind_of(path) or KINDS[0]
+            error = f"Can't read {path!r}: {outcome.error}."
+            yield verdict or Verdict(path, kind, ok=False, error=error)
+
+
+def _check_alone(check: FileCheck, path: str) -> Verdict | ImportError:
+    """Runs in a process of its own: with one thread, as there is a process for each core, and silently."""
+    cv2.setNumThreads(0)  # 1 would wait for threads that a fork has lost
+    torch.set_num_threads(1)
+    with open(os.devnull, 'w') as nowhere:  # C libraries print what they think of a file
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        return check(path)
+    except ImportError as fault:  # of the environment, not of the file
+        return fault
+
+
+# ------------------------------------------------------------------------- what is said
+@contextmanager
+def _progress_bar(total: int, console: Console) -> Iterator[Callable[[Verdict], None]]:
+    """Yields a function to call after each file."""
+    columns = (
+        TextColumn('checking'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn('{task.fields[bad]} bad'),
+        TimeRemainingColumn(),
+    )
+    # Drawn when there is news: a thread that draws could hold a lock at the moment when a process is forked.
+    bar = Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal)
+    with bar:
+        task = bar.add_task('', total=total, bad=0)
+        num_bad, drawn = 0, 0.0
+
+        def advance(verdict: Verdict) -> None:
+            nonlocal num_bad, drawn
+            num_bad += not verdict.ok
+            bar.update(task, advance=1, bad=num_bad)
+            if time.monotonic() - drawn > _SECONDS_PER_PICTURE:
+                drawn = time.monotonic()
+                bar.refresh()
+
+        yield advance
+
+
+def _passed_over(wanted: Wanted) -> str:
+    count = sum(wanted.passed_over.values())
+    if not count:
+        return ''
+    extensions = ', '.join(f'{number} {name}' for name, number in wanted.passed_over.most_common(5))
+    return f'{count} other files in folders were passed over: {extensions}'

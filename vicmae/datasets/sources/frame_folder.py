@@ -1,0 +1,128 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import os
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from vicmae.errors import DataError
+from vicmae.registry import DATASETS
+
+from ..video_io import FrameSequence
+from .catalogue import Catalogue, CatalogueSource
+from .file_source import require_place
+from .found_files import FoundFiles, is_a_folder, scan
+from .gap_fit import require_gap_fits
+from .image_folder import ImageFolder
+from .list_file import ListedSamples
+from .source import NO_LABEL
+
+
+@DATASETS.register_module()
+class FrameFolder(CatalogueSource):
+    """Videos of which each is a folder of images, its frames, in the order of the numbers in their names.
+
+    Without `ann_file`, each folder below `data_root` with images in it is a video: where none lies in `data_root`
+    itself, the first level of folders are the classes. With it, each line is `path`, `path label` or, as mmaction2
+    writes them, `path num_frames label`: a folder relative to `data_root`, of which the first `num_frames` count.
+
+    A frame gap in the pipeline that is longer than any video is refused.
+
+    Args:
+        data_root: Folder of the videos.
+        ann_file: List file, one video a line; looked for below `data_root`, unless its path is absolute.
+        fps: Frames per second.
+        pattern: Which images of a folder are frames, where there are others: 'img_*'.
+        kwargs: Further arguments of `CatalogueSource`: `with_labels`, `max_per_class`, `pipeline`,
+            `visits_per_opening`, `tags`.
+    """
+
+    kind = 'video'
+
+    def __init__(
+        self,
+        data_root: str = '',
+        ann_file: str = '',
+        *,
+        fps: float,
+        pattern: str = '*',
+        **kwargs: Any,
+    ) -> None:
+        require_place('FrameFolder', data_root, ann_file)
+        if not 0 < fps < float('inf'):
+            raise ValueError(f'`fps` must be a positive number, got {fps}.')
+        self.data_root = data_root
+        self.ann_file = os.path.join(data_root, ann_file) if ann_file else ''
+        self.fps = fps
+        self.pattern = pattern
+        super().__init__(self._catalogue(), **kwargs)
+        require_gap_fits(self)
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        known = super().get_data_info(index)
+        num_frames = known.pop('num_frames', None)
+        return {**known, 'media': self._open(known['path'], num_frames)}
+
+    def _catalogue(self) -> Catalogue:
+        if self.ann_file:
+            return ListedSamples(self.ann_file, self.data_root, read_line)
+        found = FoundFiles(self.data_root, self._find_videos('', set()))
+        if not len(found):
+            raise DataError(
+                f'No videos under {self.data_root!r}: looked for folders with images {self.pattern!r} in them. '
+                'Give the folder that holds the folders of frames.'
+            )
+        return found
+
+    def _find_videos(
+        self, folder: str, seen: set[tuple[int, int]]
+    ) -> Iterator[tuple[str, list[str]]]:
+        subfolders = []
+        for entry in scan(self.data_root, folder, seen):
+            if is_a_folder(entry):
+                subfolders.append(entry.name)
+            elif folder and self._is_frame(
+                entry.name
+            ):  # the other frames are seen when it is opened
+                parent, name = os.path.split(folder)
+                yield parent, [name]
+                return
+        for name in sorted(subfolders):
+            yield from self._find_videos(os.path.join(folder, name), seen)
+
+    def _open(self, path: str, num_frames: int | None) -> FrameSequence:
+        try:
+            names = sorted(filter(self._is_frame, os.listdir(path)), key=_by_numbers)
+        except OSError as error:
+            raise DataError(f"Can't read the folder {path!r}: {error.strerror}.") from error
+        wanted = len(names) if num_frames is None else num_frames
+        if len(names) < max(wanted, 1):
+            listed = '' if num_frames is None else f', and its list says {num_frames}'
+            raise DataError(
+                f'The folder {path!r} has {len(names)} frames (images {self.pattern!r}){listed}.'
+            )
+        return FrameSequence(lambda i: os.path.join(path, names[i]), wanted, self.fps, path)
+
+    def _is_frame(self, name: str) -> bool:
+        return (
+            not name.startswith('.')
+            and name.lower().endswith(ImageFolder.extensions)
+            and fnmatchcase(name, self.pattern)
+        )
+
+
+def read_line(line: str) -> dict[str, Any]:
+    """Reads a line `path`, `path label` or `path num_frames label`."""
+    path = line
+    numbers: list[int] = []
+    while len(numbers) < 2 and (found := re.fullmatch(r'(.*\S)\s+(\d+)', path)):
+        path = found[1]
+        numbers.insert(0, int(found[2]))
+    known = dict(path=path, gt_label=numbers[-1] if numbers else NO_LABEL)
+    return known | (dict(num_frames=numbers[0]) if len(numbers) == 2 else {})
+
+
+def _by_numbers(name: str) -> tuple[list[str | int], str]:
+    """Orders names by the numbers in them: 'frame9' before 'frame10'."""
+    parts = re.split(r'(\d+)', name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name

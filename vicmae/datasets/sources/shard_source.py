@@ -1,0 +1,91 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Images and videos out of tar shards."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from vicmae.errors import DataError
+from vicmae.registry import DATASETS
+
+from ..shards.samples import ShardedSamples
+from ..video_io import FrameSequence
+from .catalogue import CatalogueSource
+from .gap_fit import require_gap_fits
+
+
+class ShardSource(CatalogueSource):
+    """Samples out of tar shards in the WebDataset layout; `ImageShards` and `VideoShards` say which.
+
+    Shuffled, divided among ranks and workers, and resumed as files are: a sample is reached by index and `pread`, and
+    no shard is read through. The index lies beside the shard (`NAME.tar.index`, see `vicmae.datasets.shards.index`);
+    one that is missing is made, once.
+
+    Of a shard at an http(s) URL whose index lies beside it, and whose server gives parts of files, only these are
+    asked for. All others that `webdataset` can read (`pipe:...`, `gs://...`) are fetched to `cache_dir` once for all
+    processes of a machine, and stay there.
+
+    Args:
+        shards: A folder; a path or URL, in which braces stand for several (`{000..099}`), as stars do in a path; or
+            a list of these.
+        cache_dir: Folder for what is fetched, `~/.cache/vicmae/shards` if empty.
+        kwargs: Further arguments of `CatalogueSource`: `with_labels`, `max_per_class`, `pipeline`,
+            `visits_per_opening`, `tags`.
+    """
+
+    kinds_in_shards: tuple[str, ...] = ()
+
+    def __init__(self, shards: str | Sequence[str], *, cache_dir: str = '', **kwargs: Any) -> None:
+        self._samples = ShardedSamples(shards, self.kinds_in_shards, cache_dir)
+        super().__init__(self._samples, **kwargs)
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        known = super().get_data_info(index)
+        return {**known, 'media': self._open(self.number_of(index), known['path'])}
+
+    def _open(self, number: int, path: str) -> Any:
+        return self._samples.medium(number).read(0)
+
+
+@DATASETS.register_module()
+class ImageShards(ShardSource):
+    """Images out of tar shards. See `ShardSource` for the arguments."""
+
+    kind = 'image'
+    kinds_in_shards = ('image',)
+
+
+@DATASETS.register_module()
+class VideoShards(ShardSource):
+    """Videos out of tar shards, as files or as the JPEG frames of each.
+
+    A frame gap in the pipeline that is longer than any of them is refused.
+
+    Args:
+        shards: See `ShardSource`.
+        fps: Frames per second of JPEG frames whose `.json` doesn't say.
+        kwargs: Further arguments of `ShardSource`.
+    """
+
+    kind = 'video'
+    kinds_in_shards = ('video', 'frames')
+
+    def __init__(
+        self, shards: str | Sequence[str], *, fps: float | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(shards, **kwargs)
+        if fps is not None and not 0 < fps < float('inf'):
+            raise ValueError(f'`fps` must be a positive number, got {fps}.')
+        self.fps = fps
+        require_gap_fits(self)
+
+    def _open(self, number: int, path: str) -> Any:
+        medium = self._samples.medium(number)
+        if medium.kind == 'video':
+            return medium.read(0)
+        fps = medium.fps or self.fps
+        if not fps:
+            raise DataError(
+                f'Nothing says how many frames per second {path!r} has. Give `fps` to VideoShards, or pack it with '
+                'a `.json` that does.'
+            )
+        return FrameSequence(medium.read, medium.num_members, fps, path)
