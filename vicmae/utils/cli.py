@@ -11,6 +11,7 @@ from typing import Any
 from vicmae.errors import VicmaeError
 
 _TRACEBACK = 'VICMAE_TRACEBACK'
+TRUST = 'VICMAE_TRUST_CHECKPOINT'
 
 # Read when torch is first imported. Threads that wait for each other must not spin: on a machine whose cores
 # have other work too, such as the loader's, a step on the CPU took four times as long.
@@ -35,8 +36,9 @@ def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
     except VicmaeError as error:
         if os.environ.get(_TRACEBACK):
             raise
-        print(f'error: {_message(error)}', file=sys.stderr)
-        sys.exit(1)
+        prefix = 'error: ' if error.exit_status == 1 else ''
+        print(f'{prefix}{_message(error)}', file=sys.stderr)
+        sys.exit(error.exit_status)
 
 
 def _message(error: VicmaeError) -> str:
@@ -58,6 +60,24 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config by dotted key, such as train_dataloader.batch_size=8 '
         'or model.aggregator.type=MaxPooling; lists as "[1,2]" or 1,2',
     )
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--trust-checkpoint`."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        nargs=0,
+        action=TrustCheckpoint,
+        help='let checkpoints run what code they bring along; by default they are read as tensors and plain values, '
+        'and one that holds more is refused',
+    )
+
+
+class TrustCheckpoint(argparse.Action):
+    """Says in the environment that checkpoints are trusted, for this process and those that it starts."""
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        os.environ[TRUST] = '1'
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:
