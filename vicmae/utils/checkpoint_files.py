@@ -136,7 +136,7 @@ def find_last_checkpoint(work_dir: str | Path) -> Path | None:
     """Finds what a run is to go on from: its last checkpoint, or the last one before it that is whole.
 
     Returns:
-        The checkpoint, None where the run has written none yet.
+        The checkpoint, None where the run has written none yet, or none that is whole.
     """
     work_dir = Path(work_dir)
     candidates = _candidates(work_dir)
@@ -148,15 +148,16 @@ def find_last_checkpoint(work_dir: str | Path) -> Path | None:
         else:
             return path
     named = _named_last(work_dir)
-    if named is not None and not candidates:
+    if candidates:
+        print_log(
+            f'None of the {len(candidates)} checkpoints in {str(work_dir)!r} is whole: the run begins anew.',
+            'current',
+            logging.WARNING,
+        )
+    elif named is not None:
         raise CheckpointError(
             f'There is no checkpoint {str(named)!r}, which {str(work_dir / LAST)!r} names, nor another one. '
-            'Without `--resume` the run begins anew.'
-        )
-    if candidates:
-        raise CheckpointError(
-            f'None of the {len(candidates)} checkpoints in {str(work_dir)!r} is whole; the last is '
-            f'{str(candidates[0])!r}. Without `--resume` the run begins anew.'
+            'Bring it back, or begin anew without `--resume`.'
         )
     return None
 

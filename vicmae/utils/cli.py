@@ -12,6 +12,14 @@ from vicmae.errors import VicmaeError
 
 _TRACEBACK = 'VICMAE_TRACEBACK'
 TRUST = 'VICMAE_TRUST_CHECKPOINT'
+# What gloo and NCCL say where another rank is gone.
+_LOST_PEER = (
+    'Connection closed by peer',
+    'Connection reset by peer',
+    'gloo/transport/',
+    'ncclRemoteError',
+    'NCCL communicator was aborted',
+)
 
 # Read when torch is first imported. Threads that wait for each other must not spin: on a machine whose cores
 # have other work too, such as the loader's, a step on the CPU took four times as long.
@@ -39,6 +47,18 @@ def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
         prefix = 'error: ' if error.exit_status == 1 else ''
         print(f'{prefix}{_message(error)}', file=sys.stderr)
         sys.exit(error.exit_status)
+    except RuntimeError as error:
+        if os.environ.get(_TRACEBACK) or not _is_lost_peer(error):
+            raise
+        what = str(error).splitlines()[0]
+        text = f'error: Another process of this run has ended; its own message says why. Here: {what} {when_interrupted}'
+        print(text.rstrip(), file=sys.stderr)
+        sys.exit(1)
+
+
+def _is_lost_peer(error: RuntimeError) -> bool:
+    """Whether this process failed because another one did."""
+    return any(sign in str(error) for sign in _LOST_PEER)
 
 
 def _message(error: VicmaeError) -> str:

@@ -148,6 +148,7 @@ class SafeCheckpointHook(CheckpointHook):
             job()
         except CheckpointError as error:
             runner.message_hub.update_info(_KEPT, self._kept_before)
+            self._saved_at = -1
             if must_work or self.when_unwritten == 'stop':
                 raise
             runner.logger.log(logging.ERROR, f'{error} Training goes on without it.')
