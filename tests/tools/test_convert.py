@@ -106,7 +106,7 @@ def test_users_faults_end_in_one_line(run_tool, ours, mae, tmp_path):
         ),
         ([*pair, mae[0], ours], 'write over it with --force'),
         ([*pair, tmp_path / 'no.pth', tmp_path / 'out.pth'], 'There is no checkpoint'),
-        (['--from', 'mae', '--to', 'mae', mae[0], tmp_path / 'out.pth'], 'exactly one side'),
+        (['--from', 'mae', '--to', 'mae', mae[0], tmp_path / 'out.pth'], 'one side has to be'),
     ]
     for arguments, message in faults:
         ended = run_tool(TOOL, *arguments)

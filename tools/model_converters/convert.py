@@ -31,11 +31,19 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('input', metavar='IN', help='the checkpoint to read')
-    parser.add_argument('output', metavar='OUT', help='the checkpoint to write')
+    parser.add_argument('input', metavar='IN', help='the checkpoint to read, .safetensors too')
+    parser.add_argument(
+        'output',
+        metavar='OUT',
+        help='the checkpoint to write; as safetensors if it ends in .safetensors',
+    )
     for flag, dest, what in [
         ('--from', 'source_format', 'the format of IN'),
-        ('--to', 'target_format', 'the format of OUT; exactly one of the two is vicmae'),
+        (
+            '--to',
+            'target_format',
+            'the format of OUT; one of the two is vicmae, or both: weights alone',
+        ),
     ]:
         parser.add_argument(flag, dest=dest, required=True, choices=FORMATS, help=what)
     parser.add_argument('--report', metavar='FILE.json', help='also write what is printed as JSON')

@@ -165,8 +165,8 @@ def convert_checkpoint(
 
     Args:
         source: The checkpoint to read.
-        target: The one to write.
-        source_format: One of `CHECKPOINT_FORMATS`; either this or the other has to be 'vicmae'.
+        target: The one to write; named *.safetensors, it is one.
+        source_format: One of `CHECKPOINT_FORMATS`; this or the other has to be 'vicmae', or both.
         target_format: The other one.
         report: Also write what became of each key, as JSON.
         force: Whether to write over files that are there.
@@ -187,7 +187,7 @@ def convert_checkpoint(
     )
     for path in outputs:
         _make_folder(path)
-    _write_whole(target, lambda file: torch.save(content, file))
+    _write_whole(target, lambda file: _save(content, file, safe=target.suffix == '.safetensors'))
     if report is not None:
         text = json.dumps(conversion.as_dict(), indent=2) + '\n'
         _write_whole(Path(report), lambda file: file.write(text.encode()))
@@ -234,6 +234,9 @@ def _compare(
     weights: Mapping[str, Any], source_format: str, target_format: str, left_behind: list[str]
 ) -> Conversion:
     """Finds the place of each key, and the places for which there is none."""
+    if source_format == target_format:  # another file, with all weights as they are
+        same = [Mapped(key, key, tuple(value.shape)) for key, value in weights.items()]
+        return Conversion(source_format, target_format, same, [], [], [], left_behind)
     depths = _count_layers(weights, source_format)
     known = {place.name(source_format): place for place in _places(source_format, depths)}
     wanted = list(_places(target_format, depths))
@@ -287,9 +290,21 @@ def _wrap(weights: dict[str, Tensor], conversion: Conversion) -> dict[str, Any]:
     return dict(meta=meta, state_dict=weights)
 
 
+def _save(content: dict[str, Any], file: BinaryIO, *, safe: bool) -> None:
+    """Writes as PyTorch does, or as safetensors: the weights alone, and what is said of them as text."""
+    if not safe:
+        torch.save(content, file)
+        return
+    from safetensors.torch import save
+
+    weights = content.get('state_dict', content.get('model'))
+    meta = {name: str(value) for name, value in content.get('meta', {}).items()}
+    file.write(save({name: weights[name].contiguous() for name in weights}, metadata=meta))
+
+
 def _targets_of(source_format: str) -> list[str]:
     """The formats that one can be converted to."""
-    return [name for name in _PARTS if (name == _OURS) != (source_format == _OURS)]
+    return [name for name in _PARTS if _OURS in (name, source_format)]
 
 
 def _require_pair(source_format: str, target_format: str) -> None:
@@ -300,7 +315,7 @@ def _require_pair(source_format: str, target_format: str) -> None:
             )
     if target_format not in _targets_of(source_format):
         raise ConfigError(
-            f"Can't convert from {source_format!r} to {target_format!r}: exactly one side has to be {_OURS!r}. "
+            f"Can't convert from {source_format!r} to {target_format!r}: one side has to be {_OURS!r}. "
             f'Use --from {source_format} --to {" or ".join(_targets_of(source_format))}.'
         )
 
@@ -339,7 +354,7 @@ def _require_format(weights: Mapping[str, Any], path: Path, checkpoint_format: s
         found = 'mae'
     raise CheckpointError(
         f'{str(path)!r} has no key of a `{checkpoint_format}` checkpoint; this looks like a `{found}` checkpoint: '
-        f'use --from {found}, with --to {" or ".join(_targets_of(found))}.'
+        f'use --from {found}, with --to {" or ".join(t for t in _targets_of(found) if t != found)}.'
     )
 
 

@@ -31,7 +31,8 @@ _REPLACEMENTS = 5  # the stream of random numbers that chooses them, beside the 
 # Keeps the visits of replacements apart from the epoch's own to the same sample.
 _VISITS_OF_REPLACEMENTS = 1 << 20
 _PID, _INDEX, _SINCE = range(3)
-_ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1)
+# Exit codes of workers at a signal that says nothing about their file; 0 is torch's for SIGTERM from the parent.
+_ASKED_TO_END = (0, -signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1)
 
 
 class Report(NamedTuple):

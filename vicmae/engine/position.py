@@ -94,7 +94,7 @@ def _replay_schedules(runner: Any, initial_settings: list[dict[str, Any]]) -> No
     for group, initial in zip(runner.optim_wrapper.param_groups, initial_settings, strict=True):
         group.update(initial)
         group.update({name.removeprefix('initial_'): value for name, value in initial.items()})
-    runner.param_schedulers = runner.build_param_scheduler(runner.cfg.param_scheduler)
+    runner.param_schedulers = runner.build_param_scheduler(runner.schedule_settings)
     for iteration in range(1, runner.iter + 1):
         epoch_ends = iteration % len(runner.train_dataloader) == 0
         for schedule in runner.param_schedulers:

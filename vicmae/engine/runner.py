@@ -1,4 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import copy
 import inspect
 import logging
 import time
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
-from vicmae.errors import ConfigError
+from vicmae.errors import CheckpointError, ConfigError
 from vicmae.models.algorithms import BasePretrainer
 from vicmae.registry import HOOKS, RUNNERS
 from vicmae.utils.checkpoint_files import (
@@ -55,9 +56,11 @@ class PretrainRunner(Runner):
 
     _resume: bool
     _load_from: str | None
+    _resuming = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.schedule_settings = copy.deepcopy(self.param_schedulers)  # before they are built
         if self._train_loop is not None:
             self._require_hooks()
 
@@ -158,6 +161,11 @@ class PretrainRunner(Runner):
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        if self._resuming and not {'meta', 'message_hub'} <= set(checkpoint):
+            raise CheckpointError(
+                f'{filename!r} holds weights alone, not the state of a run that could go on. '
+                f'Begin a run from them with `--cfg-options load_from={filename}`, without `--resume`.'
+            )
         restore_histories(checkpoint)
         self._loaded_meta = checkpoint.get('meta') or {}
         return checkpoint
@@ -167,6 +175,7 @@ class PretrainRunner(Runner):
         built = isinstance(self.optim_wrapper, OptimWrapper)
         groups = self.optim_wrapper.param_groups if built else []
         initial = [{k: v for k, v in g.items() if k.startswith('initial_')} for g in groups]
+        self._resuming = True
         super().resume(filename, *args, **kwargs)
         position = self._loaded_meta.get('position')
         if position:
