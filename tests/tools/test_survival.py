@@ -78,32 +78,26 @@ def tear(work_dir, rng):
 
 
 @pytest.mark.parametrize('kind', ['epochs', 'iterations'])
-def test_run_that_is_killed_again_and_again_ends_as_one_without_a_break(
-    run_tool, trained, tmp_path, kind
-):
+def test_run_that_is_killed_again_and_again_ends_as_one_without_a_break(run_tool, tmp_path, kind):
     config, kills = DEBUG, KILLS
     if kind == 'iterations':  # with accumulation, a teacher, and checkpoints beside training
         config, kills = tmp_path / 'iterations.py', KILLS // 2
         config.write_text(ITERATIONS)
-        work_dir = tmp_path / 'whole'
-        ended = run_tool('train.py', config, '--work-dir', work_dir)
-        assert ended.status == 0, ended.err
-        whole = last_checkpoint(work_dir)
-    else:
-        whole = last_checkpoint(trained)
+    begun = time.monotonic()
+    ended = run_tool('train.py', config, '--work-dir', tmp_path / 'whole')
+    assert ended.status == 0, ended.err
+    takes = time.monotonic() - begun
+    whole = last_checkpoint(tmp_path / 'whole')
     rng = random.Random(kind)
     killed = torn = runs = 0
-    longest = 8.0
     while killed < kills:
         runs += 1
         work_dir = tmp_path / f'run{runs}'
         while True:
             options = ['--work-dir', work_dir, '--resume']
-            begun = time.monotonic()
-            kill_after = rng.uniform(0, longest) if killed < kills else None
+            kill_after = rng.uniform(0, takes) if killed < kills else None
             ended = run_tool('train.py', config, *options, kill_after=kill_after)
             if ended.status == 0:
-                longest = min(longest, time.monotonic() - begun)
                 break
             assert ended.status == -signal.SIGKILL, ended.err
             killed += 1
