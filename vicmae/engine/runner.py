@@ -14,7 +14,9 @@ from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.errors import ConfigError
 from vicmae.models.algorithms import BasePretrainer
-from vicmae.registry import HOOKS, RUNNERS
+from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
+
+from .sharding import FullyShard, cut_moments_on_loading, full_states
 
 # What a config's data loaders take beside torch's options.
 LOADER_OPTIONS = ('max_bad_fraction', 'sample_seconds')
@@ -37,7 +39,8 @@ class PretrainRunner(Runner):
 
     It shows short messages on the console and everything in the log file (environment, config and the order of
     hooks are some six hundred lines at the start of each run), refuses a part without the hook that it needs,
-    switches any default hook off by None, reads data with `SteadyLoader`, and compiles layer by layer.
+    switches any default hook off by None, reads data with `SteadyLoader`, and compiles layer by layer. A model that
+    `FullyShard` divides has the checkpoints of a whole one.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -73,6 +76,36 @@ class PretrainRunner(Runner):
             judged_from=min(1000, len(loader.dataset)),
         )
         return SteadyLoader.around(loader, ledger=ledger, replace=training, **options)
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: Any) -> Any:
+        """Wraps the model; MMEngine looks in its own registry alone for the type."""
+        if isinstance((model_wrapper_cfg or {}).get('type'), str):
+            model_wrapper_cfg = dict(model_wrapper_cfg or {})
+            model_wrapper_cfg['type'] = MODEL_WRAPPERS.get(model_wrapper_cfg['type'])
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def _init_model_weights(self) -> None:
+        """Draws weights, except where `FullyShard` did before it divided them."""
+        if not isinstance(self.model, FullyShard):
+            super()._init_model_weights()
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Builds the optimiser, of which a divided model's loads the state of a whole one's."""
+        built = super().build_optim_wrapper(optim_wrapper)
+        if isinstance(self.model, FullyShard) and built is not optim_wrapper:
+            cut_moments_on_loading(built.optimizer)
+        return built
+
+    def save_checkpoint(self, *args: Any, save_optimizer: bool = True, **kwargs: Any) -> None:
+        """Writes a checkpoint on the first process, of what all of them bring together."""
+        with full_states(self.model, self.optim_wrapper if save_optimizer else None):
+            super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
+
+    def resume(self, *args: Any, **kwargs: Any) -> None:
+        """Goes on from a checkpoint, of which a GPU with a share of the model gets its share alone."""
+        if isinstance(self.model, FullyShard):
+            kwargs.setdefault('map_location', 'cpu')
+        super().resume(*args, **kwargs)
 
     def _require_hooks(self) -> None:
         """Refuses a part that only works together with a hook which isn't there."""
