@@ -83,10 +83,9 @@ class FullyShard(nn.Module):
         return self.module.test_step(data)
 
 
-def draw_weights(module: nn.Module) -> None:
+def draw_weights(module: BaseModel) -> None:
     """Draws weights as MMEngine's Runner does for a model that isn't divided: the first process's, for all."""
-    if hasattr(module, 'init_weights'):
-        module.init_weights()
+    module.init_weights()
     for value in module.state_dict().values():
         dist.broadcast(value, src=0)
 

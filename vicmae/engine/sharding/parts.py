@@ -27,7 +27,7 @@ from vicmae.errors import CheckpointError
 from vicmae.utils.distributed import rank_and_world_size
 
 from .plain import from_plain, to_plain
-from .state import first_row
+from .state import first_row, map_tensors
 
 _PART = re.compile(r'part_(\d+)_of_(\d+)\.pth')
 
@@ -48,7 +48,7 @@ def save_parts(folder: str | Path, checkpoint: dict[str, Any]) -> None:
     if world_size > 1:
         dist.broadcast_object_list(save)
     shards: list[dict[str, Any]] = []
-    rest = _take_shards(checkpoint, [], shards)
+    rest = map_tensors(checkpoint, lambda value, path: _take_shard(value, path, shards))
     part = dict(save=save[0], shards=shards)
     if rank == 0:
         part['rest'] = to_plain(rest)
@@ -104,22 +104,13 @@ def gather_to_file(folder: str | Path, output: str | Path, *, force: bool = Fals
     _write(gather_parts(folder), output)
 
 
-def _take_shards(tree: Any, path: list[Any], shards: list[dict[str, Any]]) -> Any:
-    """A copy of nested dicts and lists without their divided tensors, which go to `shards`."""
-    if isinstance(tree, DTensor):
-        rows = tree.detach().to_local().cpu().clone()  # alone, not as a view of a longer storage
-        shards.append(dict(path=path, rows=rows, first_row=first_row(tree), shape=list(tree.shape)))
-        return None
-    if isinstance(tree, Tensor):
-        return tree.detach().cpu()
-    if isinstance(tree, dict):
-        rest = type(tree)((key, _take_shards(v, [*path, key], shards)) for key, v in tree.items())
-        if hasattr(tree, '_metadata'):  # versions of modules, beside their state
-            rest._metadata = tree._metadata  # type: ignore[attr-defined]
-        return rest
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(_take_shards(v, [*path, i], shards) for i, v in enumerate(tree))
-    return tree
+def _take_shard(value: Tensor, path: list[Any], shards: list[dict[str, Any]]) -> Tensor | None:
+    """Puts this process's rows of a divided tensor to `shards`; any other stays where it is."""
+    if not isinstance(value, DTensor):
+        return value.detach().cpu()
+    rows = value.to_local().detach().cpu().clone()  # alone, not as a view of a longer storage
+    shards.append(dict(path=path, rows=rows, first_row=first_row(value), shape=list(value.shape)))
+    return None
 
 
 def _write(content: dict[str, Any], path: Path) -> None:

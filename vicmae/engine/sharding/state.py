@@ -4,8 +4,7 @@
 Dividing is along the first dimension: of n rows, each of W processes has ceil(n / W) in its turn, the last ones fewer.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +18,7 @@ from vicmae.utils.distributed import rank_and_world_size
 
 
 def collect_state(model: nn.Module, optim_wrapper: OptimWrapper | None = None) -> dict[str, Any]:
-    """What a checkpoint has of a model and its optimiser, whole and on the CPU, whether they are divided or not.
+    """What a checkpoint has of a model and its optimiser, whole, in copies on the CPU, divided or not.
 
     All processes have to call it; tensors are put together one by one.
 
@@ -35,11 +34,11 @@ def collect_state(model: nn.Module, optim_wrapper: OptimWrapper | None = None) -
         states['optimizer'] = optim_wrapper.state_dict()
     is_first = rank_and_world_size()[0] == 0
 
-    def whole(value: Tensor) -> Tensor | None:
+    def whole(value: Tensor, path: list[Any]) -> Tensor | None:
         value = value.detach()
         if isinstance(value, DTensor):
             value = value.full_tensor()
-        return value.cpu() if is_first else None
+        return value.to('cpu', copy=True) if is_first else None
 
     states = map_tensors(states, whole)
     return states if is_first else {}
@@ -57,10 +56,7 @@ def spread_state(
     """
     unwrapped(model).load_state_dict(state['state_dict'])
     if optim_wrapper is not None:
-        cut = state['optimizer']
-        if not optim_wrapper.optimizer._optimizer_load_state_dict_pre_hooks:
-            cut = cut_moments(optim_wrapper.optimizer, cut)
-        optim_wrapper.load_state_dict(dict(cut))
+        optim_wrapper.load_state_dict(cut_moments(optim_wrapper.optimizer, state['optimizer']))
 
 
 @contextmanager
@@ -160,15 +156,19 @@ def first_row(divided: DTensor) -> int:
     return min(rank * -(-num_rows // world_size), num_rows)
 
 
-def map_tensors(tree: Any, change: Callable[[Tensor], Any]) -> Any:
-    """A copy of nested dicts and lists with each tensor changed, in order."""
+def map_tensors(
+    tree: Any, change: Callable[[Tensor, list[Any]], Any], path: Sequence[Any] = ()
+) -> Any:
+    """A copy of nested dicts and lists with each tensor changed, in order; `change` gets its path of keys, too."""
     if isinstance(tree, Tensor):
-        return change(tree)
+        return change(tree, list(path))
     if isinstance(tree, dict):
-        copied = type(tree)((key, map_tensors(value, change)) for key, value in tree.items())
-        if isinstance(tree, OrderedDict) and hasattr(tree, '_metadata'):  # of a module
+        copied: Any = type(tree)(
+            (key, map_tensors(value, change, [*path, key])) for key, value in tree.items()
+        )
+        if hasattr(tree, '_metadata'):  # versions of modules, beside their state
             copied._metadata = tree._metadata
         return copied
     if isinstance(tree, (list, tuple)):
-        return type(tree)(map_tensors(value, change) for value in tree)
+        return type(tree)(map_tensors(v, change, [*path, i]) for i, v in enumerate(tree))
     return tree
