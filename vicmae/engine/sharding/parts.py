@@ -78,6 +78,11 @@ def gather_parts(folder: str | Path) -> dict[str, Any]:
             'Use an earlier checkpoint.'
         )
     checkpoint = parts[0]['rest']
+    paths, *others = ([shard['path'] for shard in part['shards']] for part in parts)
+    if any(other != paths for other in others):
+        raise CheckpointError(
+            f"The parts in {str(folder)!r} don't fit together: they are of different tensors. Use an earlier checkpoint."
+        )
     for pieces in zip(*(part['shards'] for part in parts), strict=True):
         *parents, key = pieces[0]['path']
         node = checkpoint
@@ -176,7 +181,7 @@ def _join(folder: Path, pieces: Sequence[dict[str, Any]]) -> Tensor:
     for piece in pieces[:-1]:
         begins.append(begins[-1] + len(piece['rows']))
     fit = all(
-        piece['path'] == path and piece['shape'] == shape and begin == piece['first_row']
+        piece['shape'] == shape and begin == piece['first_row']
         for piece, begin in zip(pieces, begins, strict=True)
     )
     if not fit or list(joined.shape) != shape:
