@@ -1,6 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Training of a divided model: the losses and weights of one process, and of DDP, with the joined batch."""
 
+import copy
+
 import pytest
 import torch
 from mmengine.logging import MessageHub
@@ -68,7 +70,7 @@ def train(kind, case, weights, batches, noise):
     spread_state({'state_dict': weights}, wrapped)
     # A large `eps`: of the bias in front of a batch norm, the gradient is rounding alone, which would be a whole step.
     adamw = torch.optim.AdamW(wrapped.parameters(), lr=1e-2, eps=1e-3)
-    optim = OptimWrapper(adamw, **case.get('optim', {}))
+    optim = OptimWrapper(adamw, **copy.deepcopy(case.get('optim', {})))  # it takes `type` out
     optim.initialize_count_status(model, 0, STEPS)
     if isinstance(model.target, EMATarget):
         optim.optimizer.register_step_post_hook(lambda *_: model.update_target(0.9))
@@ -150,6 +152,62 @@ def sizes():
 def test_each_rank_holds_its_share(gloo_pool):
     for shares in gloo_pool.run(sizes, 2):
         assert all(0.4 < share < 0.6 for share in shares)  # tokens (1, 1, D) are on one
+
+
+def steps_of_two():
+    """How many weights have a divided gradient after each of two accumulated steps' backward passes."""
+    wrapped = FullyShard(build(config_of({}), torch.float32))
+    optim = OptimWrapper(torch.optim.SGD(wrapped.parameters(), lr=0.0), accumulative_counts=2)
+    optim.zero_grad = lambda: None
+    counts = []
+    for _ in range(2):
+        wrapped.train_step(dict(inputs=list(torch.rand(2, 4, 3, 16, 16))), optim)
+        counts.append(sum(p.grad is not None for p in wrapped.parameters()))
+    return counts, sum(p.requires_grad for p in wrapped.parameters())
+
+
+def test_accumulated_gradients_are_sent_once(gloo_pool):
+    for counts, number in gloo_pool.run(steps_of_two, 2):
+        assert counts == [0, number]
+
+
+def layers_after_forward(options):
+    """Which layers of encoder and decoder are taken apart after a forward pass, and which after a backward pass."""
+    model = build(config_of({}), torch.float32)
+    wrapped = FullyShard(model, **options)
+    layers = [*model.backbone.layers, *model.neck.decoder_blocks]
+    divided = lambda: [isinstance(next(layer.parameters()), DTensor) for layer in layers]  # noqa: E731
+    losses = wrapped(list(torch.rand(2, 4, 3, 16, 16)), mode='loss')
+    after_forward = divided()
+    model.parse_losses(losses)[0].backward()
+    return after_forward, divided()
+
+
+def test_layers_are_taken_apart_after_forward_unless_they_shall_stay(gloo_pool):
+    for options, expected in [({}, True), (dict(reshard_after_forward=False), False)]:
+        for after_forward, after_backward in gloo_pool.run(layers_after_forward, 2, options):
+            assert after_forward == [expected] * 3
+            assert after_backward == [True] * 3
+
+
+def compiled_losses(config, compiled):
+    model = build(config, torch.float32)
+    wrapped = FullyShard(model)
+    if compiled:
+        model.compile_layers(backend='aot_eager')
+    optim = OptimWrapper(torch.optim.SGD(wrapped.parameters(), lr=0.1))
+    losses = []
+    for step in range(3):
+        torch.manual_seed(step)
+        batch = list(torch.rand(2, 4, 3, 16, 16))
+        losses.append(wrapped.train_step(dict(inputs=batch), optim)['loss'].item())
+    return losses
+
+
+@pytest.mark.parametrize('case', [{}, TEACHER], ids=['paper', 'teacher'])
+def test_compiled_layers_have_the_losses_of_plain_ones(gloo_pool, case):
+    plain, compiled = (gloo_pool.run(compiled_losses, 2, config_of(case), c) for c in (False, True))
+    assert compiled == [pytest.approx(losses, rel=1e-5) for losses in plain]
 
 
 def precisions(mixed_precision, batch):

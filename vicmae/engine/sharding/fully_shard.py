@@ -29,7 +29,8 @@ class FullyShard(nn.Module):
     of them (patch embedding, tokens, heads) is one unit more. Choose it with
     `--cfg-options model_wrapper_cfg.type=FullyShard`; in a run of one process it isn't used.
 
-    Weights are drawn here, before they are divided, and all processes get those of the first.
+    Weights are drawn here, before they are divided, and all processes get those of the first. All processes have to
+    evaluate as many batches, which samplers see to that round up, as MMEngine's do if they aren't told otherwise.
 
     Args:
         module: The model, on the device where it trains.

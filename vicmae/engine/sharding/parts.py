@@ -81,7 +81,8 @@ def gather_parts(folder: str | Path) -> dict[str, Any]:
     paths, *others = ([shard['path'] for shard in part['shards']] for part in parts)
     if any(other != paths for other in others):
         raise CheckpointError(
-            f"The parts in {str(folder)!r} don't fit together: they are of different tensors. Use an earlier checkpoint."
+            f"The parts in {str(folder)!r} don't fit together: they are of different tensors. "
+            'Use an earlier checkpoint.'
         )
     for pieces in zip(*(part['shards'] for part in parts), strict=True):
         *parents, key = pieces[0]['path']
