@@ -8,6 +8,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from mmpretrain.structures import DataSample
 from torch.distributed.tensor import DTensor
 
 from vicmae.engine.sharding import FullyShard, collect_state, spread_state
@@ -28,6 +29,7 @@ CASES = {
     'paper': dict(),
     'teacher': TEACHER,
     'teacher, layers stay together': dict(**TEACHER, wrap=dict(reshard_after_forward=False)),
+    'evaluated in between': dict(**TEACHER, evaluate=True),
     'GeM and VICReg': dict(aggregator=dict(type='GeMPooling'), head=dict(contrastive='VICRegLoss')),
     'attention pooling': dict(aggregator=dict(type='AttentionPooling', num_heads=2)),
     'cached': dict(contrastive_cache=dict(type='ContrastiveCache', num_parts=2)),
@@ -80,9 +82,17 @@ def train(kind, case, weights, batches, noise):
         model.backbone.masking.noise = lambda *_, share=share: share
         local = list(views.chunk(world_size, dim=1)[rank])
         losses.append(wrapped.train_step(dict(inputs=local), optim)['loss'].item())
+        if case.get('evaluate'):
+            evaluate(wrapped, local)
     norms = MessageHub.get_current_instance().log_scalars.get('train/grad_norm')
     norm = norms.current() if case == CASES['clipped'] else None
     return losses, collect_state(wrapped, optim), norm
+
+
+@torch.no_grad()
+def evaluate(wrapped, clips):
+    wrapped.eval().val_step(dict(inputs=clips, data_samples=[DataSample() for _ in clips]))
+    wrapped.train()
 
 
 def start(case):

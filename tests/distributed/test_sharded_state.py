@@ -293,12 +293,13 @@ def evaluate(checkpoint):
     with torch.no_grad():
         for _ in range(2):  # the second without taking apart what the first put together
             found = model.eval().val_step(dict(inputs=clips, data_samples=samples))
-    return torch.stack([sample.feature for sample in found])
+    return torch.stack([sample.feature for sample in found]), collect_state(model)
 
 
-def test_features_are_those_of_the_whole_model(gloo_pool, tmp_path, whole):
+def test_features_are_those_of_the_whole_model_and_leave_its_state(gloo_pool, tmp_path, whole):
     torch.save(whole, tmp_path / 'a.pth')
-    features, other = gloo_pool.run(evaluate, 2, tmp_path / 'a.pth')
+    (features, state), (other, _) = gloo_pool.run(evaluate, 2, tmp_path / 'a.pth')
+    assert_identical(state['state_dict'], whole['state_dict'])
     model, _ = build(divided=False)
     model.load_state_dict(whole['state_dict'])
     torch.manual_seed(0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from mmengine.dist import broadcast
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
@@ -88,7 +89,7 @@ def draw_weights(module: BaseModel) -> None:
     """Draws weights as MMEngine's Runner does for a model that isn't divided: the first process's, for all."""
     module.init_weights()
     for value in module.state_dict().values():
-        dist.broadcast(value, src=0)
+        broadcast(value)
 
 
 def layer_policy(mixed_precision: str | None) -> MixedPrecisionPolicy:
