@@ -26,12 +26,35 @@ launch() {
     rendezvous=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
                 --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
   fi
+  # Where a process dies, all are started again this often, and go on from the last checkpoint.
+  if [ -n "${MAX_RESTARTS:-}" ]; then rendezvous+=(--max-restarts="$MAX_RESTARTS"); fi
   "$PYTHON" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$GPUS" \
     "$HERE/$1" "${@:2}" --launcher pytorch
 }
 
-# launch_slurm PARTITION JOB_NAME TOOL [arguments]: starts GPUS tasks of a tool with srun.
+# What a run ends with that was asked to (vicmae/errors.py), and has written what it goes on from.
+PREEMPTED=75
+
+# launch_slurm PARTITION JOB_NAME TOOL [arguments]: starts GPUS tasks of a tool with srun, and again where they were
+# preempted: as the same job, if this is one, else by another srun.
 launch_slurm() {
+  local status=0
+  run_slurm "$@" || status=$?
+  if [ "$status" -eq "$PREEMPTED" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+    echo "Preempted: putting job $SLURM_JOB_ID back into the queue." >&2
+    scontrol requeue "$SLURM_JOB_ID"
+    return
+  fi
+  while [ "$status" -eq "$PREEMPTED" ]; do
+    echo "Preempted: asking for another allocation." >&2
+    status=0
+    run_slurm "$@" --resume || status=$?
+  done
+  return "$status"
+}
+
+# run_slurm: as launch_slurm, once.
+run_slurm() {
   local gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
   if [ "$gpus" -lt "$per_node" ]; then per_node=$gpus; fi
   # shellcheck disable=SC2086  # SRUN_ARGS is a list of words

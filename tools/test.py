@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.utils.cli import add_config_options, add_launcher_options, run_tool
+    from vicmae.utils.cli import (
+        add_config_options,
+        add_launcher_options,
+        add_trust_option,
+        run_tool,
+    )
 except ImportError as error:
     sys.exit(
         f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
@@ -37,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='test in mixed precision')
     parser.add_argument('--seed', type=int, help='seed of random weights')
     add_config_options(parser)
+    add_trust_option(parser)
     add_launcher_options(parser)
     args = parser.parse_args()
     if (args.checkpoint is None) != args.random_init:

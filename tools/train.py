@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.utils.cli import add_config_options, add_launcher_options, run_tool
+    from vicmae.utils.cli import (
+        add_config_options,
+        add_launcher_options,
+        add_trust_option,
+        run_tool,
+    )
 except ImportError as error:
     sys.exit(
         f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
@@ -46,6 +51,7 @@ def parse_args() -> argparse.Namespace:
         '--deterministic', action='store_true', help='use deterministic GPU kernels only'
     )
     add_config_options(parser)
+    add_trust_option(parser)
     add_launcher_options(parser)
     return parser.parse_args()
 

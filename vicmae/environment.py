@@ -36,6 +36,7 @@ REQUIRED = {
     'rich': 'rich',
     'webdataset': 'webdataset',
     'braceexpand': 'braceexpand',
+    'safetensors': 'safetensors',
     'av': 'av',
 }
 # What reads videos besides av, all of it optional.

@@ -7,7 +7,12 @@ class VicmaeError(Exception):
 
     The message says what is wrong, the value that was found and what to do. The subclasses are
     built-in errors too (`ValueError`, `ImportError`), for code that catches those.
+
+    Attributes:
+        exit_status: What a tool ends with.
     """
+
+    exit_status = 1
 
 
 class ConfigError(VicmaeError, ValueError):
@@ -20,6 +25,16 @@ class DataError(VicmaeError, ValueError):
 
 class CheckpointError(VicmaeError, ValueError):
     """A checkpoint that is damaged or doesn't fit the model."""
+
+
+class TornCheckpointError(CheckpointError):
+    """A checkpoint that was not written to its end, or has changed since."""
+
+
+class Preempted(VicmaeError):
+    """A run that was asked to end, and has written what it goes on from. A launcher may start it again."""
+
+    exit_status = 75  # "temporary failure" of sysexits.h
 
 
 class EnvironmentFault(VicmaeError, ImportError):

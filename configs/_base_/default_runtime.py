@@ -7,13 +7,14 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=3),
     checkpoint_fit=dict(type='CheckpointFitHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),  # tells the sampler which epoch it is
     step_seed=dict(type='StepSeedHook'),  # masks follow from the seed, also after a resume
     target_ema=dict(type='TargetEMAHook'),  # moves an EMATarget; rests where there is none
     data_log=dict(type='DataLogHook', interval=50),  # samples by source, bad files
     progress=dict(type='ProgressHook'),
+    preemption=dict(type='PreemptionHook'),  # SIGTERM, SIGUSR1: a checkpoint, and the end
 )
 
 env_cfg = dict(

@@ -48,4 +48,7 @@ param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=1)
 param_scheduler[1].update(T_max=1, begin=1, end=2)
 custom_hooks = [dict(type='LossWeightScheduleHook', begin=0, end=1)]
-default_hooks = dict(logger=dict(interval=4))
+default_hooks = dict(
+    logger=dict(interval=4),
+    checkpoint=dict(by_epoch=False, interval=4),
+)

@@ -195,13 +195,14 @@ def test_batch_of_one_is_taken_where_no_batch_norm_needs_more(debug):
 def test_checkpoint_that_resuming_would_take_is_checked_before_anything_is_built(debug):
     cfg = debug()
     os.makedirs(cfg.work_dir)
-    for name, message in [('torn.pth', 'or a torn one'), ('lost.pth', 'There is no checkpoint')]:
-        path = os.path.join(cfg.work_dir, name)
-        if name == 'torn.pth':
-            with open(path, 'wb') as file:
-                file.write(b'PK\x03\x04 the first bytes of an archive')
-        with open(os.path.join(cfg.work_dir, 'last_checkpoint'), 'w') as file:
-            file.write(path)
-        cfg.resume = True
-        with pytest.raises(CheckpointError, match=message):
-            build_runner(cfg, training=True)
+    path = os.path.join(cfg.work_dir, 'lost.pth')
+    with open(os.path.join(cfg.work_dir, 'last_checkpoint'), 'w') as file:
+        file.write(path)
+    cfg.resume = True
+    with pytest.raises(CheckpointError, match='There is no checkpoint'):
+        build_runner(cfg, training=True)
+    with open(path, 'wb') as file:
+        file.write(b'PK\x03\x04 the first bytes of an archive')
+    cfg.load_from = path
+    with pytest.raises(CheckpointError, match='or a torn one'):
+        build_runner(cfg, training=True)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -25,9 +26,10 @@ class Files(Dataset):
 
     kind = 'video'
 
-    def __init__(self, size, *, bad=(), hang=(), abort=(), name='f', crash=()):
+    def __init__(self, size, *, bad=(), hang=(), abort=(), name='f', crash=(), slow=()):
         self.size, self.name = size, name
         self.bad, self.hang, self.abort, self.crash = set(bad), set(hang), set(abort), set(crash)
+        self.slow = set(slow)
 
     def __len__(self):
         return self.size
@@ -40,6 +42,8 @@ class Files(Dataset):
             raise DataError(f'{self.name}{key.index} is broken.')
         if key.index in self.hang:
             time.sleep(1000)
+        if key.index in self.slow:
+            time.sleep(3)
         if key.index in self.abort:
             os.abort()
         if key.index in self.crash:
@@ -228,6 +232,17 @@ def test_worker_killed_between_samples_costs_none(tmp_path):
             time.sleep(0.5)  # the worker has filled its queue and rests
             os.kill(next(iter(loader._processes)), signal.SIGKILL)
     assert got == batches(make_loader(Files(40)))
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+def test_file_is_not_blamed_where_its_worker_was_asked_to_end(tmp_path, number):
+    loader = make_loader(Files(24, slow=(7,)), tmp_path, num_workers=1)
+    killed = threading.Timer(1.0, lambda: os.kill(next(iter(loader._processes)), number))
+    killed.start()
+    got = batches(loader)
+    killed.join()
+    assert got == batches(make_loader(Files(24)))
+    assert not (tmp_path / 'bad_files.jsonl').exists()
 
 
 def test_death_of_a_worker_does_not_interrupt_a_training_step(tmp_path):

@@ -53,9 +53,9 @@ def preloaded():
 
 @pytest.fixture(scope='session')
 def run_tool(preloaded, place, tmp_path_factory):
-    """Runs a file below tools/ with arguments, where the demo data are in `data/`."""
+    """Runs a file below tools/ with arguments, where the demo data are in `data/`; `kill_after` seconds, if given."""
 
-    def run(*argv, **env):
+    def run(*argv, kill_after=None, **env):
         folder = tmp_path_factory.mktemp('output')
         job = dict(
             argv=[str(ROOT / 'tools' / argv[0]), *map(str, argv[1:])],
@@ -63,6 +63,7 @@ def run_tool(preloaded, place, tmp_path_factory):
             env=env,
             stdout=str(folder / 'stdout'),
             stderr=str(folder / 'stderr'),
+            kill_after=kill_after,
         )
         print(json.dumps(job), file=preloaded.stdin, flush=True)
         status = int(preloaded.stdout.readline())
@@ -86,7 +87,7 @@ def tested(run_tool, trained, tmp_path_factory):
     """The figures of its last checkpoint."""
     out = tmp_path_factory.mktemp('tested') / 'figures.json'
     ended = run_tool(
-        'test.py', DEBUG, trained / 'epoch_2.pth', '--work-dir', out.parent, '--out', out
+        'test.py', DEBUG, trained / 'iter_16.pth', '--work-dir', out.parent, '--out', out
     )
     assert ended.status == 0, ended.err
     return ended, out

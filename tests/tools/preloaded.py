@@ -1,13 +1,16 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Runs tools in forks of one process that has imported everything: a start takes no six seconds.
 
-Each line of stdin is a job: argv, cwd, env, stdout, stderr (files). Each line of stdout is its exit status.
+Each line of stdin is a job: argv, cwd, env, stdout, stderr (files), and kill_after, if not None the seconds after
+which it gets SIGKILL. Each line of stdout is its exit status.
 """
 
 import json
 import os
 import runpy
+import signal
 import sys
+import time
 import traceback
 
 import vicmae.apis.options  # noqa: F401  # what tools import when they begin
@@ -37,14 +40,30 @@ def run(argv, cwd, env, stdout, stderr):
     os._exit(status or 0)
 
 
+def wait(pid, kill_after):
+    """Waits for the end of a process, or brings it about."""
+    deadline = None if kill_after is None else time.monotonic() + kill_after
+    while deadline is not None:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def main():
     registered_names()  # imports what registries import when they are first asked
     print('ready', flush=True)
     for line in sys.stdin:
+        job = json.loads(line)
+        kill_after = job.pop('kill_after')
         pid = os.fork()
         if pid == 0:
-            run(**json.loads(line))
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+            run(**job)
+        print(wait(pid, kill_after), flush=True)
 
 
 if __name__ == '__main__':

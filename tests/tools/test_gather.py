@@ -11,8 +11,8 @@ TOOL = 'model_converters/gather.py'
 
 
 def test_gathered_file_is_a_checkpoint_like_any_other(run_tool, trained, tmp_path):
-    checkpoint = torch.load(trained / 'epoch_1.pth', weights_only=False)
-    folder, out = tmp_path / 'epoch_1.sharded', tmp_path / 'epoch_1.pth'
+    checkpoint = torch.load(trained / 'iter_8.pth', weights_only=True)
+    folder, out = tmp_path / 'iter_8.sharded', tmp_path / 'iter_8.pth'
     save_parts(folder, checkpoint)
     ended = run_tool(TOOL, folder, out)
     assert ended.status == 0, ended.err
@@ -21,10 +21,10 @@ def test_gathered_file_is_a_checkpoint_like_any_other(run_tool, trained, tmp_pat
     options = ['--work-dir', work_dir, '--resume', out, '--no-validate']
     ended = run_tool('train.py', DEBUG, *options)
     assert ended.status == 0, ended.err
-    states = [torch.load(d / 'epoch_2.pth', weights_only=False) for d in (trained, work_dir)]
+    states = [torch.load(d / 'iter_16.pth', weights_only=True) for d in (trained, work_dir)]
     one, other = (state['state_dict'] for state in states)
     assert all(torch.equal(one[key], other[key]) for key in one)
-    lengths = [len(s['message_hub']['log_scalars']['train/loss'].data[0]) for s in states]
+    lengths = [len(s['message_hub']['log_scalars']['train/loss']['history']) for s in states]
     assert lengths == [16, 16]
 
 

@@ -46,7 +46,7 @@ def test_packed_demo_data_train_with_the_command_that_is_printed(run_tool, place
         *short,
     )
     assert ended.status == 0, ended.err
-    assert (tmp_path / 'run/epoch_1.pth').is_file()
+    assert (tmp_path / 'run/last_checkpoint').is_file()
 
 
 def test_dry_run_says_what_it_would_take_and_writes_nothing(run_tool, tmp_path):

@@ -99,6 +99,60 @@ def test_nodes_and_port_reach_torchrun(tmp_path):
     ]
 
 
+def test_restarts_reach_torchrun(tmp_path):
+    fake = tmp_path / 'python'
+    fake.write_text('#!/bin/sh\necho "$@"\n')
+    fake.chmod(0o755)
+    (tmp_path / 'c.py').touch()
+    ended = bash(TOOLS / 'dist_train.sh', tmp_path / 'c.py', 2, PYTHON=str(fake), MAX_RESTARTS='3')
+    assert '--standalone --max-restarts=3 --nproc_per_node=2' in ended.stdout
+
+
+@pytest.fixture
+def preempted_twice(tmp_path):
+    """A PATH on which srun is preempted twice, and scontrol says what it is asked for."""
+    srun = tmp_path / 'srun'
+    srun.write_text(
+        '#!/bin/sh\nfor word in "$@"; do echo "$word"; done\necho end of srun\n'
+        'cd "$(dirname "$0")"; echo x >> calls\n[ "$(wc -l < calls)" -gt 2 ] || exit 75\n'
+    )
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text('#!/bin/sh\necho "scontrol $*"\n')
+    for path in (srun, scontrol):
+        path.chmod(0o755)
+    return dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', PYTHON='python3')
+
+
+def test_preempted_job_is_put_back_into_the_queue(preempted_twice):
+    script = TOOLS / 'slurm_train.sh'
+    ended = bash(script, 'p', 'j', 'c.py', 'w', **preempted_twice, SLURM_JOB_ID='123')
+    assert ended.returncode == 0
+    assert ended.stdout.splitlines()[-1] == 'scontrol requeue 123'
+    assert ended.stdout.count('end of srun') == 1
+
+
+def test_preempted_run_outside_of_a_job_is_started_again_with_resume(preempted_twice):
+    ended = bash(TOOLS / 'slurm_train.sh', 'p', 'j', 'c.py', 'w', **preempted_twice)
+    assert ended.returncode == 0
+    runs = ended.stdout.split('end of srun')[:-1]
+    assert ['--resume' in run.split() for run in runs] == [False, True, True]
+    assert ended.stderr.count('Preempted: asking for another allocation.') == 2
+
+
+def test_other_failures_of_slurm_end_with_their_status(tmp_path):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nexit 9\n')
+    srun.chmod(0o755)
+    environment = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', PYTHON='python3')
+    assert bash(TOOLS / 'slurm_train.sh', 'p', 'j', 'c.py', 'w', **environment).returncode == 9
+
+
+def test_status_of_preemption_is_the_one_that_scripts_wait_for():
+    from vicmae.errors import Preempted
+
+    assert f'PREEMPTED={Preempted.exit_status}\n' in (TOOLS / 'launch.sh').read_text()
+
+
 def test_missing_config_is_said_once_before_any_process_starts():
     ended = bash(TOOLS / 'dist_train.sh', 'no.py', '2')
     assert ended.returncode == 1
@@ -112,12 +166,12 @@ def test_two_processes_train_without_a_gpu(place, tmp_path):
     said = ended.stdout + ended.stderr
     assert '4 batches of 8 an epoch on each of 2 process(es)' in said
     assert said.count('Training on 48 images') == 1  # one of them speaks
-    assert (tmp_path / 'epoch_1.pth').is_file()
+    assert (tmp_path / 'iter_4.pth').is_file()
 
 
 def test_two_processes_give_the_figures_of_one(trained, tested, place, tmp_path):
     options = ['--work-dir', tmp_path, '--out', tmp_path / 'figures.json']
-    ended = bash(TOOLS / 'dist_test.sh', DEBUG, trained / 'epoch_2.pth', 2, *options, cwd=place)
+    ended = bash(TOOLS / 'dist_test.sh', DEBUG, trained / 'iter_16.pth', 2, *options, cwd=place)
     assert ended.returncode == 0, ended.stderr
     assert figures(tmp_path / 'figures.json') == pytest.approx(figures(tested[1]), rel=1e-4)
 
@@ -130,7 +184,7 @@ def test_divided_model_trains_and_its_checkpoint_has_the_figures_of_one_process(
     assert ended.returncode == 0, ended.stderr
     assert 'images/knn_top1' in ended.stdout + ended.stderr
     results = [tmp_path / 'one.json', tmp_path / 'two.json']
-    options = [DEBUG, tmp_path / 'epoch_2.pth', '--work-dir', tmp_path / 'tests', '--out']
+    options = [DEBUG, tmp_path / 'iter_8.pth', '--work-dir', tmp_path / 'tests', '--out']
     ended = run_tool('test.py', *options, results[0])
     assert ended.status == 0, ended.err
     config, checkpoint, *options = options

@@ -10,6 +10,7 @@ from PIL import Image
 from .conftest import DEBUG, ROOT
 
 SHORT = ['train_cfg.max_epochs=1', 'train_dataloader.sampler.samples_per_epoch=16']
+LAST = 'iter_2.pth'  # of them
 
 
 def train(run_tool, work_dir, *options, config=DEBUG):
@@ -26,7 +27,7 @@ def train(run_tool, work_dir, *options, config=DEBUG):
 
 
 def names_in(work_dir):
-    state = torch.load(work_dir / 'epoch_1.pth', weights_only=False)['state_dict']
+    state = torch.load(work_dir / LAST, weights_only=True)['state_dict']
     return {'.'.join(name.split('.')[:2]) for name in state}
 
 
@@ -58,7 +59,7 @@ def test_batch_is_contrasted_in_parts_by_options(run_tool, tmp_path):
 def test_other_algorithms_train_and_are_evaluated(run_tool, tmp_path, name):
     config = ROOT / f'configs/{name}/{name}_vit-tiny-p8_debug.py'
     assert train(run_tool, tmp_path, config=config).status == 0
-    ended = run_tool('test.py', config, tmp_path / 'epoch_1.pth', '--work-dir', tmp_path)
+    ended = run_tool('test.py', config, tmp_path / LAST, '--work-dir', tmp_path)
     assert ended.status == 0, ended.err
     assert re.search(r'images/knn_top1 .* \d+\.\d\d', ended.out)
 
@@ -103,9 +104,7 @@ def test_start_from_a_converted_mae(run_tool, tmp_path):
     assert train(run_tool, tmp_path / 'mae', config=mae).status == 0
     first, second = tmp_path / 'official.pth', tmp_path / 'ours.pth'
     convert = 'model_converters/convert.py'
-    there = run_tool(
-        convert, '--from', 'vicmae', '--to', 'mae', tmp_path / 'mae/epoch_1.pth', first
-    )
+    there = run_tool(convert, '--from', 'vicmae', '--to', 'mae', tmp_path / 'mae' / LAST, first)
     back = run_tool(convert, '--from', 'mae', '--to', 'vicmae', first, second)
     assert (there.status, back.status) == (0, 0), back.err
     refused = train(run_tool, tmp_path / 'strict', f'load_from={second}')
@@ -125,7 +124,7 @@ def test_reconstructions_of_mae_are_drawn_at_any_shape_and_those_of_simclr_refus
         config = ROOT / f'configs/{name}/{name}_vit-tiny-p8_debug.py'
         assert train(run_tool, tmp_path / name, config=config).status == 0
         out = tmp_path / f'{name}.png'
-        weights = tmp_path / name / 'epoch_1.pth'
+        weights = tmp_path / name / LAST
         ended = run_tool(
             'visualization/reconstruct.py',
             config,

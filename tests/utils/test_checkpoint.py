@@ -33,9 +33,6 @@ def test_checkpoint_of_a_real_run_gives_the_models_weights(tmp_path):
     assert weights.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(weights[name], value), name
-    # The file held what needs no trust to be left unread: a log with NumPy arrays.
-    whole = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
-    assert any(isinstance(b, HistoryBuffer) for b in whole['message_hub']['log_scalars'].values())
 
 
 @pytest.mark.parametrize(

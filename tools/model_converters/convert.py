@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 try:
-    from vicmae.utils.cli import run_tool
+    from vicmae.utils.cli import add_trust_option, run_tool
 except ImportError as error:
     sys.exit(
         f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
@@ -42,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--force', action='store_true', help='write over OUT and the report where they exist'
     )
+    add_trust_option(parser)
     return parser.parse_args()
 
 

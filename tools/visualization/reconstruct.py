@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.utils.cli import add_config_options, run_tool
+    from vicmae.utils.cli import add_config_options, add_trust_option, run_tool
 except ImportError as error:
     sys.exit(
         f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
@@ -33,6 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='seed of the masks')
     parser.add_argument('--device', default='cpu', help='where the model runs')
     add_config_options(parser)
+    add_trust_option(parser)
     return parser.parse_args()
 
 

@@ -5,9 +5,7 @@ All three hold the same tensors under different names; none has to be transposed
 which, and how many dimensions it has.
 """
 
-import contextlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.utils.checkpoint import read_checkpoint, require_checkpoint
+from vicmae.utils.files import whole_file, why_unwritten
 from vicmae.version import __version__
 
 _OURS = 'vicmae'
@@ -364,17 +363,11 @@ def _make_folder(path: Path) -> None:
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file whole or not at all: one that was there stays until the new one is complete."""
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    """Writes a file whole or not at all."""
     try:
-        with unfinished.open('wb') as file:
+        with whole_file(path) as file:
             write(file)
-        os.replace(unfinished, path)
     except (OSError, RuntimeError) as error:  # PyTorch's own writer raises the latter
-        reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
         raise CheckpointError(
-            f"Can't write {str(path)!r}: {reason}. Make room, or choose another place."
+            f"Can't write {str(path)!r}: {why_unwritten(error)}. Make room, or choose another place."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)

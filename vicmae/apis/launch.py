@@ -12,9 +12,10 @@ from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vicmae.datasets.demo import make_demo_data
-from vicmae.errors import CheckpointError, ConfigError, VicmaeError
+from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
-from vicmae.utils.checkpoint import require_checkpoint
+from vicmae.utils.checkpoint import require_whole
+from vicmae.utils.checkpoint_files import find_last_checkpoint
 
 _AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
 
@@ -31,12 +32,14 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     if not torch.cuda.is_available():
         adapt_to_cpu(cfg)
         init_gloo(cfg.get('launcher', 'none'))
-    checkpoint = cfg.get('load_from') or _last_checkpoint(cfg)
-    if cfg.get('resume') and not checkpoint:
-        print_log(f'Nothing to resume in {cfg.work_dir!r}: starting from the beginning.', 'current')
-        cfg.resume = False
-    if checkpoint and '://' not in checkpoint:  # MMEngine fetches those
-        require_checkpoint(checkpoint)
+    if cfg.get('resume') and not cfg.get('load_from'):
+        last = find_last_checkpoint(cfg.work_dir)
+        if last is None:
+            where = f'Nothing to resume in {cfg.work_dir!r}: starting from the beginning.'
+            print_log(where, 'current')
+        cfg.resume, cfg.load_from = last is not None, last and str(last)
+    elif cfg.get('load_from') and '://' not in cfg.load_from:
+        require_whole(cfg.load_from)
     if not training:
         cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
@@ -72,20 +75,6 @@ def _drop_halves(cfg: Config) -> None:
         keys = [f'{name}_dataloader', f'{name}_evaluator', f'{name}_cfg']
         if any(key in cfg and cfg[key] is None for key in keys):
             cfg.merge_from_dict(dict.fromkeys(keys))
-
-
-def _last_checkpoint(cfg: Config) -> str | None:
-    """What `--resume` without a path goes on from; None where there is nothing yet."""
-    file = Path(cfg.work_dir, 'last_checkpoint')
-    if not cfg.get('resume') or not file.is_file():
-        return None
-    named = file.read_text(encoding='utf-8').strip()
-    if not named:
-        raise CheckpointError(
-            f'{str(file)!r} is empty: the run was killed while it wrote a checkpoint. '
-            'Name an earlier one: `--resume WORK_DIR/epoch_N.pth`.'
-        )
-    return named
 
 
 def adapt_to_cpu(cfg: Config) -> None:

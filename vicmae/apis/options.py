@@ -27,9 +27,9 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
     _apply_seed(cfg, args)
     if args.deterministic:
         cfg.setdefault('randomness', {})['deterministic'] = True
-    if args.resume:
+    if args.resume or _is_restart():
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        cfg.load_from = None if args.resume in (None, 'auto') else args.resume
     if args.no_validate:
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     if args.auto_scale_lr:
@@ -85,6 +85,14 @@ def report_metrics(metrics: dict[str, float], args: argparse.Namespace) -> None:
         path = Path(args.out)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+
+
+def _is_restart() -> bool:
+    """Whether a launcher starts the same command again: then what it had written is gone on from."""
+    counts = (
+        os.environ.get(name, '0') for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')
+    )
+    return any(count.isdecimal() and int(count) > 0 for count in counts)
 
 
 def _require_writable(path: Path) -> None:

@@ -31,6 +31,7 @@ _REPLACEMENTS = 5  # the stream of random numbers that chooses them, beside the 
 # Keeps the visits of replacements apart from the epoch's own to the same sample.
 _VISITS_OF_REPLACEMENTS = 1 << 20
 _PID, _INDEX, _SINCE = range(3)
+_ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1)
 
 
 class Report(NamedTuple):
@@ -349,11 +350,11 @@ class SteadyLoader(DataLoader):
         return {process.pid for process in dying if not process.is_alive()}
 
     def _lost_samples(self, dead: set[int]) -> list[BadFile]:
-        """The samples at which workers died."""
+        """The samples at which workers died; not where they were asked to, as Slurm asks all processes of a job."""
         return [
             self._guarded.describe(index, self._cause(pid), fatal=True)
             for pid, index, _ in self._board.busy()
-            if pid in dead
+            if pid in dead and self._processes[pid].exitcode not in _ASKED_TO_END
         ]
 
     def _cause(self, pid: int) -> str:

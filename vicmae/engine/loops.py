@@ -1,17 +1,57 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-from mmengine.runner import EpochBasedTrainLoop
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from torch.utils.data import DataLoader
 
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.registry import LOOPS
 
+_EVALUATED = 'evaluated_at'
+
+
+class _Evaluates:
+    """What both loops have in common: a run that was ended before or in an evaluation makes up for it."""
+
+    runner: Any
+    _iter: int
+
+    def _evaluate(self) -> None:
+        self.runner.val_loop.run()
+        self.runner.message_hub.update_info(_EVALUATED, self._iter)
+
+    def _make_up(self) -> None:
+        """Evaluates if that was due when the checkpoint was written from which the run goes on."""
+        done = self.runner.message_hub.runtime_info.get(_EVALUATED)
+        if self._iter and self._is_evaluation_due() and done != self._iter:
+            self.runner.logger.info(
+                f'The evaluation after iteration {self._iter} is not in the checkpoint: it comes now.'
+            )
+            self._evaluate()
+
+    def _is_evaluation_due(self) -> bool:
+        raise NotImplementedError
+
 
 @LOOPS.register_module()
-class PretrainLoop(EpochBasedTrainLoop):
-    """MMEngine's loop over epochs, which also goes on in the middle of one.
+class PretrainLoop(_Evaluates, EpochBasedTrainLoop):
+    """MMEngine's loop over epochs, which also goes on in the middle of one, as if there had been no break.
 
     The samples of an epoch follow from its number alone, so that those which were seen before a checkpoint are passed
-    over without being read. Needs a checkpoint of that kind: `default_hooks.checkpoint.by_epoch=False`.
+    over without being read.
     """
+
+    def run(self) -> Any:
+        """Trains until the last epoch."""
+        self.runner.call_hook('before_train')
+        self._make_up()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            if self._is_evaluation_due():
+                self._evaluate()
+        self.runner.call_hook('after_train')
+        return self.runner.model
 
     def run_epoch(self) -> None:
         """Trains one epoch, or what is left of it."""
@@ -25,3 +65,91 @@ class PretrainLoop(EpochBasedTrainLoop):
             self.run_iter(number, batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def _is_evaluation_due(self) -> bool:
+        self._decide_current_val_interval()
+        return (
+            self.runner.val_loop is not None
+            and self._iter == self._epoch * len(self.dataloader)
+            and self._epoch >= self.val_begin
+            and (self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs)
+        )
+
+
+class EndlessBatches:
+    """The batches of one epoch after the other.
+
+    Args:
+        loader: The loader of an epoch.
+
+    Attributes:
+        position: Epochs that are done, and batches of the next one.
+    """
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader = loader
+        self.position = (0, 0)
+        self._iterator: Iterator[Any] | None = None
+
+    def go_to(self, epoch: int, batch: int) -> None:
+        """Goes on behind so many batches of an epoch."""
+        self.position = (epoch, batch)
+        self._iterator = None
+
+    def __next__(self) -> Any:
+        if self._iterator is None:
+            self._iterator = self._begin()
+        for batch in self._iterator:
+            self.position = (self.position[0], self.position[1] + 1)
+            return batch
+        self.go_to(self.position[0] + 1, 0)
+        return next(self)
+
+    def _begin(self) -> Iterator[Any]:
+        epoch, done = self.position
+        samplers: list[Any] = [
+            self.loader.sampler,
+            getattr(self.loader.batch_sampler, 'sampler', None),
+        ]
+        for sampler in samplers:
+            if hasattr(sampler, 'set_epoch'):
+                sampler.set_epoch(epoch)
+        if done and isinstance(self.loader, SteadyLoader):
+            self.loader.skip(done)
+        return iter(self.loader)
+
+
+@LOOPS.register_module()
+class PretrainIterLoop(_Evaluates, IterBasedTrainLoop):
+    """MMEngine's loop over iterations, which goes on at any of them, as if there had been no break.
+
+    Its data are one epoch after the other, each in an order of its own.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.batches = EndlessBatches(self.dataloader)
+
+    def run(self) -> Any:
+        """Trains until the last iteration."""
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        if self._iter and self.batches.position == (0, 0):
+            self.batches.go_to(*divmod(self._iter, len(self.dataloader)))
+        self._make_up()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(self.batches))
+            if self._is_evaluation_due():
+                self._evaluate()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _is_evaluation_due(self) -> bool:
+        self._decide_current_val_interval()
+        return (
+            self.runner.val_loop is not None
+            and self._iter >= self.val_begin
+            and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)
+        )

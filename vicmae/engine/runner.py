@@ -1,12 +1,15 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 import inspect
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
+import mmengine
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -15,7 +18,15 @@ from vicmae.datasets.loader import SteadyLoader
 from vicmae.errors import ConfigError
 from vicmae.models.algorithms import BasePretrainer
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
+from vicmae.utils.checkpoint_files import (
+    as_plain,
+    find_last_checkpoint,
+    restore_histories,
+    write_checkpoint,
+)
+from vicmae.version import __version__
 
+from .position import Position, adopt_position, position_of
 from .sharding import FullyShard, cut_moments_on_loading, full_states
 
 # What a config's data loaders take beside torch's options.
@@ -39,9 +50,13 @@ class PretrainRunner(Runner):
 
     It shows short messages on the console and everything in the log file (environment, config and the order of
     hooks are some six hundred lines at the start of each run), refuses a part without the hook that it needs,
-    switches any default hook off by None, reads data with `SteadyLoader`, and compiles layer by layer. A model that
-    `FullyShard` divides has the checkpoints of a whole one.
+    switches any default hook off by None, reads data with `SteadyLoader`, writes and reads checkpoints that hold
+    tensors and plain values alone, and compiles layer by layer. A model that `FullyShard` divides has the checkpoints
+    of a whole one.
     """
+
+    _resume: bool
+    _load_from: str | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -96,16 +111,100 @@ class PretrainRunner(Runner):
             cut_moments_on_loading(built.optimizer)
         return built
 
-    def save_checkpoint(self, *args: Any, save_optimizer: bool = True, **kwargs: Any) -> None:
-        """Writes a checkpoint on the first process, of what all of them bring together."""
-        with full_states(self.model, self.optim_wrapper if save_optimizer else None):
-            super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
+    # ------------------------------------------------------------------------- checkpoints
+    def collect_checkpoint(
+        self,
+        meta: dict[str, Any] | None = None,
+        *,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+    ) -> dict[str, Any]:
+        """Copies all that a run has to go on from: tensors and plain values, on the CPU.
 
-    def resume(self, *args: Any, **kwargs: Any) -> None:
-        """Goes on from a checkpoint, of which a GPU with a share of the model gets its share alone."""
-        if isinstance(self.model, FullyShard):
+        Args:
+            meta: What else is said of it; `epoch` and `iter` are how many are done.
+            save_optimizer: Whether the state of the optimiser is in it.
+            save_param_scheduler: Whether that of schedules is in it.
+        """
+        meta = {'epoch': self.epoch, 'iter': self.iter, **(meta or {})}
+        meta.update(
+            cfg=self.cfg.pretty_text,
+            seed=self.seed,
+            experiment_name=self.experiment_name,
+            time=time.strftime('%Y%m%d_%H%M%S'),
+            mmengine_version=mmengine.__version__,
+            vicmae_version=__version__,
+            dataset_meta=getattr(self.train_dataloader.dataset, 'metainfo', None),
+            position=position_of(self, meta['epoch'], meta['iter'])._asdict(),
+        )
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        # All ranks take part; the first one has what they bring together, the others nothing of it.
+        with full_states(self.model, self.optim_wrapper if save_optimizer else None):
+            checkpoint: dict[str, Any] = dict(
+                meta=meta, state_dict=model.state_dict(), message_hub=self.message_hub.state_dict()
+            )
+            if save_optimizer:
+                checkpoint['optimizer'] = self.optim_wrapper.state_dict()
+        if save_param_scheduler and self.param_schedulers is not None:
+            checkpoint['param_schedulers'] = [s.state_dict() for s in self.param_schedulers]
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        return as_plain(checkpoint)
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+        **options: Any,
+    ) -> None:
+        """Writes a checkpoint into a folder, whole or not at all. MMEngine's options of other places do nothing."""
+        # As MMEngine has it: called after the last batch of an epoch, or after a batch, before it is counted.
+        done = dict(epoch=self.epoch + by_epoch, iter=self.iter + (not by_epoch))
+        meta = {**done, **(meta or {})}
+        checkpoint = self.collect_checkpoint(
+            meta, save_optimizer=save_optimizer, save_param_scheduler=save_param_scheduler
+        )
+        if self.rank == 0:
+            write_checkpoint(Path(out_dir, filename), checkpoint)
+
+    def load_or_resume(self) -> None:
+        """Loads weights, or goes on from a checkpoint: by default from the run's last one that is whole."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            last = find_last_checkpoint(self.work_dir)
+            self._resume = last is not None
+            self._load_from = str(last) if last else None
+        super().load_or_resume()
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        restore_histories(checkpoint)
+        self._loaded_meta = checkpoint.get('meta') or {}
+        return checkpoint
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Goes on from a checkpoint, also on another number of ranks."""
+        built = isinstance(self.optim_wrapper, OptimWrapper)
+        groups = self.optim_wrapper.param_groups if built else []
+        initial = [{k: v for k, v in g.items() if k.startswith('initial_')} for g in groups]
+        if isinstance(self.model, FullyShard):  # a GPU gets its share alone
             kwargs.setdefault('map_location', 'cpu')
-        super().resume(*args, **kwargs)
+        super().resume(filename, *args, **kwargs)
+        position = self._loaded_meta.get('position')
+        if position:
+            adopt_position(self, Position(**position), initial)
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scales the learning rate to the samples of a step: those of all ranks, and of all that are accumulated."""
+        accumulated = getattr(optim_wrapper, '_accumulative_counts', 1)
+        if auto_scale_lr and auto_scale_lr.get('enable') and accumulated > 1:
+            base = auto_scale_lr['base_batch_size'] / accumulated
+            auto_scale_lr = {**auto_scale_lr, 'base_batch_size': base}
+            self.logger.info(f'{accumulated} batches are accumulated to a step.')
+        super().scale_lr(optim_wrapper, auto_scale_lr)
 
     def _require_hooks(self) -> None:
         """Refuses a part that only works together with a hook which isn't there."""

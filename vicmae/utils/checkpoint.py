@@ -1,15 +1,33 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Reading weights without running what a file brings along."""
+"""Reading checkpoints without running what a file brings along.
 
+`import vicmae.utils.checkpoint` makes MMEngine read all of its checkpoints this way too, whether they are named in
+`load_from`, in `init_cfg` or behind `--resume`.
+"""
+
+import hashlib
+import os
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
+from mmengine.dist import barrier, is_main_process
+from mmengine.fileio import get_file_backend
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
+from torch.hub import download_url_to_file, get_dir
 
-from vicmae.errors import CheckpointError
+from vicmae.errors import CheckpointError, TornCheckpointError
+
+from .cli import TRUST
+
+HASH_SUFFIX = '.sha256'  # beside a checkpoint, as sha256sum writes it
+
+_SAFETENSORS = '.safetensors'
+_CHUNK = 1 << 24
 
 
 class _Unread:
@@ -47,16 +65,97 @@ _STAND_INS: list[Any] = [
 _STATE_NAMES = ('state_dict', 'model')
 
 
+def trust_checkpoints() -> None:
+    """Lets checkpoints run what code they bring along, in this process and those that it starts.
+
+    `--trust-checkpoint` does so. It is for files of your own that hold more than tensors and plain values.
+    """
+    os.environ[TRUST] = '1'
+
+
+def is_unread(value: Any) -> bool:
+    """Whether a value stands for one that was left unread."""
+    return isinstance(value, _Unread)
+
+
+# ------------------------------------------------------------------------- is it whole?
 def require_checkpoint(path: str | Path) -> None:
     """Refuses what is no checkpoint, before anything is built."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f'There is no checkpoint {str(path)!r}.')
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(
+    if path.suffix != _SAFETENSORS and not zipfile.is_zipfile(path):
+        raise TornCheckpointError(
             f'{str(path)!r} is no PyTorch checkpoint, or a torn one ({path.stat().st_size} bytes). '
             "A run's last one is named in its `last_checkpoint` file."
         )
+
+
+def require_whole(path: str | Path) -> None:
+    """Refuses a checkpoint that isn't what the hash beside it was made of; one without a hash is looked at only."""
+    require_checkpoint(path)
+    beside = Path(f'{path}{HASH_SUFFIX}')
+    if not beside.is_file():
+        return
+    expected = beside.read_text(encoding='utf-8', errors='replace').partition(' ')[0].strip()
+    if len(expected) == 2 * hashlib.sha256().digest_size and hash_of(path) != expected:
+        raise TornCheckpointError(
+            f'{str(path)!r} is torn or was changed: its SHA-256 is not the one in {str(beside)!r}. Take the '
+            'checkpoint before it, or delete the latter if you changed the file yourself.'
+        )
+
+
+def hash_of(path: str | Path) -> str:
+    """The SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+# ------------------------------------------------------------------------- reading
+def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> Any:
+    """Reads all that a checkpoint holds.
+
+    Tensors and plain values are built, and nothing else: no code in the file is run. What is known to lie in
+    checkpoints beside them is left unread; what isn't known is refused.
+    """
+    require_whole(path)
+    if Path(path).suffix == _SAFETENSORS:
+        return {'state_dict': _read_safetensors(path, map_location)}
+    if os.environ.get(TRUST):
+        return torch.load(path, map_location=map_location, weights_only=False)
+    try:
+        with torch.serialization.safe_globals(_STAND_INS):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise CheckpointError(
+            f"Can't read the checkpoint {str(path)!r} as weights alone: {_asked_for(error)} "
+            'If you know who made it and trust them, `--trust-checkpoint` lets it run what it brings along.'
+        ) from error
+    except RuntimeError as error:
+        raise TornCheckpointError(
+            f"Can't read the checkpoint {str(path)!r} as weights alone: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _asked_for(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if 'GLOBAL' in line] or [str(error)]
+    return lines[-1].strip()
+
+
+def _read_safetensors(path: str | Path, map_location: Any) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    device = map_location if isinstance(map_location, str | torch.device) else 'cpu'
+    try:
+        return load_file(path, device=str(device))
+    except (SafetensorError, OSError) as error:
+        raise TornCheckpointError(
+            f"Can't read {str(path)!r} as safetensors: {error}. It is torn, or of another format."
+        ) from error
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -69,16 +168,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
     """Reads what `read_weights` does, and names what the file holds beside the weights."""
-    require_checkpoint(path)
-    try:
-        with torch.serialization.safe_globals(_STAND_INS):
-            loaded = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        lines = [line for line in str(error).splitlines() if 'GLOBAL' in line] or [str(error)]
-        raise CheckpointError(
-            f"Can't read the checkpoint {str(path)!r} as weights alone: {lines[-1].strip()}"
-        ) from error
-    state, rest = _find_state(loaded)
+    state, rest = _find_state(load_checkpoint_file(path))
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f'The checkpoint {str(path)!r} holds no state dict.')
     weights = {str(key).removeprefix('module.'): value for key, value in state.items()}
@@ -98,3 +188,45 @@ def _find_state(loaded: Any) -> tuple[Any, list[str]]:
             if name in loaded and not isinstance(loaded[name], Tensor):
                 return loaded[name], [str(key) for key in loaded if key != name]
     return loaded, []
+
+
+# ------------------------------------------------------------------------- MMEngine's doors
+def load_from_local(filename: str, map_location: Any = 'cpu') -> Any:
+    """Reads a file; MMEngine calls it for whatever looks like no URL."""
+    return load_checkpoint_file(os.path.expanduser(filename), map_location)
+
+
+def load_from_http(filename: str, map_location: Any = 'cpu') -> Any:
+    """Fetches a file into this machine's cache, and reads it."""
+    cached = Path(get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
+    for goes_first in (True, False):  # the others find it there, or are on another machine
+        if is_main_process() is goes_first and not cached.is_file():
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            download_url_to_file(filename, str(cached), progress=goes_first)
+        barrier()
+    return load_checkpoint_file(cached, map_location)
+
+
+def load_from_remote(filename: str, map_location: Any = 'cpu') -> Any:
+    """Fetches a file by one of MMEngine's backends (s3, petrel), and reads it."""
+    with get_file_backend(filename).get_local_path(filename) as local:
+        return load_checkpoint_file(local, map_location)
+
+
+def load_from_nowhere(filename: str, map_location: Any = 'cpu') -> Any:
+    """Refuses lists of models whose files MMEngine would run."""
+    raise CheckpointError(
+        f"{filename!r} is a name in a list of models, which isn't looked up. Fetch the file, and give its path or URL."
+    )
+
+
+for _prefixes, _loader in [
+    ('', load_from_local),
+    (('http://', 'https://'), load_from_http),
+    ((r'(\S+\:)?s3://', r'(\S+\:)?petrel://'), load_from_remote),
+    (
+        ('pavi://', 'modelzoo://', 'torchvision://', 'open-mmlab://', 'openmmlab://', 'mmcls://'),
+        load_from_nowhere,
+    ),
+]:
+    CheckpointLoader.register_scheme(_prefixes, loader=_loader, force=True)

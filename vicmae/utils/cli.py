@@ -11,6 +11,15 @@ from typing import Any
 from vicmae.errors import VicmaeError
 
 _TRACEBACK = 'VICMAE_TRACEBACK'
+TRUST = 'VICMAE_TRUST_CHECKPOINT'
+# What gloo and NCCL say where another rank is gone.
+_LOST_PEER = (
+    'Connection closed by peer',
+    'Connection reset by peer',
+    'gloo/transport/',
+    'ncclRemoteError',
+    'NCCL communicator was aborted',
+)
 
 # Read when torch is first imported. Threads that wait for each other must not spin: on a machine whose cores
 # have other work too, such as the loader's, a step on the CPU took four times as long.
@@ -35,8 +44,21 @@ def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
     except VicmaeError as error:
         if os.environ.get(_TRACEBACK):
             raise
-        print(f'error: {_message(error)}', file=sys.stderr)
+        prefix = 'error: ' if error.exit_status == 1 else ''
+        print(f'{prefix}{_message(error)}', file=sys.stderr)
+        sys.exit(error.exit_status)
+    except RuntimeError as error:
+        if os.environ.get(_TRACEBACK) or not _is_lost_peer(error):
+            raise
+        what = str(error).splitlines()[0]
+        text = f'error: Another process of this run has ended; its own message says why. Here: {what} {when_interrupted}'
+        print(text.rstrip(), file=sys.stderr)
         sys.exit(1)
+
+
+def _is_lost_peer(error: RuntimeError) -> bool:
+    """Whether this process failed because another one did."""
+    return any(sign in str(error) for sign in _LOST_PEER)
 
 
 def _message(error: VicmaeError) -> str:
@@ -58,6 +80,24 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config by dotted key, such as train_dataloader.batch_size=8 '
         'or model.aggregator.type=MaxPooling; lists as "[1,2]" or 1,2',
     )
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--trust-checkpoint`."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        nargs=0,
+        action=TrustCheckpoint,
+        help='let checkpoints run what code they bring along; by default they are read as tensors and plain values, '
+        'and one that holds more is refused',
+    )
+
+
+class TrustCheckpoint(argparse.Action):
+    """Says in the environment that checkpoints are trusted, for this process and those that it starts."""
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        os.environ[TRUST] = '1'
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vicmae.errors import DataError
+from vicmae.utils.files import whole_file
 
-from ..shards.index import build_index, index_path, read_index, read_summary, whole_file
+from ..shards.index import build_index, index_path, read_index, read_summary
 
 PACK_FILE = 'pack.json'
 BAD_FILES = 'bad_files.jsonl'

@@ -35,7 +35,7 @@ import re
 import struct
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -45,6 +45,7 @@ import numpy as np
 import torch
 
 from vicmae.errors import DataError
+from vicmae.utils.files import whole_file
 
 from ..sources.image_folder import ImageFolder
 from ..sources.source import NO_LABEL
@@ -240,22 +241,6 @@ def _damaged(path: str, error: Exception) -> DataError:
     return DataError(
         f"Can't read the index {path!r}: {error}. Delete it, and it is made anew from the shard."
     )
-
-
-@contextmanager
-def whole_file(path: str) -> Iterator[BinaryIO]:
-    """Opens a file for writing that gets its name when it is complete, and is removed on an error."""
-    unfinished = f'{path}.unfinished'
-    try:
-        with open(unfinished, 'w+b') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(unfinished)
-        raise
 
 
 # ------------------------------------------------------------------------- making an index

@@ -2,7 +2,9 @@
 from .checkpoint_fit import CheckpointFitHook
 from .data_log import DataLogHook
 from .loss_weight_schedule import LossWeightScheduleHook
+from .preemption import PreemptionHook
 from .progress import ProgressHook
+from .safe_checkpoint import SafeCheckpointHook
 from .step_seed import StepSeedHook
 from .target_ema import TargetEMAHook
 
@@ -10,7 +12,9 @@ __all__ = [
     'CheckpointFitHook',
     'DataLogHook',
     'LossWeightScheduleHook',
+    'PreemptionHook',
     'ProgressHook',
+    'SafeCheckpointHook',
     'StepSeedHook',
     'TargetEMAHook',
 ]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
+from vicmae.utils import checkpoint as _checkpoint  # noqa: F401  # `init_cfg` reads weights without running code
 
 from ..layers import gather_tokens, patchify
 from ..masking import Mask

@@ -1,0 +1,190 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Killed at any moment and started again, a run ends as one that nothing happened to, bit for bit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from vicmae.utils.checkpoint import load_checkpoint_file
+
+from .conftest import DEBUG, ENVIRONMENT, ROOT
+
+KILLS = 20
+# What depends on the clock, and on how often the run began.
+CLOCK = (
+    'time',
+    'data_time',
+    'eta',
+    'cfg',
+    'experiment_name',
+    'memory',
+    'last_ckpt',
+    'kept_checkpoints',
+)
+
+ITERATIONS = f"""
+_base_ = '{DEBUG}'
+train_cfg = dict(
+    _delete_=True, type='PretrainIterLoop', max_iters=20, val_interval=12
+)
+optim_wrapper = dict(accumulative_counts=3)
+model = dict(target=dict(_delete_=True, type='EMATarget'))
+default_hooks = dict(checkpoint=dict(interval=2, async_save=True))
+"""
+
+
+def last_checkpoint(work_dir):
+    return load_checkpoint_file((work_dir / 'last_checkpoint').read_text())
+
+
+def differences(one, two, where=''):
+    """The places at which two checkpoints differ."""
+    if isinstance(one, dict):
+        if not isinstance(two, dict) or one.keys() != two.keys():
+            return [f'{where}: other keys']
+        pairs = [(k, one[k], two[k]) for k in one if str(k).rpartition('/')[2] not in CLOCK]
+        return [d for k, a, b in pairs for d in differences(a, b, f'{where}.{k}')]
+    if isinstance(one, list | tuple):
+        if len(one) != len(two):
+            return [f'{where}: another length']
+        pairs = enumerate(zip(one, two, strict=True))
+        return [d for i, (a, b) in pairs for d in differences(a, b, f'{where}.{i}')]
+    if isinstance(one, torch.Tensor):
+        same = torch.equal(one, two) or torch.equal(one.isnan(), two.isnan())
+        return [] if same and torch.equal(one.nan_to_num(), two.nan_to_num()) else [where]
+    return [] if one == two else [f'{where}: {one!r} and {two!r}']
+
+
+def assert_same_end(one, two):
+    for part in ('state_dict', 'optimizer', 'param_schedulers', 'message_hub'):
+        assert differences(one[part], two[part], part) == []
+    for name in ('epoch', 'iter', 'position', 'seed'):
+        assert one['meta'][name] == two['meta'][name], name
+
+
+def tear(work_dir, rng):
+    """Leaves of the last checkpoint what a power cut may leave, and of another one a beginning."""
+    path = Path((work_dir / 'last_checkpoint').read_text())
+    size = path.stat().st_size
+    os.truncate(path, rng.randrange(size))
+    (work_dir / 'iter_99.pth.unfinished').write_bytes(b'PK')
+
+
+@pytest.mark.parametrize('kind', ['epochs', 'iterations'])
+def test_run_that_is_killed_again_and_again_ends_as_one_without_a_break(
+    run_tool, trained, tmp_path, kind
+):
+    config, kills = DEBUG, KILLS
+    if kind == 'iterations':  # with accumulation, a teacher, and checkpoints beside training
+        config, kills = tmp_path / 'iterations.py', KILLS // 2
+        config.write_text(ITERATIONS)
+        work_dir = tmp_path / 'whole'
+        ended = run_tool('train.py', config, '--work-dir', work_dir)
+        assert ended.status == 0, ended.err
+        whole = last_checkpoint(work_dir)
+    else:
+        whole = last_checkpoint(trained)
+    rng = random.Random(kind)
+    killed = torn = runs = 0
+    longest = 8.0
+    while killed < kills:
+        runs += 1
+        work_dir = tmp_path / f'run{runs}'
+        while True:
+            options = ['--work-dir', work_dir, '--resume']
+            begun = time.monotonic()
+            kill_after = rng.uniform(0, longest) if killed < kills else None
+            ended = run_tool('train.py', config, *options, kill_after=kill_after)
+            if ended.status == 0:
+                longest = min(longest, time.monotonic() - begun)
+                break
+            assert ended.status == -signal.SIGKILL, ended.err
+            killed += 1
+            if (work_dir / 'last_checkpoint').is_file() and killed % 2:
+                tear(work_dir, rng)
+                torn += 1
+        assert_same_end(whole, last_checkpoint(work_dir))
+    assert torn  # else nothing was shown about that
+
+
+def start_ranks(place, work_dir, *options):
+    """Starts a run of two processes; returns the launcher."""
+    return subprocess.Popen(
+        [
+            *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
+            *(ROOT / 'tools/train.py', DEBUG, '--launcher', 'pytorch', '--work-dir', work_dir),
+            *options,
+        ],
+        cwd=place,
+        env=os.environ | ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ranks_of(launcher):
+    """The process numbers of the ranks."""
+    listed = subprocess.run(
+        ['pgrep', '-P', str(launcher.pid)], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+def wait_for(file, launcher, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not file.is_file():
+        assert launcher.poll() is None, launcher.stdout.read()
+        assert time.monotonic() < deadline, f'{file} does not come'
+        time.sleep(0.02)
+
+
+def finish(launcher, seconds=240):
+    out, _ = launcher.communicate(timeout=seconds)
+    return launcher.returncode, out
+
+
+@pytest.fixture(scope='module')
+def trained_by_two(place, tmp_path_factory):
+    """The work directory of two processes without a break."""
+    work_dir = tmp_path_factory.mktemp('two')
+    status, out = finish(start_ranks(place, work_dir))
+    assert status == 0, out
+    return work_dir
+
+
+def test_two_ranks_that_are_killed_go_on_as_without_a_break(place, trained_by_two, tmp_path):
+    launcher = start_ranks(place, tmp_path)
+    wait_for(tmp_path / 'iter_4.pth', launcher)
+    os.killpg(launcher.pid, signal.SIGKILL)
+    finish(launcher)
+    status, out = finish(start_ranks(place, tmp_path, '--resume'))
+    assert status == 0, out
+    assert_same_end(last_checkpoint(trained_by_two), last_checkpoint(tmp_path))
+
+
+def test_rank_that_dies_ends_the_others_at_once_and_the_run_starts_again_by_itself(
+    place, trained_by_two, tmp_path
+):
+    launcher = start_ranks(place, tmp_path)
+    wait_for(tmp_path / 'iter_4.pth', launcher)
+    os.kill(ranks_of(launcher)[1], signal.SIGKILL)
+    begun = time.monotonic()
+    status, out = finish(launcher)
+    assert status == 1
+    assert time.monotonic() - begun < 60
+    assert 'Another process of this run has ended' in out
+    assert 'Traceback (most recent call last):\n  File "/' not in out.partition('FAILED')[0]
+
+    restarted = start_ranks(place, tmp_path, '--resume')
+    status, out = finish(restarted)
+    assert status == 0, out
+    assert_same_end(last_checkpoint(trained_by_two), last_checkpoint(tmp_path))

@@ -1,0 +1,230 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Checkpoints are whole or not there, plain, and the last whole one is found."""
+
+import hashlib
+import os
+import resource
+import shutil
+import subprocess
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer, MMLogger
+
+from vicmae.errors import CheckpointError, TornCheckpointError
+from vicmae.utils.checkpoint import load_checkpoint_file
+from vicmae.utils.checkpoint_files import (
+    as_plain,
+    find_last_checkpoint,
+    remove_checkpoint,
+    restore_histories,
+    write_checkpoint,
+    write_text,
+)
+
+
+def write(path, number=0, last=None, age=0):
+    """A checkpoint; `last` is the work directory that names it, `age` in seconds."""
+    write_checkpoint(path, {'state_dict': {'weight': torch.full((100,), float(number))}})
+    os.utime(path, ns=(10**18 - age * 10**9,) * 2)
+    if last:
+        write_text(last / 'last_checkpoint', str(path))
+    return path
+
+
+def tear(path, share=0.6):
+    content = path.read_bytes()
+    stat = path.stat()
+    path.write_bytes(content[: int(len(content) * share)])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def change(path):
+    """Turns one bit of a tensor around, which no archive notices."""
+    content = bytearray(path.read_bytes())
+    stat = path.stat()
+    content[content.index(np.float32(3).tobytes() * 5) + 8] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+# ------------------------------------------------------------------------- writing
+def test_checkpoint_has_the_hash_that_sha256sum_checks(tmp_path):
+    path = write(tmp_path / 'a b.pth', 3)
+    beside = tmp_path / 'a b.pth.sha256'
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert beside.read_text() == f'{digest}  a b.pth\n'
+    done = subprocess.run(['sha256sum', '-c', beside.name], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['a b.pth', 'a b.pth.sha256']
+
+
+@pytest.fixture
+def small_disk():
+    """No file may be longer than 10 kB, which fails as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_checkpoint_that_does_not_fit_leaves_the_one_before_as_it_was(tmp_path, small_disk):
+    path = write(tmp_path / 'last.pth', 1)
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match=r"last.pth': File too large. Earlier ones are as"):
+        write_checkpoint(path, {'weight': torch.zeros(10_000)})
+    assert path.read_bytes() == before
+    assert load_checkpoint_file(path)['state_dict']['weight'][0] == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['last.pth', 'last.pth.sha256']
+
+
+def test_folder_that_is_gone_is_one_error(tmp_path):
+    with pytest.raises(CheckpointError, match='No such file or directory. Earlier ones'):
+        write_checkpoint(tmp_path / 'gone/a.pth', {})
+
+
+@pytest.mark.parametrize('kind', ['file', 'text'])
+def test_interrupted_write_leaves_the_one_before(tmp_path, kind):
+    path = tmp_path / 'last'
+    write_text(path, 'before')
+
+    class Interrupting:
+        def encode(self):
+            raise KeyboardInterrupt
+
+        def __reduce__(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        if kind == 'text':
+            write_text(path, Interrupting())
+        else:
+            write_checkpoint(path, [torch.zeros(1000), Interrupting()])
+    assert path.read_text() == 'before'
+    assert [p.name for p in tmp_path.iterdir()] == ['last']
+
+
+def test_removing_takes_the_hash_along_and_forgives_what_is_gone(tmp_path):
+    path = write(tmp_path / 'a.pth')
+    remove_checkpoint(path)
+    remove_checkpoint(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------- reading
+@pytest.mark.parametrize('damage', [tear, change])
+def test_torn_and_changed_checkpoints_are_refused(tmp_path, damage):
+    path = write(tmp_path / 'a.pth', 3)
+    damage(path)
+    with pytest.raises(TornCheckpointError, match='torn'):
+        load_checkpoint_file(path)
+
+
+def test_checkpoint_without_a_hash_is_read(tmp_path):
+    path = write(tmp_path / 'a.pth', 3)
+    (tmp_path / 'a.pth.sha256').unlink()
+    assert load_checkpoint_file(path)['state_dict']['weight'][0] == 3
+
+
+# ------------------------------------------------------------------------- plain values
+def test_plain_values_are_kept_and_share_no_memory():
+    weight = torch.nn.Parameter(torch.ones(2))
+    content = OrderedDict(
+        a=weight, b=[1, (2.5, None, 'c')], d={1: torch.Size([3]), 2: torch.float32}
+    )
+    plain = as_plain(content)
+    with torch.no_grad():
+        weight.zero_()
+    assert type(plain) is OrderedDict
+    assert plain['a'].tolist() == [1, 1] and type(plain['a']) is torch.Tensor
+    assert (plain['b'], plain['d']) == (content['b'], content['d'])
+
+
+def test_numpy_values_become_pythons():
+    plain = as_plain(dict(a=np.float64(0.1), b=np.arange(3), c=np.int64(7)))
+    assert plain['a'] == 0.1 and type(plain['a']) is float
+    assert plain['b'].tolist() == [0, 1, 2] and isinstance(plain['b'], torch.Tensor)
+    assert type(plain['c']) is int
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """What is logged."""
+    lines = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'handle', lambda r: lines.append(r.msg))
+    return lines
+
+
+def test_what_is_not_plain_is_left_out_with_a_warning(tmp_path, log):
+    plain = as_plain(dict(hub=dict(parts=[1, object()], good=2, bad=print)))
+    assert plain == dict(hub=dict(parts=[1], good=2))
+    write_checkpoint(tmp_path / 'a.pth', plain)
+    assert load_checkpoint_file(tmp_path / 'a.pth') == plain
+    assert [line.partition(',')[0] for line in log] == [
+        '`hub.parts.1` is a object',
+        '`hub.bad` is a builtin_function_or_method',
+    ]
+
+
+def test_log_histories_survive_bit_for_bit(tmp_path):
+    history = HistoryBuffer([0.1, 1 / 3, float('nan')], [1, 2, 3], 10)
+    checkpoint = dict(message_hub=dict(log_scalars=OrderedDict(loss=history), resumed_keys={}))
+    write_checkpoint(tmp_path / 'a.pth', as_plain(checkpoint))
+    read = load_checkpoint_file(tmp_path / 'a.pth')
+    restore_histories(read)
+    restored = read['message_hub']['log_scalars']['loss']
+    for one, two in zip(history.data, restored.data, strict=True):
+        assert one.dtype == two.dtype and np.array_equal(one, two, equal_nan=one.dtype.kind == 'f')
+    assert restored.max_length == 10
+
+
+# ------------------------------------------------------------------------- finding
+def test_last_checkpoint_is_the_one_that_is_named(tmp_path):
+    write(tmp_path / 'iter_1.pth', age=3)
+    named = write(tmp_path / 'iter_2.pth', last=tmp_path, age=2)
+    write(tmp_path / 'iter_3.pth', age=1)  # written, but the run was killed before it was named
+    write(tmp_path / 'best_iter_2.pth', age=0)
+    assert find_last_checkpoint(tmp_path) == named
+
+
+@pytest.mark.parametrize('damage', [tear, change, lambda path: path.write_bytes(b'')])
+def test_one_before_a_torn_one_is_taken_with_a_warning(tmp_path, damage, log):
+    write(tmp_path / 'iter_1.pth', 3, age=3)
+    good = write(tmp_path / 'iter_2.pth', 3, age=2)
+    damage(write(tmp_path / 'iter_3.pth', 3, last=tmp_path, age=1))
+    os.utime(tmp_path / 'iter_3.pth', ns=(10**18 - 10**9,) * 2)
+    assert find_last_checkpoint(tmp_path) == good
+    assert len(log) == 1 and 'iter_3.pth' in log[0] and 'Trying the one before it' in log[0]
+
+
+def test_emptied_name_of_the_last_one_is_made_up_for(tmp_path):
+    good = write(tmp_path / 'iter_2.pth', age=2)
+    (tmp_path / 'last_checkpoint').write_text('')
+    assert find_last_checkpoint(tmp_path) == good
+
+
+def test_checkpoints_of_a_folder_that_was_moved_are_found(tmp_path):
+    (tmp_path / 'old').mkdir()
+    write(tmp_path / 'old/iter_2.pth', last=tmp_path / 'old')
+    shutil.move(tmp_path / 'old', tmp_path / 'new')
+    assert find_last_checkpoint(tmp_path / 'new') == tmp_path / 'new/iter_2.pth'
+
+
+def test_run_without_a_checkpoint_has_none(tmp_path):
+    assert find_last_checkpoint(tmp_path) is None
+    assert find_last_checkpoint(tmp_path / 'no such folder') is None
+
+
+def test_where_all_are_torn_the_run_begins_anew_with_a_warning(tmp_path, log):
+    for number in (1, 2):
+        tear(write(tmp_path / f'iter_{number}.pth', last=tmp_path))
+    assert find_last_checkpoint(tmp_path) is None
+    assert log[-1].startswith('None of the 2 checkpoints in')
+
+
+def test_name_of_a_lost_one_is_an_error_where_there_is_no_other(tmp_path):
+    remove_checkpoint(write(tmp_path / 'iter_2.pth', last=tmp_path))
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint '.*iter_2.pth', which"):
+        find_last_checkpoint(tmp_path)

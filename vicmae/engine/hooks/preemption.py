@@ -1,0 +1,89 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from vicmae.errors import ConfigError, Preempted
+from vicmae.registry import HOOKS
+from vicmae.utils.distributed import SharedFlag
+
+from .safe_checkpoint import SafeCheckpointHook, is_between_steps
+
+
+@HOOKS.register_module()
+class PreemptionHook(Hook):
+    """Ends a run that is asked to by a signal, after the step that it is at and with a checkpoint of that.
+
+    A signal to one rank ends all of them. The exit status is 75, on which tools/slurm_train.sh puts the job back into
+    the queue; `--resume` goes on as if there had been no break.
+
+    Args:
+        signals: Which signals ask for that: SIGTERM comes with `scancel`, `kill` and from torchrun, SIGUSR1 from
+            Slurm some time before the end of a job (`#SBATCH --signal=USR1@120`).
+    """
+
+    priority = 'LOWEST'  # after the checkpoint of this step, if there is one
+
+    def __init__(self, signals: Sequence[str] = ('SIGTERM', 'SIGUSR1')) -> None:
+        unknown = [name for name in signals if name not in signal.Signals.__members__]
+        if unknown:
+            raise ConfigError(
+                f"`signals` has '{unknown[0]}', which is no signal here. Names are such as SIGTERM, SIGUSR1."
+            )
+        self.signals = [signal.Signals[name] for name in signals]
+        self._received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def before_train(self, runner: Any) -> None:
+        """Waits for signals."""
+        self._flag = SharedFlag()
+        if threading.current_thread() is threading.main_thread():
+            self._before = {name: signal.signal(name, self._receive) for name in self.signals}
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if is_between_steps(runner) and self._flag.any(self._received is not None):
+            self._end(runner, runner.epoch, runner.iter + 1)
+
+    def after_val_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        # Several ranks may have different numbers of batches here; they end after their next step.
+        if runner.world_size == 1 and self._received is not None and self._before:
+            self._end(runner, runner.epoch, runner.iter)
+
+    def after_train(self, runner: Any) -> None:
+        """Gives signals their former meaning back."""
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+        self._before = {}
+
+    def _receive(self, number: int, frame: Any) -> None:
+        self._received = signal.Signals(number)
+        print(
+            f'{self._received.name}: ending after this step, with a checkpoint.',
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _end(self, runner: Any, epoch: int, step: int) -> None:
+        saved = self._save(runner, epoch, step)
+        self.after_train(runner)
+        what = f'{saved}. Go on with `--resume`.' if saved else 'Nothing writes checkpoints here.'
+        raise Preempted(
+            f'Ended after iteration {step} of {runner.max_iters}, as a signal asked. {what}'
+        )
+
+    def _save(self, runner: Any, epoch: int, step: int) -> str:
+        hook = next((hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)), None)
+        if hook is None:
+            return ''
+        if not hook.is_saved(step):
+            hook.save(runner, f'iter_{step}.pth', epoch=epoch, step=step)
+        hook.finish()
+        return f'The checkpoint is {hook.last_ckpt}'

@@ -1,0 +1,184 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+
+from vicmae.errors import CheckpointError, ConfigError
+from vicmae.registry import HOOKS
+from vicmae.utils.checkpoint_files import LAST, remove_checkpoint, write_checkpoint, write_text
+
+WHEN_UNWRITTEN = ('continue', 'stop')
+_KEPT = 'kept_checkpoints'
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """Writes checkpoints whole or not at all, each with its hash, and deletes an old one only when a new one is whole.
+
+    A checkpoint holds the state between two steps of the optimiser: one that is due while gradients are being
+    accumulated is written after the step. So it is for a run of any number of processes.
+
+    Args:
+        async_save: Whether training goes on while a checkpoint is written. Its state is copied first, which takes as
+            much memory again; the next one waits until it is written.
+        when_unwritten: What to do where a checkpoint can't be written (a full disk, a folder that is gone):
+            'continue' says so and trains on, 'stop' ends the run. That of the last step has to be written.
+        kwargs: As of MMEngine's `CheckpointHook`: `interval`, `by_epoch`, `max_keep_ckpts`, `save_best`, ...
+    """
+
+    def __init__(
+        self, *args: Any, async_save: bool = False, when_unwritten: str = 'continue', **kwargs: Any
+    ) -> None:
+        if when_unwritten not in WHEN_UNWRITTEN:
+            raise ValueError(
+                f"`when_unwritten` must be one of {', '.join(WHEN_UNWRITTEN)}, got '{when_unwritten}'."
+            )
+        super().__init__(*args, **kwargs)
+        self.when_unwritten = when_unwritten
+        self._thread = ThreadPoolExecutor(1, 'checkpoint') if async_save else None
+        self._writing: Future[None] | None = None
+        self._due: int | None = None  # what is to be written after the optimiser's step: its number
+        self._saved_at = -1
+        self._kept_before: list[str] = []
+
+    def before_train(self, runner: Any) -> None:
+        if '://' in str(self.out_dir or runner.work_dir):
+            raise ConfigError(
+                f'SafeCheckpointHook writes to folders, got `out_dir` {self.out_dir!r}. '
+                "MMEngine's `CheckpointHook` writes to other places, less safely."
+            )
+        super().before_train(runner)
+        if is_main_process():
+            require_folder(self.out_dir)
+        runner.message_hub.runtime_info.setdefault(_KEPT, [])
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        step = runner.iter + 1
+        regular = not self.by_epoch and self.every_n_train_iters(
+            runner, self.interval, self.save_begin
+        )
+        last = not self.by_epoch and self.save_last and self.is_last_train_iter(runner)
+        if regular or last:
+            self._due = step
+        if self._due is not None and is_between_steps(runner):
+            self.save(runner, self.filename_tmpl.format(self._due), epoch=runner.epoch, step=step)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        if not self.by_epoch:
+            return
+        last = self.save_last and self.is_last_train_epoch(runner)
+        if self.every_n_epochs(runner, self.interval, self.save_begin) or last:
+            self._due = runner.epoch + 1
+            if is_between_steps(runner):
+                name = self.filename_tmpl.format(self._due)
+                self.save(runner, name, epoch=runner.epoch + 1, step=runner.iter)
+
+    def after_train(self, runner: Any) -> None:
+        self.finish()
+        super().after_train(runner)
+
+    def save(self, runner: Any, name: str, *, epoch: int, step: int) -> None:
+        """Writes a checkpoint of the state that the run has now.
+
+        Args:
+            runner: The run.
+            name: Name of the file.
+            epoch: How many epochs are done.
+            step: How many iterations are done.
+        """
+        self._due = None
+        self._saved_at = step
+        runner.logger.info(f'Saving checkpoint {name} after {step} iterations')
+        self._save_checkpoint_with_step(runner, name, dict(epoch=epoch, iter=step))
+
+    def is_saved(self, step: int) -> bool:
+        """Whether the last checkpoint is that after so many iterations."""
+        return self._saved_at == step
+
+    def _save_checkpoint_with_step(
+        self, runner: Any, step: str | int, meta: dict[str, Any]
+    ) -> None:
+        name = step if isinstance(step, str) else self.filename_tmpl.format(step)
+        self._report(runner, self.finish)
+        self._kept_before = runner.message_hub.get_info(_KEPT)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        kept = [path for path in self._kept_before if path != self.last_ckpt]
+        limit = max(self.max_keep_ckpts - 1, 0) if self.max_keep_ckpts > 0 else len(kept)
+        stale, kept = kept[: len(kept) - limit], kept[len(kept) - limit :]
+        runner.message_hub.update_info(_KEPT, [*kept, self.last_ckpt])
+        checkpoint = runner.collect_checkpoint(
+            meta,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+        )
+        if is_main_process():
+            last_file = Path(runner.work_dir, LAST)
+            job = partial(write_and_tidy, self.last_ckpt, checkpoint, last_file, stale)
+            self._submit(runner, job, is_last=meta['iter'] >= runner.max_iters)
+
+    def _save_best_checkpoint(self, runner: Any, metrics: dict[str, float]) -> None:
+        self._report(runner, partial(super()._save_best_checkpoint, runner, metrics))
+
+    def _submit(self, runner: Any, job: Callable[[], None], *, is_last: bool) -> None:
+        """Runs a job now, or while training goes on; what failed then is told at the next one, at the latest."""
+        if self._thread is None:
+            self._report(runner, job, must_work=is_last)
+        else:
+            self._writing = self._thread.submit(job)
+            if is_last:
+                self._report(runner, self.finish, must_work=True)
+
+    def finish(self) -> None:
+        """Waits until what is being written is written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _report(self, runner: Any, job: Callable[[], None], *, must_work: bool = False) -> None:
+        try:
+            job()
+        except CheckpointError as error:
+            runner.message_hub.update_info(_KEPT, self._kept_before)
+            self._saved_at = -1
+            if must_work or self.when_unwritten == 'stop':
+                raise
+            runner.logger.log(logging.ERROR, f'{error} Training goes on without it.')
+
+
+def write_and_tidy(
+    path: str, checkpoint: dict[str, Any], last_file: Path, stale: Sequence[str]
+) -> None:
+    """Writes a checkpoint, names it as the run's last, and only then deletes those that it replaces."""
+    write_checkpoint(path, checkpoint)
+    try:
+        write_text(last_file, str(path))
+    except OSError as error:
+        raise CheckpointError(
+            f"Can't write {str(last_file)!r}: {error.strerror}. It names an earlier checkpoint still."
+        ) from error
+    for old in stale:
+        remove_checkpoint(old)
+
+
+def require_folder(path: str) -> None:
+    """Makes the folder of checkpoints, or says why it can't be."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"Can't make the folder of checkpoints {path!r}: {error.strerror}. Name another in `out_dir`."
+        ) from error
+
+
+def is_between_steps(runner: Any) -> bool:
+    """Whether no gradient is held that the optimiser has not used."""
+    return runner.optim_wrapper.should_update()

@@ -1,0 +1,187 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Writing checkpoints whole, and finding a run's last one that is."""
+
+import hashlib
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer, print_log
+from torch import Tensor
+
+from vicmae.errors import CheckpointError, TornCheckpointError
+
+from .checkpoint import HASH_SUFFIX, is_unread, require_whole
+from .files import whole_file, why_unwritten
+
+LAST = 'last_checkpoint'
+_PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.Size, torch.dtype, torch.device)
+_MAX_TRIED = 20
+
+
+# ------------------------------------------------------------------------- writing
+def write_checkpoint(path: str | Path, content: Any) -> None:
+    """Writes a checkpoint and its hash; whatever was there stays until the new one is complete.
+
+    Args:
+        path: Where. The hash goes beside it.
+        content: Tensors and plain values in dicts, lists and tuples.
+    """
+    path = Path(path)
+    try:
+        with whole_file(path) as file:
+            hashing = _Hashing(file)
+            torch.save(content, cast(BinaryIO, hashing))
+            # A hash of another version beside the file would make it look torn; without one it counts as whole.
+            Path(f'{path}{HASH_SUFFIX}').unlink(missing_ok=True)
+        write_text(f'{path}{HASH_SUFFIX}', f'{hashing.digest.hexdigest()}  {path.name}\n')
+    except (OSError, RuntimeError) as error:  # PyTorch's own writer raises the latter
+        raise CheckpointError(
+            f"Can't write the checkpoint {str(path)!r}: {why_unwritten(error)}. Earlier ones are as they were."
+        ) from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a small file whole or not at all."""
+    with whole_file(path) as file:
+        file.write(text.encode())
+
+
+def remove_checkpoint(path: str | Path) -> None:
+    """Deletes a checkpoint and its hash, where they are there."""
+    for name in (f'{path}{HASH_SUFFIX}', str(path)):
+        with suppress(OSError):
+            os.unlink(name)
+
+
+class _Hashing:
+    """Hashes what is written into a file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+# ------------------------------------------------------------------------- what is written
+def as_plain(content: Any, where: str = '') -> Any:
+    """Copies what a checkpoint is to hold as tensors and plain values, which can be read without trust.
+
+    NumPy's numbers and arrays become Python's and tensors, and the log's histories dicts of tensors. What nothing
+    plain stands for is left out, with a warning. Tensors are on the CPU, and share no memory with the run's.
+    """
+    if isinstance(content, Tensor):
+        tensor = content.detach()
+        return tensor.clone() if tensor.device.type == 'cpu' else tensor.cpu()
+    if isinstance(content, np.generic):
+        return content.item()
+    if isinstance(content, np.ndarray):
+        return torch.from_numpy(content.copy())
+    if isinstance(content, HistoryBuffer):
+        values, counts = content.data
+        return dict(
+            history=torch.tensor(values), counts=torch.tensor(counts), longest=content.max_length
+        )
+    if isinstance(content, Mapping):
+        items = ((key, as_plain(value, f'{where}.{key}')) for key, value in content.items())
+        kept = [(key, value) for key, value in items if not isinstance(value, _LeftOut)]
+        return OrderedDict(kept) if isinstance(content, OrderedDict) else dict(kept)
+    if isinstance(content, list | tuple | set | frozenset):
+        values = [as_plain(value, f'{where}.{i}') for i, value in enumerate(content)]
+        values = [value for value in values if not isinstance(value, _LeftOut)]
+        return tuple(values) if isinstance(content, tuple) else values
+    if isinstance(content, _PLAIN):
+        return content
+    print_log(
+        f'`{where.lstrip(".")}` is a {type(content).__name__}, which a checkpoint does not hold: it is left out.',
+        'current',
+        logging.WARNING,
+    )
+    return _LeftOut()
+
+
+class _LeftOut:
+    """Stands for what is left out of a checkpoint."""
+
+
+def restore_histories(checkpoint: dict[str, Any]) -> None:
+    """Makes the log's histories again of what `as_plain` made of them."""
+    hub = checkpoint.get('message_hub')
+    if not isinstance(hub, dict):
+        return
+    scalars = hub.get('log_scalars', {})
+    for name, value in list(scalars.items()):
+        if isinstance(value, dict) and 'history' in value:
+            history, counts = (value[key].cpu().numpy() for key in ('history', 'counts'))
+            scalars[name] = HistoryBuffer(history, counts, value['longest'])
+        elif is_unread(value):  # of a checkpoint that MMEngine wrote
+            del scalars[name]
+            hub['resumed_keys'].pop(name, None)
+
+
+# ------------------------------------------------------------------------- finding
+def find_last_checkpoint(work_dir: str | Path) -> Path | None:
+    """Finds what a run is to go on from: its last checkpoint, or the last one before it that is whole.
+
+    Returns:
+        The checkpoint, None where the run has written none yet, or none that is whole.
+    """
+    work_dir = Path(work_dir)
+    candidates = _candidates(work_dir)
+    for path in candidates[:_MAX_TRIED]:
+        try:
+            require_whole(path)
+        except TornCheckpointError as error:
+            print_log(f'{error} Trying the one before it.', 'current', logging.WARNING)
+        else:
+            return path
+    named = _named_last(work_dir)
+    if candidates:
+        print_log(
+            f'None of the {len(candidates)} checkpoints in {str(work_dir)!r} is whole: the run begins anew.',
+            'current',
+            logging.WARNING,
+        )
+    elif named is not None:
+        raise CheckpointError(
+            f'There is no checkpoint {str(named)!r}, which {str(work_dir / LAST)!r} names, nor another one. '
+            'Bring it back, or begin anew without `--resume`.'
+        )
+    return None
+
+
+def _candidates(work_dir: Path) -> list[Path]:
+    """The checkpoint that is named as the last, and behind it all others of its folder, from the newest on."""
+    named = _named_last(work_dir)
+    folder = named.parent if named is not None and named.parent.is_dir() else work_dir
+    others = [path for path in folder.glob('*.pth') if not path.name.startswith('best_')]
+    others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    if named is None:
+        return others
+    if not named.exists():
+        print_log(
+            f'{str(work_dir / LAST)!r} names {str(named)!r}, which is gone: looking for others in its place.',
+            'current',
+            logging.WARNING,
+        )
+        return others
+    limit = named.stat().st_mtime_ns
+    return [named, *(p for p in others if p != named and p.stat().st_mtime_ns <= limit)]
+
+
+def _named_last(work_dir: Path) -> Path | None:
+    file = work_dir / LAST
+    text = file.read_text(encoding='utf-8').strip() if file.is_file() else ''
+    return Path(text) if text else None

@@ -1,0 +1,46 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Files that are whole or not there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Opens a file for writing that gets its name when it is complete, and is removed on an error.
+
+    One of that name stays as it was until then, also where the process is killed or the machine loses power.
+    """
+    unfinished = f'{path}.unfinished'
+    try:
+        with open(unfinished, 'w+b') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+        _settle(os.path.dirname(path) or '.')
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
+
+
+def why_unwritten(error: Exception) -> str:
+    """The reason in a few words, also where PyTorch's writer wraps it up."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    lines = str(error).splitlines() or [type(error).__name__]
+    return getattr(error, 'strerror', None) or lines[0]
+
+
+def _settle(folder: str) -> None:
+    """Brings a folder's list of names to the disk; some file systems don't know of that."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
