@@ -3,6 +3,7 @@ import copy
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,31 @@ def test_debug_config_trains_in_mixed_precision_on_a_gpu(tmp_path, dtype, launch
     arguments = ['--launcher', 'pytorch'] if launcher else []  # with nccl
     train(tmp_path, *arguments, options=[f'optim_wrapper.dtype={dtype}'], launcher=launcher)
     assert (tmp_path / 'last_checkpoint').is_file()
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        [],
+        ['optim_wrapper.dtype=float16'],  # whose gradients are scaled
+        ['optim_wrapper.type=OptimWrapper', 'model_wrapper_cfg.mixed_precision=bfloat16'],
+        ['model.target.type=EMATarget', 'model_wrapper_cfg.reshard_after_forward=False'],
+        ['compile=True'],
+    ],
+    ids=['autocast', 'scaled', 'mixed', 'teacher', 'compiled'],
+)
+def test_divided_model_trains_and_goes_on_on_a_gpu(tmp_path, options):
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=1']
+    options = ['model_wrapper_cfg.type=FullyShard', *options]
+    rows = train(tmp_path / 'a', '--launcher', 'pytorch', options=options, launcher=launcher)
+    shutil.copy(tmp_path / 'a/epoch_1.pth', tmp_path)
+    resumed = train(
+        tmp_path / 'b',
+        *('--launcher', 'pytorch', '--resume', str(tmp_path / 'epoch_1.pth')),
+        options=options,
+        launcher=launcher,
+    )
+    assert resumed[-1]['loss'] == pytest.approx(rows[-1]['loss'], rel=0.02)
 
 
 @pytest.mark.parametrize(

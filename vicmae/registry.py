@@ -33,12 +33,12 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(
     mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
     'vicmae.engine.optimizers',
 )
+MODEL_WRAPPERS = _child('model_wrapper', mmengine_registry.MODEL_WRAPPERS, 'vicmae.engine')
 
 # Nothing of ours yet: without a child, MMEngine warns at each look-up that it had to fall back to its own.
 EVALUATORS = _child('evaluator', mmengine_registry.EVALUATOR, 'vicmae.evaluation')
 LOG_PROCESSORS = _child('log_processor', mmengine_registry.LOG_PROCESSORS, 'vicmae.engine')
 LOOPS = _child('loop', mmengine_registry.LOOPS, 'vicmae.engine')
-MODEL_WRAPPERS = _child('model_wrapper', mmengine_registry.MODEL_WRAPPERS, 'vicmae.models')
 OPTIMIZERS = _child('optimizer', mmengine_registry.OPTIMIZERS, 'vicmae.engine.optimizers')
 OPTIM_WRAPPERS = _child(
     'optim_wrapper', mmengine_registry.OPTIM_WRAPPERS, 'vicmae.engine.optimizers'

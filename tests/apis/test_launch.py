@@ -69,6 +69,16 @@ def test_wrapper_of_the_user_is_kept():
     assert cfg.model_wrapper_cfg == before
 
 
+def test_other_wrapper_is_one_option_whatever_the_config_has(tmp_path):
+    of_ddp = tmp_path / 'of_ddp.py'
+    ddp = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
+    of_ddp.write_text(f'_base_ = {str(DEBUG)!r}\nmodel_wrapper_cfg = {ddp}\n')
+    for config in (DEBUG, of_ddp):
+        cfg = load_config(config, {'model_wrapper_cfg.type': 'FullyShard'})
+        adapt_to_cpu(cfg)
+        assert cfg.model_wrapper_cfg == dict(type='FullyShard')
+
+
 def test_config_without_loaders_is_adapted_too():
     cfg = Config(dict(val_dataloader=None, optim_wrapper=None))
     adapt_to_cpu(cfg)

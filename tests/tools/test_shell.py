@@ -174,3 +174,22 @@ def test_two_processes_give_the_figures_of_one(trained, tested, place, tmp_path)
     ended = bash(TOOLS / 'dist_test.sh', DEBUG, trained / 'iter_16.pth', 2, *options, cwd=place)
     assert ended.returncode == 0, ended.stderr
     assert figures(tmp_path / 'figures.json') == pytest.approx(figures(tested[1]), rel=1e-4)
+
+
+def test_divided_model_trains_and_its_checkpoint_has_the_figures_of_one_process(
+    run_tool, place, tmp_path
+):
+    divided = ['--cfg-options', 'model_wrapper_cfg.type=FullyShard']
+    ended = bash(TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', tmp_path, *divided, cwd=place)
+    assert ended.returncode == 0, ended.stderr
+    assert 'images/knn_top1' in ended.stdout + ended.stderr
+    results = [tmp_path / 'one.json', tmp_path / 'two.json']
+    options = [DEBUG, tmp_path / 'iter_8.pth', '--work-dir', tmp_path / 'tests', '--out']
+    ended = run_tool('test.py', *options, results[0])
+    assert ended.status == 0, ended.err
+    config, checkpoint, *options = options
+    ended = bash(
+        *(TOOLS / 'dist_test.sh', config, checkpoint, 2, *options, results[1], *divided), cwd=place
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert figures(results[1]) == pytest.approx(figures(results[0]), rel=1e-4)

@@ -18,7 +18,7 @@ from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.models.algorithms import BasePretrainer
-from vicmae.registry import HOOKS, RUNNERS
+from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
 from vicmae.utils.checkpoint_files import (
     as_plain,
     find_last_checkpoint,
@@ -28,6 +28,7 @@ from vicmae.utils.checkpoint_files import (
 from vicmae.version import __version__
 
 from .position import Position, adopt_position, position_of
+from .sharding import FullyShard, cut_moments_on_loading, full_states
 
 # What a config's data loaders take beside torch's options.
 LOADER_OPTIONS = ('max_bad_fraction', 'sample_seconds')
@@ -51,7 +52,8 @@ class PretrainRunner(Runner):
     It shows short messages on the console and everything in the log file (environment, config and the order of
     hooks are some six hundred lines at the start of each run), refuses a part without the hook that it needs,
     switches any default hook off by None, reads data with `SteadyLoader`, writes and reads checkpoints that hold
-    tensors and plain values alone, and compiles layer by layer.
+    tensors and plain values alone, and compiles layer by layer. A model that `FullyShard` divides has the checkpoints
+    of a whole one.
     """
 
     _resume: bool
@@ -93,6 +95,25 @@ class PretrainRunner(Runner):
         )
         return SteadyLoader.around(loader, ledger=ledger, replace=training, **options)
 
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: Any) -> Any:
+        """Wraps the model; MMEngine looks in its own registry alone for the type."""
+        if isinstance((model_wrapper_cfg or {}).get('type'), str):
+            model_wrapper_cfg = dict(model_wrapper_cfg or {})
+            model_wrapper_cfg['type'] = MODEL_WRAPPERS.get(model_wrapper_cfg['type'])
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def _init_model_weights(self) -> None:
+        """Draws weights, except where `FullyShard` did before it divided them."""
+        if not isinstance(self.model, FullyShard):
+            super()._init_model_weights()
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Builds the optimiser, of which a divided model's loads the state of a whole one's."""
+        built = super().build_optim_wrapper(optim_wrapper)
+        if isinstance(self.model, FullyShard) and built is not optim_wrapper:
+            cut_moments_on_loading(built.optimizer)
+        return built
+
     # ------------------------------------------------------------------------- checkpoints
     def collect_checkpoint(
         self,
@@ -120,11 +141,13 @@ class PretrainRunner(Runner):
             position=position_of(self, meta['epoch'], meta['iter'])._asdict(),
         )
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        checkpoint: dict[str, Any] = dict(
-            meta=meta, state_dict=model.state_dict(), message_hub=self.message_hub.state_dict()
-        )
-        if save_optimizer:
-            checkpoint['optimizer'] = self.optim_wrapper.state_dict()
+        # All ranks take part; the first one has what they bring together, the others nothing of it.
+        with full_states(self.model, self.optim_wrapper if save_optimizer else None):
+            checkpoint: dict[str, Any] = dict(
+                meta=meta, state_dict=model.state_dict(), message_hub=self.message_hub.state_dict()
+            )
+            if save_optimizer:
+                checkpoint['optimizer'] = self.optim_wrapper.state_dict()
         if save_param_scheduler and self.param_schedulers is not None:
             checkpoint['param_schedulers'] = [s.state_dict() for s in self.param_schedulers]
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
@@ -176,6 +199,8 @@ class PretrainRunner(Runner):
         groups = self.optim_wrapper.param_groups if built else []
         initial = [{k: v for k, v in g.items() if k.startswith('initial_')} for g in groups]
         self._resuming = True
+        if isinstance(self.model, FullyShard):  # a GPU gets its share alone
+            kwargs.setdefault('map_location', 'cpu')
         super().resume(filename, *args, **kwargs)
         position = self._loaded_meta.get('position')
         if position:

@@ -1,0 +1,310 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of divided models: those of a whole one, from any number of ranks and to any."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper
+from mmpretrain.structures import DataSample
+
+from vicmae.engine.sharding import (
+    FullyShard,
+    collect_state,
+    full_states,
+    gather_parts,
+    save_parts,
+    spread_state,
+)
+from vicmae.engine.sharding.state import unwrapped
+from vicmae.registry import MODELS
+from vicmae.testing import randomize, toy_runner, toy_vicmae_config
+from vicmae.utils.distributed import rank_and_world_size
+
+
+def config_of(**parts):
+    head = dict(
+        type='MLPHead', hidden_dim=13, out_dim=7, norm='SyncBN'
+    )  # rows that no two ranks share evenly
+    return {
+        **toy_vicmae_config(norm='SyncBN'),
+        'aggregator': dict(type='GeMPooling'),
+        'predictor': head,
+        'projector': head,
+        'target': dict(type='EMATarget'),
+        **parts,
+    }
+
+
+def build(divided=True, seed=0):
+    """A model and its optimiser, other ones on each rank and for each seed."""
+    torch.manual_seed(10 * seed + rank_and_world_size()[0])
+    model = MODELS.build(config_of())
+    model = FullyShard(model) if divided else model
+    groups = [dict(params=[p]) for p in model.parameters() if p.requires_grad]
+    return model, OptimWrapper(torch.optim.AdamW(groups, lr=1e-2))
+
+
+@pytest.fixture(scope='module')
+def whole():
+    """The state of a model after two steps in one process."""
+    model, optim = build(divided=False)
+    randomize(model)
+    for _ in range(2):
+        model.train_step(dict(inputs=list(255 * torch.rand(2, 4, 3, 16, 16))), optim)
+    model.update_target(0.5)
+    return {'state_dict': model.state_dict(), 'optimizer': optim.state_dict()}
+
+
+def assert_identical(one, other, where=''):
+    """In every bit, the order of keys, and the versions of modules."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert list(one) == list(other), where
+        assert getattr(one, '_metadata', None) == getattr(other, '_metadata', None), where
+        for key in one:
+            assert_identical(one[key], other[key], f'{where}.{key}')
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where
+        for i, pair in enumerate(zip(one, other, strict=True)):
+            assert_identical(*pair, f'{where}.{i}')
+    elif isinstance(one, HistoryBuffer):
+        assert_identical(list(one.data), list(other.data), where)
+        assert one.max_length == other.max_length
+    elif isinstance(one, (torch.Tensor, np.ndarray)):
+        assert one.dtype == other.dtype, where
+        assert one.shape == other.shape, where
+        assert (one == other).all(), where
+    else:
+        assert one == other, where
+
+
+def there_and_back(state):
+    model, optim = build(seed=1)
+    spread_state(state, model, optim)
+    collected = collect_state(model, optim)
+    with full_states(model, optim):
+        shown = unwrapped(model).state_dict(), optim.state_dict()
+    with full_states(model):
+        alone = unwrapped(model).state_dict()
+    own = unwrapped(model).state_dict()['backbone.cls_token']
+    return collected, shown, alone, type(own).__name__
+
+
+@pytest.mark.parametrize('world_size', [1, 2, 3])
+def test_state_of_one_process_comes_back_from_any_number_of_ranks(gloo_pool, world_size, whole):
+    results = gloo_pool.run(there_and_back, world_size, whole)
+    for rank, (collected, shown, alone, own) in enumerate(results):
+        if rank:
+            assert collected == {} and alone == {}
+            assert shown[0] == {} and not shown[1]['state']
+        else:
+            assert_identical(collected, whole)
+            assert_identical(shown, (whole['state_dict'], whole['optimizer']))
+            assert_identical(alone, whole['state_dict'])
+        assert own == 'DTensor'  # again
+
+
+def test_whole_model_is_collected_and_loaded_in_the_same_way(whole):
+    model, optim = build(divided=False, seed=1)
+    spread_state(whole, model, optim)
+    assert_identical(collect_state(model, optim), whole)
+
+
+def load_without_teacher(state):
+    model, _ = build(seed=1)
+    unwrapped(model).load_state_dict(state)
+    return collect_state(model)
+
+
+def test_what_modules_do_when_they_load_is_done_to_whole_tensors(gloo_pool, whole):
+    state = {k: v for k, v in whole['state_dict'].items() if not k.startswith('target.')}
+    name = 'backbone.pos_embed'
+    small = {**state, name: state[name][:, [0, 1, 4, 13, 16]]}  # of 2 x 2 patches
+    expected = build(divided=False, seed=1)[0]
+    with pytest.warns(UserWarning, match='resized'):
+        expected.load_state_dict(small)
+    loaded = gloo_pool.run(load_without_teacher, 2, small)[0]
+    assert_identical(loaded['state_dict'], expected.state_dict())
+
+
+def load_misfit(state):
+    model, _ = build()
+    unwrapped(model).load_state_dict(state)
+
+
+def test_weight_of_another_shape_is_refused_as_ever(gloo_pool, whole):
+    state = {**whole['state_dict'], 'predictor.0.weight': torch.zeros(3, 7)}
+    with pytest.raises(RuntimeError, match=r'size mismatch for predictor.0.weight'):
+        gloo_pool.run(load_misfit, 2, state)
+
+
+# ------------------------------------------------------------------------------ parts
+REST = dict(
+    meta=dict(epoch=3, cfg='a = 1', dataset_meta=dict(classes=('a', 'b'))),
+    message_hub=dict(
+        log_scalars={'train/loss': HistoryBuffer([3.0, 2.0], [1, 2], max_length=5)},
+        runtime_info=dict(best=np.float64(0.5), order=np.arange(3)),
+    ),
+    param_schedulers=[dict(last_step=3, betas=(0.9, 0.99))],
+)
+
+
+def write_parts(folder, state, rest):
+    model, optim = build(seed=1)
+    spread_state(state, model, optim)
+    local = dict(state_dict=unwrapped(model).state_dict(), optimizer=optim.state_dict())
+    if rank_and_world_size()[0] == 0:
+        local = {**local, **rest}
+    save_parts(folder, local)
+
+
+def read_parts(folder):
+    model, optim = build(seed=2)
+    spread_state(gather_parts(folder), model, optim)
+    return collect_state(model, optim)
+
+
+def test_parts_of_two_ranks_gather_to_the_whole_and_load_on_three(gloo_pool, tmp_path, whole):
+    folder = tmp_path / 'runs/epoch_3.sharded'
+    gloo_pool.run(write_parts, 2, folder, whole, REST)
+    assert {p.name for p in folder.iterdir()} == {'part_0_of_2.pth', 'part_1_of_2.pth'}
+    gathered = gather_parts(folder)
+    rest = {**REST, 'message_hub': {**REST['message_hub']}}
+    rest['message_hub']['runtime_info'] = dict(best=0.5, order=np.arange(3))
+    assert_identical(gathered, {**whole, **rest})
+    assert_identical(gloo_pool.run(read_parts, 3, folder)[0], whole)
+
+
+def test_each_part_has_its_share_and_needs_no_trust(gloo_pool, tmp_path, whole):
+    gloo_pool.run(write_parts, 2, tmp_path, whole, REST)
+    parts = [torch.load(tmp_path / f'part_{r}_of_2.pth', weights_only=True) for r in range(2)]
+    rows = [sum(s['rows'].numel() for s in part['shards']) for part in parts]
+    stored = [sum(s['rows'].untyped_storage().nbytes() for s in part['shards']) for part in parts]
+    assert all(0.4 < n / sum(rows) < 0.6 for n in rows)
+    assert stored == [4 * n for n in rows]
+    assert 'rest' not in parts[1]
+
+
+def test_fewer_ranks_leave_no_parts_of_more(gloo_pool, tmp_path, whole):
+    for world_size in (3, 2):
+        gloo_pool.run(write_parts, world_size, tmp_path, whole, {})
+    assert {p.name for p in tmp_path.iterdir()} == {'part_0_of_2.pth', 'part_1_of_2.pth'}
+    assert_identical(gather_parts(tmp_path), whole)
+
+
+# ------------------------------------------------------------------------------- runs
+class Watch(Hook):
+    """Keeps the losses, and whole weights at the beginning and the end."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, stop_in_epoch=None):
+        self.losses, self.stop_in_epoch = [], stop_in_epoch
+
+    def before_train(self, runner):
+        self.begin = collect_state(runner.model)
+
+    def before_train_epoch(self, runner):
+        if runner.epoch == self.stop_in_epoch:
+            raise KeyboardInterrupt
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append(outputs['loss'].item())
+
+    def after_train(self, runner):
+        self.end = collect_state(runner.model, runner.optim_wrapper)
+
+
+def run(work_dir, wrapper='FullyShard', stop_in_epoch=None, resume=False):
+    """Trains two epochs of four batches with a teacher; returns what `Watch` saw."""
+    torch.manual_seed(0)
+    samples = [{'inputs': list(255 * torch.rand(2, 3, 16, 16))} for _ in range(32)]
+    watch = Watch(stop_in_epoch)
+    torch.manual_seed(rank_and_world_size()[0])
+    distributed = dict(launcher='pytorch') if torch.distributed.is_initialized() else {}
+    os.environ['LOCAL_RANK'] = '0'  # MMEngine reads it for DDP, also where it isn't used
+    options = {} if wrapper == 'FullyShard' else dict(device_ids=None)
+    runner = toy_runner(
+        work_dir,
+        model=config_of(),
+        hooks=[dict(type='TargetEMAHook'), dict(type='StepSeedHook'), watch],
+        train_dataloader=dict(
+            batch_size=4,
+            dataset=samples,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        optim_wrapper=dict(
+            constructor='CheckedOptimWrapperConstructor',
+            optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.1),
+            paramwise_cfg=dict(flat_decay_mult=0.0),
+        ),
+        randomness=dict(seed=3, diff_rank_seed=True),
+        checkpoints=True,
+        cfg=dict(model_wrapper_cfg=dict(type=wrapper, **options)),
+        resume=resume,
+        **distributed,
+    )
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        return None
+    return watch.begin, watch.losses, watch.end
+
+
+def test_weights_are_drawn_as_in_one_process(gloo_pool, tmp_path):
+    begin, _, _ = run(tmp_path / 'one')
+    results = gloo_pool.run(run, 2, tmp_path / 'two')
+    assert_identical(results[0][0], begin)
+
+
+DDP, DIVIDED = 'MMDistributedDataParallel', 'FullyShard'
+
+
+@pytest.mark.parametrize(('first', 'second'), [(DIVIDED, DIVIDED), (DDP, DIVIDED), (DIVIDED, DDP)])
+def test_resumed_run_is_the_same_as_one_without_a_break(gloo_pool, tmp_path, first, second):
+    _, losses, end = gloo_pool.run(run, 2, tmp_path / 'whole', first)[0]
+    assert gloo_pool.run(run, 2, tmp_path / 'parts', first, 1) == [None, None]
+    _, resumed, reached = gloo_pool.run(run, 2, tmp_path / 'parts', second, None, True)[0]
+    assert len(losses) == 8 and resumed == losses[4:]
+    assert_identical(reached, end)
+
+
+def test_checkpoint_of_a_divided_run_goes_on_in_one_process(gloo_pool, tmp_path):
+    _, _, end = gloo_pool.run(run, 2, tmp_path)[0]
+    checkpoint = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
+    assert_identical(dict(checkpoint['state_dict']), dict(end['state_dict']))
+    assert_identical(checkpoint['optimizer']['state'], end['optimizer']['state'])
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    _, losses, _ = run(tmp_path, resume=True)
+    assert len(losses) == 8  # of an epoch of eight batches
+
+
+def evaluate(checkpoint):
+    model, _ = build(seed=4)
+    unwrapped(model).load_state_dict(torch.load(checkpoint, weights_only=False)['state_dict'])
+    torch.manual_seed(0)
+    clips = list(255 * torch.rand(3, 2, 3, 16, 16))
+    samples = [DataSample() for _ in clips]
+    with torch.no_grad():
+        for _ in range(2):  # the second without taking apart what the first put together
+            found = model.eval().val_step(dict(inputs=clips, data_samples=samples))
+    return torch.stack([sample.feature for sample in found]), collect_state(model)
+
+
+def test_features_are_those_of_the_whole_model_and_leave_its_state(gloo_pool, tmp_path, whole):
+    torch.save(whole, tmp_path / 'a.pth')
+    (features, state), (other, _) = gloo_pool.run(evaluate, 2, tmp_path / 'a.pth')
+    assert_identical(state['state_dict'], whole['state_dict'])
+    model, _ = build(divided=False)
+    model.load_state_dict(whole['state_dict'])
+    torch.manual_seed(0)
+    clips = list(255 * torch.rand(3, 2, 3, 16, 16))
+    data = model.data_preprocessor(dict(inputs=clips))
+    expected = model.eval().extract_clip_feat(data['inputs'])
+    torch.testing.assert_close(features, expected.detach())
+    assert torch.equal(features, other)
