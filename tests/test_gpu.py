@@ -63,10 +63,10 @@ def test_divided_model_trains_and_goes_on_on_a_gpu(tmp_path, options):
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=1']
     options = ['model_wrapper_cfg.type=FullyShard', *options]
     rows = train(tmp_path / 'a', '--launcher', 'pytorch', options=options, launcher=launcher)
-    shutil.copy(tmp_path / 'a/epoch_1.pth', tmp_path)
+    shutil.copy(tmp_path / 'a/iter_8.pth', tmp_path)
     resumed = train(
         tmp_path / 'b',
-        *('--launcher', 'pytorch', '--resume', str(tmp_path / 'epoch_1.pth')),
+        *('--launcher', 'pytorch', '--resume', str(tmp_path / 'iter_8.pth')),
         options=options,
         launcher=launcher,
     )

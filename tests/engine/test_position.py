@@ -93,13 +93,13 @@ def test_run_goes_on_with_batches_of_another_size(tmp_path, before, after, stop_
 
 def test_it_goes_on_between_two_steps_of_the_optimiser(tmp_path):
     run(tmp_path, 8, stop_at=3)  # 24 samples, six batches of 4, and three of 12
-    runner, rest = run(tmp_path, 4, resume=True, accumulate=4)
+    _, rest = run(tmp_path, 4, resume=True, accumulate=4)
     assert len(rest.seen) == 3 * SIZE // 4 - 4
 
 
 def test_checkpoint_of_the_same_batches_goes_on_where_it_was(tmp_path):
     run(tmp_path, 8, stop_at=8)
-    runner, rest = run(tmp_path, 8, resume=True)
+    _, rest = run(tmp_path, 8, resume=True)
     _, whole = run(tmp_path / 'whole', 8)
     assert rest.seen == whole.seen[8:]
     assert rest.rates == whole.rates[8:]

@@ -97,11 +97,10 @@ def test_interrupted_write_leaves_the_one_before(tmp_path, kind):
         def __reduce__(self):
             raise KeyboardInterrupt
 
+    content = Interrupting() if kind == 'text' else [torch.zeros(1000), Interrupting()]
+    write = write_text if kind == 'text' else write_checkpoint
     with pytest.raises(KeyboardInterrupt):
-        if kind == 'text':
-            write_text(path, Interrupting())
-        else:
-            write_checkpoint(path, [torch.zeros(1000), Interrupting()])
+        write(path, content)
     assert path.read_text() == 'before'
     assert [p.name for p in tmp_path.iterdir()] == ['last']
 

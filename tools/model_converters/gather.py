@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Gathers."""
     args = parse_args()
-    from vicmae.engine.sharding import gather_to_file
+    from vicmae.utils.checkpoint_parts import gather_to_file
 
     gather_to_file(args.folder, args.output, force=args.force)
     print(f'{args.output}: {Path(args.output).stat().st_size / 1e6:,.1f} MB')

@@ -297,7 +297,7 @@ def _save(content: dict[str, Any], file: BinaryIO, *, safe: bool) -> None:
         return
     from safetensors.torch import save
 
-    weights = content.get('state_dict', content.get('model'))
+    weights: dict[str, Tensor] = content.get('state_dict') or content['model']
     meta = {name: str(value) for name, value in content.get('meta', {}).items()}
     file.write(save({name: weights[name].contiguous() for name in weights}, metadata=meta))
 

@@ -3,6 +3,7 @@ import copy
 import inspect
 import logging
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ class PretrainRunner(Runner):
         *,
         save_optimizer: bool = True,
         save_param_scheduler: bool = True,
+        whole: bool = True,
     ) -> dict[str, Any]:
         """Copies all that a run has to go on from: tensors and plain values, on the CPU.
 
@@ -128,6 +130,7 @@ class PretrainRunner(Runner):
             meta: What else is said of it; `epoch` and `iter` are how many are done.
             save_optimizer: Whether the state of the optimiser is in it.
             save_param_scheduler: Whether that of schedules is in it.
+            whole: Whether a divided model's tensors are put together on the first process, or stay divided.
         """
         meta = {'epoch': self.epoch, 'iter': self.iter, **(meta or {})}
         meta.update(
@@ -142,7 +145,8 @@ class PretrainRunner(Runner):
         )
         model = self.model.module if is_model_wrapper(self.model) else self.model
         # All ranks take part; the first one has what they bring together, the others nothing of it.
-        with full_states(self.model, self.optim_wrapper if save_optimizer else None):
+        gathered = full_states(self.model, self.optim_wrapper if save_optimizer else None)
+        with gathered if whole else nullcontext():
             checkpoint: dict[str, Any] = dict(
                 meta=meta, state_dict=model.state_dict(), message_hub=self.message_hub.state_dict()
             )
@@ -151,7 +155,7 @@ class PretrainRunner(Runner):
         if save_param_scheduler and self.param_schedulers is not None:
             checkpoint['param_schedulers'] = [s.state_dict() for s in self.param_schedulers]
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-        return as_plain(checkpoint)
+        return as_plain(checkpoint) if whole else checkpoint
 
     def save_checkpoint(
         self,

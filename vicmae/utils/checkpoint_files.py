@@ -4,6 +4,7 @@
 import hashlib
 import logging
 import os
+import shutil
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -54,7 +55,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def remove_checkpoint(path: str | Path) -> None:
-    """Deletes a checkpoint and its hash, where they are there."""
+    """Deletes a checkpoint and its hash, or the folder of one in parts, where they are there."""
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
     for name in (f'{path}{HASH_SUFFIX}', str(path)):
         with suppress(OSError):
             os.unlink(name)
@@ -97,7 +101,12 @@ def as_plain(content: Any, where: str = '') -> Any:
     if isinstance(content, Mapping):
         items = ((key, as_plain(value, f'{where}.{key}')) for key, value in content.items())
         kept = [(key, value) for key, value in items if not isinstance(value, _LeftOut)]
-        return OrderedDict(kept) if isinstance(content, OrderedDict) else dict(kept)
+        if not isinstance(content, OrderedDict):
+            return dict(kept)
+        ordered: Any = OrderedDict(kept)
+        if hasattr(content, '_metadata'):  # versions of modules, beside their state
+            ordered._metadata = as_plain(content._metadata, where)
+        return ordered
     if isinstance(content, list | tuple | set | frozenset):
         values = [as_plain(value, f'{where}.{i}') for i, value in enumerate(content)]
         values = [value for value in values if not isinstance(value, _LeftOut)]
@@ -166,7 +175,8 @@ def _candidates(work_dir: Path) -> list[Path]:
     """The checkpoint that is named as the last, and behind it all others of its folder, from the newest on."""
     named = _named_last(work_dir)
     folder = named.parent if named is not None and named.parent.is_dir() else work_dir
-    others = [path for path in folder.glob('*.pth') if not path.name.startswith('best_')]
+    others = [*folder.glob('*.pth'), *folder.glob('*.sharded')]
+    others = [path for path in others if not path.name.startswith('best_')]
     others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
     if named is None:
         return others

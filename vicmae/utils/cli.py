@@ -50,9 +50,11 @@ def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
     except RuntimeError as error:
         if os.environ.get(_TRACEBACK) or not _is_lost_peer(error):
             raise
-        what = str(error).splitlines()[0]
-        text = f'error: Another process of this run has ended; its own message says why. Here: {what} {when_interrupted}'
-        print(text.rstrip(), file=sys.stderr)
+        here = str(error).splitlines()[0]
+        text = (
+            f'error: Another process of this run has ended; its own message says why. Here: {here}'
+        )
+        print(f'{text} {when_interrupted}'.rstrip(), file=sys.stderr)
         sys.exit(1)
 
 

@@ -1,15 +1,20 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from .fully_shard import FullyShard
-from .parts import gather_parts, gather_to_file, save_parts
-from .state import collect_state, cut_moments_on_loading, full_states, spread_state
+from .parts import save_parts
+from .state import (
+    collect_state,
+    cut_moments_on_loading,
+    full_states,
+    is_divided,
+    spread_state,
+)
 
 __all__ = [
     'FullyShard',
     'collect_state',
     'cut_moments_on_loading',
     'full_states',
-    'gather_parts',
-    'gather_to_file',
+    'is_divided',
     'save_parts',
     'spread_state',
 ]
