@@ -6,7 +6,7 @@ class VicmaeError(Exception):
     """Base of all errors that a user can cause and mend.
 
     The message says what is wrong, the value that was found and what to do. The subclasses are
-    built-in errors too (`ValueError`, `ImportError`), for code that catches those.
+    built-in errors too (`ValueError`, `RuntimeError`, `ImportError`), for code that catches those.
     """
 
 
@@ -20,6 +20,10 @@ class DataError(VicmaeError, ValueError):
 
 class CheckpointError(VicmaeError, ValueError):
     """A checkpoint that is damaged or doesn't fit the model."""
+
+
+class TrainingError(VicmaeError, RuntimeError):
+    """A run that can't go on: its losses or gradients are no numbers any more."""
 
 
 class EnvironmentFault(VicmaeError, ImportError):

@@ -12,9 +12,9 @@ from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vicmae.datasets.demo import make_demo_data
-from vicmae.errors import CheckpointError, ConfigError, VicmaeError
+from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
-from vicmae.utils.checkpoint import require_checkpoint
+from vicmae.utils.checkpoint import last_checkpoint, require_checkpoint
 
 _AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
 
@@ -31,7 +31,11 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     if not torch.cuda.is_available():
         adapt_to_cpu(cfg)
         init_gloo(cfg.get('launcher', 'none'))
-    checkpoint = cfg.get('load_from') or _last_checkpoint(cfg)
+    elif training:
+        choose_precision(cfg)
+    checkpoint = cfg.get('load_from')
+    if cfg.get('resume') and not checkpoint:
+        checkpoint = last_checkpoint(cfg.work_dir)
     if cfg.get('resume') and not checkpoint:
         print_log(f'Nothing to resume in {cfg.work_dir!r}: starting from the beginning.', 'current')
         cfg.resume = False
@@ -74,20 +78,6 @@ def _drop_halves(cfg: Config) -> None:
             cfg.merge_from_dict(dict.fromkeys(keys))
 
 
-def _last_checkpoint(cfg: Config) -> str | None:
-    """What `--resume` without a path goes on from; None where there is nothing yet."""
-    file = Path(cfg.work_dir, 'last_checkpoint')
-    if not cfg.get('resume') or not file.is_file():
-        return None
-    named = file.read_text(encoding='utf-8').strip()
-    if not named:
-        raise CheckpointError(
-            f'{str(file)!r} is empty: the run was killed while it wrote a checkpoint. '
-            'Name an earlier one: `--resume WORK_DIR/epoch_N.pth`.'
-        )
-    return named
-
-
 def adapt_to_cpu(cfg: Config) -> None:
     """Changes what only works with a GPU, and says so."""
     wrapper = cfg.get('optim_wrapper') or {}
@@ -103,6 +93,25 @@ def adapt_to_cpu(cfg: Config) -> None:
     if 'model_wrapper_cfg' not in cfg:
         cfg.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+        )
+
+
+def choose_precision(cfg: Config) -> None:
+    """Chooses the type that mixed precision computes in, where the config leaves it open, and says which.
+
+    bfloat16 where the GPU has it: it reaches as far as float32, so that nothing overflows.
+    """
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper.get('type') != 'AmpOptimWrapper' or wrapper.get('dtype') is not None:
+        return
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        wrapper['dtype'] = 'bfloat16'
+        print_log('Mixed precision: bfloat16, which this GPU has.', 'current')
+    else:
+        wrapper['dtype'] = 'float16'
+        wrapper.setdefault('loss_scale', 'dynamic')
+        print_log(
+            'Mixed precision: float16 with a scaled loss, as this GPU has no bfloat16.', 'current'
         )
 
 

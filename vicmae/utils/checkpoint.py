@@ -11,6 +11,8 @@ from torch import Tensor
 
 from vicmae.errors import CheckpointError
 
+LAST_CHECKPOINT = 'last_checkpoint'  # the file in a work directory that names it
+
 
 class _Unread:
     """Stands for what a checkpoint holds beside weights, so that it needn't be trusted.
@@ -57,6 +59,20 @@ def require_checkpoint(path: str | Path) -> None:
             f'{str(path)!r} is no PyTorch checkpoint, or a torn one ({path.stat().st_size} bytes). '
             "A run's last one is named in its `last_checkpoint` file."
         )
+
+
+def last_checkpoint(work_dir: str | Path) -> str | None:
+    """The last checkpoint that a run has written; None where there is none yet."""
+    file = Path(work_dir, LAST_CHECKPOINT)
+    if not file.is_file():
+        return None
+    named = file.read_text(encoding='utf-8').strip()
+    if not named:
+        raise CheckpointError(
+            f'{str(file)!r} is empty: the run was killed while it wrote a checkpoint. '
+            'Name an earlier one: `--resume WORK_DIR/epoch_N.pth`.'
+        )
+    return named
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

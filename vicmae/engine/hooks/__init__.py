@@ -3,6 +3,7 @@ from .checkpoint_fit import CheckpointFitHook
 from .data_log import DataLogHook
 from .loss_weight_schedule import LossWeightScheduleHook
 from .progress import ProgressHook
+from .step_guard import StepGuardHook
 from .step_seed import StepSeedHook
 from .target_ema import TargetEMAHook
 
@@ -11,6 +12,7 @@ __all__ = [
     'DataLogHook',
     'LossWeightScheduleHook',
     'ProgressHook',
+    'StepGuardHook',
     'StepSeedHook',
     'TargetEMAHook',
 ]
