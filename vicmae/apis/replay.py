@@ -147,7 +147,8 @@ def replay(
         model = load_model(cfg, weights, device=device).train()
         batches = list(_batches(cfg, row, folder))
     scale, autocast = _precision(row['amp'], amp, device)
-    losses, samples = [], []
+    losses: list[dict[str, float]] = []
+    samples: list[ReplayedSample] = []
     with _watch(model) as found:
         for batch, described in zip(batches, row['batches'], strict=True):
             if described['step_seed'] is not None:

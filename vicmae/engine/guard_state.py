@@ -16,6 +16,7 @@ class GuardState:
         in_a_row: Those since the last good step.
         since: The iteration in which the row began.
         first_step: That of its first step, which names its record; a later one than `since` where gradients accumulate.
+        checkpoint: The last one from before the row; None where there was none.
         weights_in: The iteration whose record holds the weights of the row; None where none does.
         num_weights: Records with weights so far.
         rewinds: How often the run went back to a checkpoint.
@@ -26,6 +27,7 @@ class GuardState:
     in_a_row: int = 0
     since: int = 0
     first_step: int = 0
+    checkpoint: str | None = None
     weights_in: int | None = None
     num_weights: int = 0
     rewinds: int = 0

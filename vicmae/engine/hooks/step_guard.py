@@ -1,4 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import functools
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -102,13 +103,19 @@ class StepGuardHook(Hook):
         self._batches = []
         # Of an earlier run in this folder, where this one doesn't go on from it.
         self._older_checkpoint = None if runner.iter else _time_of(runner.work_dir)
-        step = wrapper.step
+        step, before = wrapper.step, vars(wrapper).get('step')  # schedules put one there, too
 
+        @functools.wraps(step)
         def guarded_step(**kwargs: Any) -> None:
             if self._is_good(runner):
                 step(**kwargs)
 
         wrapper.step = guarded_step
+
+        def unguard() -> None:
+            del wrapper.step
+            if before is not None:
+                wrapper.step = before
 
         def look_before(*_: Any) -> None:
             if model.training and not self._batches:
@@ -119,7 +126,7 @@ class StepGuardHook(Hook):
                 self._batches.append(_seen(runner, self._number, outputs))
 
         self._undo = [
-            lambda: delattr(wrapper, 'step'),
+            unguard,
             model.register_forward_pre_hook(look_before).remove,
             model.register_forward_hook(look_after).remove,
         ]
@@ -189,6 +196,7 @@ class StepGuardHook(Hook):
         if state.in_a_row == 1:
             state.since = batches[0].iteration if batches else runner.iter
             state.first_step = runner.iter
+            state.checkpoint = self._checkpoint(runner)
             if state.num_weights < self.max_records:
                 state.num_weights += 1
                 state.weights_in = runner.iter
@@ -227,7 +235,7 @@ class StepGuardHook(Hook):
         """Goes back to a checkpoint where it may, else ends the run."""
         why = ''
         if self.when_exceeded == 'rewind':
-            checkpoint = self._checkpoint(runner)
+            checkpoint = self._checkpoint(runner, state.checkpoint)
             if checkpoint and state.rewinds < self.max_rewinds:
                 together = runner.optim_wrapper._accumulative_counts
                 first = max(state.since - self.rewind_margin, 0) // together * together
@@ -253,11 +261,12 @@ class StepGuardHook(Hook):
             )
         )
 
-    def _checkpoint(self, runner: Any) -> str | None:
-        """The last checkpoint of this run, as rank 0 finds it."""
-        found: list[str | None] = [None]
-        if is_main_process() and _time_of(runner.work_dir) != self._older_checkpoint:
-            found = [last_checkpoint(runner.work_dir)]
+    def _checkpoint(self, runner: Any, wanted: str | None = None) -> str | None:
+        """A checkpoint of this run, the last one if the wanted one isn't there, as rank 0 finds it."""
+        found: list[str | None] = [wanted]
+        if is_main_process() and not (wanted and Path(wanted).exists()):
+            own = _time_of(runner.work_dir) != self._older_checkpoint
+            found = [last_checkpoint(runner.work_dir) if own else None]
         broadcast_object_list(found)
         return found[0]
 
