@@ -103,7 +103,9 @@ def test_iterations_passed_over_count_for_the_schedule_and_train_nothing(tmp_pat
     rates = [row[4] for row in plain.rows]
     assert [row[4] for row in watch.rows] == pytest.approx([*rates[:6], *rates[4:]])
     before, first, second = watch.weights[6:9]
-    assert all(torch.equal(first[n], before[n]) and torch.equal(second[n], before[n]) for n in first)
+    assert all(
+        torch.equal(first[n], before[n]) and torch.equal(second[n], before[n]) for n in first
+    )
 
 
 @pytest.mark.parametrize(('margin', 'expected'), [(1, [6, 7, 8]), (2, [5, 6, 7, 8])])
@@ -140,7 +142,9 @@ def test_accumulated_batches_are_passed_over_together(tmp_path):
 
 
 def test_run_stops_after_as_many_rewinds_as_allowed(tmp_path):
-    message = r'went back to a checkpoint 2 time\(s\) already.*`default_hooks.step_guard.max_rewinds`'
+    message = (
+        r'went back to a checkpoint 2 time\(s\) already.*`default_hooks.step_guard.max_rewinds`'
+    )
     with pytest.raises(TrainingError, match=message):
         train(tmp_path, PoisonPixels(*range(5, 12)), max_rewinds=2)
 

@@ -146,6 +146,7 @@ def replay(
     with _at_home(row['started_in']):
         model = load_model(cfg, weights, device=device).train()
         batches = list(_batches(cfg, row, folder))
+    bad_weights = [name for name, t in model.state_dict().items() if not t.isfinite().all()]
     scale, autocast = _precision(row['amp'], amp, device)
     losses: list[dict[str, float]] = []
     samples: list[ReplayedSample] = []
@@ -176,7 +177,7 @@ def replay(
         samples=samples,
         grad_norm=norm,
         bad_gradients=non_finite_gradients(model),
-        bad_weights=[n for n, t in model.state_dict().items() if not t.isfinite().all()],
+        bad_weights=bad_weights,
         bad_module=found[0] if found else None,
     )
 

@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What is written down of a step that was skipped, so that `vicmae.apis.replay` can run it alone.
 
-`WORK_DIR/bad_steps/iter_N` has a `rank_R.json` of each rank and, from rank 0, the config and for the first steps of
-a row the weights. Iterations, epochs and batches count from 1 there, as in the log.
+`WORK_DIR/bad_steps/iter_N` has a `rank_R.json` of each rank, for the first steps of a row the weights; the config is
+beside these folders. Iterations, epochs and batches count from 1 there, as in the log.
 """
 
 import json
@@ -24,7 +24,7 @@ from vicmae.datasets.sample_key import SampleKey
 from .gradients import whole_tensor
 
 FOLDER = 'bad_steps'
-WEIGHTS, CONFIG = 'state.pth', 'config.py'
+WEIGHTS = 'state.pth'
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def write_record(
     """
     folder = folder_of(runner, runner.iter)
     folder.mkdir(parents=True, exist_ok=True)
+    config = folder.parent / f'config_{runner.timestamp}.py'
     place = None if weights_in is None else f'../{folder_of(runner, weights_in).name}/{WEIGHTS}'
     row = dict(
         iteration=runner.iter + 1,
@@ -95,14 +96,14 @@ def write_record(
         grad_norm=str(grad_norm),
         bad_gradients=list(bad_gradients),
         weights=place,
-        config=CONFIG,
+        config=f'../{config.name}',
         amp=_precision(runner.optim_wrapper),
         started_in=os.getcwd(),
     )
     path = folder / f'rank_{runner.rank}.json'
     path.write_text(json.dumps(row, indent=1) + '\n', encoding='utf-8')
-    if runner.rank == 0:
-        runner.cfg.dump(folder / CONFIG)
+    if runner.rank == 0 and not config.exists():  # once in a run: laying it out takes seconds
+        runner.cfg.dump(config)
     if runner.rank == 0 and weights is not None:
         _save(dict(state_dict=weights), folder / WEIGHTS)
 
