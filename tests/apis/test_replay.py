@@ -115,6 +115,12 @@ def test_accumulated_batches_are_replayed_together(tmp_path, here):
     assert result.grad_norm == float(written['grad_norm'])
 
 
+def test_what_the_model_draws_is_drawn_again(tmp_path, here):
+    rows = train(tmp_path, PoisonLoss(1), {'model.backbone.drop_path_rate': 0.5})
+    (losses,) = replay(tmp_path / 'bad_steps/iter_2').losses
+    assert losses == {name: rows[1][name] for name in losses}
+
+
 def test_replay_finds_the_module_at_which_a_step_stops_being_finite(broken, here):
     result = replay(broken / 'bad_steps/iter_6')
     assert not result.finite

@@ -115,8 +115,9 @@ def test_margin_passes_over_what_led_to_the_stretch(tmp_path, margin, expected):
 
 
 def test_margin_ends_where_the_checkpoint_is(tmp_path):
-    watch, _ = train(tmp_path, PoisonPixels(6, 7), rewind_margin=100)
+    watch, runner = train(tmp_path, PoisonPixels(6, 7), rewind_margin=100)
     assert watch.passed_over == [4, 5, 6, 7]
+    assert GuardState.of(runner).passed_over == [[4, 8]]
 
 
 def test_checkpoint_from_within_the_stretch_is_none_to_go_back_to(tmp_path):
