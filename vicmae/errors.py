@@ -6,7 +6,7 @@ class VicmaeError(Exception):
     """Base of all errors that a user can cause and mend.
 
     The message says what is wrong, the value that was found and what to do. The subclasses are
-    built-in errors too (`ValueError`, `ImportError`), for code that catches those.
+    built-in errors too (`ValueError`, `RuntimeError`, `ImportError`), for code that catches those.
 
     Attributes:
         exit_status: What a tool ends with.
@@ -35,6 +35,10 @@ class Preempted(VicmaeError):
     """A run that was asked to end, and has written what it goes on from. A launcher may start it again."""
 
     exit_status = 75  # "temporary failure" of sysexits.h
+
+
+class TrainingError(VicmaeError, RuntimeError):
+    """A run that can't go on: its losses or gradients are no numbers any more."""
 
 
 class EnvironmentFault(VicmaeError, ImportError):

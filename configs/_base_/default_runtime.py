@@ -11,6 +11,7 @@ default_hooks = dict(
     checkpoint_fit=dict(type='CheckpointFitHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),  # tells the sampler which epoch it is
     step_seed=dict(type='StepSeedHook'),  # masks follow from the seed, also after a resume
+    step_guard=dict(type='StepGuardHook', max_bad_steps=10),  # skips steps that are NaN
     target_ema=dict(type='TargetEMAHook'),  # moves an EMATarget; rests where there is none
     data_log=dict(type='DataLogHook', interval=50),  # samples by source, bad files
     progress=dict(type='ProgressHook'),

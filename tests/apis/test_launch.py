@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 from vicmae.apis import build_runner, load_config
-from vicmae.apis.launch import adapt_to_cpu, init_gloo
+from vicmae.apis.launch import adapt_to_cpu, choose_precision, init_gloo
 from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.utils.paths import project_file
 
@@ -53,6 +53,33 @@ def test_mixed_precision_becomes_plain_on_a_cpu():
     assert wrapper.type == 'OptimWrapper'
     assert set(wrapper) == {'type', 'constructor', 'optimizer', 'paramwise_cfg'}
     assert not any(cfg[f'{name}_dataloader'].pin_memory for name in ('train', 'val', 'test'))
+
+
+@pytest.mark.parametrize(
+    ('has_bf16', 'expected'),
+    [(True, dict(dtype='bfloat16')), (False, dict(dtype='float16', loss_scale='dynamic'))],
+)
+def test_mixed_precision_is_bfloat16_where_the_gpu_has_it(monkeypatch, has_bf16, expected):
+    monkeypatch.setattr(
+        torch.cuda,
+        'is_bf16_supported',
+        lambda including_emulation=True: has_bf16 or including_emulation,
+    )
+    cfg = load_config(DEBUG, {'optim_wrapper.type': 'AmpOptimWrapper'})
+    choose_precision(cfg)
+    chosen = {key: cfg.optim_wrapper.get(key) for key in ('dtype', 'loss_scale')}
+    assert chosen == {'loss_scale': None, **expected}
+
+
+def test_precision_that_a_config_names_is_kept(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda **_: True)
+    options = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'float16'}
+    cfg = load_config(DEBUG, options)
+    choose_precision(cfg)
+    assert cfg.optim_wrapper.dtype == 'float16'
+    plain = load_config(DEBUG)
+    choose_precision(plain)
+    assert 'dtype' not in plain.optim_wrapper
 
 
 def test_data_parallel_wrapper_gets_no_devices_on_a_cpu():

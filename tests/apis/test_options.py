@@ -89,7 +89,10 @@ def test_seed_of_zero_is_a_seed():
 
 
 def test_mixed_precision_keeps_what_the_config_says_of_it():
-    assert train_config(BASE, amp=True).optim_wrapper.dtype == 'bfloat16'
+    options = {'optim_wrapper.dtype': 'float16', 'optim_wrapper.loss_scale': 512.0}
+    wrapper = train_config(BASE, amp=True, cfg_options=options).optim_wrapper
+    assert (wrapper.dtype, wrapper.loss_scale) == ('float16', 512.0)
+    assert train_config(BASE, amp=True).optim_wrapper.loss_scale == 'dynamic'
 
 
 def test_auto_scale_needs_the_batch_size_that_the_rate_is_for():

@@ -108,6 +108,30 @@ def test_batches_passed_over_are_not_loaded():
     assert dataset.opened == 8
 
 
+def key_in(sample):
+    return SampleKey(*sample[1:5])
+
+
+def test_keys_of_any_batch_are_told_without_moving_the_loader():
+    loader = make_loader(Files(22))
+    expected = {(e, n): b for e in (0, 3) for n, b in enumerate(batches(loader, epoch=e))}
+    loader.sampler.set_epoch(0)
+    delivered = []
+    for batch in loader:
+        for (epoch, number), samples in expected.items():
+            assert loader.keys_of(epoch, number) == [key_in(sample) for sample in samples]
+        delivered.append(batch.tolist())
+    assert delivered == [expected[0, number] for number in range(5)]
+    assert loader.file_of(loader.keys_of(0, 0)[0]) == f'f{expected[0, 0][0][3]}'
+
+
+def test_asking_for_keys_draws_nothing_where_a_sampler_would():
+    loader = SteadyLoader(Files(8), batch_size=4, shuffle=True)
+    state = torch.get_rng_state()
+    assert len(loader.keys_of(0, 1)) == 4
+    assert torch.equal(state, torch.get_rng_state())
+
+
 def test_persistent_workers_serve_epoch_after_epoch():
     kept = make_loader(Files(12), num_workers=2, persistent_workers=True)
     assert [batches(kept, e) for e in range(3)] == [

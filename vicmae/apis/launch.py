@@ -32,6 +32,8 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     if not torch.cuda.is_available():
         adapt_to_cpu(cfg)
         init_gloo(cfg.get('launcher', 'none'))
+    elif training:
+        choose_precision(cfg)
     if cfg.get('resume') and not cfg.get('load_from'):
         last = find_last_checkpoint(cfg.work_dir)
         if last is None:
@@ -92,6 +94,25 @@ def adapt_to_cpu(cfg: Config) -> None:
     if 'model_wrapper_cfg' not in cfg:
         cfg.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+        )
+
+
+def choose_precision(cfg: Config) -> None:
+    """Chooses the type that mixed precision computes in, where the config leaves it open, and says which.
+
+    bfloat16 where the GPU has it: it reaches as far as float32, so that nothing overflows.
+    """
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper.get('type') != 'AmpOptimWrapper' or wrapper.get('dtype') is not None:
+        return
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        wrapper['dtype'] = 'bfloat16'
+        print_log('Mixed precision: bfloat16, which this GPU has.', 'current')
+    else:
+        wrapper['dtype'] = 'float16'
+        wrapper.setdefault('loss_scale', 'dynamic')
+        print_log(
+            'Mixed precision: float16 with a scaled loss, as this GPU has no bfloat16.', 'current'
         )
 
 

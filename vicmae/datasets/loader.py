@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """A data loader that goes on: a bad file, or a decoder that hangs or dies, costs one sample and not the run."""
 
+import copy
 import logging
 import os
 import signal
@@ -152,11 +153,14 @@ class GuardedDataset(Dataset):
         self, index: int, error: str, *, epoch: int = 0, visits: int = 1, fatal: bool = False
     ) -> BadFile:
         """A bad sample, for the ledger."""
+        return BadFile(self.file_of(index), self._kind(index), error, epoch, index, visits, fatal)
+
+    def file_of(self, index: int) -> str:
+        """What people call a sample."""
         try:
-            file = self.dataset.path_of(index)
+            return self.dataset.path_of(index)
         except (AttributeError, DataError):  # no such data set, or a bad line in a list
-            file = f'sample {index}'
-        return BadFile(file, self._kind(index), error, epoch, index, visits, fatal)
+            return f'sample {index}'
 
     def _refuse_fatal(self, index: int) -> None:
         if self.fatal_files and self.dataset.path_of(index) in self.fatal_files:
@@ -271,6 +275,24 @@ class SteadyLoader(DataLoader):
     def skip(self, num_batches: int) -> None:
         """Begins the next epoch behind so many batches."""
         self._skipped = num_batches
+
+    def keys_of(self, epoch: int, number: int) -> list[Any]:
+        """What the sampler names in a batch of any epoch; the place where the loader is stays as it is.
+
+        Args:
+            epoch: The epoch.
+            number: Which batch of it, counted from 0.
+        """
+        batches = copy.copy(self.batch_sampler)
+        batches.sampler = copy.copy(batches.sampler)  # type: ignore[union-attr]  # ours and torch's have one
+        if hasattr(batches.sampler, 'set_epoch'):  # type: ignore[union-attr]
+            batches.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        with torch.random.fork_rng(devices=[]):  # torch's samplers draw
+            return list(next(islice(batches, number, None), ()))  # type: ignore[arg-type]
+
+    def file_of(self, key: SampleKey | int) -> str:
+        """What people call the sample that a key names."""
+        return self._guarded.file_of(_index_of(key))
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises a class of its own
         delivered, self._skipped = self._skipped, 0

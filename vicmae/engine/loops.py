@@ -8,14 +8,39 @@ from torch.utils.data import DataLoader
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.registry import LOOPS
 
+from .guard_state import GuardState
+from .rewind import RewindDue, go_back, pass_over
+
 _EVALUATED = 'evaluated_at'
 
 
-class _Evaluates:
-    """What both loops have in common: a run that was ended before or in an evaluation makes up for it."""
+class _GoesOn:
+    """What both loops have in common.
+
+    A run that was ended before an evaluation, or in it, makes up for it. Where `StepGuardHook` asks for it, the run
+    goes back to a checkpoint, and passes over what it failed on.
+    """
 
     runner: Any
+    run_iter: Any
     _iter: int
+
+    def _train_or_pass_over(self, number: int, batch: Any) -> bool:
+        """Trains a step, or passes it over; returns whether the run goes on from where it is, and didn't go back."""
+        if GuardState.of(self.runner).passes_over(self._iter):
+            pass_over(self.runner, number, batch)
+            self._iter += 1
+            return True
+        try:
+            self.run_iter(*self._step(number, batch))
+        except RewindDue as due:
+            go_back(self.runner, due.rewind)
+            return False
+        return True
+
+    def _step(self, number: int, batch: Any) -> tuple[Any, ...]:
+        """What `run_iter` takes."""
+        raise NotImplementedError
 
     def _evaluate(self) -> None:
         self.runner.val_loop.run()
@@ -35,7 +60,7 @@ class _Evaluates:
 
 
 @LOOPS.register_module()
-class PretrainLoop(_Evaluates, EpochBasedTrainLoop):
+class PretrainLoop(_GoesOn, EpochBasedTrainLoop):
     """MMEngine's loop over epochs, which also goes on in the middle of one, as if there had been no break.
 
     The samples of an epoch follow from its number alone, so that those which were seen before a checkpoint are passed
@@ -54,17 +79,27 @@ class PretrainLoop(_Evaluates, EpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Trains one epoch, or what is left of it."""
+        """Trains one epoch, or what is left of it; after a rewind, the one of the checkpoint."""
+        while not self._train_to_the_end():
+            pass
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _train_to_the_end(self) -> bool:
+        """Trains what is left of the epoch; returns whether its end was reached, and the run didn't go back."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
         if done and isinstance(self.dataloader, SteadyLoader):
             self.dataloader.skip(done)
             self.runner.logger.info(f'Going on in epoch {self._epoch + 1}, at batch {done + 1}.')
-        for number, batch in enumerate(self.dataloader, start=done):
-            self.run_iter(number, batch)
-        self.runner.call_hook('after_train_epoch')
-        self._epoch += 1
+        return all(
+            self._train_or_pass_over(number, batch)
+            for number, batch in enumerate(self.dataloader, start=done)
+        )
+
+    def _step(self, number: int, batch: Any) -> tuple[Any, ...]:
+        return number, batch
 
     def _is_evaluation_due(self) -> bool:
         self._decide_current_val_interval()
@@ -120,7 +155,7 @@ class EndlessBatches:
 
 
 @LOOPS.register_module()
-class PretrainIterLoop(_Evaluates, IterBasedTrainLoop):
+class PretrainIterLoop(_GoesOn, IterBasedTrainLoop):
     """MMEngine's loop over iterations, which goes on at any of them, as if there had been no break.
 
     Its data are one epoch after the other, each in an order of its own.
@@ -139,12 +174,16 @@ class PretrainIterLoop(_Evaluates, IterBasedTrainLoop):
         self._make_up()
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
-            self.run_iter(next(self.batches))
+            if not self._train_or_pass_over(self._iter, next(self.batches)):
+                continue
             if self._is_evaluation_due():
                 self._evaluate()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _step(self, number: int, batch: Any) -> tuple[Any, ...]:
+        return (batch,)
 
     def _is_evaluation_due(self) -> bool:
         self._decide_current_val_interval()

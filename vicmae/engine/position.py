@@ -64,13 +64,13 @@ def adopt_position(runner: Any, saved: Position, initial_settings: list[dict[str
         runner.logger.info(
             f'Going on with {now.num_ranks} process(es) instead of {saved.num_ranks}: the data keep their order.'
         )
-    same_steps = now.samples_per_batch == saved.samples_per_batch
-    if same_steps and now.batches_per_epoch == saved.batches_per_epoch:
-        return
     batch = saved.batch * saved.samples_per_batch // now.samples_per_batch
     batch = min(batch, now.batches_per_epoch)
     if hasattr(runner.train_loop, 'batches'):  # its length and schedules are counted in iterations
         runner.train_loop.batches.go_to(saved.epoch, batch)
+        return
+    same_steps = now.samples_per_batch == saved.samples_per_batch
+    if same_steps and now.batches_per_epoch == saved.batches_per_epoch:
         return
     step = _whole_step(runner.optim_wrapper, saved.epoch * now.batches_per_epoch + batch)
     runner.logger.warning(

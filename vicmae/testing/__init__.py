@@ -3,11 +3,15 @@
 
 from .gloo import GlooPool
 from .memory import peak_memory
+from .poison import PoisonGradients, PoisonLoss, PoisonPixels
 from .toy_run import ToyModel, toy_runner
 from .toys import randomize, toy_vicmae_config
 
 __all__ = [
     'GlooPool',
+    'PoisonGradients',
+    'PoisonLoss',
+    'PoisonPixels',
     'ToyModel',
     'peak_memory',
     'randomize',

@@ -3,9 +3,8 @@
 
 optim_wrapper = dict(
     constructor='CheckedOptimWrapperConstructor',
-    type='AmpOptimWrapper',
+    type='AmpOptimWrapper',  # in bfloat16 where the GPU has it, else in float16
     loss_scale='dynamic',
-    dtype='bfloat16',
     optimizer=dict(
         type='AdamW',
         lr=1.5e-4 * 4096 / 256,

@@ -5,6 +5,7 @@ from .loss_weight_schedule import LossWeightScheduleHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .safe_checkpoint import SafeCheckpointHook
+from .step_guard import StepGuardHook
 from .step_seed import StepSeedHook
 from .target_ema import TargetEMAHook
 
@@ -15,6 +16,7 @@ __all__ = [
     'PreemptionHook',
     'ProgressHook',
     'SafeCheckpointHook',
+    'StepGuardHook',
     'StepSeedHook',
     'TargetEMAHook',
 ]

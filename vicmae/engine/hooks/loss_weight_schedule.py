@@ -59,6 +59,7 @@ class LossWeightScheduleHook(Hook):
         self.begin, self.end = begin, end
         self.start_value, self.end_value = start_value, end_value
         self.unit, self.shape = unit, shape
+        self.weight = weight
         self._path, _, self._name = weight.rpartition('.')
 
     def before_train(self, runner: Any) -> None:
@@ -88,6 +89,10 @@ class LossWeightScheduleHook(Hook):
         if self.unit == 'epoch':
             position = runner.iter / len(runner.train_dataloader)
         setattr(self._owner(runner), self._name, self.value_at(position))
+
+    def value_now(self, runner: Any) -> float:
+        """The weight that the model has."""
+        return float(getattr(self._owner(runner), self._name))
 
     def value_at(self, position: float) -> float:
         """The weight at an epoch or iteration, which may be a fraction."""

@@ -19,5 +19,15 @@ class StepSeedHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        entropy = [runner.seed, runner.iter, runner.rank]
-        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        torch.manual_seed(seed_of_step(runner.seed, runner.iter, runner.rank))
+
+
+def seed_of_step(seed: int, iteration: int, rank: int) -> int:
+    """The seed of one rank's training step.
+
+    Args:
+        seed: The run's, as this rank has it.
+        iteration: The step, counted from 0.
+        rank: The rank.
+    """
+    return int(np.random.SeedSequence([seed, iteration, rank]).generate_state(1)[0])

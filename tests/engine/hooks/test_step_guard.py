@@ -1,0 +1,359 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Steps that go wrong in real runs: nothing moves, all ranks agree, and what led to it is written down."""
+
+import json
+import math
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from vicmae.engine.guard_state import GuardState
+from vicmae.engine.hooks import StepGuardHook
+from vicmae.errors import ConfigError, TrainingError
+from vicmae.registry import MODELS, OPTIM_WRAPPERS
+from vicmae.testing import (
+    PoisonGradients,
+    PoisonLoss,
+    PoisonPixels,
+    ToyModel,
+    toy_runner,
+    toy_vicmae_config,
+)
+
+BATCHES = 4
+MOMENTUM = dict(type='SGD', lr=0.1, momentum=0.9)
+SCHEDULE = dict(type='LinearLR', start_factor=0.5, by_epoch=False, begin=0, end=6)
+
+
+class NormedModel(ToyModel):
+    """The toy model behind a batch norm, whose running means a forward pass moves."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return super().forward([self.norm(view) for view in inputs], data_samples, mode)
+
+
+class Watch(Hook):
+    """Keeps weights, buffers and the optimiser's state before the run and after each iteration."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.states = []
+
+    def before_train(self, runner):
+        model = {k: v.clone() for k, v in runner.model.state_dict().items()}
+        optimizer = runner.optim_wrapper.optimizer.state_dict()['state']
+        moments = {
+            (n, k): v.clone() for n, s in optimizer.items() for k, v in s.items() if v is not None
+        }
+        self.states.append({**model, **moments})
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.before_train(runner)
+
+    @property
+    def moved(self):
+        """Whether anything moved, by iteration."""
+        return [not _equal(a, b) for a, b in zip(self.states, self.states[1:], strict=False)]
+
+
+def _equal(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def train(work_dir, *hooks, guard=None, model=None, data_parallel=False, **kwargs):
+    """Trains; returns what `Watch` saw, and the runner."""
+    watch = Watch()
+    torch.manual_seed(0)
+    runner = toy_runner(
+        work_dir,
+        hooks=[StepGuardHook(**(guard or {})), *hooks, watch],
+        model=model or NormedModel(),
+        num_batches=BATCHES,
+        **{
+            'max_epochs': 2,
+            'optim_wrapper': dict(optimizer=MOMENTUM),
+            'param_scheduler': SCHEDULE,
+            **kwargs,
+        },
+    )
+    if data_parallel:
+        runner.model = MMDistributedDataParallel(runner.model)
+    runner.train()
+    return watch, runner
+
+
+def train_by_hand(leave_out, accumulate=1):
+    """The same run without MMEngine, without the steps that hold batches to be left out."""
+    torch.manual_seed(0)
+    model = NormedModel()
+    torch.manual_seed(0)
+    samples = torch.stack([torch.randn(2, 2) for _ in range(4 * BATCHES)])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    batches = list(samples.unflatten(0, (BATCHES, 4))) * 2
+    for first in range(0, len(batches), accumulate):
+        numbers = range(first, first + accumulate)
+        if set(numbers) & set(leave_out):
+            continue
+        optimizer.param_groups[0]['lr'] = 0.1 * min(0.5 + 0.5 * numbers[-1] / 5, 1)
+        for number in numbers:
+            views = list(batches[number].unbind(1))
+            (model(views, mode='loss')['loss_difference'] / accumulate).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.state_dict()
+
+
+def log_of(work_dir):
+    return ''.join(path.read_text() for path in sorted(work_dir.rglob('*.log')))
+
+
+def record(work_dir, iteration, rank=0):
+    return json.loads((work_dir / f'bad_steps/iter_{iteration}/rank_{rank}.json').read_text())
+
+
+# ------------------------------------------------------------------------- nothing moves
+@pytest.mark.parametrize('poison', [PoisonPixels, PoisonGradients, PoisonLoss])
+def test_run_with_bad_steps_ends_as_one_without_these_batches(tmp_path, poison):
+    watch, runner = train(tmp_path, poison(1, 5, 6))
+    expected = train_by_hand(leave_out=[1, 5, 6])
+    for name, tensor in runner.model.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-6, atol=1e-7)
+    assert watch.moved == [True, False, True, True, True, False, False, True]
+
+
+def test_run_without_bad_steps_is_the_same_with_the_guard_as_without(tmp_path):
+    guarded = train(tmp_path / 'with')[1].model.state_dict()
+    torch.manual_seed(0)
+    settings = dict(num_batches=BATCHES, param_scheduler=SCHEDULE)
+    plain = toy_runner(
+        tmp_path / 'without',
+        model=NormedModel(),
+        optim_wrapper=dict(optimizer=MOMENTUM),
+        **settings,
+    )
+    plain.train()
+    assert _equal(guarded, plain.model.state_dict())
+    assert not (tmp_path / 'with/bad_steps').exists()
+    assert 'bad_steps' not in log_of(tmp_path / 'with').split('Config:')[-1].split('Hooks will')[-1]
+
+
+def test_bad_batch_drops_all_that_was_accumulated_with_it(tmp_path):
+    wrapper = dict(optimizer=MOMENTUM, accumulative_counts=2)
+    _, runner = train(tmp_path, PoisonPixels(2), optim_wrapper=wrapper)
+    expected = train_by_hand(leave_out=[2], accumulate=2)
+    for name, tensor in runner.model.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-6, atol=1e-7)
+    written = record(tmp_path, 4)
+    assert [batch['iteration'] for batch in written['batches']] == [3, 4]
+    assert GuardState.of(runner).total == 1
+
+
+def test_bad_step_leaves_a_teacher_where_it_is(tmp_path):
+    config = toy_vicmae_config()
+    config['target'] = dict(type='EMATarget', momentum=0.5)
+    torch.manual_seed(0)
+    samples = [{'inputs': list(torch.rand(2, 3, 16, 16))} for _ in range(4 * BATCHES)]
+    loader = dict(
+        batch_size=4,
+        dataset=samples,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+    )
+    watch, runner = train(
+        tmp_path,
+        dict(type='TargetEMAHook'),
+        PoisonPixels(1),
+        model=MODELS.build(config),
+        train_dataloader=loader,
+        max_epochs=1,
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01)),
+    )
+    assert watch.moved == [True, False, True, True]
+    assert all(tensor.isfinite().all() for tensor in runner.model.state_dict().values())
+
+
+def test_schedules_find_the_step_that_they_count(tmp_path, recwarn):
+    train(tmp_path, PoisonPixels(1))
+    assert [w for w in recwarn if 'optimizer.step' in str(w.message)] == []
+
+
+def test_optimiser_and_model_are_let_go_of_when_the_run_ends(tmp_path):
+    _, runner = train(tmp_path, param_scheduler=None)
+    assert 'step' not in vars(runner.optim_wrapper)
+    assert not runner.model._forward_hooks and not runner.model._forward_pre_hooks
+
+
+# ------------------------------------------------------------------------- scaled losses
+@OPTIM_WRAPPERS.register_module()
+class ScaledOptimWrapper(OptimWrapper):
+    """AmpOptimWrapper's scaler without its autocast, which needs a GPU."""
+
+    def __init__(self, scale, **kwargs):
+        super().__init__(**kwargs)
+        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=scale)
+
+    def backward(self, loss, **kwargs):
+        self.loss_scaler.scale(loss).backward(**kwargs)
+        self._inner_count += 1
+
+    def step(self, **kwargs):
+        self.loss_scaler.step(self.optimizer, **kwargs)
+        self.loss_scaler.update()
+
+
+def scaled(scale):
+    return dict(type='ScaledOptimWrapper', scale=scale, optimizer=MOMENTUM)
+
+
+def test_infinite_gradients_at_finite_losses_are_left_to_a_scaler(tmp_path):
+    _, runner = train(tmp_path, PoisonGradients(1, 2), optim_wrapper=scaled(1024.0))
+    assert runner.optim_wrapper.loss_scaler.get_scale() == 256
+    assert GuardState.of(runner).total == 0
+    assert not (tmp_path / 'bad_steps').exists()
+
+
+def test_scale_that_is_all_used_up_is_no_excuse_for_infinite_gradients(tmp_path):
+    _, runner = train(tmp_path, PoisonGradients(1, 2, 3), optim_wrapper=scaled(2.0))
+    assert GuardState.of(runner).total == 2
+
+
+def test_bad_loss_is_counted_and_leaves_the_scale_as_it_is(tmp_path):
+    watch, runner = train(tmp_path, PoisonPixels(1), optim_wrapper=scaled(1024.0))
+    assert runner.optim_wrapper.loss_scaler.get_scale() == 1024
+    assert GuardState.of(runner).total == 1
+    assert watch.moved == [True, False] + [True] * 6
+    assert all(tensor.isfinite().all() for tensor in runner.model.state_dict().values())
+
+
+# ------------------------------------------------------------------------- ranks
+def train_on_rank(work_dir, poison, iterations, kwargs):
+    hook = {'PoisonPixels': PoisonPixels, 'PoisonLoss': PoisonLoss}[poison]
+    watch, runner = train(
+        work_dir, hook(*iterations, rank=1), model=ToyModel(), data_parallel=True, **kwargs
+    )
+    return watch.moved, runner.model.module.state_dict(), GuardState.of(runner)
+
+
+@pytest.mark.parametrize('poison', ['PoisonPixels', 'PoisonLoss'])
+def test_fault_of_one_rank_skips_the_step_on_all(tmp_path, gloo_pool, poison):
+    results = gloo_pool.run(train_on_rank, 2, tmp_path, poison, [1], {})
+    (moved, weights, state), (others_moved, others_weights, others_state) = results
+    assert moved == others_moved == [True, False, True, True]
+    assert _equal(weights, others_weights)
+    assert state == others_state
+    assert state.total == 1
+    assert [record(tmp_path, 2, rank)['rank'] for rank in (0, 1)] == [0, 1]
+    lost = record(tmp_path, 2, 0)['batches'][0]['losses'], record(tmp_path, 2, 1)['batches'][0]
+    assert all(math.isfinite(float(value)) for value in lost[0].values())
+    assert 'nan' in lost[1]['losses'].values()
+    assert 'on rank 1 loss' in log_of(tmp_path)
+
+
+# ------------------------------------------------------------------------- counts, log, record
+def test_counts_go_on_after_a_resume(tmp_path):
+    train(tmp_path, PoisonPixels(1, 3), max_epochs=1, checkpoints=True)
+    _, runner = train(tmp_path, PoisonPixels(4), checkpoints=True, resume=True)
+    state = GuardState.of(runner)
+    assert (state.total, state.in_a_row) == (3, 0)
+    assert '2 in a row, 3 in all' in log_of(tmp_path)
+
+
+def test_warning_names_iteration_losses_gradients_and_the_record(tmp_path):
+    train(tmp_path, PoisonPixels(5))
+    text = log_of(tmp_path)
+    assert (
+        'Bad step in iteration 6 (epoch 2, batch 2): loss_difference is nan, gradients of ' in text
+    )
+    assert 'gradients of 4 parameters are not finite (linear.weight, linear.bias, norm' in text
+    assert f"1 in a row, 1 in all. Recorded in '{tmp_path}/bad_steps/iter_6'." in text
+
+
+def test_count_is_in_the_log_from_the_first_bad_step_on(tmp_path):
+    _, runner = train(tmp_path, PoisonPixels(2, 3))
+    rows = (tmp_path / runner.timestamp / 'vis_data/scalars.json').read_text().splitlines()
+    counts = [json.loads(row).get('bad_steps') for row in rows]
+    assert counts == [None, None, 1, 2, 2, 2, 2, 2]
+
+
+def test_record_holds_what_a_replay_needs(tmp_path):
+    _, runner = train(tmp_path, dict(type='StepSeedHook'), PoisonPixels(5), randomness=dict(seed=3))
+    written = record(tmp_path, 6)
+    (batch,) = written.pop('batches')
+    assert (written['iteration'], written['epoch']) == (6, 2)
+    assert (written['batch'], written['rank'], written['world_size']) == (2, 0, 1)
+    assert (written['batch_size'], written['seed'], written['grad_norm']) == (4, 3, 'nan')
+    assert set(written['bad_gradients']) == {n for n, _ in runner.model.named_parameters()}
+    assert written['amp'] is None
+    assert batch['losses'] == {'loss_difference': 'nan'}
+    assert batch['samples'] == [dict(key=n, file=f'sample {n}') for n in (4, 5, 6, 7)]
+    assert isinstance(batch['step_seed'], int)
+
+
+def test_weights_of_a_row_are_written_once_and_are_those_before_it(tmp_path):
+    watch, _ = train(tmp_path, PoisonPixels(2, 3), dict(type='StepSeedHook'))
+    assert record(tmp_path, 3)['weights'] == record(tmp_path, 4)['weights'] == '../iter_3/state.pth'
+    assert not (tmp_path / 'bad_steps/iter_4/state.pth').exists()
+    state = torch.load(tmp_path / 'bad_steps/iter_3/state.pth', weights_only=True)['state_dict']
+    assert all(torch.equal(tensor, watch.states[2][name]) for name, tensor in state.items())
+
+
+def test_no_more_weights_are_written_than_allowed(tmp_path):
+    train(tmp_path, PoisonPixels(1, 3, 5), guard=dict(max_records=2))
+    found = sorted(path.parent.name for path in tmp_path.rglob('state.pth'))
+    assert found == ['iter_2', 'iter_4']
+    assert record(tmp_path, 6)['weights'] is None
+
+
+def test_record_that_cannot_be_written_stops_nothing(tmp_path):
+    (tmp_path / 'bad_steps').touch()
+    watch, _ = train(tmp_path, PoisonPixels(1))
+    assert watch.moved == [True, False] + [True] * 6
+    assert "Can't record it in" in log_of(tmp_path)
+
+
+# ------------------------------------------------------------------------- too many
+def test_run_stops_after_too_many_bad_steps_in_a_row(tmp_path):
+    message = (
+        r'3 steps in a row, since iteration 5, .* not finite.* recorded in .*bad_steps.*'
+        r'replay.py .*bad_steps/iter_5`.*optim_wrapper.optimizer.lr.*clip_grad.*bfloat16.*'
+        r'`default_hooks.step_guard.when_exceeded=rewind` goes back'
+    )
+    with pytest.raises(TrainingError, match=message):
+        train(tmp_path, PoisonPixels(1, 2, 4, 5, 6), guard=dict(max_bad_steps=3))
+
+
+def test_bad_steps_with_good_ones_between_them_stop_nothing(tmp_path):
+    _, runner = train(tmp_path, PoisonPixels(0, 1, 3, 4, 6, 7), guard=dict(max_bad_steps=3))
+    assert GuardState.of(runner).total == 6
+
+
+# ------------------------------------------------------------------------- settings
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(max_bad_steps=0), '`max_bad_steps` must be at least 1, got 0'),
+        (dict(when_exceeded='go on'), "`when_exceeded` must be one of stop, rewind, got 'go on'"),
+        (dict(max_rewinds=-1), '`max_rewinds` must not be negative, got -1'),
+        (dict(rewind_margin=-1), '`rewind_margin` must not be negative, got -1'),
+        (dict(max_records=-1), '`max_records` must not be negative, got -1'),
+    ],
+)
+def test_setting_that_makes_no_sense_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        StepGuardHook(**settings)
+
+
+def test_rewind_without_a_loop_that_can_is_refused(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"needs `train_cfg.type='PretrainLoop'` .*, got EpochBased"
+    ):
+        train(tmp_path, guard=dict(when_exceeded='rewind'))

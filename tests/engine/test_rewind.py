@@ -1,0 +1,195 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Going back to a checkpoint after too many bad steps, and passing over the batches that led there."""
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel
+from torch.utils.data import Dataset
+
+from vicmae.engine.guard_state import GuardState
+from vicmae.engine.hooks import StepGuardHook
+from vicmae.errors import TrainingError
+from vicmae.testing import PoisonPixels, toy_runner
+
+BATCHES = 4  # of an epoch; three epochs
+
+
+class Numbers(Dataset):
+    """Two numbers a view, which follow from the sample's key."""
+
+    kind = 'image'
+
+    def __len__(self):
+        return 4 * BATCHES
+
+    def __getitem__(self, key):
+        return dict(inputs=list(torch.from_numpy(key.generator().random((2, 2), dtype='float32'))))
+
+
+class Watch(Hook):
+    """Keeps which batch an iteration had, whether it trained, its learning rate, and the weights after it."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.rows, self.weights = [], []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        rate = runner.optim_wrapper.get_lr()['lr'][0]
+        self.rows.append((runner.iter, runner.epoch, batch_idx, outputs is not None, rate))
+        self.weights.append(runner.model.state_dict())
+        self.weights[-1] = {name: t.clone() for name, t in self.weights[-1].items()}
+
+    @property
+    def iterations(self):
+        return [row[0] for row in self.rows]
+
+    @property
+    def passed_over(self):
+        return [row[0] for row in self.rows if not row[3]]
+
+
+def train(work_dir, *hooks, data_parallel=False, workers=0, accumulate=1, every=BATCHES, **guard):
+    """Trains with a checkpoint every so many iterations."""
+    torch.manual_seed(0)
+    resume = guard.pop('resume', False)
+    settings = dict(
+        max_bad_steps=2, when_exceeded='rewind', rewind_margin=0, max_rewinds=3, max_records=1
+    )
+    watch = Watch()
+    runner = toy_runner(
+        work_dir,
+        hooks=[StepGuardHook(**(settings | guard)), *hooks, watch],
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=every),
+        ),
+        resume=resume,
+        train_cfg=dict(type='PretrainLoop', max_epochs=3),
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.1, momentum=0.9), accumulative_counts=accumulate
+        ),
+        param_scheduler=dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=12),
+        train_dataloader=dict(
+            batch_size=4 if not data_parallel else 2,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            dataset=Numbers(),
+            sampler=dict(type='MixtureSampler', seed=0),
+            collate_fn=dict(type='default_collate'),
+            drop_last=True,
+        ),
+    )
+    if data_parallel:
+        runner.model = MMDistributedDataParallel(runner.model)
+    runner.train()
+    return watch, runner
+
+
+def test_rewind_goes_back_to_the_checkpoint_and_passes_over_the_bad_stretch(tmp_path):
+    watch, runner = train(tmp_path, PoisonPixels(5, 6))
+    assert watch.iterations == [0, 1, 2, 3, 4, 5, *range(4, 12)]
+    assert watch.passed_over == [5, 6]
+    assert [row[:3] for row in watch.rows[-8:]] == [(i, i // 4, i % 4) for i in range(4, 12)]
+    assert all(tensor.isfinite().all() for tensor in runner.model.state_dict().values())
+    state = GuardState.of(runner)
+    assert (state.rewinds, state.total, state.in_a_row) == (1, 2, 0)
+    assert state.passed_over == [[5, 7]]
+
+
+def test_iterations_passed_over_count_for_the_schedule_and_train_nothing(tmp_path):
+    plain, _ = train(tmp_path / 'plain')
+    watch, _ = train(tmp_path / 'bad', PoisonPixels(5, 6))
+    rates = [row[4] for row in plain.rows]
+    assert [row[4] for row in watch.rows] == pytest.approx([*rates[:6], *rates[4:]])
+    before, first, second = watch.weights[6:9]
+    assert all(
+        torch.equal(first[n], before[n]) and torch.equal(second[n], before[n]) for n in first
+    )
+
+
+@pytest.mark.parametrize(('margin', 'expected'), [(1, [6, 7, 8]), (2, [5, 6, 7, 8])])
+def test_margin_passes_over_what_led_to_the_stretch(tmp_path, margin, expected):
+    watch, _ = train(tmp_path, PoisonPixels(7, 8), rewind_margin=margin)
+    assert watch.passed_over == expected
+
+
+def test_margin_ends_where_the_checkpoint_is(tmp_path):
+    watch, runner = train(tmp_path, PoisonPixels(6, 7), rewind_margin=100)
+    assert watch.passed_over == [4, 5, 6, 7]
+    assert GuardState.of(runner).passed_over == [[4, 8]]
+
+
+def test_checkpoint_from_within_the_stretch_is_none_to_go_back_to(tmp_path):
+    watch, _ = train(tmp_path, PoisonPixels(7, 8))  # and one is written after 7
+    assert watch.iterations == [*range(8), *range(4, 12)]
+
+
+def test_workers_that_were_ahead_of_the_rewind_deliver_the_right_batches(tmp_path):
+    alone, _ = train(tmp_path / 'alone', PoisonPixels(5, 6))
+    watch, _ = train(tmp_path / 'workers', PoisonPixels(5, 6), workers=1)
+    assert watch.rows == alone.rows
+    last, others_last = watch.weights[-1], alone.weights[-1]
+    assert all(torch.equal(last[name], others_last[name]) for name in last)
+
+
+def test_accumulated_batches_are_passed_over_together(tmp_path):
+    watch, runner = train(
+        tmp_path, PoisonPixels(7, 8), accumulate=2, max_bad_steps=2, rewind_margin=1
+    )
+    assert watch.passed_over == [4, 5, 6, 7, 8, 9]
+    assert runner.optim_wrapper.inner_count == 12
+    assert watch.iterations[-8:] == list(range(4, 12))
+
+
+def test_run_stops_after_as_many_rewinds_as_allowed(tmp_path):
+    message = (
+        r'went back to a checkpoint 2 time\(s\) already.*`default_hooks.step_guard.max_rewinds`'
+    )
+    with pytest.raises(TrainingError, match=message):
+        train(tmp_path, PoisonPixels(*range(5, 12)), max_rewinds=2)
+
+
+def test_run_without_a_checkpoint_of_its_own_stops(tmp_path):
+    train(tmp_path)  # leaves checkpoints of another run
+    with pytest.raises(TrainingError, match='There is no checkpoint of this run yet to go back to'):
+        train(tmp_path, PoisonPixels(1, 2))
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAt(Hook):
+    priority = 'LOWEST'
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == self.iteration and GuardState.of(runner).rewinds:
+            raise Stop
+
+
+def test_resumed_run_passes_over_the_same_batches(tmp_path):
+    whole, _ = train(tmp_path / 'whole', PoisonPixels(5, 6, 7), max_bad_steps=3, every=1)
+    with pytest.raises(Stop):
+        train(tmp_path / 'part', PoisonPixels(5, 6, 7), StopAt(5), max_bad_steps=3, every=1)
+    resumed, runner = train(tmp_path / 'part', every=1, resume=True)
+    assert resumed.iterations == list(range(6, 12))
+    assert resumed.passed_over == [6, 7]
+    assert GuardState.of(runner).rewinds == 1
+    last, others_last = resumed.weights[-1], whole.weights[-1]
+    assert all(torch.equal(last[name], others_last[name]) for name in last)
+
+
+def train_on_rank(work_dir):
+    watch, runner = train(work_dir, PoisonPixels(5, 6, rank=1), data_parallel=True)
+    return watch.passed_over, watch.iterations, runner.model.module.state_dict()
+
+
+def test_all_ranks_go_back_together(tmp_path, gloo_pool):
+    first, second = gloo_pool.run(train_on_rank, 2, tmp_path)
+    assert first[:2] == second[:2] == ([5, 6], [0, 1, 2, 3, 4, 5, *range(4, 12)])
+    assert all(torch.equal(first[2][name], second[2][name]) for name in first[2])
+    assert all(tensor.isfinite().all() for tensor in first[2].values())

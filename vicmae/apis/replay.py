@@ -1,0 +1,353 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Runs a training step alone that `StepGuardHook` has skipped, and looks where it stops being finite."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from vicmae.datasets.bad_files import BadFileLedger
+from vicmae.datasets.loader import SteadyLoader
+from vicmae.datasets.sample_key import SampleKey
+from vicmae.engine.gradients import global_norm, non_finite_gradients
+from vicmae.errors import CheckpointError, ConfigError, DataError
+from vicmae.utils.config import load_config
+
+from .model import load_model
+from .train_data import build_train_loader
+
+DEVICES = ('cpu', 'cuda')
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Range:
+    """The least and the greatest finite value of some tensors, and how many values are not finite."""
+
+    low: float
+    high: float
+    non_finite: int
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> 'Range':
+        """That of all values in tensors."""
+        values = torch.cat([t.detach().flatten().float() for t in tensors] or [torch.empty(0)])
+        finite = values[values.isfinite()]
+        low, high = (finite.min().item(), finite.max().item()) if len(finite) else (math.nan,) * 2
+        return cls(low, high, len(values) - len(finite))
+
+    def __str__(self) -> str:
+        text = f'{self.low:.4g} .. {self.high:.4g}'
+        return f'{text}, {self.non_finite} not finite' if self.non_finite else text
+
+
+@dataclass(frozen=True)
+class ReplayedSample:
+    """A sample of the batch.
+
+    Attributes:
+        key: What its random choices follow from: seed, epoch, index, visit; or the index alone.
+        file: What it was loaded from, unless that is a bad file, which another one replaces.
+        views: Values of each view, as the model gets them.
+    """
+
+    key: tuple[int, ...]
+    file: str
+    views: tuple[Range, ...]
+
+
+@dataclass(frozen=True)
+class BadModule:
+    """The first part of the model whose output has values that are not finite.
+
+    Attributes:
+        name: Its place in the model.
+        kind: Its class.
+        inputs: Values that went into it.
+    """
+
+    name: str
+    kind: str
+    inputs: Range
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a step gave.
+
+    Attributes:
+        iteration: The step, counted from 1.
+        rank: Whose batch it is.
+        world_size: Number of ranks of the run.
+        exact: Whether weights and seeds are those of the run.
+        losses: Of each batch since the optimiser's step before, by name.
+        recorded: The same as they were in the run.
+        samples: Of all these batches.
+        grad_norm: Norm of all gradients.
+        bad_gradients: Parameters whose gradient is not finite.
+        bad_weights: Parameters and buffers that are not finite themselves.
+        bad_module: Where the forward pass stops being finite; None where it doesn't.
+    """
+
+    iteration: int
+    rank: int
+    world_size: int
+    exact: bool
+    losses: list[dict[str, float]]
+    recorded: list[dict[str, float]]
+    samples: list[ReplayedSample]
+    grad_norm: float
+    bad_gradients: list[str]
+    bad_weights: list[str]
+    bad_module: BadModule | None
+
+    @property
+    def finite(self) -> bool:
+        """Whether all losses and gradients are."""
+        losses = [value for batch in self.losses for value in batch.values()]
+        return all(map(math.isfinite, [*losses, self.grad_norm]))
+
+
+def replay(
+    record: str | Path,
+    *,
+    rank: int = 0,
+    checkpoint: str | Path | None = None,
+    device: str = 'cpu',
+    amp: bool | None = None,
+) -> Replay:
+    """Runs a recorded step forward and backward.
+
+    Args:
+        record: Its folder, `WORK_DIR/bad_steps/iter_N`.
+        rank: Whose batch.
+        checkpoint: Weights in the place of the recorded ones.
+        device: 'cpu' or 'cuda'.
+        amp: Whether to compute in mixed precision; None for what the run did.
+    """
+    if device not in DEVICES or (device == 'cuda' and not torch.cuda.is_available()):
+        raise ConfigError(
+            f"`device` must be one of {', '.join(DEVICES)}, and 'cuda' needs a GPU; got '{device}'."
+        )
+    folder = Path(record)
+    row = _read(folder, rank)
+    cfg = _config(folder / row['config'])
+    weights = _weights(folder, row, checkpoint)
+    with _at_home(row['started_in']):
+        model = load_model(cfg, weights, device=device).train()
+        batches = list(_batches(cfg, row, folder))
+    bad_weights = [name for name, t in model.state_dict().items() if not t.isfinite().all()]
+    scale, autocast = _precision(row['amp'], amp, device)
+    losses: list[dict[str, float]] = []
+    samples: list[ReplayedSample] = []
+    with _watch(model) as found:
+        for batch, described in zip(batches, row['batches'], strict=True):
+            if described['step_seed'] is not None:
+                torch.manual_seed(described['step_seed'])
+            for name, value in described['loss_weights'].items():
+                path, _, attribute = name.rpartition('.')
+                setattr(model.get_submodule(path), attribute, value)
+            with autocast:
+                data = model.data_preprocessor(batch, True)
+                outputs = model(**data, mode='loss')
+            total, logged = model.parse_losses(outputs)
+            (total / len(batches) * scale).backward()
+            losses.append({n: v.item() for n, v in logged.items() if n in outputs and 'loss' in n})
+            samples += _samples(described['samples'], data['inputs'])
+    norm = global_norm(model.parameters()).item() / scale
+    return Replay(
+        iteration=row['iteration'],
+        rank=rank,
+        world_size=row['world_size'],
+        exact=checkpoint is None and all(b['step_seed'] is not None for b in row['batches']),
+        losses=losses,
+        recorded=[
+            {name: float(value) for name, value in b['losses'].items()} for b in row['batches']
+        ],
+        samples=samples,
+        grad_norm=norm,
+        bad_gradients=non_finite_gradients(model),
+        bad_weights=bad_weights,
+        bad_module=found[0] if found else None,
+    )
+
+
+def print_replay(result: Replay, console: Console | None = None) -> None:
+    """Prints tables of what a replay gave.
+
+    Args:
+        result: The replay.
+        console: Where to; by default stdout.
+    """
+    console = console or Console()
+    table = Table('loss', 'in the run', 'now', title=f'iteration {result.iteration}')
+    for before, now in zip(result.recorded, result.losses, strict=True):
+        for name, value in now.items():
+            table.add_row(name, f'{before.get(name, math.nan):.6g}', f'{value:.6g}')
+    table.add_row('norm of all gradients', '', f'{result.grad_norm:.6g}')
+    console.print(table)
+    views = max((len(sample.views) for sample in result.samples), default=0)
+    table = Table('sample', 'key', *(f'view {n + 1}' for n in range(views)))
+    for sample in result.samples:
+        key = ', '.join(map(str, sample.key))
+        table.add_row(sample.file, key, *map(str, sample.views))
+    console.print(table)
+    for line in _findings(result):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _findings(result: Replay) -> Iterator[str]:
+    if module := result.bad_module:
+        yield (
+            f'The first output that is not finite is that of {module.name or "the model"} ({module.kind}). '
+            f'Its input: {module.inputs}.'
+        )
+    elif not result.finite:
+        yield "Each module's output is finite: it begins in a loss or on the way back."
+    for names, what in [
+        (result.bad_weights, 'weights or buffers that are not finite themselves'),
+        (result.bad_gradients, 'parameters with gradients that are not finite'),
+    ]:
+        if names:
+            more = ', ...' if len(names) > _MOST_NAMED else ''
+            yield f'{len(names)} {what}: {", ".join(names[:_MOST_NAMED])}{more}.'
+    if result.world_size > 1:
+        yield (
+            f'The run had {result.world_size} ranks. This is the batch of rank {result.rank} alone: the contrastive '
+            'loss lacks the negatives of the others, and gradients are not averaged with theirs.'
+        )
+    if not result.exact:
+        yield 'Weights or seeds are not those of the run: figures differ from it.'
+    yield f'The step is {"finite" if result.finite else "not finite"} here.'
+
+
+def _read(folder: Path, rank: int) -> dict[str, Any]:
+    path = folder / f'rank_{rank}.json'
+    if not path.is_file():
+        others = ', '.join(sorted(p.name for p in folder.glob('rank_*.json'))) or 'none'
+        raise DataError(
+            f'There is no record {str(path)!r}; there: {others}. Give a folder `WORK_DIR/bad_steps/iter_N`, '
+            'and with `--rank` one of its ranks.'
+        )
+    try:
+        row = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise DataError(
+            f'The record {str(path)!r} is torn: {error}. Take another of the folder beside it.'
+        ) from error
+    if not any(batch['samples'] for batch in row['batches']):
+        raise DataError(
+            f'The record {str(path)!r} names no samples: nothing to run. `SteadyLoader` knows its own, '
+            'other data loaders do not.'
+        )
+    return row
+
+
+def _config(path: Path) -> Config:
+    cfg = load_config(path)
+    if not cfg.get('model'):
+        raise ConfigError(
+            f'The config {str(path)!r} has no `model`: the run was not built from a config.'
+        )
+    return cfg
+
+
+def _weights(folder: Path, row: dict[str, Any], checkpoint: str | Path | None) -> Path:
+    if checkpoint is not None:
+        return Path(checkpoint)
+    path = folder / row['weights'] if row['weights'] else None
+    if path is None or not path.is_file():
+        raise CheckpointError(
+            f'The record {str(folder)!r} has no weights '
+            + (f'(there is no {str(path)!r}).' if path else '(`max_records` others had them).')
+            + ' Name those of a checkpoint near it: `--checkpoint WORK_DIR/epoch_N.pth`.'
+        )
+    return path
+
+
+@contextmanager
+def _at_home(started_in: str) -> Iterator[None]:
+    """Says where the run was started, to which its paths may be relative, if something isn't there."""
+    try:
+        yield
+    except DataError as error:
+        if Path(started_in) == Path.cwd():
+            raise
+        raise DataError(
+            f'{error} The run was started in {started_in!r}: relative paths are meant from there.'
+        ) from error
+
+
+def _batches(cfg: Config, row: dict[str, Any], folder: Path) -> Iterator[Any]:
+    """Loads the recorded batches, with the samples that replace bad ones."""
+    loader = build_train_loader(cfg, num_workers=0)
+    ledger = BadFileLedger(max_fraction=1.0)
+    # What hung or killed a process of the run isn't opened here either.
+    ledger.fatal_files |= BadFileLedger(folder.parent.parent / 'bad_files.jsonl').fatal_files
+    keys = [[_key(sample['key']) for sample in batch['samples']] for batch in row['batches']]
+    yield from SteadyLoader(
+        loader.dataset, batch_sampler=keys, collate_fn=loader.collate_fn, ledger=ledger
+    )
+
+
+def _key(key: list[int] | int) -> SampleKey | int:
+    return SampleKey(*key) if isinstance(key, list) else key
+
+
+def _precision(recorded: dict[str, Any] | None, amp: bool | None, device: str) -> tuple[float, Any]:
+    """The scale of the loss, and the context of the forward pass."""
+    if not (bool(recorded) if amp is None else amp):
+        return 1.0, torch.autocast(device, enabled=False)
+    settings = recorded or dict(dtype='bfloat16', loss_scale=1.0)
+    return settings['loss_scale'], torch.autocast(device, getattr(torch, settings['dtype']))
+
+
+def _samples(
+    described: Sequence[dict[str, Any]], views: Sequence[Tensor]
+) -> Iterator[ReplayedSample]:
+    for number, sample in enumerate(described):
+        key = sample['key'] if isinstance(sample['key'], list) else [sample['key']]
+        ranges = tuple(Range.of([view[number]]) for view in views)
+        yield ReplayedSample(tuple(key), sample['file'], ranges)
+
+
+@contextmanager
+def _watch(model: nn.Module) -> Iterator[list[BadModule]]:
+    """Collects modules with outputs that are not finite, in the order in which they end."""
+    found: list[BadModule] = []
+
+    def look(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
+            if not found and not all(t.isfinite().all() for t in _floats(outputs)):
+                inputs = Range.of(_floats((args, kwargs)))
+                found.append(BadModule(name, type(module).__name__, inputs))
+
+        return hook
+
+    handles = [
+        module.register_forward_hook(look(name), with_kwargs=True)
+        for name, module in model.named_modules()
+    ]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _floats(values: Any) -> list[Tensor]:
+    return [
+        leaf
+        for leaf in tree_leaves(values)
+        if isinstance(leaf, Tensor) and leaf.is_floating_point()
+    ]
