@@ -50,7 +50,20 @@ class Watch(Hook):
         return [row[0] for row in self.rows if not row[3]]
 
 
-def train(work_dir, *hooks, data_parallel=False, workers=0, accumulate=1, every=BATCHES, **guard):
+EPOCHS = dict(type='PretrainLoop', max_epochs=3)
+ITERATIONS = dict(type='PretrainIterLoop', max_iters=12)
+
+
+def train(
+    work_dir,
+    *hooks,
+    data_parallel=False,
+    workers=0,
+    accumulate=1,
+    every=BATCHES,
+    loop=EPOCHS,
+    **guard,
+):
     """Trains with a checkpoint every so many iterations."""
     torch.manual_seed(0)
     resume = guard.pop('resume', False)
@@ -62,10 +75,10 @@ def train(work_dir, *hooks, data_parallel=False, workers=0, accumulate=1, every=
         work_dir,
         hooks=[StepGuardHook(**(settings | guard)), *hooks, watch],
         default_hooks=dict(
-            checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=every),
+            checkpoint=dict(type='SafeCheckpointHook', by_epoch=False, interval=every),
         ),
         resume=resume,
-        train_cfg=dict(type='PretrainLoop', max_epochs=3),
+        train_cfg=loop,
         optim_wrapper=dict(
             optimizer=dict(type='SGD', lr=0.1, momentum=0.9), accumulative_counts=accumulate
         ),
@@ -95,6 +108,16 @@ def test_rewind_goes_back_to_the_checkpoint_and_passes_over_the_bad_stretch(tmp_
     state = GuardState.of(runner)
     assert (state.rewinds, state.total, state.in_a_row) == (1, 2, 0)
     assert state.passed_over == [[5, 7]]
+
+
+def test_loop_over_iterations_goes_back_too(tmp_path):
+    watch, runner = train(tmp_path, PoisonPixels(5, 6), loop=ITERATIONS)
+    assert watch.iterations == [0, 1, 2, 3, 4, 5, *range(4, 12)]
+    assert watch.passed_over == [5, 6]
+    assert all(tensor.isfinite().all() for tensor in runner.model.state_dict().values())
+    epochs, _ = train(tmp_path / 'epochs', PoisonPixels(5, 6))
+    last, others_last = watch.weights[-1], epochs.weights[-1]  # of the same batches
+    assert all(torch.equal(last[name], others_last[name]) for name in last)
 
 
 def test_iterations_passed_over_count_for_the_schedule_and_train_nothing(tmp_path):

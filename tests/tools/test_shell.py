@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from .conftest import DEBUG, ENVIRONMENT, ROOT, figures
 
@@ -167,6 +168,28 @@ def test_two_processes_train_without_a_gpu(place, tmp_path):
     assert '4 batches of 8 an epoch on each of 2 process(es)' in said
     assert said.count('Training on 48 images') == 1  # one of them speaks
     assert (tmp_path / 'iter_4.pth').is_file()
+
+
+@pytest.mark.parametrize('wrapper', ['MMDistributedDataParallel', 'FullyShard'])
+def test_two_processes_have_the_losses_and_weights_of_one(trained, place, tmp_path, wrapper):
+    """Batches of 4 on each instead of 8 on one: the same samples, crops, frames and masks in every step."""
+    options = ['train_dataloader.batch_size=4', f'model_wrapper_cfg.type={wrapper}']
+    if wrapper != 'FullyShard':
+        options.append('model_wrapper_cfg.device_ids=None')
+    begin = [TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', tmp_path, '--no-validate']
+    ended = bash(*begin, '--cfg-options', *options, cwd=place)
+    assert ended.returncode == 0, ended.stderr
+    one, two = (
+        torch.load(folder / 'iter_16.pth', weights_only=True) for folder in (trained, tmp_path)
+    )
+    for name in ('train/loss_reconstruction', 'train/loss_contrastive'):
+        expected, found = (c['message_hub']['log_scalars'][name]['history'] for c in (one, two))
+        # Each process logs what it sees of the reconstruction: half of the samples.
+        tolerance = 0.1 if name.endswith('reconstruction') else 2e-3
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=0)
+    for name, weight in one['state_dict'].items():
+        if weight.is_floating_point():
+            torch.testing.assert_close(two['state_dict'][name], weight, rtol=0.02, atol=2e-3)
 
 
 def test_two_processes_give_the_figures_of_one(trained, tested, place, tmp_path):
