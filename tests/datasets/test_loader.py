@@ -5,9 +5,10 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,6 +268,28 @@ def test_file_is_not_blamed_where_its_worker_was_asked_to_end(tmp_path, number):
     killed.join()
     assert got == batches(make_loader(Files(24)))
     assert not (tmp_path / 'bad_files.jsonl').exists()
+
+
+def test_worker_whose_parent_was_killed_at_once_ends():
+    """Of a process that is killed while it starts its worker, before torch's worker notes whose child it is."""
+    code = (
+        'import os, signal, sys, time\n'
+        'from vicmae.datasets.loader import SteadyLoader\n'
+        '_fork = os.fork\n'
+        'def fork():\n'
+        '    pid = _fork()\n'
+        '    if pid:\n'
+        '        os.kill(os.getpid(), signal.SIGKILL)\n'
+        '    print(os.getpid(), flush=True)\n'
+        '    time.sleep(1)\n'
+        '    return pid\n'
+        'os.fork = fork\n'
+        'next(iter(SteadyLoader(list(range(9)), num_workers=1, multiprocessing_context="fork")))\n'
+    )
+    # Comes back when nobody holds the output any more, the worker included.
+    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=30)
+    assert ended.returncode == -signal.SIGKILL
+    assert int(ended.stdout) > 0
 
 
 def test_death_of_a_worker_does_not_interrupt_a_training_step(tmp_path):

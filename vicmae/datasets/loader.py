@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby, islice
-from multiprocessing import active_children
+from multiprocessing import active_children, parent_process
 from multiprocessing.connection import wait
 from typing import Any, NamedTuple
 
@@ -198,6 +198,20 @@ class _Collate:
         return Delivery(self.collate(samples) if samples else None, report)
 
 
+class _Begin:
+    """Begins a worker, unless the process that started it is gone: torch's worker would wait for it for ever."""
+
+    def __init__(self, worker_init: Callable[[int], None] | None) -> None:
+        self.worker_init = worker_init
+
+    def __call__(self, worker: int) -> None:
+        parent = parent_process()
+        if parent is not None and not parent.is_alive():
+            os._exit(1)
+        if self.worker_init is not None:
+            self.worker_init(worker)
+
+
 class _Rest(Sampler):
     """The batches of an epoch from one on. The ones before are passed over without being loaded."""
 
@@ -337,7 +351,11 @@ class SteadyLoader(DataLoader):
                 self._inner = DataLoader(
                     self._guarded,
                     batch_sampler=self._rest,
-                    **{**_worker_options(self), 'collate_fn': _Collate(self.collate_fn)},
+                    **{
+                        **_worker_options(self),
+                        'collate_fn': _Collate(self.collate_fn),
+                        'worker_init_fn': _Begin(self.worker_init_fn),
+                    },
                     # Its own: starting anew must not move torch's global one.
                     generator=torch.Generator(),
                 )
