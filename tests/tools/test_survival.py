@@ -108,13 +108,17 @@ def test_run_that_is_killed_again_and_again_ends_as_one_without_a_break(run_tool
     assert torn  # else nothing was shown about that
 
 
+# Six batches an epoch on each of two, two of them a step: checkpoints are in mid-epoch.
+TWO = ['train_dataloader.sampler.samples_per_epoch=96', 'optim_wrapper.accumulative_counts=2']
+
+
 def start_ranks(place, work_dir, *options):
     """Starts a run of two processes; returns the launcher."""
     return subprocess.Popen(
         [
             *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
             *(ROOT / 'tools/train.py', DEBUG, '--launcher', 'pytorch', '--work-dir', work_dir),
-            *options,
+            *(*options, '--cfg-options', *TWO),
         ],
         cwd=place,
         env=os.environ | ENVIRONMENT,
@@ -163,6 +167,27 @@ def test_two_ranks_that_are_killed_go_on_as_without_a_break(place, trained_by_tw
     status, out = finish(start_ranks(place, tmp_path, '--resume'))
     assert status == 0, out
     assert_same_end(last_checkpoint(trained_by_two), last_checkpoint(tmp_path))
+
+
+def test_run_of_two_goes_on_as_one_with_the_same_data(run_tool, place, trained_by_two, tmp_path):
+    launcher = start_ranks(place, tmp_path)
+    wait_for(tmp_path / 'iter_4.pth', launcher)
+    os.killpg(launcher.pid, signal.SIGKILL)
+    finish(launcher)
+    options = [*TWO, 'train_dataloader.batch_size=16']
+    ended = run_tool(
+        'train.py', DEBUG, '--work-dir', tmp_path, '--resume', '--cfg-options', *options
+    )
+    assert ended.status == 0, ended.err
+    assert 'Going on with 1 process(es) instead of 2: the data keep their order' in ended.out
+    one, two = last_checkpoint(tmp_path), last_checkpoint(trained_by_two)
+    assert one['meta']['iter'] == two['meta']['iter'] == 12
+    losses = [
+        c['message_hub']['log_scalars']['train/loss_contrastive']['history'] for c in (one, two)
+    ]
+    torch.testing.assert_close(*losses, rtol=2e-3, atol=0)
+    for name, weight in two['state_dict'].items():
+        torch.testing.assert_close(one['state_dict'][name], weight, rtol=0.02, atol=2e-3)
 
 
 def test_rank_that_dies_ends_the_others_at_once_and_the_run_starts_again_by_itself(
