@@ -177,7 +177,7 @@ def test_too_many_bad_files_stop_the_run_with_a_message(tmp_path):
     ledger = BadFileLedger(tmp_path / 'bad_files.jsonl', max_fraction=0.1, judged_from=20)
     loader = make_loader(Files(40, bad=range(0, 40, 4)), ledger=ledger)
     with pytest.raises(
-        DataError, match=r'3 of \d+ samples .* `max_bad_fraction` 0.1 .*bad_files.jsonl'
+        DataError, match=r'4 of \d+ samples .* `max_bad_fraction` 0.1 .*bad_files.jsonl'
     ):
         batches(loader)
 
