@@ -78,7 +78,7 @@ def test_file_that_is_found_twice_is_checked_once(pictures):
 
 def test_list_is_relative_to_its_folder_or_the_data_root(tmp_path):
     path = tmp_path / 'train.txt'
-    path.write_text('a b.jpg 3\n\nc.mp4\nd.strange 7\n/e.strange\ntwo words\n')
+    path.write_text('# path label\na b.jpg 3\n\nc.mp4\nd.strange 7\n/e.strange\ntwo words\n')
     assert find_files([str(path)]).labels == {
         str(tmp_path / 'a b.jpg'): 3,
         str(tmp_path / 'c.mp4'): -1,
