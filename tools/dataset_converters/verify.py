@@ -21,7 +21,8 @@ except ImportError as error:
 EXAMPLES = """\
 examples:
   python tools/dataset_converters/verify.py data/images data/videos --out work_dirs/report.jsonl
-  python tools/dataset_converters/verify.py train.txt --data-root data/videos --out work_dirs/report.jsonl --list-good good.txt
+  python tools/dataset_converters/verify.py train.txt --data-root data/videos --out work_dirs/videos.jsonl \\
+      --list-good good.txt
 """
 
 

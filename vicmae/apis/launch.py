@@ -4,12 +4,14 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 
 from vicmae.datasets.demo import make_demo_data
 from vicmae.errors import ConfigError, VicmaeError
@@ -164,11 +166,7 @@ def _check_batches(runner: Runner) -> None:
     batches = loader.batch_sampler
     samples, size = len(batches.sampler), batches.batch_size
     if len(loader) == 0:
-        raise ConfigError(
-            f'An epoch has {samples} samples on each of {runner.world_size} process(es), not one batch of '
-            f'{size}. Lower `train_dataloader.batch_size`, add data, or raise '
-            '`train_dataloader.sampler.samples_per_epoch`.'
-        )
+        raise ConfigError(no_batch_text(loader, runner.world_size))
     smallest = size if batches.drop_last else samples % size or size
     if smallest == 1 and any(isinstance(m, _BatchNorm) for m in runner.model.modules()):
         raise ConfigError(
@@ -176,6 +174,21 @@ def _check_batches(runner: Runner) -> None:
             'batch of one, and the batch norm of this model needs two. Change `batch_size`, or take other norms: '
             '`model.predictor.norm=LN model.target.head.norm=LN`.'
         )
+
+
+def no_batch_text(loader: DataLoader, world_size: int = 1) -> str:
+    """What is said of a loader whose epoch is shorter than a batch.
+
+    Args:
+        loader: The loader.
+        world_size: Number of processes.
+    """
+    batches: Any = loader.batch_sampler
+    return (
+        f'An epoch has {len(batches.sampler)} samples on each of {world_size} process(es), not one batch of '
+        f'{batches.batch_size}. Lower `train_dataloader.batch_size`, add data, or raise '
+        '`train_dataloader.sampler.samples_per_epoch`.'
+    )
 
 
 def _log_start(runner: Runner) -> None:

@@ -286,7 +286,9 @@ def test_name_that_is_no_text_survives_the_report(tmp_path):
     with CheckReport(report) as lines:
         assert [verdict.file for verdict in lines] == [name]
     assert 'good.txt is not written' in said
-    assert f'1 file that is ok is in no list, such as {name!r}: a list is UTF-8 text, and this' in said
+    assert (
+        f'1 file that is ok is in no list, such as {name!r}: a list is UTF-8 text, and this' in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -301,9 +303,7 @@ def test_name_that_no_list_can_hold_is_said_with_the_reason(tmp_path, name, reas
     path = str(tmp_path / name)
     for file in (path, str(tmp_path / 'good.png')):
         Image.new('RGB', (2, 2)).save(file, 'PNG')
-    said = verify(
-        [path, str(tmp_path)], str(tmp_path / 'r'), list_good=str(tmp_path / 'list.txt')
-    )
+    said = verify([path, str(tmp_path)], str(tmp_path / 'r'), list_good=str(tmp_path / 'list.txt'))
     assert f'1 file that is ok is in no list, such as {path!r}: {reason}' in said
     assert (tmp_path / 'list.txt').read_text() == f'{tmp_path}/good.png\n'
 
@@ -367,9 +367,7 @@ def test_video_that_can_be_read_in_part_is_ok_with_a_note_and_not_listed(demo_da
     start = content.index(b'mdat') + (len(content) - content.index(b'mdat')) // 2
     content[start : start + 3000] = bytes(3000)
     torn.write_bytes(content)
-    said = verify(
-        [str(good), str(torn)], str(tmp_path / 'r'), list_good=str(tmp_path / 'good.txt')
-    )
+    said = verify([str(good), str(torn)], str(tmp_path / 'r'), list_good=str(tmp_path / 'good.txt'))
     found = rows(tmp_path / 'r')
     assert found[str(good)]['note'] is None
     row = found[str(torn)]

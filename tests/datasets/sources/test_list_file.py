@@ -51,7 +51,9 @@ def test_lines_are_those_of_the_text(tmp_path, monkeypatch, seed, chunk_bytes):
         assert lines[index] == expected[index]
 
 
-@pytest.mark.parametrize('text', ['one', 'one\n', '\n\none', '\ufeffone\r\n\r\n', '\ufeff# a\n#\none'])
+@pytest.mark.parametrize(
+    'text', ['one', 'one\n', '\n\none', '\ufeffone\r\n\r\n', '\ufeff# a\n#\none']
+)
 def test_single_line_is_found_with_any_end(tmp_path, text):
     path = tmp_path / 'list.txt'
     path.write_bytes(text.encode())
