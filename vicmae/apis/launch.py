@@ -2,6 +2,7 @@
 """From a config to a Runner that works on this machine."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,12 @@ from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
 from vicmae.utils.checkpoint import require_whole
 from vicmae.utils.checkpoint_files import find_last_checkpoint
+from vicmae.utils.config import places_of
 
+# What Python says of a call without all arguments.
+_MISSING = re.compile(
+    r'(\w+)\.__init__\(\) missing \d+ required (?:keyword-only|positional) arguments?: (.*)'
+)
 _AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
 
 
@@ -66,7 +72,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         raise
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise ConfigError(
-            f"The config {cfg.filename!r} can't be built. {_first_words(error)}"
+            f"The config {cfg.filename!r} can't be built. {what_is_wrong(error, cfg)}"
         ) from error
     return runner
 
@@ -204,6 +210,20 @@ def _log_start(runner: Runner) -> None:
     )
 
 
-def _first_words(error: Exception) -> str:
+def what_is_wrong(error: Exception, cfg: Config) -> str:
+    """An error's own words, or where to set an argument that is missing.
+
+    Args:
+        error: What building something raised.
+        cfg: The config that it was built from.
+    """
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    missing = _MISSING.search(text)
+    if isinstance(error, TypeError) and missing:
+        names = re.findall(r"'(\w+)'", missing[2])
+        for place, node in places_of(cfg, missing[1]):
+            options = ' '.join(f'{place}.{name}=' for name in names if name not in node)
+            if options:
+                needed = ', '.join(f'`{name}`' for name in names)
+                return f'`{node.get("type", missing[1])}` needs {needed}: set `{options}`.'
     return text or type(error).__name__
