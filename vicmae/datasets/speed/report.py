@@ -133,7 +133,10 @@ def _stage_lines(speed: SourceSpeed) -> Iterator[str]:
 
 def _floor_line(stages: Stages, seconds: float) -> str:
     what = f'{stages.wanted:.3g} frames' if stages.wanted > 1 else 'it'
-    line = f"  Floor: decoding {what} alone takes {1e3 * stages.floor:.2f} ms, {stages.floor / seconds:.0%} of a worker's time."
+    line = (
+        f'  Floor: decoding {what} alone takes {1e3 * stages.floor:.2f} ms, '
+        f"{stages.floor / seconds:.0%} of a worker's time."
+    )
     if stages.decoded and stages.key_interval:
         line += (
             f' {stages.decoded:.0f} frames are decoded on the way, as key frames lie '

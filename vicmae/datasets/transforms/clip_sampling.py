@@ -263,8 +263,8 @@ def require_open_video(transforms: Iterable[Any]) -> None:
         if isinstance(transform, _NEED_A_VIDEO):
             name = type(transform).__name__
             raise ConfigError(
-                f"{name} needs an open video, and nothing before it in the pipeline opens one: put `dict(type='OpenVideo')` "
-                'first.'
+                f'{name} needs an open video, and nothing before it in the pipeline opens one: put '
+                "`dict(type='OpenVideo')` first."
             )
 
 
