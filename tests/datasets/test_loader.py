@@ -168,7 +168,8 @@ def test_each_bad_file_is_listed_once_and_counted_each_time(tmp_path):
 @pytest.mark.parametrize('num_workers', [0, 1])
 def test_source_without_a_good_file_stops_the_run_and_lists_its_files(tmp_path, num_workers):
     dataset = MixedDataset(dict(images=Files(9, name='i'), videos=Files(7, bad=range(7), name='v')))
-    loader = make_loader(dataset, tmp_path, num_workers=num_workers)
+    ledger = BadFileLedger(tmp_path / 'bad_files.jsonl', judged_from=16)
+    loader = make_loader(dataset, ledger=ledger, num_workers=num_workers)
     with pytest.raises(
         DataError,
         match=r"None of the 7 files of the source 'videos' could be read, such as .*: v\d is broken\. "

@@ -392,10 +392,9 @@ class SteadyLoader(DataLoader):
         self.seen.update(report.seen)
         self.notes.update(report.notes)
         self.ledger.num_samples += sum(report.seen.values())
-        with (
-            suppress(DataError) if report.no_good_file else nullcontext()
-        ):  # says more than "too many"
-            for bad in report.bad:
+        for bad in report.bad:
+            # All get into the list, and what is raised then says more than "too many".
+            with suppress(DataError) if report.no_good_file else nullcontext():
                 self.ledger.add(bad)
         if report.no_good_file:
             listed = f' {str(self.ledger.path)!r} lists them.' if self.ledger.path else ''
