@@ -18,6 +18,7 @@ from vicmae.utils.paths import project_file
 BASE = project_file('configs/vicmae/vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py')
 DEBUG = project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py')
 IMAGES = 'train_dataloader.dataset.sources.images'
+VIDEOS = 'train_dataloader.dataset.sources.videos'
 SAMPLES = 'train_dataloader.sampler.samples_per_epoch'
 
 
@@ -170,6 +171,31 @@ def test_demo_data_are_made_where_they_are_not_there(debug, tmp_path, monkeypatc
         ({'model.neck.num_heads': 5}, ConfigError, 'debug.py.* can.t be built'),
         ({'model.backbone.masking.mask_ratio': 75}, ConfigError, r'must be in \[0, 1\), got 75'),
         ({'train_dataloader.dataset.weights.images': -1}, ConfigError, 'must not be negative'),
+        (
+            {f'{VIDEOS}.type': 'FrameFolder', f'{VIDEOS}.data_root': '.'},
+            ConfigError,
+            f'`FrameFolder` needs `fps`: set `{VIDEOS}.fps=`',
+        ),
+        (
+            {f'{IMAGES}.type': 'ImageShards'},
+            ConfigError,
+            f'`ImageShards` needs `shards`: set `{IMAGES}.shards=`',
+        ),
+        (
+            {'train_dataloader.dataset.sources.image.data_root': 'x'},
+            ConfigError,
+            'no source `image` whose `data_root` could be set: did you mean `images`',
+        ),
+        (
+            {f'{VIDEOS}.pipeline.0': dict(type='DistantFramePair')},
+            ConfigError,
+            'DistantFramePair needs an open video, and nothing before it',
+        ),
+        (
+            {f'{VIDEOS}.pipeline.0.reader': 'decrod'},
+            ConfigError,
+            "`reader` must be one of auto, pyav, decord, torchcodec, got 'decrod'",
+        ),
         ({SAMPLES: 0}, ConfigError, '`samples_per_epoch` must be positive, got 0'),
         ({'optim_wrapper.optimizer.lr': -1.0}, ConfigError, 'Invalid learning rate: -1.0'),
     ],

@@ -87,6 +87,33 @@ def test_run_stops_once_the_share_is_passed(max_fraction, samples, allowed):
         ledger.add(bad(999))
 
 
+@pytest.mark.parametrize('max_fraction', [0.01, 0.2])
+def test_three_bad_files_are_never_too_many(max_fraction):
+    ledger = BadFileLedger(max_fraction=max_fraction, judged_from=9)
+    for number in (0, 1, 2, 2, 1, 0):
+        ledger.add(bad(number))
+    with pytest.raises(DataError, match='7 of 7 samples could not be read so far'):
+        ledger.add(bad(3))
+
+
+@pytest.mark.parametrize(
+    ('samples', 'value'), [(0, '0.06'), (2900, '0.03'), (100_000, '0.002'), (100, '0.06')]
+)
+def test_message_has_an_option_that_would_do(samples, value):
+    option = 'val_dataloader.max_bad_fraction'
+    strict = BadFileLedger(max_fraction=0.0001, option=option)
+    lenient = BadFileLedger(max_fraction=float(value))
+    strict.num_samples = lenient.num_samples = samples
+    count = max(30, samples // 1000)
+    strict.num_bad = lenient.num_bad = count - 4
+    for number in range(3):
+        strict.add(bad(number))
+        lenient.add(bad(number))
+    with pytest.raises(DataError, match=rf'allow more: `--cfg-options {option}={value}`\.$'):
+        strict.add(bad(3))
+    lenient.add(bad(3))
+
+
 def test_message_names_the_last_file_the_list_and_what_to_do(tmp_path):
     ledger = BadFileLedger(tmp_path / 'bad_files.jsonl', max_fraction=0)
     with pytest.raises(DataError) as caught:

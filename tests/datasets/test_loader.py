@@ -190,19 +190,37 @@ def test_each_bad_file_is_listed_once_and_counted_each_time(tmp_path):
     assert loader.ledger.num_bad >= 3
 
 
-def test_source_without_a_good_file_stops_the_run():
-    loader = make_loader(Files(8, bad=range(8)))
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_source_without_a_good_file_stops_the_run_and_lists_its_files(tmp_path, num_workers):
+    dataset = MixedDataset(dict(images=Files(9, name='i'), videos=Files(7, bad=range(7), name='v')))
+    ledger = BadFileLedger(tmp_path / 'bad_files.jsonl', judged_from=16)
+    loader = make_loader(dataset, ledger=ledger, num_workers=num_workers)
     with pytest.raises(
-        DataError, match='20 files in a row could not be read, such as .* is broken'
+        DataError,
+        match=r"None of the 7 files of the source 'videos' could be read, such as .*: v\d is broken\. "
+        r"'.*bad_files\.jsonl' lists them\. .*verify\.py",
     ):
         batches(loader)
+    assert {row['file'] for row in listed(tmp_path)} == {f'v{n}' for n in range(7)}
+
+
+def test_twenty_bad_files_in_a_row_are_different_ones(tmp_path):
+    loader = make_loader(Files(24, bad=range(24)), tmp_path)
+    with pytest.raises(DataError, match="20 files of the source 'videos' in a row could not be"):
+        batches(loader)
+    assert len({row['file'] for row in listed(tmp_path)}) == 20
+
+
+def test_only_good_file_takes_the_place_of_all_others():
+    loader = make_loader(Files(12, bad=range(11)))
+    assert {row[3] for batch in batches(loader) for row in batch} == {11}
 
 
 def test_too_many_bad_files_stop_the_run_with_a_message(tmp_path):
     ledger = BadFileLedger(tmp_path / 'bad_files.jsonl', max_fraction=0.1, judged_from=20)
     loader = make_loader(Files(40, bad=range(0, 40, 4)), ledger=ledger)
     with pytest.raises(
-        DataError, match=r'3 of \d+ samples .* `max_bad_fraction` 0.1 .*bad_files.jsonl'
+        DataError, match=r'4 of \d+ samples .* `max_bad_fraction` 0.1 .*bad_files.jsonl'
     ):
         batches(loader)
 

@@ -77,6 +77,19 @@ def test_all_sources_switched_off_is_an_error():
         MixedDataset(dict(images=None, videos=None))
 
 
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('image', 'no source `image` whose `data_root` could .*: did you mean `images`'),
+        ('clips', 'no source `clips` whose `data_root` could .*: there are images, videos'),
+    ],
+)
+def test_source_without_a_type_is_a_name_that_was_misspelt(name, message):
+    sources = dict(images=Recorder('i', 3), videos=None)
+    with pytest.raises(ConfigError, match=message):
+        MixedDataset({**sources, name: dict(data_root='x')})
+
+
 def test_shares_are_the_sizes_where_no_weights_are_given():
     assert mixed().weights == (3.0, 2.0)
 

@@ -47,6 +47,11 @@ class Handler(SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(part)
 
+    def end_headers(self):
+        if self.server.etag:
+            self.send_header('ETag', self.server.etag)
+        super().end_headers()
+
     def log_message(self, *args):
         """Says nothing."""
 
@@ -56,12 +61,13 @@ def serve(folder, gives_parts=True):
     """Serves a folder.
 
     Yields the server: `url`, `requests` so far, `failures` (statuses that it answers with first), `breaks_off`
-    (whether the next answer is cut off).
+    (whether the next answer is cut off), `etag` (of all files, if any).
     """
     with ThreadingHTTPServer(('127.0.0.1', 0), partial(Handler, directory=str(folder))) as server:
         server.url = f'http://127.0.0.1:{server.server_port}'
         server.gives_parts = gives_parts
         server.requests, server.failures, server.breaks_off = [], [], False
+        server.etag = None
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:

@@ -60,6 +60,13 @@ def test_data_without_workers_are_measured_in_one_process(run_tool):
     assert re.search(r'images \(48\): [\d,]+ samples/s, in one process; ', ended.out)
 
 
+@pytest.mark.parametrize('seconds', [0, -1, 'nan'])
+def test_no_time_to_measure_is_refused(run_tool, seconds):
+    ended = run_tool(TOOL, DEBUG, f'--seconds={seconds}')
+    assert ended.status == 2
+    assert f'--seconds must be more than 0, got {seconds}' in ended.err
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

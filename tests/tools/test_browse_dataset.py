@@ -77,6 +77,32 @@ def test_fault_of_a_user_ends_in_one_line(run_tool, options, message):
     assert ended.err.count('\n') == 1
 
 
+def test_fewer_files_than_a_batch_are_shown_with_what_training_would_say(run_tool, place, tmp_path):
+    (tmp_path / 'few').mkdir()
+    for n, path in enumerate(sorted((place / 'data/demo-debug/images/train').rglob('*.jpg'))[:3]):
+        (tmp_path / f'few/{n}.jpg').write_bytes(path.read_bytes())
+    changes = [f'{IMAGES}.data_root={tmp_path}/few', f'{VIDEOS}=None']
+    changes.append('train_dataloader.sampler.samples_per_epoch=None')
+    ended = run_tool(TOOL, DEBUG, '--out', tmp_path / 'page', '--cfg-options', *changes)
+    assert ended.status == 0, ended.err
+    assert 'Training would refuse this. An epoch has 3 samples' in ended.out
+    assert 'not one batch of 8. Lower `train_dataloader.batch_size`' in ended.out
+    text = (tmp_path / 'page/index.html').read_text('utf-8')
+    assert '3 images: the first of epoch 0' in text
+    assert text.count('<figure>') == 3
+
+
+def test_folder_that_cannot_be_written_is_refused_before_the_work(run_tool, tmp_path):
+    (tmp_path / 'file').touch()
+    out = tmp_path / 'file/page'
+    ended = run_tool(TOOL, DEBUG, '--out', out, '--cfg-options', f'{IMAGES}.data_root=/no')
+    assert ended.status == 1
+    assert (
+        ended.err
+        == f"error: Can't write to `--out` '{out}': Not a directory. Name another folder.\n"
+    )
+
+
 def test_number_of_samples_is_positive(run_tool):
     ended = run_tool(TOOL, DEBUG, '--number', 0)
     assert ended.status == 2

@@ -76,6 +76,15 @@ def test_bad_files_are_left_out_and_said(run_tool, place, tmp_path):
     assert ended.err.splitlines()[-1].startswith('packing: 3/3 files, ')
 
 
+def test_nothing_packed_is_a_failure(run_tool, tmp_path):
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in/text.mp4').write_text('no video')
+    ended = run_tool(TOOL, tmp_path / 'in', tmp_path / 'out')
+    assert ended.status == 1
+    assert f'1 left out, see {tmp_path}/out/bad_files.jsonl:\n  1 x ' in ended.out
+    assert ended.err.endswith('error: Nothing was packed: none of the 1 files can be read.\n')
+
+
 def test_users_faults_end_in_one_line(run_tool, tmp_path):
     images = 'data/demo-debug/images/val'
     for arguments, message in [

@@ -32,8 +32,7 @@ def train(run_tool, work_dir, *options):
 
 def test_bad_files_are_replaced_listed_and_counted(run_tool, damaged, tmp_path):
     torn, overrides = damaged
-    options = ['--cfg-options', *overrides, 'train_dataloader.max_bad_fraction=0.5']
-    ended = train(run_tool, tmp_path / 'run', *options)
+    ended = train(run_tool, tmp_path / 'run', '--cfg-options', *overrides)
     assert ended.status == 0, ended.err
     lines = (tmp_path / 'run/bad_files.jsonl').read_text().splitlines()
     assert {json.loads(line)['file'] for line in lines} == torn
@@ -44,8 +43,11 @@ def test_bad_files_are_replaced_listed_and_counted(run_tool, damaged, tmp_path):
 
 def test_too_many_bad_files_end_the_run_with_one_message(run_tool, damaged, tmp_path):
     _, overrides = damaged
+    for path in sorted((tmp_path / 'damaged').glob('images/train/*/*.jpg'))[-8:]:
+        path.write_bytes(b'')
     ended = train(run_tool, tmp_path / 'run', '--cfg-options', *overrides)
     assert ended.status == 1
+    assert '`--cfg-options train_dataloader.max_bad_fraction=0.' in ended.err
     assert '`max_bad_fraction` 0.01' in ended.err and 'bad_files.jsonl' in ended.err
     assert 'Traceback' not in ended.err
 

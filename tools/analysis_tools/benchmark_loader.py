@@ -40,7 +40,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--no-trial', action='store_true', help="don't try what may help")
     parser.add_argument('--json', action='store_true', help='print the figures as JSON')
     add_config_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.seconds > 0:
+        parser.error(f'--seconds must be more than 0, got {args.seconds:g}')
+    return args
 
 
 def main() -> None:
@@ -55,10 +58,12 @@ def measure(args: argparse.Namespace, results: TextIO) -> None:
     """Measures one source after the other, and then all as training mixes them."""
     import torch
     from mmengine.logging import MMLogger
+    from rich.console import Console
 
     from vicmae.apis import load_config
     from vicmae.apis.loader_speed import measure_mixture, measure_source, source_names
     from vicmae.datasets.speed.report import busy_text, speed_text
+    from vicmae.utils.progress import share_bar
 
     MMLogger.get_instance('benchmark_loader')  # writes to where stdout leads now
     torch.set_num_threads(1)  # as in a worker
@@ -68,12 +73,18 @@ def measure(args: argparse.Namespace, results: TextIO) -> None:
     names = source_names(cfg, args.source)
     options = dict(num_workers=args.num_workers, batch_size=args.batch_size, seconds=args.seconds)
     speeds = []
+    console = Console(stderr=True)
     for name in names:
-        speeds.append(measure_source(cfg, name, trials=not args.no_trial, **options))
+        with share_bar(f'measuring {name}', console) as report:
+            trials = not args.no_trial
+            speeds.append(measure_source(cfg, name, trials=trials, report=report, **options))
         if not args.json:
             text = speed_text(speeds[-1], args.device_pairs_per_second)
             print(text, end='\n\n', file=results, flush=True)
-    mixture = measure_mixture(cfg, **options) if len(names) > 1 else None
+    mixture = None
+    if len(names) > 1:
+        with share_bar('measuring all', console) as report:
+            mixture = measure_mixture(cfg, report=report, **options)
     if args.json:
         sources = [speed.as_dict() for speed in speeds]
         print(json.dumps(dict(sources=sources, mixture=mixture), indent=2), file=results)

@@ -3,7 +3,8 @@
 """Packs images or videos into tar shards with an index, made for being read in random order.
 
 SOURCE is a folder, a list of files (`path` or `path label` a line), or shards. Interrupted, the same command goes on
-where it was. Files that can't be read are left out, and listed with the reason in OUT/bad_files.jsonl.
+where it was. Files that can't be read are left out, and listed with the reason in OUT/bad_files.jsonl. The exit status
+is 1 where none can be read.
 """
 
 import argparse
@@ -122,6 +123,7 @@ def main() -> None:
     from vicmae.datasets.packing.recoding import choose_recipe
     from vicmae.datasets.packing.report import describe, pack_progress, summarize
     from vicmae.datasets.sources.find_source import find_source
+    from vicmae.errors import DataError
 
     source = find_source(
         args.source, args.kind, data_root=args.data_root, source_fps=args.source_fps
@@ -144,6 +146,8 @@ def main() -> None:
     with pack_progress(len(packing), Console(stderr=True, highlight=False)) as progress:
         tally = packing.run(args.out, fresh=args.fresh, report=progress)
     print(summarize(args.out, source.kind, tally))
+    if not tally.num_samples:
+        raise DataError(f'Nothing was packed: none of the {tally.num_files} files can be read.')
 
 
 if __name__ == '__main__':

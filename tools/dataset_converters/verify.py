@@ -3,8 +3,8 @@
 """Checks images and videos by the rules of training: which can be read, and why others can't.
 
 PATH is a file, a folder, or a list (.txt, .lst, .list, .csv) of `path` or `path label` lines. The report has a line of
-JSON for each file: file, kind, ok, frames, width, height, error. Interrupted, the same command goes on where it was.
-The exit status is 0 however many files are bad.
+JSON for each file: file, kind, ok, frames, width, height, error, and a note on a video that can be read in part.
+Interrupted, the same command goes on where it was. The exit status is 0 however many files are bad.
 """
 
 import argparse
@@ -20,8 +20,9 @@ except ImportError as error:
 
 EXAMPLES = """\
 examples:
-  python tools/dataset_converters/verify.py data/images data/videos --out report.jsonl
-  python tools/dataset_converters/verify.py train.txt --data-root data/videos --out report.jsonl --list-good good.txt
+  python tools/dataset_converters/verify.py data/images data/videos --out work_dirs/report.jsonl
+  python tools/dataset_converters/verify.py train.txt --data-root data/videos --out work_dirs/videos.jsonl \\
+      --list-good good.txt
 """
 
 
@@ -51,7 +52,7 @@ def parse_args() -> argparse.Namespace:
         '--list-good',
         default='',
         metavar='FILE',
-        help='write a list of the good files, for `ann_file`',
+        help='write a list of the files that are good as a whole, for `ann_file`',
     )
     parser.add_argument(
         '--fresh', action='store_true', help='check all anew, instead of going on with the report'

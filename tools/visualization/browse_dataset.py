@@ -39,11 +39,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Writes the page, or prints the histogram."""
     args = parse_args()
+    from rich.console import Console
+
     from vicmae.apis import load_config
     from vicmae.errors import ConfigError
+    from vicmae.utils.progress import share_bar
     from vicmae.visualization.browse import browse, gaps_of_sources
     from vicmae.visualization.browse_page import gap_text, render_browsed
-    from vicmae.visualization.page import write_page
+    from vicmae.visualization.page import require_folder, write_page
 
     cfg = load_config(args.config, args.cfg_options)
     if args.seed is not None:
@@ -55,10 +58,13 @@ def main() -> None:
         print('\n\n'.join(gap_text(name, gaps) for name, gaps in drawn.items()))
         return
     name = Path(args.config).stem
-    shown = browse(cfg, number=args.number, epoch=args.epoch)
+    out = args.out or Path('work_dirs', name, 'browse')
+    require_folder(out, '--out')
+    with share_bar('loading', Console(stderr=True)) as report:
+        shown = browse(cfg, number=args.number, epoch=args.epoch, report=report)
     facts = {'config': args.config, 'command': shlex.join(['python', *sys.argv])}
     page = render_browsed(shown, config=name, epoch=args.epoch, facts=facts)
-    print(write_page(page, (args.out or Path('work_dirs', name, 'browse')) / 'index.html'))
+    print(write_page(page, out / 'index.html'))
 
 
 if __name__ == '__main__':

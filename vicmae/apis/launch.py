@@ -2,21 +2,29 @@
 """From a config to a Runner that works on this machine."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 
 from vicmae.datasets.demo import make_demo_data
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
 from vicmae.utils.checkpoint import require_whole
 from vicmae.utils.checkpoint_files import find_last_checkpoint
+from vicmae.utils.config import places_of
 
+# What Python says of a call without all arguments.
+_MISSING = re.compile(
+    r'(\w+)\.__init__\(\) missing \d+ required (?:keyword-only|positional) arguments?: (.*)'
+)
 _AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
 
 
@@ -66,7 +74,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         raise
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise ConfigError(
-            f"The config {cfg.filename!r} can't be built. {_first_words(error)}"
+            f"The config {cfg.filename!r} can't be built. {what_is_wrong(error, cfg)}"
         ) from error
     return runner
 
@@ -185,11 +193,7 @@ def _check_batches(runner: Runner) -> None:
     batches = loader.batch_sampler
     samples, size = len(batches.sampler), batches.batch_size
     if len(loader) == 0:
-        raise ConfigError(
-            f'An epoch has {samples} samples on each of {runner.world_size} process(es), not one batch of '
-            f'{size}. Lower `train_dataloader.batch_size`, add data, or raise '
-            '`train_dataloader.sampler.samples_per_epoch`.'
-        )
+        raise ConfigError(no_batch_text(loader, runner.world_size))
     smallest = size if batches.drop_last else samples % size or size
     if smallest == 1 and any(isinstance(m, _BatchNorm) for m in runner.model.modules()):
         raise ConfigError(
@@ -197,6 +201,21 @@ def _check_batches(runner: Runner) -> None:
             'batch of one, and the batch norm of this model needs two. Change `batch_size`, or take other norms: '
             '`model.predictor.norm=LN model.target.head.norm=LN`.'
         )
+
+
+def no_batch_text(loader: DataLoader, world_size: int = 1) -> str:
+    """What is said of a loader whose epoch is shorter than a batch.
+
+    Args:
+        loader: The loader.
+        world_size: Number of processes.
+    """
+    batches: Any = loader.batch_sampler
+    return (
+        f'An epoch has {len(batches.sampler)} samples on each of {world_size} process(es), not one batch of '
+        f'{batches.batch_size}. Lower `train_dataloader.batch_size`, add data, or raise '
+        '`train_dataloader.sampler.samples_per_epoch`.'
+    )
 
 
 def _log_start(runner: Runner) -> None:
@@ -212,6 +231,20 @@ def _log_start(runner: Runner) -> None:
     )
 
 
-def _first_words(error: Exception) -> str:
+def what_is_wrong(error: Exception, cfg: Config) -> str:
+    """An error's own words, or where to set an argument that is missing.
+
+    Args:
+        error: What building something raised.
+        cfg: The config that it was built from.
+    """
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    missing = _MISSING.search(text)
+    if isinstance(error, TypeError) and missing:
+        names = re.findall(r"'(\w+)'", missing[2])
+        for place, node in places_of(cfg, missing[1]):
+            options = ' '.join(f'{place}.{name}=' for name in names if name not in node)
+            if options:
+                needed = ', '.join(f'`{name}`' for name in names)
+                return f'`{node.get("type", missing[1])}` needs {needed}: set `{options}`.'
     return text or type(error).__name__

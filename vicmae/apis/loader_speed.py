@@ -2,6 +2,8 @@
 """How fast the data of a config come: of each source alone, and as training mixes them."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 
 from mmengine.config import Config
@@ -40,6 +42,7 @@ def measure_source(
     batch_size: int,
     seconds: float,
     trials: bool = True,
+    report: Callable[[float], None] = lambda share: None,
 ) -> SourceSpeed:
     """Measures one source alone: its rate, where the time goes, and what would help.
 
@@ -50,18 +53,28 @@ def measure_source(
         batch_size: Samples in a batch.
         seconds: Time of each measurement.
         trials: Whether to try changes.
+        report: Called now and then with the share that is done.
     """
     loader = build_train_loader(_alone(_endless(cfg, batch_size), name), num_workers=num_workers)
-    rate = samples_per_second(loader, seconds)
+    rate = samples_per_second(loader, seconds, report=lambda share: report(share / 2))
     (source,) = sources_of(loader.dataset).values()
     groups, samples = load_for(seconds / 3, source, chain.from_iterable(batches_of(loader)))
+    report(0.6)
     stages = measure_stages(source, groups, samples, loader.collate_fn)
-    advice = advise(source, stages, groups) if trials else []
-    return SourceSpeed(name, len(source), rate, loader.num_workers, stages, advice)
+    report(0.8)
+    speed = SourceSpeed(name, len(source), rate, loader.num_workers, stages, advice=())
+    if not trials:
+        return speed
+    return replace(speed, advice=advise(source, stages, groups, speed.whole))
 
 
 def measure_mixture(
-    cfg: Config, *, num_workers: int | None, batch_size: int, seconds: float
+    cfg: Config,
+    *,
+    num_workers: int | None,
+    batch_size: int,
+    seconds: float,
+    report: Callable[[float], None] = lambda share: None,
 ) -> float:
     """Samples per second of all sources together.
 
@@ -70,9 +83,10 @@ def measure_mixture(
         num_workers: In the place of the config's.
         batch_size: Samples in a batch.
         seconds: Time of the measurement.
+        report: Called now and then with the share that is done.
     """
     loader = build_train_loader(_endless(cfg, batch_size), num_workers=num_workers)
-    return samples_per_second(loader, seconds)
+    return samples_per_second(loader, seconds, report=report)
 
 
 def _endless(cfg: Config, batch_size: int) -> Config:

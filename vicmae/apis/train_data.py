@@ -17,7 +17,7 @@ from vicmae.datasets.sources.source import Source
 from vicmae.engine.runner import LOADER_OPTIONS
 from vicmae.errors import ConfigError, VicmaeError
 
-from .launch import share_sampler_seed
+from .launch import share_sampler_seed, what_is_wrong
 
 
 def build_train_loader(cfg: Config, *, num_workers: int | None = None) -> SteadyLoader:
@@ -48,7 +48,7 @@ def build_train_loader(cfg: Config, *, num_workers: int | None = None) -> Steady
         raise
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise ConfigError(
-            f"The training data of {cfg.filename!r} can't be built. {error}"
+            f"The training data of {cfg.filename!r} can't be built. {what_is_wrong(error, cfg)}"
         ) from error
 
 

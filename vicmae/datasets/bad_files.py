@@ -3,6 +3,7 @@
 
 import json
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from vicmae.errors import DataError
 from vicmae.utils.distributed import rank_and_world_size
 
 _MAX_WARNINGS = 20
+_FEW = 3  # bad files, which are never too many: of a small set they are a large share
 
 
 class BadFile(NamedTuple):
@@ -45,13 +47,19 @@ class BadFileLedger:
 
     Args:
         path: The list. None keeps it in memory.
-        max_fraction: Share of the samples that may be bad.
+        max_fraction: Share of the samples that may be bad. Three files may in any case, unless it is 0.
         judged_from: Number of samples from which on that share is known well enough: before, as many may be bad as
             of so many samples.
+        option: How a user sets that share.
     """
 
     def __init__(
-        self, path: str | Path | None = None, *, max_fraction: float = 0.01, judged_from: int = 1000
+        self,
+        path: str | Path | None = None,
+        *,
+        max_fraction: float = 0.01,
+        judged_from: int = 1000,
+        option: str = 'train_dataloader.max_bad_fraction',
     ) -> None:
         if not 0 <= max_fraction <= 1:
             raise ValueError(
@@ -60,10 +68,12 @@ class BadFileLedger:
         self.path = Path(path) if path else None
         self.max_fraction = max_fraction
         self.judged_from = judged_from
+        self.option = option
         self.num_samples = 0
         self.num_bad = 0
         self.fatal_files: set[str] = set()
         self._listed: set[str] = set()
+        self._met: set[str] = set()  # bad files of this process
         self._read()
 
     def add(self, bad: BadFile) -> None:
@@ -76,8 +86,14 @@ class BadFileLedger:
             self._listed.add(bad.file)
             self._write(bad)
             self._warn(bad)
-        if self.num_bad > self.max_fraction * max(self.num_samples, self.judged_from):
+        self._met.add(bad.file)
+        few = len(self._met) <= _FEW and self.max_fraction > 0
+        if not few and self._share > self.max_fraction:
             raise DataError(self._too_many(bad))
+
+    @property
+    def _share(self) -> float:
+        return self.num_bad / max(self.num_samples, self.judged_from)
 
     def _too_many(self, last: BadFile) -> str:
         where = f' All are in {str(self.path)!r}.' if self.path else ''
@@ -85,7 +101,7 @@ class BadFileLedger:
             f'{self.num_bad} of {self.num_samples} samples could not be read so far, more than the share '
             f'`max_bad_fraction` {self.max_fraction} allows. The last is {last.file!r}: '
             f'{last.error.rstrip(".")}.{where} Take them out (tools/dataset_converters/verify.py finds all '
-            'beforehand), or raise `max_bad_fraction` of the data loader.'
+            f'beforehand), or allow more: `--cfg-options {self.option}={_round_up(2 * self._share):g}`.'
         )
 
     def _read(self) -> None:
@@ -124,6 +140,12 @@ class BadFileLedger:
         elif len(self._listed) == _MAX_WARNINGS + 1:
             where = f', in {str(self.path)!r}' if self.path else ''
             print_log(f'Further bad files are only listed{where}.', 'current', logging.WARNING)
+
+
+def _round_up(share: float) -> float:
+    """To one digit, and no more than all."""
+    unit = 10.0 ** math.floor(math.log10(share))
+    return min(1.0, math.ceil(share / unit) * unit)
 
 
 def to_json_line(row: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import groupby, islice
 from multiprocessing import active_children, parent_process
 from multiprocessing.connection import wait
@@ -43,11 +43,17 @@ class Report(NamedTuple):
         bad: Files that it could not read.
         seen: Number of samples from each source.
         notes: How often something else happened that a user may want to know.
+        no_good_file: Why the run can't go on, where no file was left to take the place of a bad one.
     """
 
     bad: tuple[BadFile, ...]
     seen: dict[str, int]
     notes: dict[str, int]
+    no_good_file: str = ''
+
+
+class _NoGoodFileError(Exception):
+    """No file is left to take the place of a bad one."""
 
 
 class Delivery(NamedTuple):
@@ -109,22 +115,30 @@ class GuardedDataset(Dataset):
         samples: list[Any] = []
         bad: list[BadFile] = []
         seen: Counter[str] = Counter()
+        no_good_file = ''
         for _, group in groupby(keys, key=_index_of):
-            loaded, index = self._load(list(group), bad)
+            try:
+                loaded, index = self._load(list(group), bad)
+            except _NoGoodFileError as error:  # the report of bad files has to get through
+                no_good_file = str(error)
+                break
             samples += loaded
             seen[self._source_name(index)] += len(loaded)
         drain = getattr(self.dataset, 'drain_notes', dict)
-        return samples, Report(tuple(bad), dict(seen), drain())
+        return samples, Report(tuple(bad), dict(seen), drain(), no_good_file)
 
     def _load(self, keys: list[Any], bad: list[BadFile]) -> tuple[list[Any], int]:
         """Loads visits to one sample, or to the first of its replacements that can be read."""
-        tried = keys
-        for attempt in range(1, _MAX_BAD_IN_A_ROW + 1):
-            index = _index_of(tried[0])
+        tried: list[int] = []
+        index = _index_of(keys[0])
+        first, end = self._span(index)
+        current = keys
+        while True:
+            tried.append(index)
             self.board.begin(index)
             try:
                 self._refuse_fatal(index)
-                return _get_items(self.dataset, tried), index
+                return _get_items(self.dataset, current), index
             except DataError as error:
                 bad.append(
                     self.describe(index, str(error), epoch=_epoch_of(keys[0]), visits=len(keys))
@@ -133,20 +147,29 @@ class GuardedDataset(Dataset):
                 self.board.end()
             if not self.replace:
                 return [], index
-            tried = [self._another(key, attempt) for key in keys]
-        names = ', '.join(repr(row.file) for row in bad[-3:])
-        raise DataError(
-            f'{_MAX_BAD_IN_A_ROW} files in a row could not be read, such as {names}: {bad[-1].error}'
-        )
+            if len(tried) == min(_MAX_BAD_IN_A_ROW, end - first):
+                raise _NoGoodFileError(self._no_good_file(bad[-len(tried) :]))
+            index = self._another(keys[0], tried)
+            current = [_moved(key, index) for key in keys]
 
-    def _another(self, key: SampleKey | int, attempt: int) -> SampleKey | int:
-        index = _index_of(key)
+    def _no_good_file(self, bad: Sequence[BadFile]) -> str:
+        index = bad[0].index
         first, end = self._span(index)
+        source = f'the source {self._source_name(index)!r}'
+        what = f'{len(bad)} files of {source} in a row could not be read'
+        if len(bad) == end - first:
+            what = f'None of the {len(bad)} files of {source} could be read'
+        names = ', '.join(repr(row.file) for row in bad[-3:])
+        return f'{what}, such as {names}: {bad[-1].error.rstrip(".")}.'
+
+    def _another(self, key: SampleKey | int, tried: Sequence[int]) -> int:
+        """Draws a sample of the same source that wasn't tried."""
+        first, end = self._span(tried[0])
         own = [key.seed, key.epoch] if isinstance(key, SampleKey) else []
-        rng = np.random.default_rng([*own, index, attempt, _REPLACEMENTS])
+        rng = np.random.default_rng([*own, tried[0], len(tried), _REPLACEMENTS])
         other = first + int(rng.integers(end - first))
-        if isinstance(key, SampleKey):
-            return key._replace(index=other, visit=key.visit + _VISITS_OF_REPLACEMENTS)
+        while other in tried:
+            other = first + (other + 1 - first) % (end - first)
         return other
 
     def describe(
@@ -410,7 +433,15 @@ class SteadyLoader(DataLoader):
         self.notes.update(report.notes)
         self.ledger.num_samples += sum(report.seen.values())
         for bad in report.bad:
-            self.ledger.add(bad)
+            # All get into the list, and what is raised then says more than "too many".
+            with suppress(DataError) if report.no_good_file else nullcontext():
+                self.ledger.add(bad)
+        if report.no_good_file:
+            listed = f' {str(self.ledger.path)!r} lists them.' if self.ledger.path else ''
+            raise DataError(
+                f'{report.no_good_file}{listed} Look at one of them, or let tools/dataset_converters/verify.py check '
+                'the whole source.'
+            )
 
 
 def _worker_options(loader: DataLoader) -> dict[str, Any]:
@@ -433,6 +464,13 @@ def _get_items(dataset: Any, keys: list[Any]) -> list[Any]:
 
 def _index_of(key: SampleKey | int) -> int:
     return key.index if isinstance(key, SampleKey) else int(key)
+
+
+def _moved(key: SampleKey | int, index: int) -> SampleKey | int:
+    """A visit to another sample, in the place of one to a bad one."""
+    if isinstance(key, SampleKey):
+        return key._replace(index=index, visit=key.visit + _VISITS_OF_REPLACEMENTS)
+    return index
 
 
 def _epoch_of(key: SampleKey | int) -> int:

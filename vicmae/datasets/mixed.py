@@ -1,4 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import difflib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
@@ -33,6 +34,8 @@ class MixedDataset(Dataset):
     """
 
     def __init__(self, sources: dict[str, Any], weights: dict[str, float] | None = None) -> None:
+        for name, source in sources.items():
+            _require_type(name, source, sources)
         built = {
             name: DATASETS.build(source) if isinstance(source, dict) else source
             for name, source in sources.items()
@@ -115,3 +118,16 @@ class MixedDataset(Dataset):
                 f'`weights` must not be negative, and one must be positive, got {dict(weights)}.'
             )
         return values
+
+
+def _require_type(name: str, source: Any, sources: dict[str, Any]) -> None:
+    """Refuses a source of which only settings are there, as an override makes that misspells a name."""
+    if not isinstance(source, dict) or 'type' in source:
+        return
+    others = [other for other in sources if other != name]
+    near = difflib.get_close_matches(name, others, n=1)
+    meant = f'did you mean `{near[0]}`?' if near else f'there are {", ".join(others) or "none"}.'
+    raise ConfigError(
+        f'There is no source `{name}` whose {", ".join(f"`{key}`" for key in source) or "settings"} could be set: '
+        f'{meant} A new one needs a `type`.'
+    )

@@ -84,6 +84,7 @@ class PretrainRunner(Runner):
         if isinstance(dataloader, DataLoader):
             return dataloader
         training = dataloader is self._train_dataloader
+        role = 'train' if training else 'val' if dataloader is self._val_dataloader else 'test'
         options = {name: dataloader[name] for name in LOADER_OPTIONS if name in dataloader}
         rest = {name: dataloader[name] for name in dataloader if name not in LOADER_OPTIONS}
         if rest.get('batch_sampler'):  # torch takes this for a contradiction
@@ -93,6 +94,7 @@ class PretrainRunner(Runner):
             Path(self.work_dir) / 'bad_files.jsonl',
             max_fraction=options.pop('max_bad_fraction', 0.01),
             judged_from=min(1000, len(loader.dataset)),
+            option=f'{role}_dataloader.max_bad_fraction',
         )
         return SteadyLoader.around(loader, ledger=ledger, replace=training, **options)
 

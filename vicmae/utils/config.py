@@ -227,6 +227,21 @@ def find_type(name: str) -> Any:
     return None
 
 
+def places_of(cfg: Config, name: str) -> Iterator[tuple[str, Mapping]]:
+    """Where parts of a class, or of one that is derived from it, stand in a config.
+
+    Args:
+        cfg: The config.
+        name: Of the class.
+
+    Yields:
+        A dotted key, and the dict there.
+    """
+    for parents, node, cls in _built_nodes(cfg._cfg_dict):
+        if inspect.isclass(cls) and any(base.__name__ == name for base in inspect.getmro(cls)):
+            yield '.'.join(parents), node
+
+
 def registered_names() -> list[str]:
     """All names that a config of this project may use without a scope."""
     names: set[str] = set()

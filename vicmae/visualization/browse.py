@@ -4,7 +4,8 @@
 V views, B batch, H W pixels, N patches.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -12,13 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from vicmae.apis.launch import no_batch_text
 from vicmae.apis.train_data import batches_of, build_train_loader, seed_of, set_epoch, sources_of
 from vicmae.datasets.gaps import GapDraws, draw_gaps
 from vicmae.datasets.image_io import EncodedImage
-from vicmae.datasets.sample_key import SampleKey
+from vicmae.datasets.sample_key import SampleKey, as_sample_key
 from vicmae.datasets.sources.source import NO_LABEL, Source
 from vicmae.datasets.steps import steps
 from vicmae.errors import DataError
@@ -92,23 +95,33 @@ class ShownSource:
     bad: dict[str, str]
 
 
-def browse(cfg: Config, *, number: int = 32, epoch: int = 0) -> list[ShownSource]:
-    """Loads the first samples of an epoch, as many of each source.
+def browse(
+    cfg: Config,
+    *,
+    number: int = 32,
+    epoch: int = 0,
+    report: Callable[[float], None] = lambda share: None,
+) -> list[ShownSource]:
+    """Loads the first samples of an epoch, as many of each source, also where they are fewer than a batch.
 
     Args:
         cfg: A pretraining config. Its seed decides on everything, as in training.
         number: How many samples in all, or a few more.
         epoch: Which epoch, from 0 on.
+        report: Called with the share of the samples that is loaded, after each.
     """
     loader = build_train_loader(cfg, num_workers=0)
     set_epoch(loader, epoch)
     sources = sources_of(loader.dataset)
     each = -(-number // len(sources))
-    batches = list(islice(batches_of(loader), _BATCHES_COUNTED))
+    batches = list(islice(batches_of(loader), _BATCHES_COUNTED)) or [_whole_epoch(loader)]
     shown = []
     for n, (name, source) in enumerate(sources.items()):
         own = _visits_to(loader.dataset, n, batches)
-        loaded, bad = _load_some(source, own, each)
+        loaded: list[_Loaded] = []
+        bad: dict[str, str] = {}
+        for count, _ in enumerate(_load_some(source, own, each, loaded, bad), start=1):
+            report((n + min(1.0, count / each)) / len(sources))
         shown.append(
             ShownSource(
                 name,
@@ -136,6 +149,13 @@ def gaps_of_sources(cfg: Config) -> dict[str, GapDraws]:
 # ------------------------------------------------------------------------- the order of an epoch
 def _source_of(dataset: Any, index: int) -> int:
     return dataset.source_of(index) if hasattr(dataset, 'source_of') else 0
+
+
+def _whole_epoch(loader: DataLoader) -> list[SampleKey]:
+    """The keys of an epoch that is shorter than a batch, which training refuses."""
+    text = f'Training would refuse this. {no_batch_text(loader)}'
+    print_log(text, 'current', logging.WARNING)
+    return [as_sample_key(key) for key in loader.sampler]
 
 
 def _shares(dataset: Any, number: int, batches: Sequence[list[SampleKey]]) -> tuple[float, ...]:
@@ -169,11 +189,13 @@ class _Loaded:
 
 
 def _load_some(
-    source: Source, visits: Sequence[tuple[int, SampleKey]], number: int
-) -> tuple[list[_Loaded], dict[str, str]]:
-    """Loads the first visits that can be loaded, and says why others can't."""
-    loaded: list[_Loaded] = []
-    bad: dict[str, str] = {}
+    source: Source,
+    visits: Sequence[tuple[int, SampleKey]],
+    number: int,
+    loaded: list[_Loaded],
+    bad: dict[str, str],
+) -> Iterator[None]:
+    """Loads the first visits that can be loaded, and says why others can't; yields after each."""
     for place, key in visits:
         if len(loaded) == number or len(bad) == _MOST_BAD:
             break
@@ -181,7 +203,7 @@ def _load_some(
             loaded.append(_load(source, place, key))
         except DataError as error:
             bad[source.path_of(key.index)] = str(error)
-    return loaded, bad
+        yield
 
 
 def _load(source: Source, place: int, key: SampleKey) -> _Loaded:

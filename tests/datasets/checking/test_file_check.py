@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vicmae.datasets.checking import file_check
 from vicmae.datasets.checking.file_check import DecodableFrames, FileCheck, Verdict
 from vicmae.datasets.video_io import VideoReader
 from vicmae.errors import DataError
@@ -116,6 +117,15 @@ def test_video_without_frames_that_can_be_decoded_is_an_error():
 @pytest.mark.parametrize('quick', [False, True])
 def test_good_video_has_its_frames_and_its_size(clip, quick):
     assert FileCheck(quick=quick)(clip) == Verdict(clip, 'video', True, 40, 48, 32, None)
+
+
+def test_video_of_which_a_part_cannot_be_decoded_is_ok_with_a_note(monkeypatch):
+    monkeypatch.setattr(file_check, 'open_video', lambda path: Toy(50, bad=range(29, 50)))
+    assert FileCheck()('a.mp4') == Verdict(
+        'a.mp4', 'video', True, 29, 6, 4, note='29 of 50 frames can be decoded'
+    )
+    quick = FileCheck(quick=True)('a.mp4')
+    assert (quick.frames, quick.note) == (50, '2 of 3 frames that were tried can be decoded')
 
 
 def test_good_image_has_its_upright_size(tmp_path):

@@ -46,7 +46,7 @@ def pictures(tmp_path):
 def rows(path):
     """The report by file; each line is a JSON object with exactly these keys."""
     lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
-    keys = ['file', 'kind', 'ok', 'frames', 'width', 'height', 'error']
+    keys = ['file', 'kind', 'ok', 'frames', 'width', 'height', 'error', 'note']
     assert all(list(line) == keys for line in lines)
     found = {line['file']: line for line in lines}
     assert len(found) == len(lines)
@@ -78,7 +78,7 @@ def test_file_that_is_found_twice_is_checked_once(pictures):
 
 def test_list_is_relative_to_its_folder_or_the_data_root(tmp_path):
     path = tmp_path / 'train.txt'
-    path.write_text('a b.jpg 3\n\nc.mp4\nd.strange 7\n/e.strange\ntwo words\n')
+    path.write_text('# path label\na b.jpg 3\n\nc.mp4\nd.strange 7\n/e.strange\ntwo words\n')
     assert find_files([str(path)]).labels == {
         str(tmp_path / 'a b.jpg'): 3,
         str(tmp_path / 'c.mp4'): -1,
@@ -186,7 +186,7 @@ def test_report_has_a_line_for_each_file(pictures, tmp_path):
     good = rows(report)[str(pictures / 'a/1.png')]
     assert good == dict(
         file=str(pictures / 'a/1.png'),
-        kind='image', ok=True, frames=1, width=6, height=4, error=None,
+        kind='image', ok=True, frames=1, width=6, height=4, error=None, note=None,
     )  # fmt: skip
     lines = said.splitlines()
     assert lines[0] == 'images: 3 ok, 2 bad'
@@ -285,10 +285,27 @@ def test_name_that_is_no_text_survives_the_report(tmp_path):
     said = verify([name], report, list_good=good)
     with CheckReport(report) as lines:
         assert [verdict.file for verdict in lines] == [name]
+    assert 'good.txt is not written' in said
     assert (
-        'good.txt is not written' in said
-        and '1 files that are ok are in no list: a source takes no file of such a name' in said
+        f'1 file that is ok is in no list, such as {name!r}: a list is UTF-8 text, and this' in said
     )
+
+
+@pytest.mark.parametrize(
+    ('name', 'reason'),
+    [
+        ('two\nlines.png', "a line of a list can't hold a newline"),
+        ('picture', 'a source of images takes names that end in .jpg '),
+        ('1.png 2 ', 'a source of images takes names that end in .jpg '),
+    ],
+)
+def test_name_that_no_list_can_hold_is_said_with_the_reason(tmp_path, name, reason):
+    path = str(tmp_path / name)
+    for file in (path, str(tmp_path / 'good.png')):
+        Image.new('RGB', (2, 2)).save(file, 'PNG')
+    said = verify([path, str(tmp_path)], str(tmp_path / 'r'), list_good=str(tmp_path / 'list.txt'))
+    assert f'1 file that is ok is in no list, such as {path!r}: {reason}' in said
+    assert (tmp_path / 'list.txt').read_text() == f'{tmp_path}/good.png\n'
 
 
 @pytest.mark.parametrize(
@@ -342,6 +359,24 @@ def test_list_of_good_files_is_one_that_a_source_takes(pictures, tmp_path, monke
     infos = [source.get_data_info(index) for index in range(len(source))]
     labels = {os.path.relpath(info['path'], pictures): info['gt_label'] for info in infos}
     assert labels == {'a/1.png': 4, 'b/3.JPEG': 6}
+
+
+def test_video_that_can_be_read_in_part_is_ok_with_a_note_and_not_listed(demo_data, tmp_path):
+    good, torn = sorted(demo_data.rglob('*.mp4'))[0], tmp_path / 'torn.mp4'
+    content = bytearray(good.read_bytes())
+    start = content.index(b'mdat') + (len(content) - content.index(b'mdat')) // 2
+    content[start : start + 3000] = bytes(3000)
+    torn.write_bytes(content)
+    said = verify([str(good), str(torn)], str(tmp_path / 'r'), list_good=str(tmp_path / 'good.txt'))
+    found = rows(tmp_path / 'r')
+    assert found[str(good)]['note'] is None
+    row = found[str(torn)]
+    total = found[str(good)]['frames']
+    note = f'{row["frames"]} of {total} frames can be decoded'
+    assert (row['ok'], row['error'], row['note']) == (True, None, note)
+    assert f'  1 of those that are ok can be read in part, such as {str(torn)!r}: {note}' in said
+    assert '\n1 that can be read in part are in no list' in said
+    assert (tmp_path / 'good.txt').read_text() == f'{good}\n'
 
 
 def test_good_images_and_good_videos_get_a_list_each(pictures, demo_data, tmp_path):

@@ -2,12 +2,13 @@
 """Parts and whole files from a real web server, and through commands."""
 
 import io
+import os
 import socket
 
 import pytest
 
 from vicmae.datasets.shards import remote
-from vicmae.datasets.shards.remote import Part, fetch, is_url, read_part
+from vicmae.datasets.shards.remote import Part, fetch, is_url, read_part, version_of
 from vicmae.errors import DataError
 
 from ..web_server import serve
@@ -50,6 +51,17 @@ def test_server_without_parts_is_noticed(tmp_path):
     (tmp_path / 'file.bin').write_bytes(CONTENT)
     with serve(tmp_path, gives_parts=False) as server:
         assert read_part(f'{server.url}/file.bin', 300, 20) is None
+
+
+@pytest.mark.parametrize('gives_parts', [False, True])
+def test_version_has_what_the_server_says(tmp_path, gives_parts):
+    (tmp_path / 'file.bin').write_bytes(CONTENT)
+    os.utime(tmp_path / 'file.bin', (0, 0))
+    with serve(tmp_path, gives_parts=gives_parts) as server:
+        server.etag = '"abc"'
+        modified = None if gives_parts else 'Thu, 01 Jan 1970 00:00:00 GMT'
+        version = version_of(f'{server.url}/file.bin')
+    assert version == (str(len(CONTENT)), '"abc"', modified)
 
 
 def test_whole_file_is_fetched(server):

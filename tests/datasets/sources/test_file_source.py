@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from vicmae.datasets import ImageFolder, SampleKey, VideoFolder
 from vicmae.datasets.sources.file_source import NO_LABEL
@@ -169,13 +170,13 @@ def test_bad_line_is_named_with_its_number(tmp_path, line, message):
         ImageFolder(str(tmp_path), ann_file)
 
 
-def test_listed_file_that_is_missing_is_named_with_its_line(tmp_path):
-    make_files(tmp_path, '1.jpg')
-    ann_file = make_list(tmp_path / 'list.txt', '1.jpg 0', '', 'lost.jpg 1')
-    with pytest.raises(
-        DataError, match=r"list\.txt, line 3: there is no file '.*/lost\.jpg'\. Paths"
-    ):
-        ImageFolder(str(tmp_path), ann_file)
+def test_listed_file_that_is_missing_is_a_bad_file(tmp_path):
+    Image.new('RGB', (4, 4)).save(tmp_path / '1.jpg')
+    ann_file = make_list(tmp_path / 'list.txt', '# path label', '1.jpg 0', '', 'lost.jpg 1')
+    source = ImageFolder(str(tmp_path), ann_file, pipeline=[dict(type='LoadImage')])
+    assert source[0]['frames'][0].shape == (4, 4, 3)
+    with pytest.raises(DataError, match=r"Can't read the image '.*/lost\.jpg': "):
+        source[1]
 
 
 def test_missing_list_is_named(tmp_path):

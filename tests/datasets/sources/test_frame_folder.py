@@ -85,11 +85,13 @@ def test_folder_with_fewer_frames_than_listed_is_an_error_of_its_sample(tmp_path
         source.get_data_info(1)
 
 
-def test_missing_folder_is_named_with_its_line(tmp_path):
+def test_listed_folder_that_is_missing_is_a_bad_file(tmp_path):
     make_video(tmp_path / 'x', [1])
-    (tmp_path / 'list.txt').write_text('x 1\nlost 1\n')
-    with pytest.raises(DataError, match=r"line 2: there is no file '.*/lost'"):
-        FrameFolder(str(tmp_path), 'list.txt', fps=5)
+    (tmp_path / 'list.txt').write_text('x 1\n# a comment\nlost 1\n')
+    source = FrameFolder(str(tmp_path), 'list.txt', fps=5)
+    assert levels_of(source, 0) == [1]
+    with pytest.raises(DataError, match=r"Can't read the folder '.*/lost': No such file"):
+        source.get_data_info(1)
 
 
 def test_folder_without_frames_or_gone_is_an_error_of_its_sample(tmp_path):

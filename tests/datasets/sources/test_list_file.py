@@ -22,15 +22,16 @@ MANY = 300_000
 
 
 def lines_of(path):
-    """All lines, by the simplest code: (number, text) of those that aren't blank."""
+    """All lines, by the simplest code: (number, text) of those that are neither blank nor a comment."""
     text = Path(path).read_text(encoding='utf-8-sig')
     numbered = enumerate(text.split('\n'), start=1)
-    return [(number, line.strip()) for number, line in numbered if line.strip()]
+    lines = [(number, line) for number, line in numbered if not line.startswith('#')]
+    return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
 def random_text(rng, num_lines):
     """Lines of any length, some blank, with all that people leave at their ends."""
-    words = ['a', 'ü/ß 1.jpg', 'x' * 200, '', ' ', '\t', '漢字 3']
+    words = ['a', 'ü/ß 1.jpg', 'x' * 200, '', ' ', '\t', '漢字 3', '#', '# a.jpg', 'a #.jpg']
     ends = ['\n', '\r\n', ' \n', '\n\n', '\n \t\n']
     return ''.join(rng.choice(words) + rng.choice(ends) for _ in range(num_lines)) + 'last'
 
@@ -50,7 +51,9 @@ def test_lines_are_those_of_the_text(tmp_path, monkeypatch, seed, chunk_bytes):
         assert lines[index] == expected[index]
 
 
-@pytest.mark.parametrize('text', ['one', 'one\n', '\n\none', '\ufeffone\r\n\r\n'])
+@pytest.mark.parametrize(
+    'text', ['one', 'one\n', '\n\none', '\ufeffone\r\n\r\n', '\ufeff# a\n#\none']
+)
 def test_single_line_is_found_with_any_end(tmp_path, text):
     path = tmp_path / 'list.txt'
     path.write_bytes(text.encode())
@@ -100,12 +103,32 @@ def test_all_of_a_hundred_thousand_lines_are_looked_at(many, tmp_path):
         ImageFolder(str(many), str(tmp_path / 'list.txt'))
 
 
-def test_evenly_spread_files_are_looked_for(many, tmp_path):
+def test_comments_alone_are_no_list(tmp_path):
+    (tmp_path / 'list.txt').write_text('# path label\n\n')
+    with pytest.raises(DataError, match=r"list\.txt' has no lines"):
+        ListFile(str(tmp_path / 'list.txt'))
+
+
+def test_evenly_spread_files_are_looked_for(many, tmp_path, capsys):
     lines = (many / 'few.txt').read_text().splitlines(keepends=True) * 1000
     lines[5000:] = ['lost.jpg 1\n'] * 5000
     (tmp_path / 'list.txt').write_text(''.join(lines))
-    with pytest.raises(DataError, match=r"line 5001: there is no file '.*lost\.jpg'"):
-        ImageFolder(str(many), str(tmp_path / 'list.txt'))
+    source = ImageFolder(str(many), str(tmp_path / 'list.txt'))
+    said = capsys.readouterr().out
+    assert said.count('WARNING') == 1
+    assert (
+        f"500 of the 1000 files that were looked for are missing, the first in line 5001: '{many}/lost.jpg'. "
+        'They count as bad files.'
+    ) in said
+    assert len(source) == 10_000
+
+
+def test_list_of_which_no_file_is_there_is_refused(many, tmp_path):
+    with pytest.raises(
+        DataError,
+        match=r"few\.txt: none of the 10 files that were looked for is there, such as line 1: '/no/0.jpg'.*'/no'",
+    ):
+        ImageFolder('/no', str(many / 'few.txt'))
 
 
 # ------------------------------------------------------------------------- a list that changes

@@ -450,6 +450,26 @@ def test_shard_is_fetched_once_where_parts_or_the_index_are_missing(shelf, cache
         assert len(whole) == 1
 
 
+@pytest.mark.parametrize('change', ['size', 'etag', 'time'])
+def test_shard_is_fetched_again_where_the_server_has_another(shelf, cache, change):
+    with serve(shelf, gives_parts=False) as server:
+
+        def opened():
+            return ImageShards(f'{server.url}/a-0.tar', cache_dir=cache)
+
+        server.etag = '"1"'
+        os.utime(shelf / 'a-0.tar', (1e9, 1e9))
+        before = opened()
+        content = (shelf / 'a-0.tar').read_bytes().replace(b'a-0.tar 0', b'another 0')
+        (shelf / 'a-0.tar').write_bytes(content + bytes(10240 if change == 'size' else 0))
+        os.utime(shelf / 'a-0.tar', (1e9, 1e9 + (change == 'time')))
+        server.etag = '"2"' if change == 'etag' else '"1"'
+        for _ in range(2):
+            assert media_of(opened()) == ['another 0', 'a-0.tar 1']
+        assert media_of(before) == ALL[:2]  # a run that goes on has its own
+        assert server.requests.count(('/a-0.tar', None)) == 2
+
+
 def test_command_that_gives_a_shard_is_run_once(shelf, cache, tmp_path):
     command = f'pipe:echo >> {tmp_path}/runs; cat {shelf}/a-{{0..1}}.tar'
     for _ in range(2):

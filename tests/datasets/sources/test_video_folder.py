@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from vicmae.datasets import FixedGapFramePair, SampleKey, VideoFolder
+from vicmae.datasets import FixedGapFramePair, OpenVideo, SampleKey, VideoFolder
 from vicmae.datasets.video_io import open_video
 from vicmae.errors import DataError
 
@@ -58,7 +58,7 @@ def test_gap_longer_than_any_video_is_refused_with_the_longest(videos):
 def test_built_sampler_is_checked_as_a_configured_one(videos):
     root, *_ = videos
     with pytest.raises(DataError, match=r'gap=999, .* is longer than any video'):
-        VideoFolder(str(root), pipeline=[FixedGapFramePair(999)])
+        VideoFolder(str(root), pipeline=[OpenVideo(), FixedGapFramePair(999)])
 
 
 def test_one_video_that_is_long_enough_will_do(tmp_path):

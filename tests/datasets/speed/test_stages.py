@@ -136,13 +136,15 @@ def test_sizes_are_those_of_the_file_and_of_the_tensors(demo_data):
 
 
 def test_loading_ends_in_time_and_passes_over_bad_files(tmp_path, demo_data):
-    for n, path in enumerate(sorted((demo_data / 'images/train').rglob('*.jpg'))[:4]):
-        (tmp_path / f'{n}.jpg').write_bytes(path.read_bytes() if n else b'')
+    for n, path in enumerate(sorted((demo_data / 'images/train').rglob('*.jpg'))[:12]):
+        (tmp_path / f'{n:02}.jpg').write_bytes(path.read_bytes() if n else b'')
     source = ImageFolder(str(tmp_path), pipeline=[dict(type='LoadImage'), *views()])
-    keys = [SampleKey(0, 0, index) for index in (0, 1, 2, 3)]
+    keys = [SampleKey(0, 0, index) for index in range(12)]
     groups, samples = load_for(60, source, keys)
-    assert [group[0].index for group in groups] == [1, 2, 3]
-    assert len(samples) == 3
-    assert len(load_for(-1, source, keys)[0]) == 1
+    assert [group[0].index for group in groups] == list(range(1, 12))
+    assert len(samples) == 11
+    # Time that is up waits for eight files, bad ones among them.
+    assert len(load_for(-1, source, keys)[0]) == 7
+    assert measure_stages(source, groups[:5], samples, default_collate).num_files == 5
     with pytest.raises(DataError, match='Not one sample could be loaded'):
         load_for(60, source, keys[:1])

@@ -13,7 +13,9 @@ from vicmae.datasets import (
     SameFramePair,
     UniformFramePair,
     UniformFrames,
+    VideoFolder,
 )
+from vicmae.errors import ConfigError
 
 
 def draw(transform, num_frames, fps=30.0, count=2000):
@@ -296,3 +298,12 @@ def test_clips_say_how_many_they_are():
     assert (results['num_clips'], results['clip_len']) == (2, 4)
     with pytest.raises(ValueError, match='`frame_stride` must be positive, got 0'):
         DistantClips(frame_stride=0)
+
+
+@pytest.mark.parametrize('step', ['DistantFramePair', 'UniformFrames', 'DecodeFrames'])
+def test_pipeline_that_opens_no_video_is_refused(demo_data, step):
+    root, sampler = str(demo_data / 'videos/train'), dict(type=step)
+    with pytest.raises(ConfigError, match=f'{step} needs an open video, and nothing before it'):
+        VideoFolder(root, pipeline=[sampler, dict(type='OpenVideo')])
+    VideoFolder(root, pipeline=[dict(type='OpenVideo'), sampler])
+    VideoFolder(root, pipeline=[lambda results: results, sampler])  # which may open one

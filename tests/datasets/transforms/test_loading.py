@@ -124,6 +124,11 @@ def test_frames_are_decoded_once_and_in_the_order_of_time_for_all_visits():
     assert video.closed
 
 
+def test_reader_that_does_not_exist_is_refused_at_construction():
+    with pytest.raises(ValueError, match="`reader` must be one of auto, .*, got 'decrod'"):
+        OpenVideo(reader='decrod')
+
+
 def test_video_is_closed_where_a_frame_cannot_be_decoded():
     class Broken(Toy):
         def frames(self, ids):

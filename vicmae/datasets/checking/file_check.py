@@ -33,6 +33,7 @@ class Verdict(NamedTuple):
         width: Of a frame as it is delivered, upright, in pixels.
         height: The same.
         error: Why it isn't ok, else None.
+        note: What is to be known of one that is ok, such as that a part of it can't be decoded; None if nothing.
     """
 
     file: str
@@ -42,6 +43,7 @@ class Verdict(NamedTuple):
     width: int | None = None
     height: int | None = None
     error: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,28 @@ class FileCheck:
 
     def _check(self, path: str, kind: str) -> Verdict:
         try:
-            frames, height, width = _read_image(path) if kind == 'image' else self._read_video(path)
+            return _read_image(path) if kind == 'image' else self._read_video(path)
         except DataError as error:
             return Verdict(path, kind, ok=False, error=str(error))
-        return Verdict(path, kind, ok=True, frames=frames, width=width, height=height)
 
-    def _read_video(self, path: str) -> tuple[int, int, int]:
+    def _read_video(self, path: str) -> Verdict:
         with open_video(path) as video:
             found = DecodableFrames(video)
+            tried = video.num_frames
             if self.quick:
-                for number in sorted({0, video.num_frames // 2, video.num_frames - 1}):
+                numbers = sorted({0, video.num_frames // 2, video.num_frames - 1})
+                tried = len(numbers)
+                for number in numbers:
                     found.attempt([number])
             else:
                 found.attempt_all()
             height, width = found.require_size(path)
-            return video.num_frames if self.quick else found.count, height, width
+            note = None
+            if found.count < tried:
+                what = 'frames that were tried' if self.quick else 'frames'
+                note = f'{found.count} of {tried} {what} can be decoded'
+            frames = video.num_frames if self.quick else found.count
+            return Verdict(path, 'video', True, frames, width, height, note=note)
 
 
 def kind_by_extension(path: str) -> str | None:
@@ -96,9 +105,9 @@ def kind_by_extension(path: str) -> str | None:
     return next((kind for kind in KINDS if name.endswith(SOURCES[kind].extensions)), None)
 
 
-def _read_image(path: str) -> tuple[int, int, int]:
+def _read_image(path: str) -> Verdict:
     height, width, _ = EncodedImage(path).decode().shape
-    return 1, height, width
+    return Verdict(path, 'image', True, 1, width, height)
 
 
 class DecodableFrames:

@@ -4,7 +4,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vicmae.errors import DataError
@@ -23,8 +23,12 @@ def summarize(verdicts: Iterable[Verdict]) -> str:
     counts: Counter[tuple[str, bool]] = Counter()
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}
+    num_noted, noted = 0, ''
     for verdict in verdicts:
         counts[verdict.kind, verdict.ok] += 1
+        if verdict.note:
+            num_noted += 1
+            noted = noted or f'{verdict.file!r}: {verdict.note}'
         if verdict.error:
             reason = _PARTICULARS.sub('', verdict.error.replace(verdict.file, ''))
             reasons[reason] += 1
@@ -34,6 +38,8 @@ def summarize(verdicts: Iterable[Verdict]) -> str:
         for kind in KINDS
         if counts[kind, True] or counts[kind, False]
     ]
+    if num_noted:
+        lines.append(f'  {num_noted} of those that are ok can be read in part, such as {noted}')
     for reason, count in reasons.most_common(_MAX_REASONS):
         lines.append(f'  {count} x {"such as: " if count > 1 else ""}{examples[reason]}')
     if len(reasons) > _MAX_REASONS:
@@ -44,7 +50,8 @@ def summarize(verdicts: Iterable[Verdict]) -> str:
 def write_good_list(path: str, verdicts: Iterable[Verdict], labels: Mapping[str, int]) -> str:
     """Writes the files that are ok as a list that `ann_file` takes, with absolute paths; says what it wrote.
 
-    Where there are both images and videos, that is a list each, as a source takes one kind.
+    Where there are both images and videos, that is a list each, as a source takes one kind. Videos of which a part
+    can't be decoded are left out.
 
     Args:
         path: Of the list; of two, `_images` and `_videos` go before its extension.
@@ -52,13 +59,16 @@ def write_good_list(path: str, verdicts: Iterable[Verdict], labels: Mapping[str,
         labels: Label of each file, -1 for none.
     """
     lines: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    left_out = 0
+    num_in_part, odd_names = 0, []
     for verdict in verdicts:
         if not verdict.ok:
             continue
+        if verdict.note:
+            num_in_part += 1
+            continue
         line = _list_line(os.path.abspath(verdict.file), labels[verdict.file], verdict.kind)
         if line is None:
-            left_out += 1
+            odd_names.append(verdict)
         else:
             lines[verdict.kind].append(line)
     kinds = [kind for kind in KINDS if lines[kind]]
@@ -71,10 +81,10 @@ def write_good_list(path: str, verdicts: Iterable[Verdict], labels: Mapping[str,
         said.append(f'{target}: {len(lines[kind])} {kind}s that are ok')
     if not kinds:
         said.append(f'{path} is not written: no file is ok')
-    if left_out:
-        said.append(
-            f'{left_out} files that are ok are in no list: a source takes no file of such a name'
-        )
+    if num_in_part:
+        said.append(f'{num_in_part} that can be read in part are in no list')
+    if odd_names:
+        said.append(_describe_odd_names(odd_names))
     return '\n'.join(said)
 
 
@@ -87,6 +97,26 @@ def _list_line(path: str, label: int, kind: str) -> str | None:
     except ValueError:
         return None
     return line if read == dict(path=path, gt_label=label) and '\n' not in line else None
+
+
+def _describe_odd_names(verdicts: Sequence[Verdict]) -> str:
+    first, count = verdicts[0], len(verdicts)
+    files = '1 file that is ok is' if count == 1 else f'{count} files that are ok are'
+    return f'{files} in no list, such as {first.file!r}: {_reason_against(first)}'
+
+
+def _reason_against(verdict: Verdict) -> str:
+    """Why a line of a list can't hold the name of a file."""
+    if '\n' in verdict.file:
+        return "a line of a list can't hold a newline"
+    try:
+        verdict.file.encode()
+    except UnicodeEncodeError:
+        return 'a list is UTF-8 text, and this name is none'
+    if not verdict.file.lower().endswith(SOURCES[verdict.kind].extensions):
+        extensions = ' '.join(SOURCES[verdict.kind].extensions)
+        return f'a source of {verdict.kind}s takes names that end in {extensions}'
+    return 'a source would read another name from its line'
 
 
 def _write(path: Path, lines: list[str]) -> None:

@@ -29,7 +29,7 @@ from .index import (
     whole_file,
     write_index,
 )
-from .remote import fetch, is_http, is_url, read_part
+from .remote import Version, fetch, is_http, is_url, read_part, version_of
 
 _NUM_THREADS = 16  # they wait for servers and file systems
 _BLOCK = 512
@@ -133,6 +133,13 @@ def _open_by_parts(url: str, cache: '_Cache') -> ShardFile | None:
     return ShardFile(url, url, index, summary)
 
 
+def _version_of_shard(url: str) -> Version:
+    try:
+        return version_of(url)
+    except FileNotFoundError as error:
+        raise DataError(f'There is no shard {error}.') from error
+
+
 def index_url(url: str) -> str:
     """Where the index of a shard lies on a server: beside it, with the same query."""
     parts = urlsplit(url)
@@ -158,8 +165,12 @@ class _Cache:
         self.folder = folder or os.path.join(base, 'vicmae', 'shards')
 
     def fetched_shard(self, url: str) -> str:
-        """A copy of a shard, with its index."""
-        path = self._path_for(url)
+        """A copy of a shard, with its index; another one once the server has another version.
+
+        The older one stays: a run may be reading it.
+        """
+        version = _version_of_shard(url) if is_http(url) else ()
+        path = self._path_for(url, *map(str, version))
         with self._locked(path):
             if not os.path.exists(path):
                 print_log(f'Fetching {url!r} to {self.folder!r}.', 'current')

@@ -8,6 +8,7 @@ import torch
 
 from vicmae.errors import DataError
 
+from ..transforms.clip_sampling import require_open_video
 from .source import NO_LABEL, Source
 
 
@@ -52,6 +53,7 @@ class CatalogueSource(Source):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        require_open_video(self.pipeline)
         if max_per_class is not None and max_per_class < 1:
             raise ValueError(f'`max_per_class` must be at least 1, got {max_per_class}.')
         self.catalogue = catalogue

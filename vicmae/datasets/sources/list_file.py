@@ -1,12 +1,14 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """List files with a sample in each line, of which there may be ten millions."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 
 from vicmae.errors import DataError
 
@@ -15,12 +17,13 @@ _CHUNK_BYTES = 2**24
 _LONGEST_LINE = 2**20
 _BOM = b'\xef\xbb\xbf'
 _BLANK = bytes(range(33))
+_COMMENT = b'#'
 _MAX_LINES_CHECKED = 100_000
 _MAX_EXISTENCE_CHECKS = 1000
 
 
 class ListFile:
-    """The lines of a text file by number, without the blank ones.
+    """The lines of a text file by number, without blank ones and those that begin with `#`.
 
     The text stays in the file, which the system keeps in memory once for all processes; here are the places of each
     64th line only, from which on one is read.
@@ -76,7 +79,7 @@ class ListFile:
         except OSError as error:
             raise DataError(f"Can't read the list {self.path!r}: {error.strerror}.") from error
         for number, line in enumerate(text.split(b'\n'), start=int(self._numbers[block])):
-            if line.strip(_BLANK):
+            if line.strip(_BLANK) and not line.startswith(_COMMENT):
                 yield number, line
 
     def _file(self) -> BinaryIO:
@@ -100,7 +103,7 @@ def _stamp_of(file: BinaryIO) -> tuple[int, int]:
 
 
 def _index_lines(file: BinaryIO, path: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Where each 64th line that isn't blank begins, its number in the file, and how many lines aren't blank."""
+    """Where each 64th line that counts begins, its number in the file, and how many lines count."""
     starts, numbers = [], []
     count, line_number = 0, 1
     position = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
@@ -108,7 +111,8 @@ def _index_lines(file: BinaryIO, path: str) -> tuple[np.ndarray, np.ndarray, int
     for chunk in _whole_lines(file, path):
         codes = np.frombuffer(chunk, np.uint8)
         begins = np.concatenate([[0], np.flatnonzero(codes[:-1] == ord('\n')) + 1])
-        filled = np.flatnonzero(np.logical_or.reduceat(codes > _BLANK[-1], begins))
+        filled = np.logical_or.reduceat(codes > _BLANK[-1], begins)
+        filled = np.flatnonzero(filled & (codes[begins] != ord(_COMMENT)))
         every_64th = filled[-count % _LINES_PER_BLOCK :: _LINES_PER_BLOCK]
         starts.append(position + begins[every_64th])
         numbers.append(line_number + every_64th)
@@ -133,7 +137,8 @@ class ListedSamples:
     """The samples of a list file, as a `Catalogue`.
 
     All lines are read at once, or where there are more than a hundred thousand, as many, evenly spread. A bad line
-    among the others is an error when its sample is asked for. Of a thousand files it is checked that they are there.
+    among the others is an error when its sample is asked for. A thousand files are looked for: where none of them is
+    there, the folder is wrong; one that is missing is a bad file.
 
     Args:
         path: Path of the list.
@@ -151,8 +156,7 @@ class ListedSamples:
         self._lines = ListFile(path)
         for number in range(0, len(self), -(-len(self) // _MAX_LINES_CHECKED)):
             self[number]
-        for number in range(0, len(self), max(1, len(self) // _MAX_EXISTENCE_CHECKS)):
-            self._require_file(number)
+        self._look_for_files()
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -170,10 +174,20 @@ class ListedSamples:
         """The label of each sample, -1 for none."""
         return np.fromiter((self[number]['gt_label'] for number in range(len(self))), np.int64)
 
-    def _require_file(self, number: int) -> None:
-        path = self[number]['path']
-        if not os.path.exists(path):
+    def _look_for_files(self) -> None:
+        numbers = range(0, len(self), max(1, len(self) // _MAX_EXISTENCE_CHECKS))
+        missing = [number for number in numbers if not os.path.exists(self[number]['path'])]
+        if not missing:
+            return
+        first = f'line {self._lines[missing[0]][0]}: {self[missing[0]]["path"]!r}'
+        if len(missing) == len(numbers):
             raise DataError(
-                f'{self.name}, line {self._lines[number][0]}: there is no file {path!r}. '
+                f'{self.name}: none of the {len(numbers)} files that were looked for is there, such as {first}. '
                 f'Paths are relative to `data_root`, which is {self._root!r}.'
             )
+        print_log(
+            f'{self.name}: {len(missing)} of the {len(numbers)} files that were looked for are missing, the first in '
+            f'{first}. They count as bad files.',
+            'current',
+            logging.WARNING,
+        )

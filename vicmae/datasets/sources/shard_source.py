@@ -22,7 +22,7 @@ class ShardSource(CatalogueSource):
 
     Of a shard at an http(s) URL whose index lies beside it, and whose server gives parts of files, only these are
     asked for. All others that `webdataset` can read (`pipe:...`, `gs://...`) are fetched to `cache_dir` once for all
-    processes of a machine, and stay there.
+    processes of a machine, and stay there; from http(s) again once the server names another size, ETag or time.
 
     Args:
         shards: A folder; a path or URL, in which braces stand for several (`{000..099}`), as stars do in a path; or

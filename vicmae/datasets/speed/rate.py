@@ -9,7 +9,10 @@ from torch.utils.data import DataLoader
 
 
 def samples_per_second(
-    loader: DataLoader, seconds: float, clock: Callable[[], float] = time.perf_counter
+    loader: DataLoader,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+    report: Callable[[float], None] = lambda share: None,
 ) -> float:
     """Takes batches as fast as they come, epoch after epoch, after each worker has delivered one.
 
@@ -17,6 +20,7 @@ def samples_per_second(
         loader: Batches with views under `inputs`.
         seconds: For how long, or until each worker has delivered as many batches as the others.
         clock: Tells the time.
+        report: Called now and then with the share of the time that is over.
     """
     if not len(loader):
         raise ValueError('The loader has not one batch: lower its batch size.')
@@ -30,5 +34,6 @@ def samples_per_second(
         for _ in range(workers):
             count += len(next(batches)['inputs'][0])
         elapsed = clock() - begun
+        report(min(1.0, elapsed / seconds))
         if elapsed >= seconds:
             return count / elapsed

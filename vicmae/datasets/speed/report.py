@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .stages import Stages
+from .stages import ENOUGH_FILES, Stages
 from .trials import Advice
 
 _BAR = 24
@@ -44,6 +44,14 @@ class SourceSpeed:
         """Seconds of a sample that loading it doesn't account for: the way between processes, waiting, the disk."""
         return max(0.0, 1 / self.per_worker - self.stages.total)
 
+    @property
+    def whole(self) -> float:
+        """A worker's time for a sample, which stages and waiting add up to.
+
+        Stages are measured apart from the rate. Where they take longer than the rate leaves time for, it is theirs.
+        """
+        return self.stages.total + self.waiting
+
     def as_dict(self) -> dict[str, Any]:
         """The figures as plain values, times in milliseconds."""
         milliseconds = {name: 1e3 * seconds for name, seconds in self._spent.items()}
@@ -78,9 +86,9 @@ def speed_text(speed: SourceSpeed, wanted: Sequence[float]) -> str:
     workers = 'in one process' if not speed.num_workers else f'{speed.per_worker:,.0f} per worker'
     lines = [
         f'{speed.name} ({speed.size:,}): {speed.rate:,.0f} samples/s, {workers}; '
-        f'{1e3 / speed.per_worker:.2f} ms of a worker each:',
+        f'{1e3 / speed.per_worker:.2f} ms of a worker each{_measured_apart(speed)}:',
         *_stage_lines(speed),
-        _floor_line(speed.stages, 1 / speed.per_worker),
+        _floor_line(speed.stages, speed.whole),
         _bytes_line(speed.stages),
         _workers_line(speed.per_worker, wanted),
     ]
@@ -98,7 +106,19 @@ def busy_text() -> str:
     return f'This machine is busy already (load {load:.1f} on {cores} cores): figures are lower than they could be.'
 
 
+def _measured_apart(speed: SourceSpeed) -> str:
+    """Says so where the stages, which are measured in a process of their own, don't fit into the rate."""
+    if speed.stages.total <= 1 / speed.per_worker:
+        return ''
+    return f'. Measured apart, loading one takes {1e3 * speed.whole:.2f} ms'
+
+
 def _without_advice(speed: SourceSpeed) -> str:
+    if speed.stages.num_files < ENOUGH_FILES:
+        return (
+            f'not tried, as {speed.stages.num_files} files that can be read tell too little '
+            f'({ENOUGH_FILES} are needed)'
+        )
     if speed.waiting > _MUCH / speed.per_worker:
         return 'cores, as most of the time is the way between processes and waiting for one of them'
     return 'more workers; nothing in the files or the pipeline stands out'
@@ -106,15 +126,17 @@ def _without_advice(speed: SourceSpeed) -> str:
 
 def _stage_lines(speed: SourceSpeed) -> Iterator[str]:
     spent = {name: t for name, t in speed._spent.items() if t > 0}
-    whole = sum(spent.values())
     for name, seconds in spent.items():
-        share = seconds / whole
+        share = seconds / speed.whole
         yield f'  {name:<18}{1e3 * seconds:8.2f} ms {share:5.0%}  {"#" * round(_BAR * share)}'
 
 
 def _floor_line(stages: Stages, seconds: float) -> str:
     what = f'{stages.wanted:.3g} frames' if stages.wanted > 1 else 'it'
-    line = f'  Floor: decoding {what} alone takes {1e3 * stages.floor:.2f} ms, {stages.floor / seconds:.0%} of that.'
+    line = (
+        f'  Floor: decoding {what} alone takes {1e3 * stages.floor:.2f} ms, '
+        f"{stages.floor / seconds:.0%} of a worker's time."
+    )
     if stages.decoded and stages.key_interval:
         line += (
             f' {stages.decoded:.0f} frames are decoded on the way, as key frames lie '

@@ -23,6 +23,7 @@ from ..transforms.view_change import ViewChange
 from ..video_io import VideoReader, open_video
 from .key_frames import find_key_frames
 
+ENOUGH_FILES = 8  # from fewer no ratio is told
 _FILES_LOOKED_INTO = 5
 _FRAMES_IN_A_ROW = 60
 _BATCH = 32
@@ -41,6 +42,7 @@ class Stages:
         wanted: How many images or frames it needs.
         decoded: How many are decoded for it, with those on the way; None where that isn't known.
         key_interval: Frames from one key frame to the next; None where that isn't known.
+        num_files: How many files this was measured on.
         bytes_read: What is read from files for it, also where the system has them in memory.
         bytes_handed: Size of the sample when it leaves the worker.
     """
@@ -50,6 +52,7 @@ class Stages:
     wanted: float
     decoded: float | None
     key_interval: float | None
+    num_files: int
     bytes_read: float
     bytes_handed: float
 
@@ -65,7 +68,7 @@ def load_for(
     keys: Iterable[SampleKey],
     clock: Clock = time.perf_counter,
 ) -> tuple[list[Group], list[Any]]:
-    """Loads until time is up, which also brings the files into memory.
+    """Loads until time is up, and enough files to tell a ratio from; that also brings them into memory.
 
     Args:
         seconds: For how long.
@@ -78,16 +81,18 @@ def load_for(
     """
     groups: list[Group] = []
     samples: list[Any] = []
+    tried: set[int] = set()
     deadline = clock() + seconds
-    for _, visits in groupby(keys, key=lambda key: key.index):
+    for index, visits in groupby(keys, key=lambda key: key.index):
         group = list(visits)
+        tried.add(index)
         try:
             loaded = source.__getitems__(group)
         except DataError:  # training puts another in its place
             continue
         groups.append(group)
         samples = [*samples, *loaded][-_BATCH:]
-        if clock() > deadline:
+        if clock() > deadline and len(tried) >= min(ENOUGH_FILES, len(source)):
             break
     if not groups:
         raise DataError('Not one sample could be loaded: there is nothing to measure.')
@@ -129,6 +134,7 @@ def measure_stages(
         wanted=looked_into.wanted if looked_into else 1 / source.visits_per_opening,
         decoded=looked_into.decoded if looked_into else None,
         key_interval=looked_into.key_interval if looked_into else None,
+        num_files=len({group[0].index for group in groups}),
         bytes_read=bytes_read / number,
         bytes_handed=sum(map(_num_bytes, samples)) / len(samples),
     )

@@ -15,10 +15,9 @@ from ..shards.writer import write_shard
 from ..sources.shard_source import ImageShards, VideoShards
 from ..sources.source import Source
 from ..steps import steps
-from .stages import Group, Stages, time_of
+from .stages import ENOUGH_FILES, Group, Stages, time_of
 
-_FILES = 4
-_VISITS = 12  # to each of them
+_VISITS = 8  # to each file
 _MOST_FRAMES = 1000  # of a video that is encoded anew for a trial
 _WORTH_IT = 0.2  # share of the time that a change has to be about
 _TOGETHER = 4
@@ -28,9 +27,9 @@ class Advice(NamedTuple):
     """A change, and what it is worth.
 
     Attributes:
-        reason: What the time goes into.
+        reason: What a worker's time for a sample goes into, by the shares of the report's table.
         change: What to do.
-        factor: How many times more samples come from a worker then.
+        factor: How many times faster samples are loaded then.
         how: What the factor was measured on.
     """
 
@@ -40,45 +39,53 @@ class Advice(NamedTuple):
     how: str
 
     def __str__(self) -> str:
-        return f'{self.reason}: {self.change}, {self.factor:.1f}x faster ({self.how})'
+        return f'{self.reason}: {self.change}, loads {self.factor:.1f}x faster ({self.how})'
 
 
-def advise(source: Source, stages: Stages, groups: Sequence[Group]) -> list[Advice]:
-    """Tries what may help, the best first.
+def advise(
+    source: Source, stages: Stages, groups: Sequence[Group], whole: float | None = None
+) -> list[Advice]:
+    """Tries what may help, the best first; nothing on fewer files than tell anything.
 
     Args:
         source: The source that was measured.
         stages: What was measured.
         groups: Visits that can be loaded.
+        whole: A worker's time for a sample, of which the reasons tell shares; that of loading it if None.
     """
     groups = list({group[0].index: group for group in groups}.values())  # each file once
-    found = list(_colour(stages))
+    if len(groups) < ENOUGH_FILES:
+        return []
+    whole = whole or stages.total
+    found = list(_colour(stages, whole))
     media = sum(stages.seconds.get(name, 0.0) for name in ('open', 'seek', 'decode'))
     if media > _WORTH_IT * stages.total:
         if source.kind == 'video' and source.visits_per_opening == 1:
-            found.append(_visits_together(source, stages, groups))
-        found += _packed(source, stages, groups)
+            found.append(_visits_together(source, stages, groups, whole))
+        found += _packed(source, stages, groups, whole)
     return sorted((a for a in found if a.factor > 1.05), key=lambda a: -a.factor)
 
 
-def _colour(stages: Stages) -> Iterator[Advice]:
-    share = stages.seconds['colour'] / stages.total
-    if share > _WORTH_IT / 2:
+def _colour(stages: Stages, whole: float) -> Iterator[Advice]:
+    seconds = stages.seconds['colour']
+    if seconds > _WORTH_IT / 2 * stages.total:
         yield Advice(
-            f'colour takes {share:.0%} of a worker',
+            f"colour takes {seconds / whole:.0%} of a worker's time",
             'move it to the device with `on_device=True` of TwoViews',
-            1 / (1 - share),
-            'the time without it',
+            stages.total / (stages.total - seconds),
+            f'the time without it, measured on {stages.num_files} files',
         )
 
 
-def _visits_together(source: Source, stages: Stages, groups: Sequence[Group]) -> Advice:
-    some = [group[0] for group in groups[: 4 * _FILES]]
+def _visits_together(
+    source: Source, stages: Stages, groups: Sequence[Group], whole: float
+) -> Advice:
+    some = [group[0] for group in groups[: 2 * ENOUGH_FILES]]
     together = [[key._replace(visit=n) for n in range(_TOGETHER)] for key in some]
     apart = [[key] for group in together for key in group]
-    share = (stages.seconds['open'] + stages.seconds['seek']) / stages.total
+    share = (stages.seconds['open'] + stages.seconds['seek']) / whole
     return Advice(
-        f'opening and seeking take {share:.0%}',
+        f"opening and seeking take {share:.0%} of a worker's time",
         f'draw several samples from each opening with `visits_per_opening={_TOGETHER}`',
         time_of(source, apart) / time_of(source, together),
         f'measured on {len(some)} videos',
@@ -101,11 +108,13 @@ class _Some(Source):
         return dict(self.known[index])
 
 
-def _packed(source: Source, stages: Stages, groups: Sequence[Group]) -> Iterator[Advice]:
+def _packed(
+    source: Source, stages: Stages, groups: Sequence[Group], whole: float
+) -> Iterator[Advice]:
     """Packs a few files in each way that may help, and loads the same visits from there."""
     small = [source.get_data_info(g[0].index) for g in groups if _is_small(source, g)]
-    chosen = _Some(source, small[:_FILES])
-    if not len(chosen):
+    chosen = _Some(source, small[:ENOUGH_FILES])
+    if len(chosen) < ENOUGH_FILES:
         return
     together = source.visits_per_opening
     visits = [
@@ -114,7 +123,7 @@ def _packed(source: Source, stages: Stages, groups: Sequence[Group]) -> Iterator
         for index in range(len(chosen))
     ]
     before = time_of(chosen, visits)
-    for reason, options, recipe in _recipes(source, stages, chosen):
+    for reason, options, recipe in _recipes(source, stages, chosen, whole):
         with tempfile.TemporaryDirectory() as folder:
             try:
                 packed = _pack(chosen, recipe, folder)
@@ -140,10 +149,13 @@ def _is_small(source: Source, group: Group) -> bool:
     return False
 
 
-def _recipes(source: Source, stages: Stages, chosen: Source) -> Iterator[tuple[str, str, Recipe]]:
+def _recipes(
+    source: Source, stages: Stages, chosen: Source, whole: float
+) -> Iterator[tuple[str, str, Recipe]]:
     """Why and how to pack, and what that does to a file."""
-    share = (stages.seconds['decode'] + stages.seconds.get('seek', 0.0)) / stages.total
-    bound = f'decoding takes {share:.0%}'
+    seek = stages.seconds.get('seek', 0.0)
+    what = 'seeking and decoding take' if seek else 'decoding takes'
+    bound = f"{what} {(stages.seconds['decode'] + seek) / whole:.0%} of a worker's time"
     if source.kind == 'image':
         sides = sorted(_short_side(chosen.get_data_info(n)) for n in range(len(chosen)))
         if sides[len(sides) // 2] > 400:

@@ -5,12 +5,16 @@ Lengths in seconds are true times, also where a video's frame rate varies; lengt
 is too short for what is asked is taken as far as it goes, and noted (`DataLogHook` shows how often).
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from vicmae.errors import ConfigError
 from vicmae.registry import TRANSFORMS
+
+from .loading import DecodeFrames, OpenVideo
 
 
 @TRANSFORMS.register_module()
@@ -233,6 +237,35 @@ class UniformFrames(BaseTransform):
 
     def __repr__(self) -> str:
         return f'UniformFrames(num_frames={self.num_frames})'
+
+
+_NEED_A_VIDEO = (
+    DistantFramePair,
+    SameFramePair,
+    FixedGapFramePair,
+    UniformFramePair,
+    DistantClips,
+    UniformFrames,
+    DecodeFrames,
+)
+
+
+def require_open_video(transforms: Iterable[Any]) -> None:
+    """Raises ConfigError where frames are chosen or decoded before a video is opened.
+
+    Args:
+        transforms: A pipeline. One of a user may do what `OpenVideo` does.
+    """
+    for transform in transforms:
+        ours = type(transform).__module__.startswith('vicmae.')
+        if isinstance(transform, OpenVideo) or not ours:
+            return
+        if isinstance(transform, _NEED_A_VIDEO):
+            name = type(transform).__name__
+            raise ConfigError(
+                f'{name} needs an open video, and nothing before it in the pipeline opens one: put '
+                "`dict(type='OpenVideo')` first."
+            )
 
 
 class _Window:

@@ -9,6 +9,7 @@ from vicmae.registry import TRANSFORMS
 
 from ..image_io import EncodedImage
 from ..video_io import open_video
+from ..video_io.reader import require_reader
 
 
 @TRANSFORMS.register_module()
@@ -51,6 +52,7 @@ class OpenVideo(BaseTransform):
     """
 
     def __init__(self, reader: str = 'auto') -> None:
+        require_reader(reader)
         self.reader = reader
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

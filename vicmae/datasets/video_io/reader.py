@@ -84,6 +84,12 @@ class VideoReader(ABC):
         self.close()
 
 
+def require_reader(name: str) -> None:
+    """Raises ValueError where there is no reader of this name."""
+    if name not in READERS:
+        raise ValueError(f'`reader` must be one of {", ".join(READERS)}, got {name!r}.')
+
+
 def open_video(
     source: 'str | bytes | VideoReader', reader: str = 'auto', name: str | None = None
 ) -> VideoReader:
@@ -98,8 +104,7 @@ def open_video(
     """
     if isinstance(source, VideoReader):
         return source
-    if reader not in READERS:
-        raise ValueError(f'`reader` must be one of {", ".join(READERS)}, got {reader!r}.')
+    require_reader(reader)
     from ._video_file import VideoFile
 
     if name is None:
