@@ -158,8 +158,8 @@ class StepGuardHook(Hook):
         loop = runner.train_loop
         if self.when_exceeded == 'rewind' and not isinstance(loop, PretrainLoop | PretrainIterLoop):
             raise ConfigError(
-                f"StepGuardHook's `when_exceeded='rewind'` needs `train_cfg.type='PretrainLoop'` (or 'PretrainIterLoop'), "
-                f"got {type(loop).__name__}, which can't go back. Change one of them."
+                f"StepGuardHook's `when_exceeded='rewind'` needs `train_cfg.type='PretrainLoop'` or "
+                f"'PretrainIterLoop', got {type(loop).__name__}, which can't go back. Change one of them."
             )
 
     def _is_good(self, runner: Any) -> bool:
