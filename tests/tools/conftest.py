@@ -21,6 +21,15 @@ def figures(path):
     return json.loads(path.read_text())
 
 
+def assert_same_weights(one, two):
+    """Equal to rounding. Not biases: those in front of batch norm, or of keys, have a gradient of rounding alone."""
+    assert one.keys() == two.keys()
+    for name in one:
+        if not name.endswith('bias') and one[name].is_floating_point() and 'running' not in name:
+            difference = (one[name] - two[name]).norm() / one[name].norm().clamp(min=1e-6)
+            assert difference < 1e-4, f'{name}: {difference:.1e}'
+
+
 class Ended(NamedTuple):
     """What is left of a process."""
 
