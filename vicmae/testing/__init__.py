@@ -3,6 +3,7 @@
 
 from .gloo import GlooPool
 from .memory import peak_memory
+from .toy_clips import write_clip
 from .toy_run import ToyModel, toy_runner
 from .toys import randomize, toy_vicmae_config
 
@@ -13,4 +14,5 @@ __all__ = [
     'randomize',
     'toy_runner',
     'toy_vicmae_config',
+    'write_clip',
 ]

@@ -6,6 +6,7 @@ import subprocess
 from contextlib import suppress
 
 import av
+import numpy as np
 import pytest
 
 from vicmae.datasets.video_io import open_video
@@ -116,6 +117,28 @@ def test_what_is_damaged_is_not_taken_from_another_reader(made):
             video.frames(range(50))
         assert len(video.frames([0, 11, 24, 49])) == 4
     assert '\n' not in str(caught.value)
+
+
+# Of H.264, damage that leaves the syntax right shows nowhere.
+@pytest.mark.parametrize(('name', 'allowed'), [('mpeg4_b.mp4', 0), ('h264.mp4', 0.08)])
+def test_damage_is_refused_and_not_concealed(made, reference_of, name, allowed):
+    content = (made / name).read_bytes()
+    reference = reference_of(made / name)
+    begin, rng = content.index(b'mdat') + 4, np.random.default_rng(1)
+    given = wrong = 0
+    for _ in range(20):
+        damaged = bytearray(content)
+        first = int(rng.integers(begin, len(content) - 5000))
+        for place in rng.integers(first, first + 3000, 20):
+            damaged[place] ^= 0xFF
+        with suppress(DataError), open_video(bytes(damaged), 'pyav') as video:
+            for i in range(0, video.num_frames, 3):
+                with suppress(DataError):
+                    (frame,) = video.frames([i])
+                    given += 1
+                    wrong += np.abs(frame.astype(int) - reference.frames[i]).mean() > 3
+    assert given > 50
+    assert wrong <= allowed * given
 
 
 @pytest.mark.parametrize('content', [b'', b'<html>404</html>', bytes(5000)])
