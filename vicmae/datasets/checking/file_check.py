@@ -33,6 +33,9 @@ class Verdict(NamedTuple):
         width: Of a frame as it is delivered, upright, in pixels.
         height: The same.
         error: Why it isn't ok, else None.
+        size: Of the file in bytes when it was checked; None where there was none.
+        mtime: When the file had been changed last, in seconds since 1970.
+        quick: Whether only three frames of a video were decoded.
     """
 
     file: str
@@ -42,6 +45,9 @@ class Verdict(NamedTuple):
     width: int | None = None
     height: int | None = None
     error: str | None = None
+    size: int | None = None
+    mtime: float | None = None
+    quick: bool | None = None
 
 
 @dataclass(frozen=True)
