@@ -66,6 +66,50 @@ def test_line_that_a_kill_tore_is_passed_over_and_not_written_into(tmp_path):
     assert json.loads(lines[-1])['index'] == 3
 
 
+def test_file_that_another_rank_listed_is_not_listed_again(tmp_path):
+    path = tmp_path / 'bad_files.jsonl'
+    first, second = (BadFileLedger(path, max_fraction=1) for _ in range(2))
+    first.add(bad(1))
+    second.add(bad(1))
+    second.add(bad(2))
+    first.add(bad(2))
+    assert [row['index'] for row in rows_of(path)] == [1, 2]
+    assert first.num_bad == second.num_bad == 2
+
+
+def test_fatal_files_of_other_ranks_are_known_after_a_refresh(tmp_path):
+    path = tmp_path / 'bad_files.jsonl'
+    first, second = (BadFileLedger(path, max_fraction=1) for _ in range(2))
+    first.add(bad(1, fatal=True))
+    with path.open('a') as file:
+        file.write('{"file": "half a li')
+    second.refresh()
+    assert second.fatal_files == {'clips/1.mp4'}
+    with path.open('a') as file:
+        file.write('ne", "fatal": true}\n')
+    second.refresh()
+    assert second.fatal_files == {'clips/1.mp4', 'half a line'}
+
+
+def test_bad_file_that_hangs_later_is_listed_as_fatal_too(tmp_path):
+    path = tmp_path / 'bad_files.jsonl'
+    ledger = BadFileLedger(path, max_fraction=1)
+    for fatal in (False, True, True, False):
+        ledger.add(bad(1, fatal=fatal))
+    assert [row['fatal'] for row in rows_of(path)] == [False, True]
+    assert BadFileLedger(path).fatal_files == {'clips/1.mp4'}
+
+
+def test_list_may_be_shortened_while_it_is_in_use(tmp_path):
+    path = tmp_path / 'bad_files.jsonl'
+    ledger = BadFileLedger(path, max_fraction=1)
+    ledger.add(bad(1))
+    path.write_text('')
+    BadFileLedger(path, max_fraction=1).add(BadFile('b', 'image', 'odd', 0, 0, fatal=True))
+    ledger.refresh()
+    assert ledger.fatal_files == {'b'}
+
+
 def test_names_that_are_no_utf8_are_written(tmp_path):
     path = tmp_path / 'bad_files.jsonl'
     name = os.fsdecode(b'caf\xe9.jpg')

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from vicmae.datasets import LoadImage, PackViews, TwoViews
 from vicmae.datasets.image_io import REDUCTIONS, EncodedImage, plain_jpeg_size
 from vicmae.errors import DataError
 
@@ -156,6 +157,19 @@ def test_image_is_turned_upright_and_its_size_is_known_before(file_format, orien
     data = encoded(lying(upright, orientation), file_format, exif=exif(orientation), **options)
     assert Image.open(io.BytesIO(data)).getexif().get(0x0112, 1) == orientation
     assert difference(decode(data), upright) <= (8 if file_format in ('JPEG', 'AVIF') else 0)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('size', [(9, 1), (1, 9), (1, 1)])
+def test_turned_image_with_a_side_of_one_pixel_becomes_two_views(size, orientation):
+    data = encoded(lying(smooth(size), orientation), 'PNG', exif=exif(orientation))
+    crop = dict(type='RandomResizedCrop', size=4)
+    steps = [LoadImage(), TwoViews([crop]), PackViews()]
+    sample = dict(path='a.png', media=data, rng=np.random.default_rng(0))
+    for step in steps:
+        sample = step(sample)
+    assert [tuple(view.shape) for view in sample['inputs']] == [(3, 4, 4)] * 2
+    assert difference(decode(data), smooth(size)) == 0
 
 
 def test_orientation_behind_the_pixels_of_a_png_is_found():
@@ -398,6 +412,26 @@ def png_header(width, height):
     header = struct.pack('>4sIIBBBBB', b'IHDR', width, height, 8, 2, 0, 0, 0)
     data = struct.pack('>I', 13) + header + struct.pack('>I', zlib.crc32(header))
     return b'\x89PNG\r\n\x1a\n' + data + bytes(4) + b'IDAT' + struct.pack('>I', zlib.crc32(b'IDAT'))
+
+
+@pytest.mark.parametrize('size', [(48, 32), (200, 300)])
+def test_png_with_a_flipped_bit_in_its_picture_is_refused(size):
+    data = encoded(noise(size), 'PNG')
+    begin, end = data.index(b'IDAT') + 4, data.rindex(b'IEND') - 8
+    for place in np.linspace(begin, end - 1, 20).astype(int):
+        damaged = bytearray(data)
+        damaged[place] ^= 4
+        refusal(bytes(damaged), 'a.png')
+    damaged = bytearray(data)
+    damaged[end] ^= 1  # of the checksum alone
+    assert 'is damaged (wrong checksum)' in refusal(bytes(damaged), 'a.png')
+
+
+def test_png_whose_text_is_damaged_is_read():
+    data = encoded(smooth(), 'PNG')
+    end = data.index(b'IEND') - 4
+    text = struct.pack('>I', 4) + b'tEXt' + b'a\0bc' + b'0000'  # the last is no checksum
+    assert difference(decode(data[:end] + text + data[end:]), smooth()) == 0
 
 
 def test_gigantic_image_is_refused_by_its_number_of_pixels():

@@ -9,18 +9,20 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
-from vicmae.datasets import ImageFolder, MixedDataset, MixtureSampler, SampleKey
-from vicmae.datasets.bad_files import BadFileLedger
+from vicmae.datasets import ImageFolder, MixedDataset, MixtureSampler, SampleKey, VideoFolder
+from vicmae.datasets.bad_files import BadFile, BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.errors import DataError
+from vicmae.testing import write_clip
 
 
 class Files(Dataset):
@@ -28,8 +30,11 @@ class Files(Dataset):
 
     kind = 'video'
 
-    def __init__(self, size, *, bad=(), hang=(), abort=(), name='f', crash=(), slow=()):
-        self.size, self.name = size, name
+    def __init__(
+        self, size, *, bad=(), hang=(), abort=(), name='f', crash=(), slow=(), leave=(), visits=1
+    ):
+        self.size, self.name, self.visits_per_opening = size, name, visits
+        self.leave = dict(leave)
         self.bad, self.hang, self.abort, self.crash = set(bad), set(hang), set(abort), set(crash)
         self.slow = set(slow)
 
@@ -48,6 +53,8 @@ class Files(Dataset):
             time.sleep(3)
         if key.index in self.abort:
             os.abort()
+        if key.index in self.leave:
+            self.leave[key.index]()
         if key.index in self.crash:
             raise KeyError('a mistake in the code')
         return torch.tensor([ord(self.name), *key, int(key.generator().integers(1 << 30))])
@@ -157,6 +164,31 @@ def test_bad_sample_is_replaced_by_another_of_its_source(tmp_path):
     }
 
 
+def test_replacements_of_two_samples_by_one_differ():
+    ((first, second, third),) = batches(make_loader(Files(3, bad=(0, 1)), batch_size=3))
+    assert first[3] == second[3] == third[3] == 2
+    assert len({first[-1], second[-1], third[-1]}) == 3
+
+
+class PartlyBad(Files):
+    """Some visits to a file fail, and with them those that are loaded together with them."""
+
+    def __getitem__(self, key):
+        if key.index in (2, 5) and key.visit % 4 == 1:
+            raise DataError('damaged behind its middle.')
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize('batch_size', [3, 4, 24])
+def test_visits_that_fail_cost_no_others(batch_size):
+    loader = make_loader(PartlyBad(6, visits=4), batch_size=batch_size)
+    loader.sampler.counts = [24]
+    rows = [tuple(row) for batch in batches(loader) for row in batch]
+    assert loader.ledger.num_bad == len([row for row in rows if row[4] >= 1 << 20]) >= 2
+    good = {(row[3], row[4]) for row in rows if row[3] in (2, 5) and row[4] < 4}
+    assert good == {(index, visit) for index in (2, 5) for visit in (0, 2, 3)}
+
+
 def test_bad_sample_is_missing_where_nothing_is_replaced(tmp_path):
     dataset = Files(8, bad=(0, 1, 2, 3))
     loader = SteadyLoader(
@@ -258,6 +290,7 @@ def test_worker_that_hangs_costs_one_sample(tmp_path):
     assert time.monotonic() - began < 30
     (row,) = listed(tmp_path)
     assert row['error'] == 'Took longer than 3 s to load.'
+    assert not loader._late  # a later process may have the number of the one that was killed
 
 
 def test_two_workers_that_die_cost_two_samples(tmp_path):
@@ -265,6 +298,62 @@ def test_two_workers_that_die_cost_two_samples(tmp_path):
     loader = make_loader(dataset, tmp_path, num_workers=4)
     assert batches(loader) == batches(make_loader(Files(32, bad=(3, 20, 21))))
     assert sorted(row['file'] for row in listed(tmp_path)) == ['f20', 'f21', 'f3']
+
+
+def test_reader_that_ends_its_worker_costs_its_sample(tmp_path):
+    """With status 0, which is also that of a worker who was asked to end."""
+    leave = {i: partial(os._exit, 0) for i in (7, 20)}
+    loader = make_loader(Files(24, leave=leave), tmp_path, num_workers=2)
+    assert batches(loader) == batches(make_loader(Files(24, bad=leave)))
+    assert {row['file'] for row in listed(tmp_path)} == {'f7', 'f20'}
+    assert {row['error'] for row in listed(tmp_path)} == {
+        'Killed the process that loaded it (exit 0).'
+    }
+
+
+def test_reader_that_raises_system_exit_costs_its_sample(tmp_path):
+    leave = {5: partial(sys.exit, 3)}
+    loader = make_loader(Files(24, leave=leave), tmp_path, num_workers=1)
+    assert batches(loader) == batches(make_loader(Files(24, bad=(5,))))
+    (row,) = listed(tmp_path)
+    assert row['error'] == 'What reads it wanted to end the process (exit 3).'
+    assert not row['fatal']
+    with pytest.raises(SystemExit):  # without workers, it may be meant for the run
+        batches(make_loader(Files(24, leave=leave)))
+
+
+@pytest.mark.parametrize('visits', [1, 4])
+def test_killed_sample_is_counted_once_and_tells_when(tmp_path, visits):
+    loader = make_loader(Files(24, abort=(7,), visits=visits), tmp_path, num_workers=2)
+    loader.sampler.counts = [24 * visits]  # each file
+    batches(loader, epoch=5)
+    (row,) = listed(tmp_path)
+    assert (row['epoch'], row['index'], row['visits']) == (5, 7, visits)
+    known = make_loader(Files(24, bad=(7,), visits=visits))
+    known.sampler.counts = [24 * visits]
+    batches(known, epoch=5)
+    assert loader.ledger.num_bad == known.ledger.num_bad
+    assert loader.ledger.num_samples == known.ledger.num_samples
+
+
+def test_file_that_killed_a_process_of_another_rank_is_not_opened(tmp_path):
+    path = tmp_path / 'bad_files.jsonl'
+    loader = make_loader(Files(24, abort=(7,)), tmp_path, num_workers=1, persistent_workers=True)
+    loader.sampler.counts = [4]
+    first = next(e for e in range(6) if 7 not in visited(loader.sampler, e))
+    then = next(e for e in range(6) if 7 in visited(loader.sampler, e))
+    batches(loader, first)
+    others = BadFileLedger(path, max_fraction=1)
+    others.add(BadFile('f7', 'video', 'It hung elsewhere.', 0, 7, fatal=True))
+    known = make_loader(Files(24, bad=(7,)))
+    known.sampler.counts = [4]
+    assert batches(loader, then) == batches(known, then)
+    assert [row['error'] for row in listed(tmp_path)] == ['It hung elsewhere.']
+
+
+def visited(sampler, epoch):
+    sampler.set_epoch(epoch)
+    return [key.index for key in sampler]
 
 
 def test_worker_killed_between_samples_costs_none(tmp_path):
@@ -328,12 +417,31 @@ def resident_kib(pid):
     return int(re.search(r'VmRSS:\s+(\d+) kB', text)[1])
 
 
+@pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='needs /proc')
+def test_ten_thousand_batches_with_five_percent_bad_keep_the_ledger_right_and_memory_flat(tmp_path):
+    bad = range(0, 400, 20)
+    sources = {name: Files(400, bad=bad, name=name[0], visits=2) for name in ('images', 'videos')}
+    dataset = MixedDataset(sources)
+    loader = make_loader(dataset, tmp_path, batch_size=8, num_workers=2, persistent_workers=True)
+    memory, num_batches = [], 0
+    for epoch in range(100):
+        num_batches += len(batches(loader, epoch))
+        memory.append(sum(map(resident_kib, [os.getpid(), *loader._processes])))
+    assert num_batches == 10_000
+    assert loader.seen == {'images': 40_000, 'videos': 40_000}
+    assert [row['ok'] for row in listed(tmp_path)] == [False] * 40
+    assert {row['file'] for row in listed(tmp_path)} == {f'{n}{i}' for n in 'iv' for i in bad}
+    # Each bad one is met every second epoch, twice, and sometimes as a replacement of another.
+    assert 4000 <= loader.ledger.num_bad < 4400
+    assert max(memory[80:]) - max(memory[10:30]) < 4 * 1024
+
+
 @pytest.fixture
 def pictures(tmp_path):
-    """Two hundred JPEGs, of which five in a hundred are torn."""
+    """A hundred JPEGs, of which five are torn."""
     root = tmp_path / 'pictures'
     root.mkdir()
-    pixels = np.random.default_rng(0).integers(256, size=(200, 40, 40, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(256, size=(100, 40, 40, 3), dtype=np.uint8)
     for number, picture in enumerate(pixels):
         path = root / f'{number:03}.jpg'
         Image.fromarray(picture).save(path)
@@ -342,25 +450,62 @@ def pictures(tmp_path):
     return root
 
 
-def test_ten_thousand_samples_with_five_percent_bad_keep_the_ledger_right_and_memory_flat(
-    pictures, tmp_path
+@pytest.fixture
+def clips(tmp_path):
+    """A hundred videos, of which five are torn."""
+    root = tmp_path / 'clips'
+    root.mkdir()
+    for number in range(100):
+        path = root / f'{number:03}.mp4'
+        write_clip(path, 8)
+        if number % 20 == 0:
+            path.write_bytes(path.read_bytes()[:-400])
+    return root
+
+
+@pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='needs /proc')
+def test_real_images_and_videos_with_five_percent_torn_keep_the_ledger_right_and_memory_flat(
+    pictures, clips, tmp_path
 ):
     views = dict(type='TwoViews', transforms=[dict(type='RandomResizedCrop', size=16)])
-    steps = [dict(type='LoadImage'), views, dict(type='PackViews')]
-    dataset = MixedDataset(dict(images=ImageFolder(str(pictures), pipeline=steps)))
+    rest = [views, dict(type='PackViews')]
+    frames = [dict(type='OpenVideo'), dict(type='DistantFramePair'), dict(type='DecodeFrames')]
+    dataset = MixedDataset(
+        dict(
+            images=ImageFolder(str(pictures), pipeline=[dict(type='LoadImage'), *rest]),
+            videos=VideoFolder(str(clips), pipeline=[*frames, *rest]),
+        )
+    )
     loader = make_loader(dataset, tmp_path, batch_size=10, num_workers=2, persistent_workers=True)
     memory = []
-    for epoch in range(50):
+    for epoch in range(30):
         loader.sampler.set_epoch(epoch)
         assert sum(len(batch['inputs'][0]) for batch in loader) == 200
         memory.append(sum(map(resident_kib, [os.getpid(), *loader._processes])))
-    assert loader.seen == {'images': 10_000}
-    torn = {str(pictures / f'{number:03}.jpg') for number in range(0, 200, 20)}
-    assert {row['file'] for row in listed(tmp_path)} == torn
-    assert len(listed(tmp_path)) == len(torn)
+    assert loader.seen == {'images': 3000, 'videos': 3000}
+    torn = {str(pictures / f'{n:03}.jpg') for n in range(0, 100, 20)}
+    torn |= {str(clips / f'{n:03}.mp4') for n in range(0, 100, 20)}
+    assert sorted(row['file'] for row in listed(tmp_path)) == sorted(torn)
     # Each torn one was met in each epoch, some also as a replacement of another.
-    assert 500 <= loader.ledger.num_bad < 580
-    assert max(memory[40:]) - max(memory[5:15]) < 4 * 1024
+    assert 300 <= loader.ledger.num_bad < 350
+    assert max(memory[20:]) - max(memory[5:15]) < 4 * 1024
+
+
+# ---------------------------------------------------------------------------- how batches travel
+def collate_and_look(samples):
+    """Tells in the worker whether what it hands over lies in shared memory already: then nothing is copied there."""
+    batch = default_collate(samples)
+    return batch, batch.is_shared()
+
+
+def test_batches_come_in_shared_memory_without_a_second_copy():
+    loader = make_loader(Files(8), num_workers=1, collate_fn=collate_and_look)
+    for batch, was_shared in loader:
+        assert was_shared and batch.is_shared()
+
+
+def test_sampler_learns_the_size_of_a_batch():
+    assert make_loader(Files(8), batch_size=4).sampler.batch_size == 4
 
 
 def test_options_are_checked():

@@ -1,10 +1,13 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """A sample's bytes follow from (seed, epoch, index, visit): whatever the workers, the ranks, and where one goes on."""
 
+import shutil
+
 import pytest
 import torch
 
 from vicmae.datasets import MixedDataset, MixtureSampler
+from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 
 STRONG = [
@@ -16,7 +19,18 @@ STRONG = [
 ]
 
 
-def make_loader(root, num_workers=0, *, rank=0, world_size=1, batch_size=4, on_device=True, seed=0):
+def make_loader(
+    root,
+    num_workers=0,
+    *,
+    rank=0,
+    world_size=1,
+    batch_size=4,
+    on_device=True,
+    seed=0,
+    visits=2,
+    max_fraction=0.01,
+):
     views = [dict(type='TwoViews', transforms=STRONG, on_device=on_device), dict(type='PackViews')]
     read = [dict(type='OpenVideo'), dict(type='DistantFramePair'), dict(type='DecodeFrames')]
     mixed = MixedDataset(
@@ -30,13 +44,19 @@ def make_loader(root, num_workers=0, *, rank=0, world_size=1, batch_size=4, on_d
                 type='VideoFolder',
                 data_root=f'{root}/videos/train',
                 pipeline=[*read, *views],
-                visits_per_opening=2,
+                visits_per_opening=visits,
             ),
         )
     )
     sampler = MixtureSampler(mixed, seed=seed, samples_per_epoch=32)
     sampler.rank, sampler.world_size = rank, world_size
-    return SteadyLoader(mixed, batch_size=batch_size, sampler=sampler, num_workers=num_workers)
+    return SteadyLoader(
+        mixed,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        ledger=BadFileLedger(max_fraction=max_fraction),
+    )
 
 
 def samples(loader, epoch=1, skip=0):
@@ -64,6 +84,29 @@ def test_bytes_are_the_same_with_any_number_of_workers(demo_data, expected, num_
 def test_bytes_are_the_same_on_one_rank_and_on_four(demo_data, expected):
     parts = [samples(make_loader(demo_data, rank=r, world_size=4)) for r in range(4)]
     assert sorted(row for part in parts for row in part) == sorted(expected)
+
+
+@pytest.fixture(scope='module')
+def damaged_data(demo_data, tmp_path_factory):
+    """The demo's data, with a hole in each video."""
+    root = tmp_path_factory.mktemp('damaged') / 'data'
+    shutil.copytree(demo_data, root)
+    for path in sorted((root / 'videos/train').rglob('*.mp4')):
+        content = path.read_bytes()
+        hole = (content.index(b'mdat') + 2 * len(content)) // 3
+        path.write_bytes(content[:hole] + bytes(500) + content[hole + 500 :])
+    return root
+
+
+def test_bytes_of_videos_damaged_in_part_are_the_same_on_one_rank_and_on_four(damaged_data):
+    def loader(**options):
+        return make_loader(damaged_data, visits=4, max_fraction=1, **options)
+
+    alone = loader(batch_size=8)
+    expected = samples(alone)
+    parts = [samples(loader(rank=r, world_size=4, batch_size=2)) for r in range(4)]
+    assert sorted(row for part in parts for row in part) == sorted(expected)
+    assert 0 < alone.ledger.num_bad < alone.seen['videos']  # and others to the same videos are good
 
 
 @pytest.mark.parametrize('skip', [1, 3, 7])

@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 import pytest
 
+from vicmae.datasets import MixedDataset
 from vicmae.registry import RUNNERS
 from vicmae.testing import toy_runner
 
@@ -58,3 +59,18 @@ def test_any_default_hook_is_switched_off_by_none(tmp_path):
         runner = toy_runner(tmp_path, default_hooks=hooks)
         names = {type(hook).__name__ for hook in runner.hooks}
         assert names & {'IterTimerHook', 'StepSeedHook'} == expected
+
+
+def test_share_of_bad_samples_is_judged_by_files_and_not_by_visits(tmp_path):
+    class Several(list):
+        visits_per_opening = 4
+
+    data = MixedDataset(dict(images=list(range(30)), videos=Several(range(10))))
+    loader = dict(
+        batch_size=4,
+        dataset=data,
+        sampler=dict(type='MixtureSampler', seed=0),
+        collate_fn=dict(type='default_collate'),
+    )
+    runner = toy_runner(tmp_path, train_dataloader=loader)
+    assert runner.build_dataloader(loader).ledger.judged_from == 4 * 40

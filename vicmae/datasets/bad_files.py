@@ -42,8 +42,9 @@ class BadFile(NamedTuple):
 class BadFileLedger:
     """Writes bad files into a list, one JSON object a line, each file once, and counts them.
 
-    Several ranks write into the same list. A file that hung or killed a process stays listed as `fatal` and isn't
-    opened again, also after a resume; delete its line once it is mended.
+    Several ranks write into the same list, and each reads what the others wrote: a file is listed twice only where two
+    meet it at the same moment, or where it turns out to be fatal later. A file that hung or killed a process stays
+    listed as `fatal` and isn't opened again, also after a resume; delete its line once it is mended.
 
     Args:
         path: The list. None keeps it in memory.
@@ -74,15 +75,18 @@ class BadFileLedger:
         self.fatal_files: set[str] = set()
         self._listed: set[str] = set()
         self._met: set[str] = set()  # bad files of this process
-        self._read()
+        self._num_read = 0  # bytes of the list that are known
+        self.refresh()
 
     def add(self, bad: BadFile) -> None:
         """Counts a bad file, and writes it down where it isn't yet."""
         self.num_samples += bad.visits
         self.num_bad += bad.visits
-        if bad.fatal:
-            self.fatal_files.add(bad.file)
-        if bad.file not in self._listed:
+        known = self.fatal_files if bad.fatal else self._listed
+        if bad.file not in known:
+            self.refresh()
+        if bad.file not in known:
+            known.add(bad.file)
             self._listed.add(bad.file)
             self._write(bad)
             self._warn(bad)
@@ -104,10 +108,9 @@ class BadFileLedger:
             f'beforehand), or allow more: `--cfg-options {self.option}={_round_up(2 * self._share):g}`.'
         )
 
-    def _read(self) -> None:
-        if self.path is None or not self.path.is_file():
-            return
-        for line in self.path.read_text(encoding='utf-8', errors='replace').splitlines():
+    def refresh(self) -> None:
+        """Reads what was added to the list since: by other ranks, or by this one's other loaders."""
+        for line in self._read_more().splitlines():
             try:
                 row = json.loads(line)
                 self._listed.add(row['file'])
@@ -116,17 +119,37 @@ class BadFileLedger:
             except (ValueError, KeyError, TypeError):  # a line that a kill tore
                 continue
 
+    def _read_more(self) -> bytes:
+        """Whole lines behind those that are known."""
+        if self.path is None:
+            return b''
+        try:
+            with self.path.open('rb') as file:
+                if os.fstat(file.fileno()).st_size < self._num_read:  # somebody took lines out
+                    self._num_read = 0
+                file.seek(self._num_read)
+                lines, newline, _ = file.read().rpartition(b'\n')
+        except FileNotFoundError:
+            return b''
+        except OSError as error:
+            print_log(
+                f"Can't read {str(self.path)!r}: {error.strerror}.", 'current', logging.WARNING
+            )
+            return b''
+        self._num_read += len(lines) + len(newline)
+        return lines
+
     def _write(self, bad: BadFile) -> None:
         if self.path is None:
             return
         row = dict(ok=False, rank=rank_and_world_size()[0], **bad._asdict())
         try:
-            torn = self.path.is_file() and self.path.read_bytes()[-1:] not in (b'', b'\n')
-            line = ('\n' if torn else '') + to_json_line(row)
-            # One write at the end of the file: lines of several ranks don't mix.
-            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                os.write(handle, line.encode())
+                size = os.fstat(handle).st_size
+                torn = size and os.pread(handle, 1, size - 1) != b'\n'
+                # One write at the end of the file: lines of several ranks don't mix.
+                os.write(handle, (('\n' if torn else '') + to_json_line(row)).encode())
             finally:
                 os.close(handle)
         except OSError as error:

@@ -5,7 +5,8 @@ What is in a file counts, whatever its name ends in. All of it is read, or `Data
 
 - Truncated, empty or damaged data, no file, HEIC (unless pillow-heif has taught Pillow to read it), anything of more
   than 179 million pixels (Pillow's limit, `PIL.Image.MAX_IMAGE_PIXELS` twice), and EPS, which is a program to be
-  run, are errors. A JPEG with flipped bits but all of its parts isn't: libjpeg shows what it can, and may say so.
+  run, are errors; so is a PNG with a wrong checksum. A JPEG with flipped bits but all of its parts isn't: libjpeg
+  shows what it can, and may say so.
 - Orientation, by EXIF or the format's own means, is applied. A broken EXIF block is taken for none.
 - Gray and 1-bit images have three equal channels; a palette is looked up; CMYK (as Adobe stores it, inverted) and
   Lab become RGB. Colour profiles are ignored.
@@ -23,6 +24,7 @@ import logging
 import os
 import stat
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -105,7 +107,8 @@ class EncodedImage:
             if pixels is None:
                 pixels = self._decode(reduction)
             turn = _TURNS.get(self._orientation)
-            return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+            # A copy in any case: NumPy takes a reversed side of one pixel for contiguous, and torch refuses it.
+            return pixels if turn is None else np.array(turn(pixels), order='C')
 
     def _decode_plain_jpeg(self, reduction: int) -> np.ndarray | None:
         """The pixels that `_decode` returns, in half the time; None for what needs it."""
@@ -126,6 +129,8 @@ class EncodedImage:
                 width, height = image.size
                 image.draft(None, (width // reduction, height // reduction))
             image.load()
+            if image.format == 'PNG' and isinstance(self._source, bytes):
+                _require_sound_chunks(self._source)
             return _to_rgb(image)
 
     def _open(self) -> Image.Image:
@@ -207,6 +212,20 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
             return None
         at += 2 + length
     return None
+
+
+def _require_sound_chunks(data: bytes) -> None:
+    """Compares the chunks of a PNG that make its picture with their checksums, which Pillow does for the first only."""
+    at = 8  # behind the signature
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], 'big')
+        name = data[at + 4 : at + 8]
+        is_needed = not name[0] & 0x20
+        if is_needed and data[end : end + 4] != zlib.crc32(data[at + 4 : end]).to_bytes(4, 'big'):
+            raise OSError(f'its chunk {name!r} at byte {at} is damaged (wrong checksum)')
+        if name == b'IEND':
+            return
+        at = end + 4
 
 
 def _read(path: str) -> str | bytes:

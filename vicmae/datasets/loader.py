@@ -29,10 +29,10 @@ from .samplers import MixtureSampler
 
 _MAX_BAD_IN_A_ROW = 20
 _REPLACEMENTS = 5  # the stream of random numbers that chooses them, beside the samplers'
-# Keeps the visits of replacements apart from the epoch's own to the same sample.
+# Keeps the visits of replacements apart from the epoch's own to the same sample, and from those of other replacements.
 _VISITS_OF_REPLACEMENTS = 1 << 20
-_PID, _INDEX, _SINCE = range(3)
-# Exit codes of workers at a signal that says nothing about their file; 0 is torch's for SIGTERM from the parent.
+_PID, _INDEX, _EPOCH, _VISITS, _SINCE = range(5)
+# Exit codes of workers at a signal that need say nothing about their file; 0 is torch's for SIGTERM from the parent.
 _ASKED_TO_END = (0, -signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1)
 
 
@@ -63,16 +63,35 @@ class Delivery(NamedTuple):
     report: Report
 
 
+class Note(NamedTuple):
+    """What a worker is at.
+
+    Attributes:
+        pid: Of the worker.
+        index: The sample's position in the data set.
+        epoch: Of the visit.
+        visits: How many visits to the sample it loads together.
+        seconds: For how long.
+    """
+
+    pid: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
+    epoch: int
+    visits: int
+    seconds: float
+
+
 class Board:
     """Where each worker notes the sample that it is at, in memory that all processes share."""
 
     def __init__(self, num_workers: int) -> None:
-        self._cells = torch.zeros(max(num_workers, 1), 3, dtype=torch.int64).share_memory_()
+        self._cells = torch.zeros(max(num_workers, 1), 5, dtype=torch.int64).share_memory_()
 
-    def begin(self, index: int) -> None:
+    def begin(self, index: int, epoch: int, visits: int) -> None:
         """Notes that this process starts on a sample."""
         row = self._own_row()
-        row[_PID], row[_INDEX], row[_SINCE] = os.getpid(), index, time.monotonic_ns()
+        row[_PID], row[_INDEX], row[_EPOCH], row[_VISITS] = os.getpid(), index, epoch, visits
+        row[_SINCE] = time.monotonic_ns()  # last, as it makes the note valid
 
     def end(self) -> None:
         """Notes that it is done."""
@@ -82,11 +101,13 @@ class Board:
         """Forgets all notes."""
         self._cells.zero_()
 
-    def busy(self) -> list[tuple[int, int, float]]:
-        """The process, its sample and for how many seconds it has been at it, of those that are at one."""
+    def busy(self) -> list[Note]:
+        """Of the workers that are at a sample."""
         now = time.monotonic_ns()
         return [
-            (pid, index, (now - since) / 1e9) for pid, index, since in self._cells.tolist() if since
+            Note(pid, index, epoch, visits, (now - since) / 1e9)
+            for pid, index, epoch, visits, since in self._cells.tolist()
+            if since
         ]
 
     def _own_row(self) -> np.ndarray:
@@ -97,7 +118,8 @@ class Board:
 class GuardedDataset(Dataset):
     """What a worker loads from: notes the sample that it is at, and puts another in the place of a bad one.
 
-    The other one is of the same source, and follows from the sample's key alone.
+    The other one is of the same source, and follows from the sample's key alone: not from which other visits to the
+    sample are in the batch, of which some may be good where a file is bad in part.
 
     Args:
         dataset: The data set.
@@ -116,41 +138,52 @@ class GuardedDataset(Dataset):
         bad: list[BadFile] = []
         seen: Counter[str] = Counter()
         no_good_file = ''
-        for _, group in groupby(keys, key=_index_of):
+        for index, group in groupby(keys, key=_index_of):
             try:
-                loaded, index = self._load(list(group), bad)
+                loaded = self._load(list(group), bad)
             except _NoGoodFileError as error:  # the report of bad files has to get through
                 no_good_file = str(error)
                 break
             samples += loaded
             seen[self._source_name(index)] += len(loaded)
         drain = getattr(self.dataset, 'drain_notes', dict)
-        return samples, Report(tuple(bad), dict(seen), drain(), no_good_file)
+        return samples, Report(_merged(bad), dict(seen), drain(), no_good_file)
 
-    def _load(self, keys: list[Any], bad: list[BadFile]) -> tuple[list[Any], int]:
-        """Loads visits to one sample, or to the first of its replacements that can be read."""
-        tried: list[int] = []
+    def _load(self, keys: list[Any], bad: list[BadFile]) -> list[Any]:
+        """Loads visits to one sample; in the place of each that can't be had, the first replacement that can."""
+        try:
+            return self._load_together(keys)
+        except DataError as error:
+            if len(keys) > 1:
+                return [sample for key in keys for sample in self._load([key], bad)]
+            bad.append(self.describe(_index_of(keys[0]), str(error), epoch=_epoch_of(keys[0])))
+        return self._load_another(keys[0], bad) if self.replace else []
+
+    def _load_together(self, keys: list[Any]) -> list[Any]:
         index = _index_of(keys[0])
-        first, end = self._span(index)
-        current = keys
-        while True:
-            tried.append(index)
-            self.board.begin(index)
+        self.board.begin(index, _epoch_of(keys[0]), len(keys))
+        try:
+            self._refuse_fatal(index)
+            return _get_items(self.dataset, keys)
+        except SystemExit as error:
+            if get_worker_info() is None:  # then it may be meant for the run
+                raise
+            raise DataError(
+                f'What reads it wanted to end the process (exit {error.code}).'
+            ) from None
+        finally:
+            self.board.end()
+
+    def _load_another(self, key: SampleKey | int, bad: list[BadFile]) -> list[Any]:
+        tried = [_index_of(key)]
+        first, end = self._span(tried[0])
+        while len(tried) < min(_MAX_BAD_IN_A_ROW, end - first):
+            tried.append(self._another(key, tried))
             try:
-                self._refuse_fatal(index)
-                return _get_items(self.dataset, current), index
+                return self._load_together([_moved(key, tried[-1])])
             except DataError as error:
-                bad.append(
-                    self.describe(index, str(error), epoch=_epoch_of(keys[0]), visits=len(keys))
-                )
-            finally:
-                self.board.end()
-            if not self.replace:
-                return [], index
-            if len(tried) == min(_MAX_BAD_IN_A_ROW, end - first):
-                raise _NoGoodFileError(self._no_good_file(bad[-len(tried) :]))
-            index = self._another(keys[0], tried)
-            current = [_moved(key, index) for key in keys]
+                bad.append(self.describe(tried[-1], str(error), epoch=_epoch_of(key)))
+        raise _NoGoodFileError(self._no_good_file(bad[-len(tried) :]))
 
     def _no_good_file(self, bad: Sequence[BadFile]) -> str:
         index = bad[0].index
@@ -186,7 +219,7 @@ class GuardedDataset(Dataset):
             return f'sample {index}'
 
     def _refuse_fatal(self, index: int) -> None:
-        if self.fatal_files and self.dataset.path_of(index) in self.fatal_files:
+        if self.fatal_files and self.file_of(index) in self.fatal_files:
             raise DataError(
                 'It is listed as having hung or killed its process, and is not opened again.'
             )
@@ -284,6 +317,8 @@ class SteadyLoader(DataLoader):
         if not sample_seconds > 0:
             raise ValueError(f'`sample_seconds` must be positive, got {sample_seconds}.')
         super().__init__(dataset, **options)
+        if self.batch_size is not None and isinstance(self.sampler, MixtureSampler):
+            self.sampler.batch_size = self.batch_size
         self.ledger = BadFileLedger() if ledger is None else ledger
         self.sample_seconds = sample_seconds
         self.seen: Counter[str] = Counter()
@@ -295,12 +330,12 @@ class SteadyLoader(DataLoader):
         self._inner: DataLoader | None = None
         self._late: set[int] = set()
         self._processes: dict[int, Any] = {}
+        # Visits to samples at which a worker died, counted as bad then: by epoch and index, until they are refused.
+        self._counted: Counter[tuple[int, int]] = Counter()
 
     @classmethod
     def around(cls, loader: DataLoader, **options: Any) -> 'SteadyLoader':
         """One that is like a DataLoader which nobody has used yet."""
-        if loader.batch_size is not None and isinstance(loader.sampler, MixtureSampler):
-            loader.sampler.batch_size = loader.batch_size
         if loader.batch_size is None:
             batches: dict[str, Any] = dict(batch_sampler=loader.batch_sampler)
         else:
@@ -334,12 +369,16 @@ class SteadyLoader(DataLoader):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises a class of its own
         delivered, self._skipped = self._skipped, 0
         restarted_at = -1
+        excused: set[int] = (
+            set()
+        )  # samples at which a worker was asked to end, since the last batch
         while True:
             self._rest.start = delivered
-            self._guarded.fatal_files = self.ledger.fatal_files
+            self._tell_fatal_files()
             try:
                 for batch, report in self._deliveries():
                     delivered += 1
+                    excused.clear()
                     self._account(report)
                     if batch is not None:
                         yield batch
@@ -350,21 +389,37 @@ class SteadyLoader(DataLoader):
             # had announced.
             except Exception as error:
                 dead = self._dead_workers()
-                lost = self._lost_samples(dead)
-                if not dead or (not lost and delivered == restarted_at):
+                notes = [note for note in self._board.busy() if note.pid in dead]
+                lost = [note for note in notes if self._is_to_blame(note, excused)]
+                newly_excused = {note.index for note in notes} - {note.index for note in lost}
+                if not dead or (not lost and not newly_excused and delivered == restarted_at):
                     raise
-                at = ' while it was at no file' if not lost else ''
+                excused |= newly_excused
+                at = ' while it was at no file' if not notes else ''
                 print_log(
                     f'A worker died{at} ({type(error).__name__}: {error}). Starting the workers anew.',
                     'current',
                     logging.WARNING,
                 )
             restarted_at = delivered
-            self._inner = None  # takes the workers that are left with it
-            self._processes = {}
-            self._board.clear()
-            for bad in lost:
+            bad_files = [self._describe_lost(note) for note in lost]
+            self._end_workers()
+            for bad in bad_files:
+                self._counted[bad.epoch, bad.index] += bad.visits
                 self.ledger.add(bad)
+
+    def _tell_fatal_files(self) -> None:
+        """Tells the workers which files not to open, also those that other ranks and loaders have met."""
+        self.ledger.refresh()
+        if self._guarded.fatal_files != self.ledger.fatal_files:
+            self._guarded.fatal_files = set(self.ledger.fatal_files)
+            self._end_workers()  # persistent ones know of the former
+
+    def _end_workers(self) -> None:
+        self._inner = None  # takes the workers with it
+        self._processes = {}
+        self._late.clear()
+        self._board.clear()
 
     def _deliveries(self) -> Iterator[Delivery]:
         if self._inner is None:
@@ -400,10 +455,10 @@ class SteadyLoader(DataLoader):
     def _watch(self, stop: threading.Event) -> None:
         """Kills workers that are too long at one file, which is then told like any other death."""
         while not stop.wait(min(1.0, self.sample_seconds / 4)):
-            for pid, _, seconds in self._board.busy():
-                if seconds > self.sample_seconds and pid not in self._late:
-                    self._late.add(pid)
-                    os.kill(pid, signal.SIGKILL)
+            for note in self._board.busy():
+                if note.seconds > self.sample_seconds and note.pid not in self._late:
+                    self._late.add(note.pid)
+                    os.kill(note.pid, signal.SIGKILL)
 
     def _dead_workers(self) -> set[int]:
         # What a worker had announced may fail a moment before it is gone.
@@ -413,19 +468,23 @@ class SteadyLoader(DataLoader):
             process.join(timeout=1.0)
         return {process.pid for process in dying if not process.is_alive()}
 
-    def _lost_samples(self, dead: set[int]) -> list[BadFile]:
-        """The samples at which workers died; not where they were asked to, as Slurm asks all processes of a job."""
-        return [
-            self._guarded.describe(index, self._cause(pid), fatal=True)
-            for pid, index, _ in self._board.busy()
-            if pid in dead and self._processes[pid].exitcode not in _ASKED_TO_END
-        ]
+    def _is_to_blame(self, note: Note, excused: set[int]) -> bool:
+        """Whether a worker died of its sample. Slurm asks all processes of a job to end, but not twice at one."""
+        asked_to_end = self._processes[note.pid].exitcode in _ASKED_TO_END
+        return not asked_to_end or note.index in excused
+
+    def _describe_lost(self, note: Note) -> BadFile:
+        return self._guarded.describe(
+            note.index, self._cause(note.pid), epoch=note.epoch, visits=note.visits, fatal=True
+        )
 
     def _cause(self, pid: int) -> str:
         if pid in self._late:
             return f'Took longer than {self.sample_seconds:g} s to load.'
         code = self._processes[pid].exitcode
-        how = f' ({signal.Signals(-code).name})' if code is not None and code < 0 else ''
+        how = f' (exit {code})'
+        if code is not None and code < 0:
+            how = f' ({signal.Signals(-code).name})'
         return f'Killed the process that loaded it{how}.'
 
     def _account(self, report: Report) -> None:
@@ -433,15 +492,27 @@ class SteadyLoader(DataLoader):
         self.notes.update(report.notes)
         self.ledger.num_samples += sum(report.seen.values())
         for bad in report.bad:
-            # All get into the list, and what is raised then says more than "too many".
-            with suppress(DataError) if report.no_good_file else nullcontext():
-                self.ledger.add(bad)
+            known = min(self._counted[bad.epoch, bad.index], bad.visits)
+            self._counted[bad.epoch, bad.index] -= known
+            if bad.visits > known:
+                # All get into the list, and what is raised then says more than "too many".
+                with suppress(DataError) if report.no_good_file else nullcontext():
+                    self.ledger.add(bad._replace(visits=bad.visits - known))
         if report.no_good_file:
             listed = f' {str(self.ledger.path)!r} lists them.' if self.ledger.path else ''
             raise DataError(
                 f'{report.no_good_file}{listed} Look at one of them, or let tools/dataset_converters/verify.py check '
                 'the whole source.'
             )
+
+
+def _merged(rows: list[BadFile]) -> tuple[BadFile, ...]:
+    """One row a sample, with all visits that it cost."""
+    by_index: dict[int, BadFile] = {}
+    for row in rows:
+        before = by_index.get(row.index)
+        by_index[row.index] = row if before is None else before._replace(visits=before.visits + 1)
+    return tuple(by_index.values())
 
 
 def _worker_options(loader: DataLoader) -> dict[str, Any]:
@@ -469,7 +540,9 @@ def _index_of(key: SampleKey | int) -> int:
 def _moved(key: SampleKey | int, index: int) -> SampleKey | int:
     """A visit to another sample, in the place of one to a bad one."""
     if isinstance(key, SampleKey):
-        return key._replace(index=index, visit=key.visit + _VISITS_OF_REPLACEMENTS)
+        # Two bad ones may get the same replacement: as visits of their own.
+        visit = key.visit + _VISITS_OF_REPLACEMENTS * (1 + key.index)
+        return key._replace(index=index, visit=visit)
     return index
 
 

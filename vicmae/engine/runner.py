@@ -3,6 +3,7 @@ import copy
 import inspect
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -90,10 +91,13 @@ class PretrainRunner(Runner):
         if rest.get('batch_sampler'):  # torch takes this for a contradiction
             rest.pop('drop_last', None)
         loader = super().build_dataloader(rest, seed, diff_rank_seed)
+        visits = getattr(loader.dataset, 'visits_per_opening', 1)
+        most_visits = max(visits) if isinstance(visits, Sequence) else visits
         ledger = BadFileLedger(
             Path(self.work_dir) / 'bad_files.jsonl',
             max_fraction=options.pop('max_bad_fraction', 0.01),
-            judged_from=min(1000, len(loader.dataset)),
+            # A bad file costs as many samples as it has visits.
+            judged_from=min(1000, len(loader.dataset)) * most_visits,
             option=f'{role}_dataloader.max_bad_fraction',
         )
         return SteadyLoader.around(loader, ledger=ledger, replace=training, **options)

@@ -4,6 +4,7 @@
 from .gloo import GlooPool
 from .memory import peak_memory
 from .poison import PoisonGradients, PoisonLoss, PoisonPixels
+from .toy_clips import write_clip
 from .toy_run import ToyModel, toy_runner
 from .toys import randomize, toy_vicmae_config
 
@@ -17,4 +18,5 @@ __all__ = [
     'randomize',
     'toy_runner',
     'toy_vicmae_config',
+    'write_clip',
 ]

@@ -33,6 +33,24 @@ class SharedFlag:
         return bool(flag)
 
 
+class GatherOnCPU:
+    """Brings a plain value of each rank to all of them. Made and called on all of them alike.
+
+    It is passed between CPUs, so that nothing waits for a device.
+    """
+
+    def __init__(self) -> None:
+        self._group = dist.new_group(backend='gloo') if rank_and_world_size()[1] > 1 else None
+
+    def __call__(self, value: Any) -> list[Any]:
+        """The values of all ranks, in rank order."""
+        if self._group is None:
+            return [value]
+        values = [None] * dist.get_world_size(self._group)
+        dist.all_gather_object(values, value, group=self._group)
+        return values
+
+
 class _GatherWithGrad(torch.autograd.Function):
     """all_gather whose backward sums what every rank's loss says about this rank's rows.
 

@@ -46,7 +46,19 @@ def pictures(tmp_path):
 def rows(path):
     """The report by file; each line is a JSON object with exactly these keys."""
     lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
-    keys = ['file', 'kind', 'ok', 'frames', 'width', 'height', 'error', 'note']
+    keys = [
+        'file',
+        'kind',
+        'ok',
+        'frames',
+        'width',
+        'height',
+        'error',
+        'note',
+        'size',
+        'mtime',
+        'quick',
+    ]
     assert all(list(line) == keys for line in lines)
     found = {line['file']: line for line in lines}
     assert len(found) == len(lines)
@@ -187,6 +199,7 @@ def test_report_has_a_line_for_each_file(pictures, tmp_path):
     assert good == dict(
         file=str(pictures / 'a/1.png'),
         kind='image', ok=True, frames=1, width=6, height=4, error=None, note=None,
+        size=(pictures / 'a/1.png').stat().st_size, mtime=(pictures / 'a/1.png').stat().st_mtime, quick=False,
     )  # fmt: skip
     lines = said.splitlines()
     assert lines[0] == 'images: 3 ok, 2 bad'
@@ -209,6 +222,53 @@ def test_check_goes_on_where_it_was(pictures, tmp_path):
     assert re.match('images: [23] ok, [23] bad', said)
     verify([str(pictures)], str(report), fresh=True)
     assert sorted(report.read_text().splitlines(keepends=True)) == sorted(lines)
+
+
+def test_file_that_changed_is_checked_again(pictures, tmp_path):
+    report, good = tmp_path / 'report.jsonl', tmp_path / 'good.txt'
+    verify([str(pictures)], str(report))
+    mended, broken = pictures / 'b/4.png', pictures / 'a/1.png'
+    mended.write_bytes(broken.read_bytes())
+    changed = broken.stat()
+    broken.write_bytes(bytes(changed.st_size))
+    os.utime(broken, ns=(changed.st_atime_ns, changed.st_mtime_ns + 10**7))
+    (pictures / 'b/5.jpg').unlink()
+    console = Console(file=io.StringIO(), width=200)
+    said = verify(
+        [str(pictures), str(tmp_path / 'pictures/a/2.jpg')],
+        str(report),
+        console=console,
+        list_good=str(good),
+    )
+    assert 'checking 2 files; of 2 others' in console.file.getvalue()
+    assert said.startswith('images: 3 ok, 1 bad')
+    assert {Path(line).name for line in good.read_text().splitlines()} == {
+        '2.jpg', '3.JPEG', '4.png',
+    }  # fmt: skip
+    assert len(report.read_text().splitlines()) == 7  # the last on a file holds
+
+
+def test_file_is_known_by_its_absolute_path(pictures, tmp_path, monkeypatch):
+    report, good = tmp_path / 'report.jsonl', tmp_path / 'good.txt'
+    verify([str(pictures)], str(report))
+    before = report.read_text()
+    monkeypatch.chdir(tmp_path)
+    said = verify(['pictures', 'pictures/../pictures/a'], str(report), list_good=str(good))
+    assert report.read_text() == before
+    assert said.startswith('images: 3 ok, 2 bad')
+    assert len(good.read_text().splitlines()) == 3
+
+
+def test_quick_check_and_a_whole_one_do_not_share_a_report(pictures, tmp_path):
+    report = tmp_path / 'report.jsonl'
+    verify([str(pictures)], str(report), quick=True)
+    before = report.read_text()
+    with pytest.raises(DataError, match='was made with --quick, and this check is without it'):
+        verify([str(pictures)], str(report))
+    assert report.read_text() == before
+    verify([str(pictures)], str(report), fresh=True)
+    with pytest.raises(DataError, match='was made without --quick, and this check is with it'):
+        verify([str(pictures)], str(report), quick=True)
 
 
 def test_report_may_hold_other_files_which_the_summary_leaves_out(pictures, tmp_path):

@@ -6,6 +6,7 @@ import subprocess
 from contextlib import suppress
 
 import av
+import numpy as np
 import pytest
 
 from vicmae.datasets.video_io import open_video
@@ -116,6 +117,26 @@ def test_what_is_damaged_is_not_taken_from_another_reader(made):
             video.frames(range(50))
         assert len(video.frames([0, 11, 24, 49])) == 4
     assert '\n' not in str(caught.value)
+
+
+def test_frames_that_lean_on_a_damaged_one_are_refused_also_if_shown_before_it(made, reference_of):
+    content = (made / 'h264.mp4').read_bytes()
+    reference = reference_of(made / 'h264.mp4').frames
+    with open_video(content, name='whole.mp4') as video:
+        times = video._index.times.tolist()
+    with av.open(str(made / 'h264.mp4')) as container:
+        packets = [(p.pos, p.size, times.index(p.pts)) for p in container.demux(video=0) if p.size]
+    given = 0
+    for position, size, damaged in packets[3::3]:
+        begin, end = position + size * 2 // 3, position + size
+        source = content[:begin] + bytes(end - begin) + content[end:]
+        with open_video(source, 'pyav', name='holed.mp4') as video:
+            for i in range(max(damaged - 3, 0), damaged):
+                with suppress(DataError):
+                    (frame,) = video.frames([i])
+                    given += 1
+                    assert np.abs(frame.astype(int) - reference[i]).mean() < 3, (damaged, i)
+    assert given > 15
 
 
 @pytest.mark.parametrize('content', [b'', b'<html>404</html>', bytes(5000)])

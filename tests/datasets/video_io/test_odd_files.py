@@ -7,12 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vicmae.datasets.video_io import open_video
 from vicmae.errors import DataError
 
 FOLDER = Path(__file__).parents[3] / '../shared/data/odd_files'
 MANIFEST = FOLDER / 'MANIFEST.csv'
+
+# What is no video but names others, and what FFmpeg would draw.
+LISTS = {
+    'concat.mp4': 'ffconcat version 1.0\nfile real.mp4\n',
+    'hls.mp4': '#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nreal.mp4\n#EXT-X-ENDLIST\n',
+    'hls.m3u8': '#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nreal.mp4\n#EXT-X-ENDLIST\n',
+    'tty.nfo': 'some text\n' * 50,
+}
 
 # Rows of the manifest that are no videos, or were looked at another way: it counted another stream.
 OTHER_STREAM = ('video/h264_many_streams.mp4',)
@@ -59,3 +68,31 @@ def test_odd_video_is_read_rightly_or_refused(row, at_hand):
         for frame, i in zip([] if refused else frames, asked, strict=False):
             # More than 8 bits are rounded, and chroma enlarged, in different ways.
             assert np.abs(frame.astype(int) - expected[ids.index(i)]).mean() < 5
+
+
+@pytest.mark.parametrize('name', LISTS)
+def test_text_is_not_read_as_the_videos_that_it_names(demo_data, tmp_path, name):
+    real = sorted((demo_data / 'videos/train').rglob('*.mp4'))[0]
+    (tmp_path / 'real.mp4').write_bytes(real.read_bytes())
+    (tmp_path / name).write_text(LISTS[name])
+    with pytest.raises(DataError, match=f"Can't open the video '{tmp_path / name}': ."):
+        open_video(str(tmp_path / name))
+
+
+def test_list_says_what_it_is(demo_data, tmp_path):
+    real = sorted((demo_data / 'videos/train').rglob('*.mp4'))[0]
+    (tmp_path / 'real.mp4').write_bytes(real.read_bytes())
+    (tmp_path / 'a.mp4').write_text(LISTS['concat.mp4'])
+    with pytest.raises(
+        DataError, match='it is concat, which is no video file but a list or a text'
+    ):
+        open_video(str(tmp_path / 'a.mp4'))
+
+
+def test_image_named_as_a_video_is_no_pattern_of_file_names(tmp_path):
+    for number in range(3):
+        Image.new('RGB', (8, 8)).save(tmp_path / f'{number}.jpg')
+        Image.new('RGB', (8, 8)).save(tmp_path / 'frame%d.jpg')
+        Image.new('RGB', (8, 8)).save(tmp_path / f'frame{number}.jpg')
+    with pytest.raises(DataError, match='it is image2'):
+        open_video(str(tmp_path / 'frame%d.jpg'))

@@ -1,14 +1,17 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What `open_video` promises, whichever library reads."""
 
+import itertools
 import sys
 
 import av
 import numpy as np
 import pytest
+import torch
 
 from vicmae.datasets.video_io import READERS, open_video
 from vicmae.datasets.video_io import _video_file as video_file
+from vicmae.datasets.video_io._turn import Turn
 from vicmae.errors import DataError, EnvironmentFault
 
 
@@ -139,3 +142,11 @@ def test_auto_does_with_what_is_there(path, without, reference_of):
 def test_auto_asks_every_other_reader():
     assert READERS[0] == 'auto'
     assert set(READERS[1:]) == {'decord', 'torchcodec', 'pyav'}
+
+
+@pytest.mark.parametrize('turn', itertools.product([False, True], repeat=3))
+@pytest.mark.parametrize('shape', [(4, 1, 3), (1, 4, 3), (1, 1, 3)])
+def test_turned_frame_with_a_side_of_one_pixel_becomes_a_tensor(shape, turn):
+    pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    turned = torch.from_numpy(Turn(*turn).apply(pixels))
+    assert sorted(turned.flatten().tolist()) == sorted(pixels.flatten().tolist())

@@ -10,8 +10,9 @@ import pytest
 
 from vicmae.datasets.video_io import open_video
 from vicmae.errors import DataError
+from vicmae.testing import write_clip
 
-from .kinds import MADE, SOURCE
+from .kinds import MADE, SOURCE, Reference
 
 pytestmark = pytest.mark.needs('ffmpeg')
 
@@ -185,3 +186,60 @@ def test_reading_goes_on_where_it_stopped(made, reference_of, reader):
             for frame in video.frames(range(start, min(start + 7, video.num_frames)))
         ]
     assert numbers == list(range(50))
+
+
+# ------------------------------------------------------------------- two frames in a packet
+def pack_b_frames(source, target):
+    """Writes MPEG-4 as DivX put it into AVI: a B-frame in the packet of the frame before it, then an empty one."""
+    start = b'\0\0\1\xb6'
+    with av.open(str(source)) as container, av.open(str(target), 'w') as out:
+        stream = container.streams.video[0]
+        packets = [bytes(p) for p in container.demux(stream) if p.size]
+        kinds = [
+            data[data.index(start) + 4] >> 6 for data in packets
+        ]  # 0: intra, 1: predicted, 2: from both sides
+        written = out.add_stream_from_template(stream)
+        written.codec_context.extradata = stream.codec_context.extradata
+        number, position = 0, 0
+        while position < len(packets):
+            data, kind = packets[position], kinds[position]
+            group = [data]
+            if kind == 0:  # who packs says so
+                at = data.index(start)
+                group = [data[:at] + b'\0\0\1\xb2DivX503b1393p' + data[at:]]
+            if kinds[position + 1 : position + 2] == [2] and kind != 2:
+                group = [group[0] + packets[position + 1], _empty_frame(data)]
+                position += 1
+            position += 1
+            for content in group:
+                packet = av.Packet(content)
+                packet.pts = packet.dts = number
+                packet.time_base, packet.stream = stream.time_base, written
+                packet.is_keyframe = content is group[0] and kind == 0
+                out.mux(packet)
+                number += 1
+
+
+def _empty_frame(data):
+    """A frame that repeats this one: its kind, no second passed, its time in 5 bits, and that nothing is coded."""
+    at = data.index(b'\0\0\1\xb6') + 4
+    bits = ''.join(f'{byte:08b}' for byte in data[at : at + 8])
+    behind_seconds = bits.index('0', 2) + 2  # and a marker
+    bits = f'0101{bits[behind_seconds : behind_seconds + 5]}100'
+    bits += '1' * (-len(bits) % 8)
+    return b'\0\0\1\xb6' + bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
+
+
+def test_frames_that_share_a_packet_are_told_apart(tmp_path):
+    write_clip(tmp_path / 'plain.avi', 25, options=dict(bf='1', g='12'))
+    pack_b_frames(tmp_path / 'plain.avi', tmp_path / 'packed.avi')
+    plain = Reference(tmp_path / 'plain.avi').frames
+    path = str(tmp_path / 'packed.avi')
+    assert (tmp_path / 'packed.avi').read_bytes().count(b'\0\0\1\xb6') > 30
+    with open_video(path) as video:
+        assert 24 <= video.num_frames <= 25
+        levels = [int(frame.mean()) for frame in video.frames(range(24))]
+        assert np.abs(np.array(levels) - plain.mean(axis=(1, 2, 3))[:24]).max() < 3
+        for i in (2, 17, 7):
+            assert np.array_equal(video.frames([i])[0], video.frames([i, 23])[0])
+            assert abs(int(video.frames([i])[0].mean()) - levels[i]) < 1

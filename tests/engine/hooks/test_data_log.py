@@ -2,6 +2,7 @@
 """What a run has been fed: in the log after each epoch, as curves, and counted on after a resume."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,6 +84,27 @@ def test_counts_go_on_after_a_resume(tmp_path):
     train(tmp_path, max_epochs=1)
     train(tmp_path, max_epochs=2, resume=True)
     assert lines_of(tmp_path)[-1].startswith('Seen so far: 16 images, 8 videos.')
+
+
+def train_and_read(work_dir, max_epochs, resume):
+    """On each rank: the last line of the log, and what a checkpoint holds."""
+    runner = train(Path(work_dir), max_epochs, resume=resume)
+    return lines_of(Path(work_dir))[-1:], runner.message_hub.get_info('data_seen')
+
+
+def test_counts_are_those_of_all_ranks_also_after_a_resume(gloo_pool, tmp_path):
+    (lines, state), (_, others) = gloo_pool.run(train_and_read, 2, str(tmp_path), 1, False)
+    assert lines[0].startswith('Seen so far: 8 images, 4 videos. 1 could not be read')
+    assert (
+        state
+        == others
+        == dict(seen=dict(images=8, videos=4), bad=dict(samples=1), notes={'something to tell': 12})
+    )
+    (lines, state), _ = gloo_pool.run(train_and_read, 2, str(tmp_path), 2, True)
+    assert lines[0].startswith('Seen so far: 16 images, 8 videos.')
+    # A resume on another number of ranks goes on with the same counts.
+    train(tmp_path, 3, resume=True)
+    assert lines_of(tmp_path)[-1].startswith('Seen so far: 24 images, 12 videos.')
 
 
 def test_interval_is_checked():

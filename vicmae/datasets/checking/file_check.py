@@ -34,6 +34,9 @@ class Verdict(NamedTuple):
         height: The same.
         error: Why it isn't ok, else None.
         note: What is to be known of one that is ok, such as that a part of it can't be decoded; None if nothing.
+        size: Of the file in bytes when it was checked; None where there was none.
+        mtime: When the file had been changed last, in seconds since 1970.
+        quick: Whether only three frames of a video were decoded.
     """
 
     file: str
@@ -44,6 +47,9 @@ class Verdict(NamedTuple):
     height: int | None = None
     error: str | None = None
     note: str | None = None
+    size: int | None = None
+    mtime: float | None = None
+    quick: bool | None = None
 
 
 @dataclass(frozen=True)

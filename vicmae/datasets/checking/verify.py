@@ -4,7 +4,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -114,7 +114,8 @@ def verify(
 
     Args:
         paths: Files, folders and lists; see `find_files`.
-        out: Report to write, or to go on with: what it has a verdict on isn't checked again.
+        out: Report to write, or to go on with: what it has a verdict on isn't checked again, unless the file changed
+            since. What was checked `quick` and what wasn't don't go into one report.
         kind: 'image' or 'video', as which files are read. None goes by their extensions.
         data_root: Folder that the paths in lists are relative to; each list's own without it.
         quick: Whether to decode only three frames of a video.
@@ -132,26 +133,80 @@ def verify(
     check = FileCheck(kind, quick)
     wanted = find_files(paths, kind=kind, data_root=data_root)
 
-    def is_asked_for(verdict: Verdict) -> bool:
-        """A report may have other files, and files that were read as another kind."""
-        return verdict.file in wanted.labels and check.kind_of(verdict.file) in (None, verdict.kind)
+    asked = {os.path.abspath(file): file for file in wanted.labels}
 
     with CheckReport(out, fresh=fresh) as report:
-        kept = {verdict.file for verdict in report if is_asked_for(verdict)}
-        files = [file for file in wanted.labels if file not in kept]
-        known = f'; of {len(kept)} others the report has a verdict already' if kept else ''
+        answers = Answers(report, asked, check)
+        files = [file for path, file in asked.items() if path not in answers]
+        known = f'; of {len(answers)} others the report has a verdict already' if answers else ''
         console.print(f'checking {len(files)} files{known}')
         verdicts = check_files(files, check, num_workers=num_workers, seconds=seconds)
         with closing(verdicts), _progress_bar(len(files), console) as advance:
             for verdict in verdicts:
-                report.add(verdict)
+                answers.add(verdict)
                 advance(verdict)
-        said = [summarize(v for v in report if is_asked_for(v))]
+        said = [summarize(answers)]
         if list_good:
-            answers = (v for v in report if is_asked_for(v))
             said.append(write_good_list(list_good, answers, wanted.labels))
     said.append(_passed_over(wanted))
     return '\n'.join(filter(None, said))
+
+
+class Answers:
+    """The verdicts in a report that hold: on files that are asked for, as they are now, read as they are to be.
+
+    A report may have other files, and files that were read as another kind or changed since.
+
+    Args:
+        report: The open report.
+        asked: What each file is called, by its absolute path.
+        check: How files are checked now.
+    """
+
+    def __init__(self, report: CheckReport, asked: Mapping[str, str], check: FileCheck) -> None:
+        self._report = report
+        self._asked = asked
+        self._lines: dict[str, int] = {}  # number of the line that holds, by absolute path
+        self._num_lines = 0
+        for verdict in report:
+            if verdict.quick not in (None, check.quick):
+                raise DataError(
+                    f'The report {report.path!r} was made {"with" if verdict.quick else "without"} --quick, and this '
+                    f'check is {"with" if check.quick else "without"} it. Give another file, or begin it anew with '
+                    '--fresh.'
+                )
+            path = os.path.abspath(verdict.file)
+            is_asked = path in asked and check.kind_of(path) in (None, verdict.kind)
+            if is_asked and (verdict.size, verdict.mtime) == stamp_of(path):
+                self._lines[path] = self._num_lines
+            self._num_lines += 1
+
+    def add(self, verdict: Verdict) -> None:
+        """Adds a verdict to the report."""
+        self._report.add(verdict)
+        self._lines[os.path.abspath(verdict.file)] = self._num_lines
+        self._num_lines += 1
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[Verdict]:
+        for number, verdict in enumerate(self._report):
+            path = os.path.abspath(verdict.file)
+            if self._lines.get(path) == number:
+                yield verdict._replace(file=self._asked[path])
+
+
+def stamp_of(path: str) -> tuple[int | None, float | None]:
+    """Size of a file and when it was changed, by which one that was changed since is known."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None, None
+    return found.st_size, found.st_mtime
 
 
 def check_files(
@@ -178,7 +233,11 @@ def check_files(
                 raise verdict
             kind = check.kind_of(path) or KINDS[0]
             error = f"Can't read {path!r}: {outcome.error}."
-            yield verdict or Verdict(path, kind, ok=False, error=error)
+            size, mtime = stamp_of(path)
+            bad = Verdict(
+                path, kind, ok=False, error=error, size=size, mtime=mtime, quick=check.quick
+            )
+            yield verdict or bad
 
 
 def _check_alone(check: FileCheck, path: str) -> Verdict | ImportError:
@@ -187,8 +246,9 @@ def _check_alone(check: FileCheck, path: str) -> Verdict | ImportError:
     torch.set_num_threads(1)
     with open(os.devnull, 'w') as nowhere:  # C libraries print what they think of a file
         os.dup2(nowhere.fileno(), 2)
+    size, mtime = stamp_of(path)
     try:
-        return check(path)
+        return check(path)._replace(size=size, mtime=mtime, quick=check.quick)
     except ImportError as fault:  # of the environment, not of the file
         return fault
 

@@ -65,7 +65,7 @@ def index_packets(packets: Iterable[Any], stream: Any) -> FrameIndex | None:
 
     Not counted are packets that an edit list cuts away, that are cut short or never shown, and what comes before
     the first key frame. None where the packets don't say which frames there are: times are missing, occur twice
-    or run backwards from one key frame to the next.
+    or run backwards from one key frame to the next, or packets hold several frames (MPEG-4 in old AVI files).
 
     Args:
         packets: PyAV's, in the order of the file.
@@ -79,6 +79,8 @@ def index_packets(packets: Iterable[Any], stream: Any) -> FrameIndex | None:
     for packet in packets:  # some thousand times for a long video: no call that isn't needed
         if packet.size == 0:  # the end, or a frame that repeats the one before
             continue
+        if codec == 'mpeg4' and bytes(packet).count(_MPEG4_FRAME) > 1:  # times are those of packets
+            return None
         is_key = packet.is_keyframe
         lost = packet.is_discard or packet.is_corrupt
         times.append(packet.pts)
@@ -145,6 +147,8 @@ def _vp9_is_hidden(data: memoryview) -> bool:
     is_superframe = data[-1] & 0xE0 == 0xC0
     return not is_superframe and data[0] & 0x30 != 0x30 and not data[0] & 0x0A
 
+
+_MPEG4_FRAME = b'\0\0\1\xb6'  # what each begins with
 
 # Codecs that have packets with nothing to show in them, which only help to decode others.
 _HIDDEN = {'vp8': _vp8_is_hidden, 'vp9': _vp9_is_hidden}

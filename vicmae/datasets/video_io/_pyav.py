@@ -15,6 +15,9 @@ from ._frame_index import FrameIndex, index_packets, rate_of
 from ._refusal import Damage, Refusal, first_line, refusals, some
 from ._turn import Turn, turn_of
 
+# Formats that are lists of other files, or take any text for a picture.
+_NO_VIDEO_FILES = {'concat', 'dash', 'hls', 'image2', 'tty'}
+
 # Decoders that decide at once whether they leave a packet out; others are some packets behind.
 _CAN_SKIP = ('h264', 'hevc', 'mpeg1video', 'mpeg2video', 'mpeg4')
 
@@ -45,6 +48,7 @@ class PyavVideo:
         self._container: Any = None
         self._reformatter = VideoReformatter()
         self._turn: Turn | None = None
+        self._codec_options: dict[str, str] = {}
         self._reason = ''  # why a packet couldn't be decoded
         self._running: Iterator[Any] | None = None  # frames behind the last one that was wanted
         self._reached = 0  # time of the last frame that came
@@ -54,6 +58,10 @@ class PyavVideo:
             self._open()
             self.format: str = self._stream.container.format.name
             self.index = self._index()
+            if self.index.is_plain:
+                # Damage is an error then, and not concealed. Others may have frames that lack what they need.
+                self._codec_options = {'err_detect': 'explode'}
+                self._codec.options = self._codec_options
         except Refusal:
             self.close()
             raise
@@ -65,6 +73,9 @@ class PyavVideo:
         with refusals():
             self._container = av.open(source, 'r', **_OPTIONS)
             self._stream: Any = self._container.streams.best('video')
+        found = _NO_VIDEO_FILES.intersection(self._container.format.name.split(','))
+        if found:
+            raise Refusal(f'it is {found.pop()}, which is no video file but a list or a text')
         if self._stream is None:
             raise Refusal('it has no video stream')
         if self._stream.disposition & Disposition.attached_pic:
@@ -73,6 +84,7 @@ class PyavVideo:
         if not self._codec or not self._codec.width:
             raise Refusal('no frame of its video stream can be decoded')
         self._codec.thread_count = 1
+        self._codec.options = self._codec_options
 
     def _packets(self) -> Iterator[Any]:
         """Packets from where the file is read next, to its end."""

@@ -28,7 +28,8 @@ class Turn(NamedTuple):
             pixels = pixels[::-1]
         if self.flip_width:
             pixels = pixels[:, ::-1]
-        return np.ascontiguousarray(pixels)
+        # A copy in any case: NumPy takes a reversed side of one pixel for contiguous, and torch refuses it.
+        return np.array(pixels, order='C') if any(self) else pixels
 
 
 def turn_of(frame: Any) -> Turn:

@@ -10,9 +10,11 @@ What is in a file counts, whatever its name ends in. All readers number its fram
 - A file that is cut off has the frames that are there as a whole.
 - A frame is given if all decodes from its key frame on to where it is; behind a packet that doesn't, up to the next
   key frame, it is a `DataError`. Damage that a decoder conceals is noticed by pyav alone, and not in all formats.
+- A list of other files (concat, HLS, DASH) and plain text are no videos.
 - No video stream, no frames, frames of no size: `DataError` when the file is opened.
-- Where packets tell no times, or impossible ones (raw streams, H.264 in AVI, files joined byte by byte), a file is
-  decoded once when it is opened, and from its beginning for each read. Only pyav does so.
+- Where packets tell no times, or impossible ones (raw streams, H.264 in AVI, two frames of MPEG-4 in a packet, files
+  joined byte by byte), a file is decoded once when it is opened, and from its beginning for each read. Only pyav
+  does so.
 - Rotations and mirrors in the metadata are applied. Pixels that aren't square aren't stretched, fields stay woven,
   more than 8 bits are cut, brightness beyond the standard's isn't mapped, and what is transparent shows its colour.
 """

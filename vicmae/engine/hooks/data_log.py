@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.registry import HOOKS
+from vicmae.utils.distributed import GatherOnCPU
 
 _STATE = 'data_seen'
 
@@ -14,8 +15,8 @@ _STATE = 'data_seen'
 class DataLogHook(Hook):
     """Tells what the run has been fed: samples by source, bad ones, and what transforms had to note.
 
-    A line in the log after each epoch, and curves (`data/...`) every few steps. The counts are this process's own and
-    go on after a resume.
+    A line in the log after each epoch, and curves (`data/...`) every few steps. The counts are those of all processes
+    together and go on after a resume, on any number of them.
 
     Args:
         interval: Steps between two points of the curves.
@@ -28,29 +29,34 @@ class DataLogHook(Hook):
             raise ValueError(f'`interval` must be at least 1 step, got {interval}.')
         self.interval = interval
         self._before: dict[str, Counter[str]] = {}
+        self._gather: GatherOnCPU
 
     def before_train(self, runner: Any) -> None:
         state = runner.message_hub.runtime_info.get(_STATE) or {}
         self._before = {name: Counter(counts) for name, counts in state.items()}
+        self._gather = GatherOnCPU()
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        loader = runner.train_dataloader
-        if not isinstance(loader, SteadyLoader):
+        if not isinstance(runner.train_dataloader, SteadyLoader):
             return
-        counts = self._counts(loader)
-        runner.message_hub.update_info(_STATE, counts)
         if self.every_n_train_iters(runner, self.interval):
+            counts = self._counts(runner.train_dataloader)
             curves = {f'data/{name}': count for name, count in counts['seen'].items()}
             curves['data/bad'] = counts['bad'].get('samples', 0)
             runner.visualizer.add_scalars(curves, step=runner.iter + 1)
 
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        if isinstance(runner.train_dataloader, SteadyLoader):
+            counts = self._counts(runner.train_dataloader)
+            runner.message_hub.update_info(_STATE, counts)
+            checkpoint['message_hub'] = runner.message_hub.state_dict()
+
     def after_train_epoch(self, runner: Any) -> None:
-        loader = runner.train_dataloader
-        if not isinstance(loader, SteadyLoader):
+        if not isinstance(runner.train_dataloader, SteadyLoader):
             return
-        counts = self._counts(loader)
+        counts = self._counts(runner.train_dataloader)
         seen = ', '.join(f'{count:,} {name}' for name, count in counts['seen'].items())
         line = [f'Seen so far: {seen}.']
         if counts['bad']:
@@ -59,10 +65,14 @@ class DataLogHook(Hook):
         runner.logger.info(' '.join(line))
 
     def _counts(self, loader: SteadyLoader) -> dict[str, dict[str, int]]:
-        """All counts since the run began, also before a resume."""
+        """All counts since the run began, also before a resume: called on all ranks alike."""
         now = dict(
             seen=loader.seen,
             bad=Counter(samples=loader.ledger.num_bad) if loader.ledger.num_bad else Counter(),
             notes=loader.notes,
         )
-        return {name: dict(self._before.get(name, Counter()) + now[name]) for name in now}
+        ranks = self._gather(now)
+        return {
+            name: dict(sum((rank[name] for rank in ranks), self._before.get(name, Counter())))
+            for name in now
+        }
