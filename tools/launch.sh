@@ -8,6 +8,9 @@ if [ -z "${PYTHON:-}" ]; then
   fi
 fi
 
+# What a run ends with that was asked to (vicmae/errors.py), and has written what it goes on from.
+PREEMPTED=75
+
 # launch TOOL [arguments]: starts GPUS processes of a tool on this node with torchrun.
 launch() {
   if ! [[ $GPUS =~ ^[1-9][0-9]*$ ]]; then
@@ -28,12 +31,19 @@ launch() {
   fi
   # Where a process dies, all are started again this often, and go on from the last checkpoint.
   if [ -n "${MAX_RESTARTS:-}" ]; then rendezvous+=(--max-restarts="$MAX_RESTARTS"); fi
+  # torchrun ends with 1 whatever its processes ended with, and with a traceback: a file says that they were asked to.
+  export VICMAE_PREEMPTED
+  VICMAE_PREEMPTED=$(mktemp -u)
+  local status=0
   "$PYTHON" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node="$GPUS" \
-    "$HERE/$1" "${@:2}" --launcher pytorch
+    "$HERE/$1" "${@:2}" --launcher pytorch || status=$?
+  if [ "$status" -ne 0 ] && [ -e "$VICMAE_PREEMPTED" ]; then
+    rm -f "$VICMAE_PREEMPTED"
+    echo 'The run was asked to end, and has written what `--resume` goes on from.' >&2
+    status=$PREEMPTED
+  fi
+  return "$status"
 }
-
-# What a run ends with that was asked to (vicmae/errors.py), and has written what it goes on from.
-PREEMPTED=75
 
 # launch_slurm PARTITION JOB_NAME TOOL [arguments]: starts GPUS tasks of a tool with srun, and again where they were
 # preempted: as the same job, if this is one, else by another srun.
@@ -53,8 +63,21 @@ launch_slurm() {
   return "$status"
 }
 
-# run_slurm: as launch_slurm, once.
+# run_slurm: as launch_slurm, once. Of several tasks, those that are not the first to end may be killed by srun, which
+# then ends with their status: a file in the work directory says that they were asked to end.
 run_slurm() {
+  local status=0
+  if [ -n "${VICMAE_PREEMPTED:-}" ]; then rm -f "$VICMAE_PREEMPTED"; fi
+  start_tasks "$@" || status=$?
+  if [ "$status" -ne 0 ] && [ -n "${VICMAE_PREEMPTED:-}" ] && [ -e "$VICMAE_PREEMPTED" ]; then
+    rm -f "$VICMAE_PREEMPTED"
+    status=$PREEMPTED
+  fi
+  return "$status"
+}
+
+# start_tasks: srun with GPUS tasks.
+start_tasks() {
   local gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
   if [ "$gpus" -lt "$per_node" ]; then per_node=$gpus; fi
   # shellcheck disable=SC2086  # SRUN_ARGS is a list of words

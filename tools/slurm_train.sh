@@ -5,4 +5,5 @@
 set -euo pipefail
 if [ $# -lt 4 ]; then sed -n '2,4s/^# //p' "$0" >&2; exit 2; fi
 source "$(dirname "$0")/launch.sh"
+export VICMAE_PREEMPTED="$4/.preempted"
 launch_slurm "$1" "$2" train.py "$3" --work-dir "$4" "${@:5}"

@@ -12,6 +12,8 @@ try:
         add_config_options,
         add_launcher_options,
         add_trust_option,
+        end_on_signals,
+        require_not_preempted,
         run_tool,
     )
 except ImportError as error:
@@ -60,6 +62,8 @@ def main() -> None:
     """Trains."""
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    require_not_preempted()
+    end_on_signals()
     # Imported here, so that --help and a typing error answer at once.
     from vicmae.apis import build_runner, load_config
     from vicmae.apis.options import apply_train_options, train_overrides

@@ -249,9 +249,7 @@ def test_checkpoint_that_resuming_would_take_is_checked_before_anything_is_built
     cfg = debug()
     os.makedirs(cfg.work_dir)
     path = os.path.join(cfg.work_dir, 'lost.pth')
-    with open(os.path.join(cfg.work_dir, 'last_checkpoint'), 'w') as file:
-        file.write(path)
-    cfg.resume = True
+    cfg.load_from = path
     with pytest.raises(CheckpointError, match='There is no checkpoint'):
         build_runner(cfg, training=True)
     with open(path, 'wb') as file:

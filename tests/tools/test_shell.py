@@ -140,6 +140,23 @@ def test_preempted_run_outside_of_a_job_is_started_again_with_resume(preempted_t
     assert ended.stderr.count('Preempted: asking for another allocation.') == 2
 
 
+@pytest.mark.parametrize('status', [75, 137, 143, 1])
+def test_job_of_which_tasks_were_killed_behind_the_first_is_queued_again(tmp_path, status):
+    """srun ends the other tasks once one has ended, and with their status: the file says what it was."""
+    work_dir = tmp_path / 'my work'
+    for name, code in [
+        ('srun', f'mkdir -p "$VICMAE_PREEMPTED.."; touch "$VICMAE_PREEMPTED"; exit {status}'),
+        ('scontrol', 'echo "scontrol $*"'),
+    ]:
+        (tmp_path / name).write_text(f'#!/bin/sh\n{code}\n')
+        (tmp_path / name).chmod(0o755)
+    work_dir.mkdir()
+    environment = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', PYTHON='python3', SLURM_JOB_ID='7')
+    ended = bash(TOOLS / 'slurm_train.sh', 'p', 'j', 'c.py', work_dir, **environment)
+    assert (ended.returncode, ended.stdout) == (0, 'scontrol requeue 7\n')
+    assert not (work_dir / '.preempted').exists()
+
+
 def test_other_failures_of_slurm_end_with_their_status(tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nexit 9\n')

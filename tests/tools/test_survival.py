@@ -112,11 +112,12 @@ def test_run_that_is_killed_again_and_again_ends_as_one_without_a_break(run_tool
 TWO = ['train_dataloader.sampler.samples_per_epoch=96', 'optim_wrapper.accumulative_counts=2']
 
 
-def start_ranks(place, work_dir, *options):
+def start_ranks(place, work_dir, *options, restarts=0):
     """Starts a run of two processes; returns the launcher."""
     return subprocess.Popen(
         [
             *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
+            f'--max-restarts={restarts}',
             *(ROOT / 'tools/train.py', DEBUG, '--launcher', 'pytorch', '--work-dir', work_dir),
             *(*options, '--cfg-options', *TWO),
         ],
@@ -185,6 +186,35 @@ def test_run_of_two_goes_on_as_one_with_the_same_data(run_tool, place, trained_b
     assert_same_weights(one['state_dict'], two['state_dict'])
 
 
+@pytest.mark.parametrize('whom', ['launcher', 'rank'])
+def test_ranks_that_are_asked_to_end_do_so_together_and_go_on(
+    place, trained_by_two, tmp_path, whom
+):
+    script = [ROOT / 'tools/dist_train.sh', DEBUG, '2', '--work-dir', tmp_path]
+    launcher = subprocess.Popen(
+        ['bash', *map(str, script), '--cfg-options', *TWO],
+        cwd=place,
+        env=os.environ | ENVIRONMENT | {'PYTHON': sys.executable, 'MAX_RESTARTS': '2'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for(tmp_path / 'iter_4.pth', launcher)
+    (torchrun,) = ranks_of(launcher)
+    if whom == 'launcher':
+        os.kill(torchrun, signal.SIGTERM)
+    else:
+        ranks = subprocess.run(['pgrep', '-P', str(torchrun)], capture_output=True, text=True)
+        os.kill(int(ranks.stdout.split()[1]), signal.SIGUSR1)
+    status, out = finish(launcher)
+    assert status == 75, out
+    assert 'asked to end, and has written what `--resume` goes on from' in out
+    assert (tmp_path / 'last_checkpoint').is_file()
+    status, out = finish(start_ranks(place, tmp_path, '--resume'))
+    assert status == 0, out
+    assert_same_end(last_checkpoint(trained_by_two), last_checkpoint(tmp_path))
+
+
 def test_rank_that_dies_ends_the_others_at_once_and_the_run_starts_again_by_itself(
     place, trained_by_two, tmp_path
 ):
@@ -198,7 +228,10 @@ def test_rank_that_dies_ends_the_others_at_once_and_the_run_starts_again_by_itse
     assert 'Another process of this run has ended' in out
     assert 'Traceback (most recent call last):\n  File "/' not in out.partition('FAILED')[0]
 
-    restarted = start_ranks(place, tmp_path, '--resume')
-    status, out = finish(restarted)
+    os.remove(tmp_path / 'iter_4.pth.sha256')  # one that came from elsewhere is as good
+    launcher = start_ranks(place, tmp_path, '--resume', restarts=1)
+    wait_for(tmp_path / 'iter_8.pth', launcher)
+    os.kill(ranks_of(launcher)[1], signal.SIGKILL)  # and torchrun starts all of them again
+    status, out = finish(launcher)
     assert status == 0, out
     assert_same_end(last_checkpoint(trained_by_two), last_checkpoint(tmp_path))

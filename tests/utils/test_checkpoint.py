@@ -3,6 +3,7 @@ import argparse
 import os
 import zipfile
 from collections import OrderedDict
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,16 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, function, whole_file):
     assert not trap.exists()
     torch.load(path, weights_only=False)
     assert trap.exists()  # the trap was a real one
+
+
+@pytest.mark.parametrize(('value', 'trusted'), [('1', True), ('0', False), ('', False)])
+def test_only_a_one_means_trust(tmp_path, monkeypatch, value, trusted):
+    monkeypatch.setenv('VICMAE_TRUST_CHECKPOINT', value)
+    trap, path = tmp_path / 'trap', tmp_path / 'weights.pth'
+    torch.save({'state_dict': {'w': torch.ones(2)}, 'x': Malicious(os.mkdir, str(trap))}, path)
+    with nullcontext() if trusted else pytest.raises(CheckpointError, match='as weights alone'):
+        read_weights(path)
+    assert trap.exists() is trusted
 
 
 def test_code_in_the_arguments_of_a_run_is_not_run(tmp_path):

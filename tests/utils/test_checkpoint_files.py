@@ -198,9 +198,11 @@ def test_one_before_a_torn_one_is_taken_with_a_warning(tmp_path, damage, log):
     assert len(log) == 1 and 'iter_3.pth' in log[0] and 'Trying the one before it' in log[0]
 
 
-def test_emptied_name_of_the_last_one_is_made_up_for(tmp_path):
+@pytest.mark.parametrize('content', [b'', bytes(9), b'\xff\xfe', b'iter_2.pth'])
+def test_damaged_name_of_the_last_one_is_made_up_for(tmp_path, content):
     good = write(tmp_path / 'iter_2.pth', age=2)
-    (tmp_path / 'last_checkpoint').write_text('')
+    write(tmp_path / 'weights.pth', age=1)  # of no run
+    (tmp_path / 'last_checkpoint').write_bytes(content)
     assert find_last_checkpoint(tmp_path) == good
 
 

@@ -18,7 +18,6 @@ from vicmae.datasets.demo import make_demo_data
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
 from vicmae.utils.checkpoint import require_whole
-from vicmae.utils.checkpoint_files import find_last_checkpoint
 from vicmae.utils.config import places_of
 
 # What Python says of a call without all arguments.
@@ -42,13 +41,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         init_gloo(cfg.get('launcher', 'none'))
     elif training:
         choose_precision(cfg)
-    if cfg.get('resume') and not cfg.get('load_from'):
-        last = find_last_checkpoint(cfg.work_dir)
-        if last is None:
-            where = f'Nothing to resume in {cfg.work_dir!r}: starting from the beginning.'
-            print_log(where, 'current')
-        cfg.resume, cfg.load_from = last is not None, last and str(last)
-    elif cfg.get('load_from') and '://' not in cfg.load_from:
+    if cfg.get('load_from') and '://' not in cfg.load_from:
         require_whole(cfg.load_from)
     if not training:
         cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None

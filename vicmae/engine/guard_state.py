@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What a run knows of its bad steps: in the message hub, hence in checkpoints and known after a resume."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -45,6 +46,13 @@ class GuardState:
     def end_row(self) -> None:
         """Notes that the steps are good again."""
         self.in_a_row, self.weights_in = 0, None
+
+    def renumber(self, factor: float) -> None:
+        """Takes iterations for others, so many times as many."""
+        self.passed_over = [
+            [math.floor(first * factor), math.ceil(end * factor)] for first, end in self.passed_over
+        ]
+        self.since, self.first_step = int(self.since * factor), int(self.first_step * factor)
 
     def passes_over(self, iteration: int) -> bool:
         """Whether an iteration trains nothing."""

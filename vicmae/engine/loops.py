@@ -71,6 +71,10 @@ class PretrainLoop(_GoesOn, EpochBasedTrainLoop):
         """Trains until the last epoch."""
         self.runner.call_hook('before_train')
         self._make_up()
+        if self._epoch >= self._max_epochs:
+            self.runner.logger.info(
+                f'The run is at its end already, after {self._epoch} epochs. A larger `train_cfg.max_epochs` goes on.'
+            )
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             if self._is_evaluation_due():
@@ -92,7 +96,10 @@ class PretrainLoop(_GoesOn, EpochBasedTrainLoop):
         done = self._iter - self._epoch * len(self.dataloader)
         if done and isinstance(self.dataloader, SteadyLoader):
             self.dataloader.skip(done)
-            self.runner.logger.info(f'Going on in epoch {self._epoch + 1}, at batch {done + 1}.')
+            if done < len(self.dataloader):
+                self.runner.logger.info(
+                    f'Going on in epoch {self._epoch + 1}, at batch {done + 1}.'
+                )
         return all(
             self._train_or_pass_over(number, batch)
             for number, batch in enumerate(self.dataloader, start=done)

@@ -1,10 +1,43 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Where in its data a run is, so that it goes on there on any number of ranks."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.optim import OptimWrapper
 from torch.utils.data import DataLoader
+
+from vicmae.errors import CheckpointError, ConfigError
+from vicmae.utils.checkpoint_files import find_last_checkpoint
+
+from .guard_state import GuardState
+
+
+def agree_on_last_checkpoint(work_dir: str) -> str | None:
+    """What all ranks go on from: what the first one finds. Refuses work directories that they don't share.
+
+    Args:
+        work_dir: Of the run.
+    """
+    found: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            last = find_last_checkpoint(work_dir)
+            found = [str(last) if last else None, None]
+        except CheckpointError as error:  # an error of one would leave the others waiting
+            found = [None, error]
+    broadcast_object_list(found)
+    last_path, fault = found
+    if fault is not None:
+        raise fault
+    seen = all_gather_object(last_path is None or Path(last_path).exists())
+    if not all(seen):
+        raise ConfigError(
+            f'The checkpoint {last_path!r} is seen by {sum(seen)} of {len(seen)} processes. All of them need the same '
+            '`--work-dir`, on a file system that their machines share.'
+        )
+    return last_path
 
 
 class Position(NamedTuple):
@@ -68,6 +101,8 @@ def adopt_position(runner: Any, saved: Position, initial_settings: list[dict[str
     batch = min(batch, now.batches_per_epoch)
     if hasattr(runner.train_loop, 'batches'):  # its length and schedules are counted in iterations
         runner.train_loop.batches.go_to(saved.epoch, batch)
+        if now.samples_per_batch != saved.samples_per_batch:
+            _replay_schedules(runner, initial_settings)
         return
     same_steps = now.samples_per_batch == saved.samples_per_batch
     if same_steps and now.batches_per_epoch == saved.batches_per_epoch:
@@ -79,6 +114,9 @@ def adopt_position(runner: Any, saved: Position, initial_settings: list[dict[str
         f'{runner.max_iters}, and schedules are where they would be then.'
     )
     runner.train_loop._iter = step
+    state = GuardState.of(runner)
+    state.renumber(saved.samples_per_batch / now.samples_per_batch)
+    state.keep(runner)
     _replay_schedules(runner, initial_settings)
 
 

@@ -2,9 +2,11 @@
 import copy
 import inspect
 import logging
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from mmengine.visualization import LocalVisBackend, Visualizer
 from torch.utils.data import DataLoader
 
 from vicmae.datasets.bad_files import BadFileLedger
@@ -23,13 +26,12 @@ from vicmae.models.algorithms import BasePretrainer
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
 from vicmae.utils.checkpoint_files import (
     as_plain,
-    find_last_checkpoint,
     restore_histories,
     write_checkpoint,
 )
 from vicmae.version import __version__
 
-from .position import Position, adopt_position, position_of
+from .position import Position, adopt_position, agree_on_last_checkpoint, position_of
 from .sharding import FullyShard, cut_moments_on_loading, full_states
 
 # What a config's data loaders take beside torch's options.
@@ -64,6 +66,7 @@ class PretrainRunner(Runner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._config_text = self.cfg.pretty_text  # takes a while
         self.schedule_settings = copy.deepcopy(self.param_schedulers)  # before they are built
         if self._train_loop is not None:
             self._require_hooks()
@@ -140,7 +143,7 @@ class PretrainRunner(Runner):
         """
         meta = {'epoch': self.epoch, 'iter': self.iter, **(meta or {})}
         meta.update(
-            cfg=self.cfg.pretty_text,
+            cfg=self._config_text,
             seed=self.seed,
             experiment_name=self.experiment_name,
             time=time.strftime('%Y%m%d_%H%M%S'),
@@ -187,9 +190,12 @@ class PretrainRunner(Runner):
     def load_or_resume(self) -> None:
         """Loads weights, or goes on from a checkpoint: by default from the run's last one that is whole."""
         if self._resume and self._load_from is None and not self._has_loaded:
-            last = find_last_checkpoint(self.work_dir)
-            self._resume = last is not None
-            self._load_from = str(last) if last else None
+            last = agree_on_last_checkpoint(self.work_dir)
+            if last is None:
+                self.logger.info(
+                    f'Nothing to resume in {self.work_dir!r}: starting from the beginning.'
+                )
+            self._resume, self._load_from = last is not None, last
         super().load_or_resume()
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -259,9 +265,41 @@ class PretrainRunner(Runner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
+            if isinstance(handler, logging.FileHandler):
+                # logging's own prints a traceback each time.
+                handler.handleError = lambda record: _say_once()  # type: ignore[method-assign]
+            else:
                 handler.addFilter(_is_news)
         return logger
+
+    def build_visualizer(self, *args: Any, **kwargs: Any) -> Visualizer:
+        visualizer = super().build_visualizer(*args, **kwargs)
+        for backend in visualizer._vis_backends.values():
+            if isinstance(backend, LocalVisBackend):
+                backend._dump = _forgiving(backend._dump)
+        return visualizer
+
+
+def _forgiving(write: Callable[..., None]) -> Callable[..., None]:
+    """Lets a curve that can't be written, on a full disk or in a folder that is gone, not end the run."""
+
+    def write_or_say(*args: Any) -> None:
+        try:
+            write(*args)
+        except OSError:
+            _say_once()
+
+    return write_or_say
+
+
+def _say_once() -> None:
+    """Tells of the error that is being handled, if it is another one than before."""
+    _say(str(sys.exc_info()[1]))
+
+
+@cache
+def _say(error: str) -> None:
+    print(f"Can't write the log or its curves: {error}. Training goes on without.", file=sys.stderr)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

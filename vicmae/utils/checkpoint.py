@@ -141,7 +141,7 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu', *, mmap: b
     require_whole(path)
     if Path(path).suffix == _SAFETENSORS:
         return {'state_dict': _read_safetensors(path, map_location)}
-    if os.environ.get(TRUST):
+    if os.environ.get(TRUST) == '1':
         return torch.load(path, map_location=map_location, weights_only=False)
     try:
         with torch.serialization.safe_globals(_STAND_INS):
@@ -215,7 +215,11 @@ def load_from_local(filename: str, map_location: Any = 'cpu') -> Any:
 
 def load_from_http(filename: str, map_location: Any = 'cpu') -> Any:
     """Fetches a file into this machine's cache, and reads it."""
-    cached = Path(get_dir(), 'checkpoints', Path(urlparse(filename).path).name)
+    # Of one name there are many: every run's last epoch has it.
+    name = (
+        f'{hashlib.sha256(filename.encode()).hexdigest()[:16]}-{Path(urlparse(filename).path).name}'
+    )
+    cached = Path(get_dir(), 'checkpoints', name)
     for goes_first in (True, False):  # the others find it there, or are on another machine
         if is_main_process() is goes_first and not cached.is_file():
             cached.parent.mkdir(parents=True, exist_ok=True)

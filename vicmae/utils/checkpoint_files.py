@@ -4,6 +4,7 @@
 import hashlib
 import logging
 import os
+import re
 import shutil
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -175,8 +176,12 @@ def _candidates(work_dir: Path) -> list[Path]:
     """The checkpoint that is named as the last, and behind it all others of its folder, from the newest on."""
     named = _named_last(work_dir)
     folder = named.parent if named is not None and named.parent.is_dir() else work_dir
-    others = [*folder.glob('*.pth'), *folder.glob('*.sharded')]
-    others = [path for path in others if not path.name.startswith('best_')]
+    kinds = {'epoch_#', 'iter_#', '' if named is None else _kind_of(named)}
+    others = [
+        path
+        for path in [*folder.glob('*.pth'), *folder.glob('*.sharded')]
+        if _kind_of(path) in kinds
+    ]
     others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
     if named is None:
         return others
@@ -191,7 +196,17 @@ def _candidates(work_dir: Path) -> list[Path]:
     return [named, *(p for p in others if p != named and p.stat().st_mtime_ns <= limit)]
 
 
+def _kind_of(path: Path) -> str:
+    """A checkpoint's name without its number."""
+    return re.sub(r'\d+', '#', path.stem)
+
+
 def _named_last(work_dir: Path) -> Path | None:
+    """What is named as the last checkpoint; the one in this folder, where there is one: it may be a copy of another."""
     file = work_dir / LAST
-    text = file.read_text(encoding='utf-8').strip() if file.is_file() else ''
-    return Path(text) if text else None
+    text = file.read_text(encoding='utf-8', errors='replace') if file.is_file() else ''
+    text = text.replace('\0', '').strip()
+    if not text:
+        return None
+    here = work_dir / Path(text).name
+    return here if here.exists() else work_dir / text  # an absolute path stays what it is

@@ -4,14 +4,18 @@
 import argparse
 import ast
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from vicmae.errors import VicmaeError
+from vicmae.errors import Preempted, VicmaeError
 
 _TRACEBACK = 'VICMAE_TRACEBACK'
 TRUST = 'VICMAE_TRUST_CHECKPOINT'
+_MARKER = 'VICMAE_PREEMPTED'  # a file that is there once the run was asked to end
 # What gloo and NCCL say where another rank is gone.
 _LOST_PEER = (
     'Connection closed by peer',
@@ -69,6 +73,39 @@ def _message(error: VicmaeError) -> str:
     if 'Original Traceback' in text:
         text = text.rpartition(f'{type(error).__name__}: ')[2]
     return text.strip()
+
+
+def end_on_signals() -> None:
+    """Ends this process politely at the signals that `PreemptionHook` waits for, until that does."""
+
+    def end(number: int, frame: Any) -> None:
+        mark_preempted()
+        name = signal.Signals(number).name
+        raise Preempted(
+            f'{name}: ended outside of training. `--resume` goes on from what is written.'
+        )
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, end)
+
+
+def mark_preempted() -> None:
+    """Tells the script that started this process, tools/launch.sh, that it was asked to end."""
+    marker = os.environ.get(_MARKER)
+    if marker:
+        with suppress(OSError):
+            Path(marker).touch()
+
+
+def require_not_preempted() -> None:
+    """Ends a process that torchrun starts again although the run was asked to end."""
+    marker = os.environ.get(_MARKER)
+    if (
+        marker
+        and os.path.exists(marker)
+        and os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
+    ):
+        raise Preempted('The run was asked to end, and is not started again.')
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
 from vicmae.engine.hooks import SafeCheckpointHook, safe_checkpoint
@@ -17,7 +18,17 @@ from vicmae.testing.toy_run import ToyModel
 from vicmae.utils.checkpoint import load_checkpoint_file
 
 
-def run(tmp_path, *hooks, max_epochs=2, num_batches=4, accumulate=1, resume=False, **options):
+def run(
+    tmp_path,
+    *hooks,
+    max_epochs=2,
+    num_batches=4,
+    accumulate=1,
+    resume=False,
+    load_from=None,
+    settings=None,
+    **options,
+):
     """A toy run of eight steps with a checkpoint after each, unless options say otherwise."""
     options = dict(type='SafeCheckpointHook', by_epoch=False, interval=1) | options
     torch.manual_seed(1)
@@ -30,6 +41,8 @@ def run(tmp_path, *hooks, max_epochs=2, num_batches=4, accumulate=1, resume=Fals
         num_batches=num_batches,
         hooks=hooks,
         resume=resume,
+        load_from=load_from,
+        **(settings or {}),
         default_hooks=dict(checkpoint=options),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=accumulate),
     )
@@ -69,6 +82,76 @@ def test_those_of_a_resumed_run_are_kept_count_of(tmp_path):
     assert files(tmp_path) == ['iter_3.pth', 'iter_4.pth']
     run(tmp_path, max_keep_ckpts=2, resume=True)
     assert files(tmp_path) == ['iter_7.pth', 'iter_8.pth']
+
+
+def test_checkpoints_of_the_run_that_one_went_on_from_are_left_alone(tmp_path):
+    run(tmp_path / 'a', max_epochs=1, max_keep_ckpts=2)
+    first = tmp_path / 'a/iter_4.pth'
+    run(tmp_path / 'b', max_keep_ckpts=1, resume=True, load_from=str(first))
+    assert files(tmp_path / 'a') == ['iter_3.pth', 'iter_4.pth']
+    assert files(tmp_path / 'b') == ['iter_8.pth']
+
+
+def test_copy_of_a_run_goes_on_from_its_own_files(tmp_path):
+    run(tmp_path / 'a', max_epochs=1, max_keep_ckpts=2)
+    shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+    run(tmp_path / 'b', max_keep_ckpts=1, resume=True)
+    assert files(tmp_path / 'a') == ['iter_3.pth', 'iter_4.pth']
+    assert files(tmp_path / 'b') == ['iter_8.pth']
+
+
+class Score(BaseMetric):
+    """Rises at the first evaluation, and at the third."""
+
+    values = iter(())
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        return {'score': next(Score.values)}
+
+
+def best_run(tmp_path, *hooks):
+    samples = [{'inputs': torch.zeros(2, 2), 'data_samples': 0}]
+    Score.values = iter([1.0, 0.5, 2.0])
+    return run(
+        tmp_path,
+        *hooks,
+        max_epochs=3,
+        by_epoch=True,
+        max_keep_ckpts=1,
+        save_best='toy/score',
+        rule='greater',
+        settings=dict(
+            val_dataloader=dict(
+                batch_size=1, dataset=samples, sampler=dict(type='DefaultSampler', shuffle=False)
+            ),
+            val_cfg=dict(),
+            val_evaluator=Evaluator(Score(prefix='toy')),
+        ),
+    )
+
+
+def test_best_checkpoint_goes_when_a_better_one_is_written(tmp_path):
+    best_run(tmp_path)
+    assert files(tmp_path) == ['best_toy_score_epoch_3.pth', 'epoch_3.pth']
+    assert len(list(tmp_path.glob('best*'))) == 2  # with its hash
+
+
+def test_best_checkpoint_stays_where_no_better_one_can_be_written(tmp_path, small_disk):
+    class FullAfter(Hook):
+        priority = 'VERY_HIGH'
+
+        def before_val(self, runner):
+            small_disk(200_000 if runner.epoch == 3 else None)
+
+        def after_val(self, runner):
+            small_disk(None)
+
+    best_run(tmp_path, FullAfter())
+    assert 'best_toy_score_epoch_1.pth' in files(tmp_path)
+    assert load_checkpoint_file(tmp_path / 'best_toy_score_epoch_1.pth')['meta']['epoch'] == 1
 
 
 def test_file_of_another_run_in_the_folder_is_left_alone(tmp_path):
@@ -168,6 +251,17 @@ def test_vanished_folder_is_one_error_a_checkpoint(tmp_path):
     runner = run(tmp_path / 'work', *hooks, out_dir=str(out), max_keep_ckpts=1)
     assert runner.iter == 8
     assert files(out / 'work') == ['iter_8.pth']
+
+
+def test_work_directory_that_is_gone_costs_log_and_checkpoints_and_not_the_run(tmp_path, capfd):
+    hooks = [
+        After(3, lambda runner: shutil.rmtree(tmp_path)),
+        After(6, lambda runner: tmp_path.mkdir(exist_ok=True)),
+    ]
+    runner = run(tmp_path, *hooks, max_keep_ckpts=1)
+    assert runner.iter == 8
+    assert files(tmp_path) == ['iter_8.pth']
+    assert capfd.readouterr().err.count("Can't write the log or its curves") <= 2
 
 
 def test_places_that_are_no_folders_are_refused(tmp_path):

@@ -7,8 +7,9 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from vicmae.errors import ConfigError, Preempted
+from vicmae.errors import CheckpointError, ConfigError, Preempted
 from vicmae.registry import HOOKS
+from vicmae.utils.cli import mark_preempted
 from vicmae.utils.distributed import SharedFlag
 
 from .safe_checkpoint import SafeCheckpointHook, is_between_steps
@@ -74,16 +75,24 @@ class PreemptionHook(Hook):
     def _end(self, runner: Any, epoch: int, step: int) -> None:
         saved = self._save(runner, epoch, step)
         self.after_train(runner)
+        mark_preempted()
         what = f'{saved}. Go on with `--resume`.' if saved else 'Nothing writes checkpoints here.'
         raise Preempted(
             f'Ended after iteration {step} of {runner.max_iters}, as a signal asked. {what}'
         )
 
     def _save(self, runner: Any, epoch: int, step: int) -> str:
+        """Writes a checkpoint of this step where there is none yet. All ranks wait for it, and say the same."""
         hook = next((hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)), None)
         if hook is None:
             return ''
-        if not hook.is_saved(step):
-            hook.save(runner, f'iter_{step}.pth', epoch=epoch, step=step)
-        hook.finish()
+        try:
+            if self._flag.any(not hook.is_saved(step)):
+                hook.save(runner, f'iter_{step}.pth', epoch=epoch, step=step)
+            hook.finish()
+        except CheckpointError as error:
+            runner.logger.error(str(error))
+            hook.forget()
+        if self._flag.any(not hook.is_saved(step)):
+            return "This step's checkpoint could not be written; an earlier one is the last"
         return f'The checkpoint is {hook.last_ckpt}'

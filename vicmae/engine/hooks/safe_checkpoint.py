@@ -77,7 +77,10 @@ class SafeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if is_main_process():
             require_folder(self.out_dir)
-        runner.message_hub.runtime_info.setdefault(_KEPT, [])
+        # Of a run that began in another folder, nothing is here, and nothing there is this run's to delete.
+        kept = runner.message_hub.runtime_info.get(_KEPT, [])
+        here = [name for name in kept if Path(self.out_dir, name).exists()]
+        runner.message_hub.update_info(_KEPT, here)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -103,7 +106,7 @@ class SafeCheckpointHook(CheckpointHook):
                 self.save(runner, name, epoch=runner.epoch + 1, step=runner.iter)
 
     def after_train(self, runner: Any) -> None:
-        self.finish()
+        self._report(runner, self.finish)
         super().after_train(runner)
 
     def save(self, runner: Any, name: str, *, epoch: int, step: int) -> None:
@@ -117,8 +120,13 @@ class SafeCheckpointHook(CheckpointHook):
         """
         self._due = None
         self._saved_at = step
+        name = str(Path(name).with_suffix(SUFFIX)) if self.in_parts else name
         runner.logger.info(f'Saving checkpoint {name} after {step} iterations')
         self._save_checkpoint_with_step(runner, name, dict(epoch=epoch, iter=step))
+
+    def forget(self) -> None:
+        """Forgets what is due and what is saved, where the run goes back."""
+        self._due, self._saved_at = None, -1
 
     def is_saved(self, step: int) -> bool:
         """Whether the last checkpoint is that after so many iterations."""
@@ -134,10 +142,10 @@ class SafeCheckpointHook(CheckpointHook):
         self._kept_before = runner.message_hub.get_info(_KEPT)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        kept = [path for path in self._kept_before if path != self.last_ckpt]
+        kept = [kept for kept in self._kept_before if kept != name]
         limit = max(self.max_keep_ckpts - 1, 0) if self.max_keep_ckpts > 0 else len(kept)
         stale, kept = kept[: len(kept) - limit], kept[len(kept) - limit :]
-        runner.message_hub.update_info(_KEPT, [*kept, self.last_ckpt])
+        runner.message_hub.update_info(_KEPT, [*kept, name])
         if not is_main_process() and not is_divided(runner.model):
             return
         checkpoint = runner.collect_checkpoint(
@@ -150,12 +158,53 @@ class SafeCheckpointHook(CheckpointHook):
             save_parts if self.in_parts else write_checkpoint, self.last_ckpt, checkpoint
         )
         last_file = Path(runner.work_dir, LAST)
+        stale = [str(Path(self.out_dir, name)) for name in stale]
         job = partial(write_and_tidy, write, self.last_ckpt, last_file, stale)
         if self.in_parts or is_main_process():
             self._submit(runner, job, is_last=meta['iter'] >= runner.max_iters)
 
     def _save_best_checkpoint(self, runner: Any, metrics: dict[str, float]) -> None:
-        self._report(runner, partial(super()._save_best_checkpoint, runner, metrics))
+        """Writes a best checkpoint first, and deletes the one that was the best then."""
+        if not self.save_best:
+            return
+        before = self._hide_best()
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        except CheckpointError as error:
+            if self.when_unwritten == 'stop':
+                raise
+            runner.logger.error(f'{error} Training goes on without it.')
+            self._show_best(runner, before)
+            return
+        after = self._hide_best()
+        self._show_best(runner, {key: after[key] or before[key] for key in before})
+        if is_main_process():
+            for key, path in before.items():
+                if path and after[key] not in (None, path):
+                    remove_checkpoint(path)
+
+    best_ckpt_path: str | None
+    best_ckpt_path_dict: dict[str, str | None]
+
+    def _hide_best(self) -> dict[str, str | None]:
+        """Takes the paths of the best checkpoints away: MMEngine deletes what it finds before it writes another."""
+        if len(self.key_indicators) == 1:
+            paths = {self.key_indicators[0]: self.best_ckpt_path}
+            self.best_ckpt_path = None
+            return paths
+        paths = dict(self.best_ckpt_path_dict)
+        self.best_ckpt_path_dict = dict.fromkeys(paths)
+        return paths
+
+    def _show_best(self, runner: Any, paths: dict[str, str | None]) -> None:
+        alone = len(paths) == 1
+        for key, path in paths.items():
+            if path:
+                runner.message_hub.update_info('best_ckpt' if alone else f'best_ckpt_{key}', path)
+        if alone:
+            (self.best_ckpt_path,) = paths.values()
+        else:
+            self.best_ckpt_path_dict = dict(paths)
 
     def _submit(self, runner: Any, job: Callable[[], None], *, is_last: bool) -> None:
         """Runs a job now, or while training goes on; what failed then is told at the next one, at the latest."""

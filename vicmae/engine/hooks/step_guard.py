@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.dist import all_gather_object, all_reduce, broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object, all_reduce, broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from vicmae.errors import ConfigError, TrainingError
 from vicmae.registry import HOOKS
-from vicmae.utils.checkpoint_files import LAST, find_last_checkpoint
+from vicmae.utils.checkpoint_files import LAST
 
 from ..bad_steps import SeenBatch, folder_of, scale_of, whole_state, write_record
 from ..gradients import global_norm, non_finite_gradients
 from ..guard_state import GuardState
 from ..loops import PretrainIterLoop, PretrainLoop
+from ..position import agree_on_last_checkpoint
 from ..rewind import Rewind, RewindDue
 from .loss_weight_schedule import LossWeightScheduleHook
 from .safe_checkpoint import SafeCheckpointHook
@@ -239,6 +240,7 @@ class StepGuardHook(Hook):
             for hook in runner.hooks:
                 if isinstance(hook, SafeCheckpointHook):
                     hook.finish()
+                    hook.forget()
             checkpoint = self._checkpoint(runner, state.checkpoint)
             if checkpoint and state.rewinds < self.max_rewinds:
                 together = runner.optim_wrapper._accumulative_counts
@@ -267,13 +269,13 @@ class StepGuardHook(Hook):
 
     def _checkpoint(self, runner: Any, wanted: str | None = None) -> str | None:
         """A checkpoint of this run, the last one if the wanted one isn't there, as rank 0 finds it."""
-        found: list[str | None] = [wanted]
-        if is_main_process() and not (wanted and Path(wanted).exists()):
-            own = _time_of(runner.work_dir) != self._older_checkpoint
-            last = find_last_checkpoint(runner.work_dir) if own else None
-            found = [str(last) if last else None]
-        broadcast_object_list(found)
-        return found[0]
+        usable = [bool(wanted and Path(wanted).exists())]
+        own = [_time_of(runner.work_dir) != self._older_checkpoint]
+        broadcast_object_list(usable)
+        broadcast_object_list(own)
+        if usable[0]:
+            return wanted
+        return agree_on_last_checkpoint(runner.work_dir) if own[0] else None
 
 
 def _seen(runner: Any, number: int, outputs: dict[str, Any]) -> SeenBatch:
