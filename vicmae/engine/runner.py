@@ -135,6 +135,8 @@ class PretrainRunner(Runner):
     ) -> dict[str, Any]:
         """Copies all that a run has to go on from: tensors and plain values, on the CPU.
 
+        All ranks have to call it; what the first one gets is written.
+
         Args:
             meta: What else is said of it; `epoch` and `iter` are how many are done.
             save_optimizer: Whether the state of the optimiser is in it.
@@ -164,7 +166,7 @@ class PretrainRunner(Runner):
         if save_param_scheduler and self.param_schedulers is not None:
             checkpoint['param_schedulers'] = [s.state_dict() for s in self.param_schedulers]
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-        return as_plain(checkpoint) if whole else checkpoint
+        return as_plain(checkpoint) if whole and self.rank == 0 else checkpoint
 
     def save_checkpoint(
         self,

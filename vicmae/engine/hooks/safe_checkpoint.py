@@ -146,8 +146,7 @@ class SafeCheckpointHook(CheckpointHook):
         limit = max(self.max_keep_ckpts - 1, 0) if self.max_keep_ckpts > 0 else len(kept)
         stale, kept = kept[: len(kept) - limit], kept[len(kept) - limit :]
         runner.message_hub.update_info(_KEPT, [*kept, name])
-        if not is_main_process() and not is_divided(runner.model):
-            return
+        # On all ranks: hooks that add something to a checkpoint may gather it from them.
         checkpoint = runner.collect_checkpoint(
             meta,
             save_optimizer=self.save_optimizer,
