@@ -376,8 +376,7 @@ class MaskedViT(VisionTransformer):
         along_time = take_time_table(state_dict, prefix, source)  # (1, t, 1 or h*w, D)
         if along_time is None and self.takes_clips and is_image:
             along_time = loaded.new_zeros(1, self.grid[0], 1, self.embed_dims)
-        if along_time is not None:
-            source = (along_time.shape[1], *source[1:])
+        source = (self.grid[0] if along_time is None else along_time.shape[1], *source[1:])
         if source != self.grid and self.tells_of_resizing:
             warn_of_resizing(source, self.grid)
         loaded = self._resize_in_space(loaded, source, self.grid)
