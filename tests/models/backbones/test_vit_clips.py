@@ -342,6 +342,14 @@ def test_image_weights_load_strictly_and_return_bit_for_bit(pos_embed_type, recw
         assert torch.equal(again.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize(('inflation', 'shares'), [('average', (0.5, 0.5)), ('centre', (0, 1))])
+def test_patch_embedding_is_inflated_as_the_config_says(inflation, shares):
+    image_model = build(**IMAGE)
+    frames = inflated(image_model, inflation=inflation).patch_embed.projection.weight.unbind(2)
+    for frame, share in zip(frames, shares, strict=True):
+        assert torch.equal(frame, share * image_model.patch_embed.projection.weight)
+
+
 @pytest.mark.parametrize('pos_embed_type', TYPES)
 def test_image_model_of_a_trained_clip_model_has_its_mean_positions(pos_embed_type):
     clip_model, image_model = build(pos_embed_type=pos_embed_type), build(seed=1, **IMAGE)
