@@ -17,6 +17,7 @@ from safetensors import safe_open
 
 from vicmae.apis import CHECKPOINT_FORMATS, convert_checkpoint, load_model
 from vicmae.errors import CheckpointError, ConfigError
+from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_vicmae_config
 from vicmae.utils.checkpoint import read_weights
 
@@ -235,6 +236,25 @@ def test_model_of_converted_weights_computes_the_reference_features(tmp_path):
     images = torch.randn(3, 3, 16, 16).double()
     expected = reference_features({key: value.double() for key, value in state.items()}, images)
     torch.testing.assert_close(model.extract_feat(images), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize('pos_embed_type', ['separable', 'joint'])
+def test_clip_model_of_converted_weights_computes_the_reference_features_of_still_clips(
+    tmp_path, pos_embed_type
+):
+    state = official_state()
+    _, ours = to_ours(save_official(tmp_path / 'official.pth', state))
+    weights = read_weights(ours)
+    backbone = dict(num_frames=8, tubelet_size=2, pos_embed_type=pos_embed_type)
+    model = MODELS.build(toy_vicmae_config()['backbone'] | backbone)
+    model.load_state_dict(
+        {k.removeprefix('backbone.'): v for k, v in weights.items() if k.startswith('backbone.')}
+    )
+    model.eval()
+    images = torch.randn(2, 3, 16, 16)
+    (tokens,) = model(images.unsqueeze(2).expand(-1, -1, 8, -1, -1))
+    expected = reference_features(state, images)
+    torch.testing.assert_close(tokens[:, 1:].mean(dim=1), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_converted_checkpoint_says_where_it_comes_from(tmp_path):

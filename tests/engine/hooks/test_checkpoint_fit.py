@@ -62,6 +62,55 @@ def test_position_embeddings_of_another_resolution_fit_since_they_are_resized():
     model.load_state_dict(state, strict=True)
 
 
+def toy_backbone(**kwargs):
+    """In a model, as a checkpoint has it."""
+    backbone = MODELS.build({**toy_vicmae_config()['backbone'], **kwargs})
+    return nn.ModuleDict({'backbone': backbone})
+
+
+CLIP = dict(num_frames=4, tubelet_size=2)
+
+
+@pytest.mark.parametrize('pos_embed_type', ['separable', 'joint'])
+@pytest.mark.parametrize(
+    ('theirs', 'own'),
+    [
+        ({}, CLIP),
+        (CLIP, {}),
+        (CLIP, dict(CLIP, num_frames=8)),
+        (CLIP, dict(CLIP, tubelet_size=4)),
+        (CLIP, dict(CLIP, img_size=24)),
+    ],
+    ids=['image to clip', 'clip to image', 'longer', 'other tubelets', 'larger'],
+)
+def test_what_is_fitted_along_time_on_loading_fits(theirs, own, pos_embed_type, recwarn):
+    state = toy_backbone(**theirs, pos_embed_type=pos_embed_type).state_dict()
+    before = dict(state)
+    model = toy_backbone(**own, pos_embed_type=pos_embed_type)
+    recwarn.clear()
+    assert find_misfits(model, state) == []
+    assert not recwarn  # loading tells
+    assert state.keys() == before.keys() and all(state[k] is before[k] for k in state)
+    model.load_state_dict(state, strict=True)
+
+
+def test_misfits_of_an_image_checkpoint_for_clips_are_named_all_the_same():
+    state = toy_backbone().state_dict()
+    width = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=32)
+    lines = find_misfits(toy_backbone(**CLIP, arch=width), state)
+    assert len(lines) == 1
+    assert 'backbone.pos_embed (1, 17, 16) instead of (1, 17, 24)' in lines[0]
+    lines = find_misfits(toy_backbone(**CLIP, patch_size=8), state)
+    assert lines == [
+        '  1 of another shape: backbone.patch_embed.projection.weight '
+        '(16, 3, 2, 4, 4) instead of (16, 3, 2, 8, 8)'
+    ]
+    lacking = toy_backbone(**CLIP).state_dict()
+    del lacking['backbone.temporal_pos_embed']
+    (line,) = find_misfits(toy_backbone(**CLIP), lacking)
+    assert line == '  1 missing from the checkpoint: backbone.temporal_pos_embed'
+
+
 @pytest.mark.parametrize('prefix', ['', 'module.'])
 def test_run_takes_a_checkpoint_that_fits(tmp_path, prefix):
     weights = {name: torch.full_like(v, 7.0) for name, v in ToyModel().state_dict().items()}

@@ -121,6 +121,10 @@ ELSEWHERE = {
     'with_cp': 'memory: test_vit.py, test_mae_decoder.py',
     'compat_rank_local_ids': 'several processes: tests/distributed',
     'out_type': "what mmpretrain's users get: test_vit.py",
+    'num_frames': 'clips, and so the next three: test_vit_clips.py',
+    'tubelet_size': '',
+    'pos_embed_type': '',
+    'inflation': '',
     'mask_ratio': 'SimCLR masks nothing: test_special_cases.py',
 }
 GIVEN = ('in_dim', 'grid', 'patch_values', 'num_prefix_tokens')  # by one part to another

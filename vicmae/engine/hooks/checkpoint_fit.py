@@ -1,4 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,12 +56,16 @@ class CheckpointFitHook(Hook):
 
 
 def find_misfits(model: torch.nn.Module, state: Mapping[str, Any]) -> list[str]:
-    """Says in a few lines which keys are missing, unexpected or of another shape; nothing where all fit."""
+    """Says in a few lines which keys are missing, unexpected or of another shape; nothing where all fit.
+
+    What modules make fit when they load (a `fit_checkpoint`, as of positions of another grid) counts as fitting.
+    """
     own = model.state_dict()
+    state = _fitted(model, state)
     reshaped = [
         f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'
         for key in own
-        if key in state and not _fits(key, state[key].shape, own[key].shape)
+        if key in state and state[key].shape != own[key].shape
     ]
     groups = {
         'missing from the checkpoint': [key for key in own if key not in state],
@@ -70,12 +75,15 @@ def find_misfits(model: torch.nn.Module, state: Mapping[str, Any]) -> list[str]:
     return [f'  {len(keys)} {what}: {_name_some(keys)}' for what, keys in groups.items() if keys]
 
 
-def _fits(key: str, theirs: torch.Size, own: torch.Size) -> bool:
-    if (
-        key.endswith('pos_embed') and len(theirs) == 3
-    ):  # of another grid, they are resized on loading
-        return theirs[::2] == own[::2]
-    return theirs == own
+def _fitted(model: torch.nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint as modules fit it to themselves; they tell of it when they load it, and not here."""
+    fitted = dict(state)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for name, module in model.named_modules():
+            if hasattr(module, 'fit_checkpoint'):
+                module.fit_checkpoint(fitted, f'{name}.' if name else '')
+    return fitted
 
 
 def _name_some(keys: Sequence[str]) -> str:

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Patch tokens to one vector by attention. B batch, K tokens, D width, h heads."""
+"""Tokens to one vector by attention. B batch, K tokens, D width, h heads."""
 
 import torch
 import torch.nn.functional as F
@@ -10,18 +10,14 @@ from vicmae.registry import MODELS
 from ..layers import init_linear_layers
 
 
-@MODELS.register_module()
-class AttentionPooling(nn.Module):
-    """Averages the patch tokens with weights of its own: one learned query attends over them, in several heads.
+class QueryAttention(nn.Module):
+    """One learned query that attends over tokens in several heads: a mean with weights of its own.
 
-    The query begins small, and so the weights nearly equal: at first this is `MeanPooling`, seen through linear layers.
+    The query begins small, and so the weights nearly equal: at first this is a mean, seen through linear layers.
 
     Args:
-        in_dim: Width of the tokens; filled in from the backbone.
+        in_dim: Width of the tokens.
         num_heads: Sets of weights, each for its own share of the width, which it must divide.
-
-    Shape:
-        (B, K, D), (B, 1, D) -> (B, D)
     """
 
     def __init__(self, in_dim: int, num_heads: int = 8) -> None:
@@ -46,8 +42,9 @@ class AttentionPooling(nn.Module):
         self.norm.reset_parameters()
         nn.init.normal_(self.query, std=0.02)
 
-    def forward(self, patch_tokens: Tensor, prefix_tokens: Tensor) -> Tensor:
-        tokens = self.norm(patch_tokens)
+    def attend(self, tokens: Tensor) -> Tensor:
+        """Pools tokens: (B, K, D) -> (B, D)."""
+        tokens = self.norm(tokens)
         pooled = F.scaled_dot_product_attention(
             self._split_heads(self.query.expand(len(tokens), -1, -1)),
             self._split_heads(self.key(tokens)),
@@ -58,3 +55,21 @@ class AttentionPooling(nn.Module):
     def _split_heads(self, tokens: Tensor) -> Tensor:
         """(B, K, D) -> (B, h, K, D/h)."""
         return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+
+@MODELS.register_module()
+class AttentionPooling(QueryAttention):
+    """Averages the patch tokens with weights of its own: one learned query attends over them, in several heads.
+
+    At first this is `MeanPooling`, seen through linear layers.
+
+    Args:
+        in_dim: Width of the tokens; filled in from the backbone.
+        num_heads: Sets of weights, each for its own share of the width, which it must divide.
+
+    Shape:
+        (B, K, D), (B, 1, D) -> (B, D)
+    """
+
+    def forward(self, patch_tokens: Tensor, prefix_tokens: Tensor) -> Tensor:
+        return self.attend(patch_tokens)

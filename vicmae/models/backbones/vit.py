@@ -1,12 +1,14 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The vision transformer that encodes visible patches only.
+"""The vision transformer of images and clips that encodes visible patches only.
 
-B batch, C channels, H W pixels, h w the patch grid, N = h*w patches, K kept, D width, P values per patch.
+B batch, C channels, T H W frames and pixels, t h w the patch grid, N = t*h*w patches, K kept, D width, P values per
+patch.
 """
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,14 +21,21 @@ from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
 from ..layers import (
+    INFLATIONS,
+    TIME_TABLES,
     Grid,
+    as_clip,
     checkpoint_layers,
-    fit_pos_embed,
+    fit_patch_embed,
     gather_tokens,
+    grid_of_table,
     init_linear_layers,
     patchify,
     resize_pos_embed,
+    resize_pos_embed_along_time,
+    shape_time_table,
     sincos_pos_embed,
+    take_time_table,
     warn_of_resizing,
 )
 from ..masking import FrameMasking, Mask
@@ -53,19 +62,31 @@ class MaskedViT(VisionTransformer):
     Unmasked, it is mmpretrain's `VisionTransformer`, with the same parameter names: a checkpoint's backbone loads
     into that as it is, also where mmdetection or mmsegmentation use it. Position embeddings are fixed sine-cosine.
 
+    With `num_frames` above 1 it encodes clips: patches are tubelets, and each attends to all of the clip. Checkpoints
+    of image models load into it, inflated along time. On a clip of frames that are all alike it then gives what the
+    image model gives on one: positions in time are learned, added to the image's and zero at first, and the class
+    token counts once per time of the grid, as it did for each frame (t copies go in, one comes out). Checkpoints of
+    clip models load into image models, too.
+
     Args:
         arch: 'tiny', 'small', 'base', 'large', 'huge', or a dict with `embed_dims`, `num_layers`, `num_heads`
             and `feedforward_channels`.
         img_size: Pixels of the input's side, or (height, width).
         patch_size: Pixels of a patch's side, which must divide the image's.
+        num_frames: Frames of a clip; 1 for images. Clips of other lengths get positions interpolated to theirs.
+        tubelet_size: Frames of a patch, which must divide the clip's.
+        pos_embed_type: What is learned of positions in clips, beside the image's: 'separable', a vector for each time
+            of the grid, or 'joint', one for each time and place.
+        inflation: What becomes of an image's patch embedding, loaded for clips: 'average' shares it among the frames
+            of a tubelet, 'centre' gives all to the middle one.
         masking: Draws which patches are kept; None for a backbone that is never masked.
         with_cp: Whether a layer's activations are computed again in the backward pass: less memory, a third more time.
-        out_type: What an unmasked forward returns, as in mmpretrain.
+        out_type: What an unmasked forward returns, as in mmpretrain; a 'featmap' of clips is (B, D, t, h, w).
         kwargs: Further arguments of mmpretrain's `VisionTransformer` (`drop_path_rate`, `frozen_stages`, ...).
 
     Shape:
-        masked: (B, C, H, W) -> tokens (B, 1 + K, D) and the mask
-        unmasked, `out_type='raw'`: (B, C, H, W) -> ((B, 1 + N, D),)
+        masked: (B, C, H, W) or (B, C, T, H, W) -> tokens (B, 1 + K, D) and the mask
+        unmasked, `out_type='raw'`: (B, C, H, W) or (B, C, T, H, W) -> ((B, 1 + N, D),)
     """
 
     def __init__(
@@ -74,6 +95,10 @@ class MaskedViT(VisionTransformer):
         *,
         img_size: int | tuple[int, int] = 224,
         patch_size: int = 16,
+        num_frames: int = 1,
+        tubelet_size: int = 1,
+        pos_embed_type: str = 'separable',
+        inflation: str = 'average',
         masking: Any = None,
         with_cp: bool = False,
         out_type: str = 'raw',
@@ -81,6 +106,9 @@ class MaskedViT(VisionTransformer):
     ) -> None:
         sides = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         _check_sizes(sides, patch_size)
+        _check_frames(num_frames, tubelet_size)
+        _check_choice('pos_embed_type', pos_embed_type, tuple(TIME_TABLES))
+        _check_choice('inflation', inflation, INFLATIONS)
         super().__init__(
             arch=_architecture(arch),
             img_size=img_size,
@@ -89,10 +117,15 @@ class MaskedViT(VisionTransformer):
             **kwargs,
         )
         self.masking = masking
-        self.patch_size = (1, patch_size, patch_size)
+        self.patch_size = (tubelet_size, patch_size, patch_size)
+        self.num_frames = num_frames
+        self.pos_embed_type = pos_embed_type
+        self.inflation = inflation
         self.in_channels = self.patch_embed.projection.in_channels
         self.pos_embed.requires_grad = False
         self.pos_embed.data.copy_(self._position_table())
+        if self.takes_clips:
+            self._extend_along_time()
         for module in self.layers.modules():
             if isinstance(
                 module, DropPath
@@ -100,7 +133,7 @@ class MaskedViT(VisionTransformer):
                 module.drop_prob = float(module.drop_prob)
         self.tells_of_resizing = True
         self._grids_met = {self.grid}
-        if isinstance(masking, FrameMasking):
+        if isinstance(masking, FrameMasking) and self.grid[0] == 1:
             warnings.warn(
                 'FrameMasking hides whole frames of clips; this backbone encodes single frames, of which it hides '
                 'patches at random.',
@@ -111,15 +144,43 @@ class MaskedViT(VisionTransformer):
         if with_cp:
             checkpoint_layers(self.layers)
 
+    def _extend_along_time(self) -> None:
+        """Makes the patch embedding one of tubelets, and adds the table of positions in time."""
+        image = self.patch_embed.projection
+        # Its weights alone are used: patches are cut and embedded by `patchify` and `embed_patches`.
+        self.patch_embed.projection = nn.Conv3d(
+            self.in_channels,
+            self.embed_dims,
+            kernel_size=self.patch_size,
+            stride=self.patch_size,
+            bias=image.bias is not None,
+        )
+        frames, *places = self.grid
+        rows = frames if self.pos_embed_type == 'separable' else frames * math.prod(places)
+        table = nn.Parameter(torch.zeros(1, rows, self.embed_dims))
+        self.register_parameter(self._time_table_name, table)
+        if self.frozen_stages > 0:
+            table.requires_grad = False
+            self.patch_embed.requires_grad_(False)
+
+    @property
+    def takes_clips(self) -> bool:
+        """Whether this is a model of clips."""
+        return self.num_frames > 1
+
     @property
     def grid(self) -> Grid:
         """Patches along time, height and width, of the size that the backbone was built for."""
-        return (1, *self.patch_resolution)
+        return (self.num_frames // self.patch_size[0], *self.patch_resolution)
 
     def grid_of(self, x: Tensor) -> Grid:
-        """Patches along time, height and width of an input (B, C, H, W)."""
-        _, height, width = self.patch_size
-        return (1, x.shape[-2] // height, x.shape[-1] // width)
+        """Patches along time, height and width of an input (B, C, H, W) or (B, C, T, H, W)."""
+        frames, height, width = self.patch_size
+        return (
+            as_clip(x).shape[2] // frames,
+            x.shape[-2] // height,
+            x.shape[-1] // width,
+        )
 
     def init_weights(self) -> None:
         """Draws weights as MAE does: Xavier-uniform everywhere, the patch embedding as one linear layer."""
@@ -127,6 +188,8 @@ class MaskedViT(VisionTransformer):
         if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
             return
         self.pos_embed.data.copy_(self._position_table())
+        if self.takes_clips:
+            nn.init.zeros_(getattr(self, self._time_table_name))
         init_linear_layers(self.layers)
         nn.init.xavier_uniform_(self.patch_embed.projection.weight.view(self.embed_dims, -1))
         if self.patch_embed.projection.bias is not None:
@@ -135,28 +198,29 @@ class MaskedViT(VisionTransformer):
             nn.init.normal_(self.cls_token, std=0.02)
 
     def forward(self, x: Tensor, mask: bool | Mask = False) -> Any:
-        """Encodes whole images; or with a mask (True: one that `masking` draws) visible patches: (tokens, Mask).
+        """Encodes whole inputs; or with a mask (True: one that `masking` draws) visible patches: (tokens, Mask).
 
-        Images of another size than `img_size` get position embeddings resized to theirs.
+        Inputs of another size than `img_size`, or length than `num_frames`, get position embeddings resized to theirs.
         """
         self._check_input(x)
+        if mask is False and not self.takes_clips:
+            return super().forward(as_clip(x).squeeze(2))
+        grid = self.grid_of(x)
+        patches, positions = patchify(x, self.patch_size), self.positions(grid)
         if mask is False:
-            return super().forward(x)
+            outputs = self._run_layers(self.embed_patches(patches) + positions, grid[0])
+            return tuple(
+                self._format_output(tokens, grid)
+                for i, tokens in enumerate(outputs)
+                if i in self.out_indices
+            )
         kept = self.draw_mask(x) if mask is True else mask
-        patches = gather_tokens(patchify(x, self.patch_size), kept.ids_keep)  # (B, K, P)
-        tokens = self.embed_patches(patches)  # (B, K, D)
-        positions = resize_pos_embed(
-            self.pos_embed,
-            self.grid,
-            self.grid_of(x),
-            num_prefix_tokens=self.num_extra_tokens,
-            mode=self.interpolate_mode,
-        ).expand(x.shape[0], -1, -1)
-        tokens = tokens + gather_tokens(positions, kept.ids_keep + self.num_extra_tokens)
-        return self.encode(tokens), kept
+        tokens = self.embed_patches(gather_tokens(patches, kept.ids_keep))  # (B, K, D)
+        tokens = tokens + gather_tokens(positions.expand(x.shape[0], -1, -1), kept.ids_keep)
+        return self.encode(tokens, grid[0]), kept
 
     def draw_mask(self, x: Tensor, seeds: Tensor | None = None) -> Mask:
-        """Draws which patches of each image are visible; with `seeds`, int64 (B,), each mask follows from its own."""
+        """Draws which patches of each sample are visible; with `seeds`, int64 (B,), each mask follows from its own."""
         self.require_masking()
         self._check_input(x)
         return self.masking(x.shape[0], self.grid_of(x), x.device, seeds)
@@ -179,53 +243,158 @@ class MaskedViT(VisionTransformer):
             (B, K, P) -> (B, K, D)
         """
         projection = self.patch_embed.projection
-        # (D, C, p, p) -> (D, p, p, C): the order of values in a patch.
-        weight = projection.weight.permute(0, 2, 3, 1).flatten(1)
+        # (D, C, p, p) -> (D, p, p, C), and with frames likewise: the order of values in a patch.
+        weight = projection.weight.movedim(1, -1).flatten(1)
         return F.linear(patches, weight, projection.bias)
 
-    def encode(self, tokens: Tensor) -> Tensor:
+    def positions(self, grid: Grid) -> Tensor:
+        """Position embeddings of the patches of a grid, in grid order.
+
+        Shape:
+            () -> (1, N, D)
+        """
+        in_space = self._resize_in_space(self.pos_embed, self.grid, grid)
+        in_space = in_space[:, self.num_extra_tokens :]  # (1, h*w, D)
+        if not self.takes_clips:
+            return in_space
+        table = getattr(self, self._time_table_name).unflatten(1, (self.grid[0], -1))
+        along_time = self._resize_in_time(table, self.grid, grid)  # (1, t, 1 or h*w, D)
+        return (in_space.unsqueeze(1) + along_time).flatten(1, 2)
+
+    def encode(self, tokens: Tensor, num_times: int = 1) -> Tensor:
         """Runs the transformer over patch tokens that have their positions added.
+
+        Args:
+            tokens: Of patches.
+            num_times: Places of the grid along time, for each of which the class token counts once.
 
         Shape:
             (B, K, D) -> (B, 1 + K, D)
         """
+        (encoded,) = deque(self._run_layers(tokens, num_times), maxlen=1)
+        return encoded
+
+    def _run_layers(self, tokens: Tensor, num_times: int) -> Iterator[Tensor]:
+        """Gives what each layer gives, the last one normed: (B, K, D) -> (B, 1 + K, D)."""
+        num_copies = 0
         if self.cls_token is not None:
+            # Attention weighs a token against all others: of t times as many patches, one class token would get a
+            # t-th of the weight that it has in the image model. Copies are alike in every layer, so one is enough.
             cls_token = self.cls_token + self.pos_embed[:, :1]
-            tokens = torch.cat([cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+            tokens = torch.cat([cls_token.expand(len(tokens), num_times, -1), tokens], dim=1)
+            num_copies = num_times - 1
         tokens = self.pre_norm(self.drop_after_pos(tokens))
-        for layer in self.layers:
+        for depth, layer in enumerate(self.layers, start=1):
             tokens = layer(tokens)
-        return self.ln1(tokens) if self.final_norm else tokens
+            if depth == len(self.layers) and self.final_norm:
+                tokens = self.ln1(tokens)
+            yield tokens[:, num_copies:]
+
+    def _format_output(self, x: Tensor, hw: Sequence[int]) -> Tensor:
+        """Of mmpretrain, for grids with time: `hw` is the grid."""
+        if self.out_type == 'featmap' and len(hw) == 3:
+            return x[:, self.num_extra_tokens :].unflatten(1, tuple(hw)).movedim(-1, 1)
+        return super()._format_output(x, hw)
 
     def _position_table(self) -> Tensor:
         return sincos_pos_embed(
             self.patch_resolution, self.embed_dims, num_prefix_tokens=self.num_extra_tokens
         )
 
+    def _resize_in_space(self, table: Tensor, source: Grid, target: Grid) -> Tensor:
+        return resize_pos_embed(
+            table,
+            (1, *source[1:]),
+            (1, *target[1:]),
+            num_prefix_tokens=self.num_extra_tokens,
+            mode=self.interpolate_mode,
+        )
+
+    def _resize_in_time(self, table: Tensor, source: Grid, target: Grid) -> Tensor:
+        return resize_pos_embed_along_time(table, source, target, mode=self.interpolate_mode)
+
+    @property
+    def _time_table_name(self) -> str:
+        return TIME_TABLES[self.pos_embed_type]
+
     def _check_input(self, x: Tensor) -> None:
         """Refuses what the patches don't divide (mmpretrain pads it), and tells once of each other size."""
+        if x.ndim == 5 and x.shape[1] != self.in_channels:
+            raise ConfigError(
+                f'Clips are (B, C, T, H, W) with C = {self.in_channels}, got {tuple(x.shape)}. '
+                'Where frames come before channels, use `clips.transpose(1, 2)`.'
+            )
         _check_sizes(x.shape[-2:], self.patch_size[-1], 'images')
+        self._check_length(as_clip(x).shape[2])
         grid = self.grid_of(x)
         if grid not in self._grids_met:
             self._grids_met.add(grid)
             if self.tells_of_resizing:
                 warn_of_resizing(self.grid, grid)
 
-    def _prepare_pos_embed(self, state_dict: Any, prefix: str, *_: Any, **__: Any) -> None:
-        """Fits the position embeddings of a checkpoint that was trained at another size; called on loading."""
-        name = f'{prefix}pos_embed'
-        if name in state_dict:
-            loaded = state_dict[name]
-            num_patches = self.pos_embed.shape[1] - self.num_extra_tokens
-            if not self.num_extra_tokens and loaded.shape[1] == num_patches + 1:
-                loaded = loaded[:, 1:]  # of a model with a class token
-            state_dict[name] = fit_pos_embed(
-                loaded,
-                self.grid,
-                num_prefix_tokens=self.num_extra_tokens,
-                mode=self.interpolate_mode,
+    def _check_length(self, num_frames: int) -> None:
+        tubelet_size = self.patch_size[0]
+        if not self.takes_clips and num_frames != 1:
+            raise ConfigError(
+                f'This backbone encodes images (`num_frames=1`), got clips of {num_frames} frames. Set '
+                f'`backbone.num_frames={num_frames}`, or give frames as images: (B*T, C, H, W).'
+            )
+        if num_frames % tubelet_size:
+            raise ConfigError(
+                f'`tubelet_size` {tubelet_size} must divide the frames of clips, got {num_frames}. '
+                f'Use {_multiples_near(num_frames, tubelet_size)} (an image: repeated).'
+            )
+
+    def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Fits the weights of a checkpoint of another size, or of images for clips and back, in place.
+
+        Called on loading, and where checkpoints are compared with models.
+        """
+        weight = state_dict.get(f'{prefix}patch_embed.projection.weight')
+        table = state_dict.get(f'{prefix}pos_embed')
+        if table is not None and table.ndim == 3:
+            self._fit_positions(
+                state_dict, prefix, is_image=weight is not None and weight.ndim == 4
+            )
+        if weight is not None and weight.ndim in (4, 5):
+            state_dict[f'{prefix}patch_embed.projection.weight'] = fit_patch_embed(
+                weight,
+                self.patch_size[0] if self.takes_clips else None,
+                self.inflation,
                 warn=self.tells_of_resizing,
             )
+
+    def _fit_positions(self, state_dict: dict[str, Any], prefix: str, is_image: bool) -> None:
+        """Fits the fixed table of places and, of clips, the learned one along time."""
+        loaded = state_dict[f'{prefix}pos_embed']
+        num_patches = self.pos_embed.shape[1] - self.num_extra_tokens
+        if not self.num_extra_tokens and loaded.shape[1] == num_patches + 1:
+            loaded = loaded[:, 1:]  # of a model with a class token
+        source = grid_of_table(
+            loaded[0, self.num_extra_tokens :], otherwise=(1, *self.patch_resolution)
+        )
+        along_time = take_time_table(state_dict, prefix, source)  # (1, t, 1 or h*w, D)
+        if along_time is None and self.takes_clips and is_image:
+            along_time = loaded.new_zeros(1, self.grid[0], 1, self.embed_dims)
+        source = (self.grid[0] if along_time is None else along_time.shape[1], *source[1:])
+        if source != self.grid and self.tells_of_resizing:
+            warn_of_resizing(source, self.grid)
+        loaded = self._resize_in_space(loaded, source, self.grid)
+        if along_time is not None and self.takes_clips:
+            along_time = self._resize_in_time(along_time, source, self.grid)
+            state_dict[f'{prefix}{self._time_table_name}'] = shape_time_table(
+                along_time, self.pos_embed_type, self.grid, warn=self.tells_of_resizing
+            )
+        elif along_time is not None:
+            mean = along_time.mean(dim=1, keepdim=True)
+            mean = self._resize_in_time(mean, (1, *source[1:]), self.grid).squeeze(1)
+            prefix_rows = loaded[:, : self.num_extra_tokens]
+            loaded = torch.cat([prefix_rows, loaded[:, self.num_extra_tokens :] + mean], dim=1)
+        state_dict[f'{prefix}pos_embed'] = loaded
+
+    def _prepare_pos_embed(self, state_dict: Any, prefix: str, *_: Any, **__: Any) -> None:
+        """Of mmpretrain, which has it called on loading."""
+        self.fit_checkpoint(state_dict, prefix)
 
 
 def _architecture(arch: str | dict[str, int]) -> dict[str, int]:
@@ -246,17 +415,36 @@ def _architecture(arch: str | dict[str, int]) -> dict[str, int]:
     return arch
 
 
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ConfigError(f"`{name}` must be one of {', '.join(choices)}, got '{value}'.")
+
+
+def _check_frames(num_frames: int, tubelet_size: int) -> None:
+    for name, value in (('num_frames', num_frames), ('tubelet_size', tubelet_size)):
+        if value < 1:
+            raise ConfigError(f'`{name}` must be at least 1, got {value}. Use 1 for images.')
+    if num_frames % tubelet_size:
+        raise ConfigError(
+            f'`tubelet_size` {tubelet_size} must divide `num_frames`, got {num_frames}. '
+            f'Use {_multiples_near(num_frames, tubelet_size)} frames.'
+        )
+
+
 def _check_sizes(sides: Sequence[int], patch_size: int, what: str = '`img_size`') -> None:
     if all(side % patch_size == 0 for side in sides):
         return
-    fitting = []
-    for side in sides:
-        below = side // patch_size * patch_size
-        near = [below] if below == side else [s for s in (below, below + patch_size) if s]
-        fitting.append(' or '.join(map(str, near)))
+    fitting = [_multiples_near(side, patch_size) for side in sides]
     if len(set(fitting)) == 1:
         fitting = fitting[:1]
     raise ConfigError(
         f'`patch_size` {patch_size} must divide {what}, got {"x".join(map(str, sides))} pixels. '
         f'Use {" by ".join(fitting)}.'
     )
+
+
+def _multiples_near(size: int, divisor: int) -> str:
+    """The size itself where it is a multiple, else those around it."""
+    below = size // divisor * divisor
+    near = [below] if below == size else [s for s in (below, below + divisor) if s]
+    return ' or '.join(map(str, near))

@@ -1,21 +1,43 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from .activation_checkpointing import checkpoint_layers
+from .inflation import INFLATIONS, deflate, fit_patch_embed, inflate
 from .init_weights import init_linear_layers
 from .patchify import Grid, as_clip, gather_tokens, patchify, unpatchify
-from .pos_embed import fit_pos_embed, resize_pos_embed, sincos_pos_embed, warn_of_resizing
+from .pos_embed import (
+    fit_pos_embed,
+    grid_of_table,
+    resize_pos_embed,
+    sincos_pos_embed,
+    warn_of_resizing,
+)
 from .sync_batch_norm import SyncBatchNorm1d
+from .time_pos_embed import (
+    TIME_TABLES,
+    resize_pos_embed_along_time,
+    shape_time_table,
+    take_time_table,
+)
 
 __all__ = [
+    'INFLATIONS',
+    'TIME_TABLES',
     'Grid',
     'SyncBatchNorm1d',
     'as_clip',
     'checkpoint_layers',
+    'deflate',
+    'fit_patch_embed',
     'fit_pos_embed',
     'gather_tokens',
+    'grid_of_table',
+    'inflate',
     'init_linear_layers',
     'patchify',
     'resize_pos_embed',
+    'resize_pos_embed_along_time',
+    'shape_time_table',
     'sincos_pos_embed',
+    'take_time_table',
     'unpatchify',
     'warn_of_resizing',
 ]

@@ -130,8 +130,10 @@ def _near(a: Tensor, b: Tensor) -> Tensor:
 
 
 def warn_of_resizing(source: Grid, target: Grid) -> None:
-    """Tells that position embeddings were made for another grid."""
+    """Tells that position embeddings were made for another grid; time is mentioned where there is any."""
+    first = 1 if source[0] == target[0] == 1 else 0
+    old, new = ('x'.join(map(str, grid[first:])) for grid in (source, target))
     warnings.warn(
-        f'Position embeddings are resized from {source[1]}x{source[2]} to {target[1]}x{target[2]} patches.',
+        f'Position embeddings are resized from {old} to {new} patches.',
         stacklevel=2,
     )

@@ -88,7 +88,7 @@ class MAEDecoder(BaseModule):
         )
         self.decoder_norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self.decoder_pred = nn.Linear(embed_dim, patch_values)
-        self._register_load_state_dict_pre_hook(self._fit_pos_embed)
+        self._register_load_state_dict_pre_hook(self._fit_on_loading)
         if with_cp:
             checkpoint_layers(self.decoder_blocks)
 
@@ -120,10 +120,13 @@ class MAEDecoder(BaseModule):
         mask_tokens = self.mask_token.to(visible.dtype).expand(visible.shape[0], num_masked, -1)
         return gather_tokens(torch.cat([visible, mask_tokens], dim=1), mask.ids_restore)
 
-    def _fit_pos_embed(self, state_dict: Any, prefix: str, *_: Any) -> None:
-        """Fits the position embeddings of a checkpoint that was trained at another size; called on loading."""
+    def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Fits the position embeddings of a checkpoint that was trained at another size, in place."""
         name = f'{prefix}decoder_pos_embed'
         if name in state_dict:
             state_dict[name] = fit_pos_embed(
                 state_dict[name], self.grid, num_prefix_tokens=self.num_prefix_tokens
             )
+
+    def _fit_on_loading(self, state_dict: Any, prefix: str, *_: Any) -> None:
+        self.fit_checkpoint(state_dict, prefix)

@@ -1,0 +1,66 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Patch embeddings of images for clips, and back. D width, C channels, t frames and p p pixels of a patch."""
+
+import warnings
+
+from torch import Tensor
+
+INFLATIONS = ('average', 'centre')
+
+
+def inflate(weight: Tensor, tubelet_size: int, how: str = 'average') -> Tensor:
+    """Makes a patch embedding of images one of clips that gives the same on frames which are all alike.
+
+    Args:
+        weight: The image model's.
+        tubelet_size: Frames of a patch.
+        how: 'average' gives each frame an equal share (I3D, https://arxiv.org/abs/1705.07750); 'centre' gives all to
+            the middle one (the later one, of an even number) and nothing to the others
+            (ViViT, https://arxiv.org/abs/2103.15691).
+
+    Shape:
+        (D, C, p, p) -> (D, C, t, p, p)
+    """
+    if how == 'average':
+        return weight.unsqueeze(2).repeat(1, 1, tubelet_size, 1, 1) / tubelet_size
+    inflated = weight.new_zeros(*weight.shape[:2], tubelet_size, *weight.shape[2:])
+    inflated[:, :, tubelet_size // 2] = weight
+    return inflated
+
+
+def deflate(weight: Tensor) -> Tensor:
+    """Makes a patch embedding of clips one of images, which gives on a frame what a clip of that frame gives.
+
+    Shape:
+        (D, C, t, p, p) -> (D, C, p, p)
+    """
+    return weight.sum(dim=2)
+
+
+def fit_patch_embed(
+    loaded: Tensor, tubelet_size: int | None, how: str = 'average', *, warn: bool = False
+) -> Tensor:
+    """Brings the patch embedding of a checkpoint to a model's tubelets.
+
+    Args:
+        loaded: The checkpoint's.
+        tubelet_size: Frames of the model's patches; None for a model of images.
+        how: Of inflation.
+        warn: Whether to tell that something is lost.
+
+    Shape:
+        (D, C, p, p) or (D, C, t, p, p) -> (D, C, p, p) or (D, C, tubelet_size, p, p)
+    """
+    if loaded.ndim == 4:
+        return loaded if tubelet_size is None else inflate(loaded, tubelet_size, how)
+    if tubelet_size is None:
+        return deflate(loaded)
+    if loaded.shape[2] == tubelet_size:
+        return loaded
+    if warn:
+        warnings.warn(
+            f'The checkpoint has patches of {loaded.shape[2]} frames, the model of {tubelet_size}: what it gives on '
+            'a still patch is kept, what it learned of motion within patches is lost.',
+            stacklevel=2,
+        )
+    return inflate(deflate(loaded), tubelet_size, how)
