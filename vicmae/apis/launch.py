@@ -39,8 +39,10 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     if not torch.cuda.is_available():
         adapt_to_cpu(cfg)
         init_gloo(cfg.get('launcher', 'none'))
-    elif training:
-        choose_precision(cfg)
+    else:
+        init_after_restart(cfg.get('launcher', 'none'))
+        if training:
+            choose_precision(cfg)
     if cfg.get('load_from') and '://' not in cfg.load_from:
         require_whole(cfg.load_from)
     if not training:
@@ -135,7 +137,27 @@ def init_gloo(launcher: str) -> None:
             f'`--launcher {launcher}` finds no {", ".join(missing)} in the environment. '
             'Start the processes with tools/dist_train.sh, or leave `--launcher` away for one process.'
         )
-    torch.distributed.init_process_group('gloo')
+    init_process_group('gloo')
+
+
+def init_after_restart(launcher: str) -> None:
+    """Connects the processes of a run on GPUs that torchrun has started again; else the Runner does."""
+    restarted = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
+    if launcher == 'pytorch' and restarted and not torch.distributed.is_initialized():
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+        init_process_group('nccl')
+
+
+def init_process_group(backend: str) -> None:
+    """Connects the processes, apart from those that torchrun started before: their addresses are in its store still."""
+    attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+    store, rank, world_size = next(torch.distributed.rendezvous('env://'))
+    torch.distributed.init_process_group(
+        backend,
+        store=torch.distributed.PrefixStore(f'attempt_{attempt}', store),
+        rank=rank,
+        world_size=world_size,
+    )
 
 
 def _read_slurm_environment() -> None:
