@@ -5,7 +5,7 @@ from .gloo import GlooPool
 from .memory import peak_memory
 from .poison import PoisonGradients, PoisonLoss, PoisonPixels
 from .toy_run import ToyModel, toy_runner
-from .toys import randomize, toy_vicmae_config
+from .toys import randomize, toy_transfer_config, toy_vicmae_config
 
 __all__ = [
     'GlooPool',
@@ -16,5 +16,6 @@ __all__ = [
     'peak_memory',
     'randomize',
     'toy_runner',
+    'toy_transfer_config',
     'toy_vicmae_config',
 ]
