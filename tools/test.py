@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Measures what a checkpoint is worth: kNN on images and videos for a pretraining config."""
+"""Measures what a checkpoint is worth: kNN on images and videos for a pretraining config, else its own metric."""
 
 import argparse
 import os

@@ -69,8 +69,9 @@ def types_in(node):
 @every_config
 def test_config_loads_with_every_type_registered(path):
     names = types_in(load_config(path).to_dict())
-    assert {'MixtureSampler', 'AdamW'} <= set(names)
-    assert {'MAE', 'SimCLR', 'ViCMAE'} & set(names)
+    assert 'MixtureSampler' in names
+    assert {'AdamW', 'mmpretrain.LARS'} & set(names)
+    assert {'MAE', 'SimCLR', 'TransferClassifier', 'ViCMAE'} & set(names)
     assert [name for name in names if find_type(name) is None] == []
 
 

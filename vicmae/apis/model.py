@@ -39,8 +39,9 @@ def load_model(
     cfg = config if isinstance(config, Config) else load_config(config)
     with torch.random.fork_rng(devices=[]):  # building draws, too
         model = MODELS.build(cfg.model)
-    draw_weights(model, seed)
-    if checkpoint is not None:
+    if checkpoint is None:
+        draw_weights(model, seed)
+    else:
         load_weights(model, checkpoint)
     return model.to(device).eval()
 

@@ -62,6 +62,7 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
         )
     if cfg.test_dataloader.get('num_workers', 0) == 0:
         cfg.test_dataloader.persistent_workers = False
+    _place_confusion(cfg)
     if args.amp:
         cfg.test_cfg.fp16 = True
     if args.out:
@@ -85,6 +86,14 @@ def report_metrics(metrics: dict[str, float], args: argparse.Namespace) -> None:
         path = Path(args.out)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+
+
+def _place_confusion(cfg: Config) -> None:
+    """Has the confusion matrix of a classifier written beside the log, where the config names no other place."""
+    evaluators = cfg.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        if evaluator.get('type') == 'ClassAccuracy':
+            evaluator.setdefault('confusion_file', str(Path(cfg.work_dir, 'confusion_matrix.csv')))
 
 
 def _is_restart() -> bool:

@@ -7,6 +7,7 @@ warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformable
 from .aggregators import *  # noqa: E402, F403
 from .algorithms import *  # noqa: E402, F403
 from .backbones import *  # noqa: E402, F403
+from .classifiers import *  # noqa: E402, F403
 from .contrastive_cache import *  # noqa: E402, F403
 from .data_preprocessors import *  # noqa: E402, F403
 from .heads import *  # noqa: E402, F403

@@ -6,7 +6,7 @@ from .memory import peak_memory
 from .poison import PoisonGradients, PoisonLoss, PoisonPixels
 from .toy_clips import write_clip
 from .toy_run import ToyModel, toy_runner
-from .toys import randomize, toy_vicmae_config
+from .toys import randomize, toy_transfer_config, toy_vicmae_config
 
 __all__ = [
     'GlooPool',
@@ -17,6 +17,7 @@ __all__ = [
     'peak_memory',
     'randomize',
     'toy_runner',
+    'toy_transfer_config',
     'toy_vicmae_config',
     'write_clip',
 ]

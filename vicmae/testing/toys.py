@@ -36,6 +36,23 @@ def toy_vicmae_config(norm: str | None = 'BN') -> dict[str, Any]:
     )
 
 
+def toy_transfer_config(**changes: Any) -> dict[str, Any]:
+    """The config of a `TransferClassifier` of four classes, with the backbone of `toy_vicmae_config`.
+
+    Args:
+        changes: What is other than there, at the top level.
+    """
+    backbone = {k: v for k, v in toy_vicmae_config()['backbone'].items() if k != 'masking'}
+    config = dict(
+        type='TransferClassifier',
+        data_preprocessor=dict(type='LabelledPreprocessor'),
+        backbone=backbone,
+        aggregator=dict(type='MeanPooling'),
+        head=dict(type='TransferHead', num_classes=4),
+    )
+    return {**config, **changes}
+
+
 def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
     """Adds noise to every trained parameter, so that no bias or token that begins at zero hides a mistake."""
     generator = torch.Generator().manual_seed(seed)

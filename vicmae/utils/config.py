@@ -69,6 +69,7 @@ _EXTRAS = {
         'dwconv_decay_mult',
         'dcn_offset_lr_mult',
         'bypass_duplicate',
+        'layer_decay_rate',
     ),
 }
 # The same for each of several dicts below one key.

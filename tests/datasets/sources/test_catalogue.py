@@ -40,6 +40,48 @@ def test_thinned_out_samples_are_spread_evenly_over_each_class(max_per_class):
     assert thin_out(labels, max_per_class).tolist() == sorted(expected)
 
 
+@pytest.mark.parametrize('seed', [None, 0, 7])
+@pytest.mark.parametrize('share', [0.01, 0.1, 0.5, 1.0])
+def test_share_of_each_class_is_rounded_and_one_at_least(seed, share):
+    labels = np.repeat([0, 1, 2, 3], [1, 40, 100, 1300])
+    kept = thin_out(labels, share_per_class=share, seed=seed)
+    expected = [max(1, round(share * count)) for count in (1, 40, 100, 1300)]
+    assert np.bincount(labels[kept]).tolist() == expected
+    assert (np.diff(kept) > 0).all()
+
+
+def test_drawn_subset_follows_from_its_seed_and_smaller_ones_are_in_it():
+    labels = np.random.default_rng(0).integers(0, 6, 300)
+    by_size = {k: set(thin_out(labels, k, seed=3).tolist()) for k in (1, 5, 10)}
+    assert by_size[1] < by_size[5] < by_size[10]
+    assert by_size[10] == set(thin_out(labels, 10, seed=3).tolist())
+    assert by_size[10] != set(thin_out(labels, 10, seed=4).tolist())
+    # A class more leaves the others' samples alone.
+    without = thin_out(labels[labels < 5], 10, seed=3)
+    members = np.flatnonzero(labels < 5)[without]
+    assert set(members.tolist()) == {i for i in by_size[10] if labels[i] < 5}
+
+
+def test_drawn_samples_are_equally_likely():
+    labels = np.zeros(10, dtype=int)
+    counts = np.bincount([thin_out(labels, 1, seed=s)[0] for s in range(2000)], minlength=10)
+    assert counts.min() > 150 and counts.max() < 250
+
+
+def test_source_takes_the_smaller_of_number_and_share_and_knows_its_labels():
+    shelf = Shelf([0] * 10 + [1] * 40)
+    source = CatalogueSource(shelf, max_per_class=5, share_per_class=0.2, subset_seed=0)
+    assert np.bincount(source.labels()).tolist() == [2, 5]
+    assert [source.get_data_info(i)['gt_label'] for i in range(7)] == source.labels().tolist()
+    assert CatalogueSource(shelf).labels().tolist() == [0] * 10 + [1] * 40
+
+
+@pytest.mark.parametrize('share', [0, 1.5, -0.1])
+def test_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match=rf'share_per_class. must be in \(0, 1\], got {share}'):
+        CatalogueSource(Shelf([0, 1]), share_per_class=share)
+
+
 def test_numbers_of_samples_that_were_kept_lead_to_the_catalogue():
     source = CatalogueSource(Shelf([2, 0, 0, 1, 2, 0]), max_per_class=2)
     assert [source.get_data_info(i)['path'] for i in range(len(source))] == [

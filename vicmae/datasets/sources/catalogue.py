@@ -40,7 +40,10 @@ class CatalogueSource(Source):
     Args:
         catalogue: The catalogue.
         with_labels: Whether each sample must have a label, as probes need.
-        max_per_class: Takes at most this many samples of each class, evenly spread over the catalogue.
+        max_per_class: Takes at most this many samples of each class.
+        share_per_class: Takes this share of each class, rounded, and one sample at least.
+        subset_seed: Draws which samples these are; the same ones each time, and fewer are among the more. None takes
+            them evenly spread over the catalogue.
         kwargs: Further arguments of `Source`: `pipeline`, `visits_per_opening`, `tags`.
     """
 
@@ -50,24 +53,35 @@ class CatalogueSource(Source):
         *,
         with_labels: bool = False,
         max_per_class: int | None = None,
+        share_per_class: float | None = None,
+        subset_seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         require_open_video(self.pipeline)
         if max_per_class is not None and max_per_class < 1:
             raise ValueError(f'`max_per_class` must be at least 1, got {max_per_class}.')
+        if share_per_class is not None and not 0 < share_per_class <= 1:
+            raise ValueError(
+                f'`share_per_class` must be in (0, 1], got {share_per_class}. 0.01 is one per cent.'
+            )
         self.catalogue = catalogue
         self.with_labels = with_labels
         self.max_per_class = max_per_class
+        self.share_per_class = share_per_class
         if catalogue.classes:
             self.metainfo['classes'] = catalogue.classes
         self._kept: torch.Tensor | None = None
-        if with_labels or max_per_class is not None:
+        thinned = max_per_class is not None or share_per_class is not None
+        if with_labels or thinned:
             labels = catalogue.labels()
             if with_labels:
                 self._require_labels(labels)
-            if max_per_class is not None:
-                self._kept = torch.from_numpy(thin_out(labels, max_per_class))
+            if thinned:
+                kept = thin_out(
+                    labels, max_per_class, share_per_class=share_per_class, seed=subset_seed
+                )
+                self._kept = torch.from_numpy(kept)
 
     def __len__(self) -> int:
         return len(self.catalogue) if self._kept is None else len(self._kept)
@@ -77,6 +91,11 @@ class CatalogueSource(Source):
 
     def path_of(self, index: int) -> str:
         return self.catalogue[self.number_of(index)]['path']
+
+    def labels(self) -> np.ndarray:
+        """The label of each sample that is taken, -1 for none."""
+        labels = self.catalogue.labels()
+        return labels if self._kept is None else labels[self._kept.numpy()]
 
     def number_of(self, index: int) -> int:
         """The number in the catalogue of a sample."""
@@ -94,17 +113,31 @@ class CatalogueSource(Source):
             )
 
 
-def thin_out(labels: np.ndarray, max_per_class: int) -> np.ndarray:
-    """Numbers of at most so many samples of each class, evenly spread, in their order.
+def thin_out(
+    labels: np.ndarray,
+    max_per_class: int | None = None,
+    *,
+    share_per_class: float | None = None,
+    seed: int | None = None,
+) -> np.ndarray:
+    """Numbers of some samples of each class, in their order.
 
     Args:
         labels: Of all samples.
-        max_per_class: How many.
+        max_per_class: How many at most; None for all.
+        share_per_class: Which share, rounded, and one sample at least; None for all.
+        seed: Draws them; None takes them evenly spread. A class's own follow from its label and its samples alone.
     """
     order = np.argsort(labels, kind='stable')
-    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
-    kept = [
-        order[start + np.linspace(0, count - 1, min(max_per_class, count)).round().astype(int)]
-        for start, count in zip(starts, counts, strict=True)
-    ]
+    classes, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    kept = []
+    for label, start, count in zip(classes.tolist(), starts, counts.tolist(), strict=True):
+        number = count if max_per_class is None else min(max_per_class, count)
+        if share_per_class is not None:
+            number = min(number, max(1, round(share_per_class * count)))
+        if seed is None:
+            chosen = np.linspace(0, count - 1, number).round().astype(int)
+        else:  # the beginning of one order, so that fewer are among the more
+            chosen = np.random.default_rng([seed, label + 1]).permutation(count)[:number]
+        kept.append(order[start + chosen])
     return np.sort(np.concatenate(kept))

@@ -9,8 +9,9 @@ from .clip_sampling import (
 )
 from .color import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
 from .crop import CenterCrop, RandomFlip, RandomResizedCrop
-from .formatting import PackClip, PackViews
+from .formatting import PackClip, PackImage, PackViews
 from .loading import DecodeFrames, LoadImage, OpenVideo
+from .seeded import MMPretrainAugment
 from .views import OneView, TwoViews
 
 __all__ = [
@@ -22,9 +23,11 @@ __all__ = [
     'FixedGapFramePair',
     'GaussianBlur',
     'LoadImage',
+    'MMPretrainAugment',
     'OneView',
     'OpenVideo',
     'PackClip',
+    'PackImage',
     'PackViews',
     'RandomFlip',
     'RandomGrayscale',

@@ -42,6 +42,18 @@ class PackViews(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class PackImage(BaseTransform):
+    """Packs the view of a labelled sample, for training a classifier.
+
+    **Required keys:** views, gt_label, path. **Result:** inputs (C, H, W) uint8, data_samples.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        sample = DataSample(metainfo=dict(path=results['path'])).set_gt_label(results['gt_label'])
+        return dict(inputs=_to_tensor(results['views'][0]), data_samples=sample)
+
+
+@TRANSFORMS.register_module()
 class PackClip(BaseTransform):
     """Packs the frames of a sample with its label and origin, for evaluation.
 

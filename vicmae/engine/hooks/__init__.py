@@ -1,5 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from .checkpoint_fit import CheckpointFitHook
+from .class_fit import ClassFitHook
 from .data_log import DataLogHook
 from .loss_weight_schedule import LossWeightScheduleHook
 from .preemption import PreemptionHook
@@ -11,6 +12,7 @@ from .target_ema import TargetEMAHook
 
 __all__ = [
     'CheckpointFitHook',
+    'ClassFitHook',
     'DataLogHook',
     'LossWeightScheduleHook',
     'PreemptionHook',

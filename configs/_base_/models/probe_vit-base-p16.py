@@ -1,0 +1,15 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""A frozen backbone and a linear layer behind a batch norm without scale and shift, as MAE probes.
+
+`model.pretrained=CHECKPOINT` names the weights of the backbone.
+"""
+
+model = dict(
+    type='TransferClassifier',
+    pretrained=None,
+    freeze_backbone=True,
+    data_preprocessor=dict(type='LabelledPreprocessor'),
+    backbone=dict(type='MaskedViT', arch='base', img_size=224, patch_size=16),
+    aggregator=dict(type='MeanPooling'),  # MAE itself takes the class token: ClsPooling
+    head=dict(type='TransferHead', num_classes=1000, norm='SyncBN', init_std=0.01),
+)

@@ -1,0 +1,39 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""MAE's fine-tuning: AdamW, rates that fall from the head to the pixels, 100 epochs, for 1024 images in a step."""
+
+optim_wrapper = dict(
+    constructor='TransferOptimWrapperConstructor',
+    type='AmpOptimWrapper',  # in bfloat16 where the GPU has it, else in float16
+    loss_scale='dynamic',
+    optimizer=dict(
+        type='AdamW',
+        lr=5e-4 * 1024 / 256,
+        betas=(0.9, 0.999),
+        weight_decay=0.05,
+    ),
+    # No weight decay on vectors: norms, biases, class token.
+    paramwise_cfg=dict(layer_decay_rate=0.65, flat_decay_mult=0.0),
+)
+auto_scale_lr = dict(base_batch_size=1024)
+
+train_cfg = dict(type='PretrainLoop', max_epochs=100, val_interval=10)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-4,
+        by_epoch=True,
+        begin=0,
+        end=5,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=95,
+        eta_min_ratio=1e-6 / (5e-4 * 1024 / 256),  # a share: each layer ends at its own 1e-6
+        by_epoch=True,
+        begin=5,
+        end=100,
+        convert_to_iter_based=True,
+    ),
+]
+custom_hooks = [dict(type='ClassFitHook')]  # labels mean the same in all sets

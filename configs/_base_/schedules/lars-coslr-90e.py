@@ -1,0 +1,33 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""MAE's linear probe: LARS without weight decay, 90 epochs, for 16384 images in a step."""
+
+optim_wrapper = dict(
+    constructor='TransferOptimWrapperConstructor',
+    type='AmpOptimWrapper',
+    loss_scale='dynamic',
+    optimizer=dict(type='mmpretrain.LARS', lr=0.1 * 16384 / 256, momentum=0.9, weight_decay=0.0),
+    # A bias is no layer whose rate its norm could set.
+    paramwise_cfg=dict(custom_keys={'head.fc.bias': dict(lars_exclude=True)}),
+)
+auto_scale_lr = dict(base_batch_size=16384)
+
+train_cfg = dict(type='PretrainLoop', max_epochs=90, val_interval=10)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-4,
+        by_epoch=True,
+        begin=0,
+        end=10,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=80,
+        by_epoch=True,
+        begin=10,
+        end=90,
+        convert_to_iter_based=True,
+    ),
+]
+custom_hooks = [dict(type='ClassFitHook')]

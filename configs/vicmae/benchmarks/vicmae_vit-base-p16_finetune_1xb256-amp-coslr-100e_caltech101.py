@@ -1,0 +1,16 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+r"""Fine-tunes ViT-B/16 on Caltech-101.
+
+The recipe of the small sets. Its usual figure is `mean_class`. With its background class; 101 without. Data:
+data/caltech101/{train,val}/<class>/*. Not run at this scale here.
+
+    python tools/train.py configs/vicmae/benchmarks/vicmae_vit-base-p16_finetune_1xb256-amp-coslr-100e_caltech101.py \
+        --cfg-options model.pretrained=CHECKPOINT
+"""
+
+_base_ = './vicmae_vit-base-p16_finetune_1xb256-amp-coslr-100e_cifar10.py'
+
+model = dict(head=dict(num_classes=102))
+train_dataloader = dict(dataset=dict(data_root='data/caltech101/train'))
+val_dataloader = dict(dataset=dict(data_root='data/caltech101/val'))
+test_dataloader = val_dataloader

@@ -1,0 +1,15 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+r"""Fine-tunes ViT-B/16 on Stanford Cars.
+
+The recipe of the small sets. Data: data/cars/{train,val}/<class>/*. Not run at this scale here.
+
+    python tools/train.py configs/vicmae/benchmarks/vicmae_vit-base-p16_finetune_1xb256-amp-coslr-100e_cars.py \
+        --cfg-options model.pretrained=CHECKPOINT
+"""
+
+_base_ = './vicmae_vit-base-p16_finetune_1xb256-amp-coslr-100e_cifar10.py'
+
+model = dict(head=dict(num_classes=196))
+train_dataloader = dict(dataset=dict(data_root='data/cars/train'))
+val_dataloader = dict(dataset=dict(data_root='data/cars/val'))
+test_dataloader = val_dataloader

@@ -1,0 +1,21 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+r"""Attentive probe in seconds on a CPU.
+
+Pretraining: python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
+
+    python tools/train.py configs/vicmae/benchmarks/vicmae_vit-tiny-p8_attentive_debug.py \
+        --cfg-options model.pretrained=CHECKPOINT
+"""
+
+_base_ = './vicmae_vit-tiny-p8_finetune_debug.py'
+
+model = dict(
+    freeze_backbone=True,
+    data_preprocessor=dict(mixup_alpha=0.0, cutmix_alpha=0.0),
+    backbone=dict(drop_path_rate=0.0, final_norm=True),
+    aggregator=dict(type='AttentionPooling', num_heads=2),
+    head=dict(norm=None, init_std=0.01, loss=dict(label_smooth_val=0.0)),
+)
+train_dataloader = _base_.train_dataloader
+train_dataloader.dataset.pipeline[1].transforms.pop()  # no RandAugment
+optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(layer_decay_rate=1.0))

@@ -1,0 +1,46 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+r"""Fine-tuning in seconds on a CPU: the debug run's backbone, its images and their four classes.
+
+Pretraining: python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
+
+    python tools/train.py configs/vicmae/benchmarks/vicmae_vit-tiny-p8_finetune_debug.py \
+        --cfg-options model.pretrained=CHECKPOINT
+"""
+
+_base_ = './vicmae_vit-base-p16_finetune_8xb128-amp-coslr-100e_in1k.py'
+
+demo_data = dict(root='data/demo-debug', preset='debug')
+
+model = dict(
+    backbone=dict(
+        arch=dict(
+            _delete_=True, embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128
+        ),
+        img_size=64,
+        patch_size=8,
+    ),
+    head=dict(num_classes=4),
+)
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    dataset=dict(data_root='data/demo-debug/images/train'),
+)
+train_dataloader['dataset']['pipeline'] = _base_.train_dataloader.dataset.pipeline
+train_dataloader['dataset']['pipeline'][1]['transforms'][0]['size'] = 64
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    dataset=dict(data_root='data/demo-debug/images/val'),
+)
+val_dataloader['dataset']['pipeline'] = _base_.val_dataloader.dataset.pipeline
+val_dataloader['dataset']['pipeline'][1]['size'] = 64
+test_dataloader = val_dataloader
+val_evaluator = dict(topk=(1, 2))
+test_evaluator = val_evaluator
+
+train_cfg = dict(max_epochs=4, val_interval=2)
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=1)
+param_scheduler[1].update(T_max=3, begin=1, end=4)
+default_hooks = dict(logger=dict(interval=3), checkpoint=dict(interval=2))

@@ -1,0 +1,134 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Each benchmark trains two steps, small: its own parts, on real files, from pretrained weights."""
+
+import json
+import math
+import re
+
+import pytest
+import torch
+
+from vicmae.apis import build_runner, load_config
+from vicmae.registry import MODELS
+from vicmae.utils.paths import project_file
+
+from .test_ablations import shrink
+
+FOLDER = project_file('configs/vicmae/benchmarks')
+BENCHMARKS = sorted(FOLDER.glob('*.py'))
+SETS = ('cifar10', 'cifar100', 'food101', 'cars', 'dtd', 'pets', 'flowers', 'caltech101', 'sun397')
+SIZES = ('small-p16', 'base-p16', 'large-p16', 'huge-p14')
+
+_TRAINED: set[str] = set()
+
+every_benchmark = pytest.mark.parametrize('path', BENCHMARKS, ids=lambda path: path.stem)
+
+
+def shorten(cfg, data, work_dir):
+    """Two steps of four images in this process."""
+    shrink(cfg._cfg_dict)
+    cfg._cfg_dict.pop('demo_data', None)
+    cfg.model.head.num_classes = 4
+    for name, part in [('train', 'train'), ('val', 'val'), ('test', 'val')]:
+        loader = cfg[f'{name}_dataloader']
+        loader.update(batch_size=4, num_workers=0, persistent_workers=False)
+        loader.dataset.data_root = str(data / f'images/{part}')
+    cfg.train_dataloader.sampler.samples_per_epoch = 8
+    cfg.val_evaluator.topk = cfg.test_evaluator.topk = (1,)
+    cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    cfg.default_hooks.logger.interval = 1
+    cfg.work_dir, cfg.launcher = str(work_dir), 'none'
+    cfg.experiment_name = work_dir.name
+    return cfg
+
+
+def is_trained_already(cfg):
+    """Whether the same shrunken config was trained before: sizes and small sets often differ in nothing else."""
+    settings = {k: v for k, v in cfg.to_dict().items() if k not in ('work_dir', 'experiment_name')}
+    known = repr(settings) in _TRAINED
+    _TRAINED.add(repr(settings))
+    return known
+
+
+@pytest.fixture(scope='session')
+def pretrained(tmp_path_factory):
+    """Weights of a run of pretraining at each shrunken size, which is the same for all."""
+    cfg = load_config(project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py'))
+    shrink(cfg._cfg_dict)
+    path = tmp_path_factory.mktemp('pretrained') / 'epoch_1.pth'
+    torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, path)
+    return path
+
+
+@every_benchmark
+def test_config_trains_two_steps_from_pretrained_weights(path, demo_data, pretrained, tmp_path):
+    cfg = shorten(load_config(path), demo_data, tmp_path)
+    cfg.model.pretrained = str(pretrained)
+    if is_trained_already(cfg):
+        return
+    runner = build_runner(cfg, training=True)
+    runner.train()
+    assert runner.iter == 2
+    (log,) = tmp_path.glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    losses = [row['loss'] for row in rows if 'loss' in row]
+    assert len(losses) == 2
+    assert all(math.isfinite(loss) for loss in losses)
+    assert 0 <= rows[-1]['accuracy/top1'] <= 100
+    weights = torch.load(pretrained, weights_only=True)['state_dict']
+    moved = [
+        name
+        for name, value in runner.model.backbone.state_dict().items()
+        if not value.equal(weights[f'backbone.{name}'])
+    ]
+    assert bool(moved) is not runner.model.freeze_backbone
+
+
+@every_benchmark
+def test_probe_freezes_the_backbone_and_keeps_its_last_norm(path):
+    model = load_config(path).model
+    probe = any(word in path.stem for word in ('_linear_', '_attentive_'))
+    assert model.get('freeze_backbone', False) is probe
+    assert model.backbone.get('final_norm', True) is probe
+    mixing = [model.data_preprocessor.get(f'{kind}_alpha', 0) for kind in ('mixup', 'cutmix')]
+    assert mixing == ([0, 0] if probe else [0.8, 1.0])
+    assert (model.backbone.get('drop_path_rate', 0) > 0) is not probe
+
+
+@every_benchmark
+def test_rate_is_meant_for_the_batch_that_the_name_says(path):
+    cfg = load_config(path)
+    if path.stem.endswith('_debug'):
+        return
+    processes, batch = map(int, re.search(r'_(\d+)xb(\d+)-', path.stem).groups())
+    assert cfg.train_dataloader.batch_size == batch
+    assert cfg.auto_scale_lr.base_batch_size == processes * batch
+    epochs = int(re.search(r'-(\d+)e_', path.stem).group(1))
+    assert cfg.train_cfg.max_epochs == epochs
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_each_size_has_each_protocol(size):
+    stems = [path.stem for path in BENCHMARKS if f'vit-{size}_' in path.stem]
+    wanted = ['in1k', 'places365', 'inat2018']
+    wanted += [f'in1k-{k}' for k in ('1shot', '5shot', '10shot', '1pct', '10pct')]
+    for data in wanted:
+        assert any(stem.endswith(f'_{data}') for stem in stems), data
+    for protocol in ('finetune', 'linear', 'attentive'):
+        assert any(f'_{protocol}_' in stem and stem.endswith('_in1k') for stem in stems), protocol
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_small_set_is_a_few_lines(name):
+    (path,) = FOLDER.glob(f'*_{name}.py')
+    code = re.sub(r'""".*?"""|#[^\n]*', '', path.read_text(), flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    cfg = load_config(path)
+    roots = [cfg[f'{part}_dataloader'].dataset.data_root for part in ('train', 'val', 'test')]
+    assert roots == [f'data/{name}/train', f'data/{name}/val', f'data/{name}/val']
+
+
+def test_table_of_benchmarks_names_each_config_once():
+    table = (FOLDER / 'README.md').read_text(encoding='utf-8')
+    named = re.findall(r'\(([\w-]+\.py)\)', table)
+    assert sorted(named) == [path.name for path in BENCHMARKS]

@@ -1,0 +1,97 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import shutil
+
+import pytest
+import torch
+
+from vicmae.apis import build_runner, load_config
+from vicmae.errors import ConfigError, DataError
+from vicmae.utils.paths import project_file
+
+DEBUG = project_file('configs/vicmae/benchmarks/vicmae_vit-tiny-p8_linear_debug.py')
+
+
+@pytest.fixture
+def images(demo_data, tmp_path):
+    """Class folders of one's own, train and val, of four classes."""
+    shutil.copytree(demo_data / 'images', tmp_path / 'images')
+    return tmp_path / 'images'
+
+
+def make_runner(images, *, training=True, **overrides):
+    cfg = load_config(DEBUG, overrides)
+    for name, part in [('train', 'train'), ('val', 'val'), ('test', 'val')]:
+        loader = cfg[f'{name}_dataloader']
+        loader.update(num_workers=0, persistent_workers=False)
+        if not loader.dataset.get('ann_file'):
+            loader.dataset.data_root = str(images / part)
+    cfg._cfg_dict.pop('demo_data')
+    cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    cfg.param_scheduler = None
+    cfg.work_dir, cfg.launcher = str(images.parent / 'run'), 'none'
+    cfg.experiment_name = images.parent.name + ('-train' if training else '-test')
+    return build_runner(cfg, training=training)
+
+
+def test_sets_that_fit_train_and_test(images):
+    runner = make_runner(images)
+    runner.train()
+    last = str(images.parent / 'run/epoch_1.pth')
+    found = make_runner(images, training=False, load_from=last).test()
+    assert set(found) == {'accuracy/top1', 'accuracy/top2', 'accuracy/mean_class'}
+
+
+def test_training_without_the_hook_is_refused(images):
+    with pytest.raises(ConfigError, match='TransferClassifier.*ClassFitHook'):
+        make_runner(images, custom_hooks=[])
+
+
+def test_head_with_another_number_of_classes_is_refused(images):
+    runner = make_runner(images, **{'model.head.num_classes': 7})
+    with pytest.raises(ConfigError, match='num_classes. is 7, but the training set has 4 classes'):
+        runner.train()
+
+
+def test_empty_class_folder_is_named(images):
+    for part in ('train', 'val'):
+        shutil.rmtree(images / part / 'dotted_star')
+        (images / part / 'dotted_star').mkdir()
+    with pytest.raises(ConfigError, match='has 3 classes .* Without a file are: dotted_star'):
+        make_runner(images).train()
+
+
+def test_validation_set_of_other_classes_is_refused(images):
+    (images / 'val/dotted_star').rename(images / 'val/zebra')
+    message = 'dotted_star only in the training set; zebra only in the validation set'
+    with pytest.raises(DataError, match=message):
+        make_runner(images).train()
+
+
+def test_test_set_of_other_classes_than_the_checkpoint_is_refused(images):
+    make_runner(images).train()
+    (images / 'val/dotted_star').rename(images / 'val/zebra')
+    last = str(images.parent / 'run/epoch_1.pth')
+    runner = make_runner(images, training=False, load_from=last)
+    with pytest.raises(DataError, match='zebra only in the test set'):
+        runner.test()
+
+
+def write_list(images, labels):
+    """A list of the images of training, each with a label."""
+    files = sorted((images / 'train').rglob('*.jpg'))[: len(labels)]
+    lines = [f'{file} {label}' for file, label in zip(files, labels, strict=True)]
+    (images / 'list.txt').write_text('\n'.join(lines))
+    return {'train_dataloader.dataset.ann_file': str(images / 'list.txt')}
+
+
+def test_label_that_the_head_lacks_is_refused(images):
+    runner = make_runner(images, **write_list(images, [0, 1, 2, 3, 4] * 4))
+    with pytest.raises(ConfigError, match='training set has the label 4; .*num_classes=5'):
+        runner.train()
+
+
+def test_class_that_no_line_of_a_list_has_is_told(images, capsys):
+    runner = make_runner(images, **write_list(images, [0, 1, 3] * 8))
+    runner.train()
+    assert '1 of 4 classes have no sample in the training set: 2.' in (''.join(capsys.readouterr()))
+    assert torch.isfinite(runner.model.head.fc.weight).all()

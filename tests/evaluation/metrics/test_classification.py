@@ -1,0 +1,95 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import csv
+
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+
+from vicmae.errors import ConfigError, DataError
+from vicmae.evaluation.metrics import ClassAccuracy
+
+
+def make_samples(scores, labels, paths=None, names=None):
+    return [
+        dict(
+            pred_score=score,
+            gt_label=torch.tensor([label]),
+            path=paths[i] if paths else f'{i}.jpg',
+            class_name=names[label] if names else None,
+        )
+        for i, (score, label) in enumerate(zip(scores, labels, strict=True))
+    ]
+
+
+def evaluate(samples, **kwargs):
+    evaluator = Evaluator([ClassAccuracy(**kwargs)])
+    for i in range(0, len(samples), 3):
+        evaluator.process(data_samples=samples[i : i + 3])
+    return evaluator.evaluate(len(samples))
+
+
+def test_figures_equal_a_loop_over_samples(tmp_path):
+    torch.manual_seed(0)
+    labels = torch.randint(0, 6, (200,)).clamp(max=4).tolist()
+    labels[:6] = range(6)
+    scores = torch.randn(200, 6).softmax(dim=1)
+    path = tmp_path / 'deep/confusion.csv'
+    names = ['ant', 'bee', 'cat', 'dog', 'elk', 'fox']
+    samples = make_samples(scores, labels, names=names)
+    found = evaluate(samples, topk=(1, 5), confusion_file=str(path))
+    matrix = np.zeros((6, 6), dtype=int)
+    among_five = 0
+    for score, label in zip(scores.tolist(), labels, strict=True):
+        ranked = sorted(range(6), key=lambda c: -score[c])
+        matrix[label, ranked[0]] += 1
+        among_five += label in ranked[:5]
+    assert found == pytest.approx(
+        {
+            'accuracy/top1': 100 * matrix.trace() / 200,
+            'accuracy/top5': 100 * among_five / 200,
+            'accuracy/mean_class': 100
+            * np.mean([row[i] / row.sum() for i, row in enumerate(matrix)]),
+        }
+    )
+    rows = list(csv.reader(path.open(encoding='utf-8')))
+    assert rows[0] == ['true class', *names]
+    assert [row[0] for row in rows[1:]] == names
+    assert np.array_equal(np.array([row[1:] for row in rows[1:]], dtype=int), matrix)
+
+
+def test_score_that_is_rounded_to_zero_can_still_be_right():
+    found = evaluate(make_samples(torch.zeros(2, 3), [0, 0]), topk=(3,))
+    assert found['accuracy/top3'] == 100
+
+
+def test_sample_that_two_ranks_got_counts_once():
+    right, wrong = [1.0, 0.0], [0.0, 1.0]
+    scores = torch.tensor([right, wrong, wrong])
+    found = evaluate(make_samples(scores, [0, 0, 0], paths=['a', 'b', 'b']), topk=(1,))
+    assert found['accuracy/top1'] == 50
+
+
+def test_class_without_a_sample_is_told_and_left_out_of_the_mean(capsys):
+    scores = torch.eye(3)[[0, 0, 0, 2]]
+    found = evaluate(make_samples(scores, [0, 0, 2, 2]), topk=(1,))
+    assert found['accuracy/mean_class'] == pytest.approx(75)
+    assert '1 of 3 classes have no sample in the set that is tested on (1)' in (
+        ''.join(capsys.readouterr())
+    )
+
+
+def test_more_predictions_than_classes_are_refused():
+    with pytest.raises(ConfigError, match=r'is \(1, 5\), but there are 3 classes'):
+        evaluate(make_samples(torch.eye(3), [0, 1, 2]))
+
+
+def test_label_that_the_head_has_no_class_for_is_refused_with_its_file():
+    with pytest.raises(DataError, match="label of '1.jpg' is 7, and the head has 3 classes"):
+        evaluate(make_samples(torch.eye(3)[:2], [0, 7]), topk=(1,))
+
+
+@pytest.mark.parametrize('topk', [(), (0, 1)])
+def test_topk_counts_from_one(topk):
+    with pytest.raises(ValueError, match='topk. must be numbers from 1 on'):
+        ClassAccuracy(topk=topk)

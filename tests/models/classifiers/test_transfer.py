@@ -1,0 +1,111 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+import torch.nn.functional as F
+from mmpretrain.structures import DataSample
+
+from vicmae.engine.optimizers import TransferOptimWrapperConstructor
+from vicmae.errors import CheckpointError
+from vicmae.registry import MODELS
+from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
+
+ATTENTIVE = dict(type='AttentionPooling', num_heads=2)
+
+
+def build(**changes):
+    return randomize(MODELS.build(toy_transfer_config(**changes)))
+
+
+def make_samples(labels):
+    return [DataSample().set_gt_label(label) for label in labels]
+
+
+def step(model, optimizer):
+    images = torch.randn(8, 3, 16, 16)
+    loss = model(images, make_samples([i % 4 for i in range(8)]), mode='loss')['loss']
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def test_loss_is_the_cross_entropy_of_a_linear_layer_on_the_mean_patch_token():
+    model = build().eval()
+    images, labels = torch.randn(5, 3, 16, 16), torch.tensor([0, 1, 2, 3, 3])
+    (tokens,) = model.backbone(images)
+    scores = F.linear(tokens[:, 1:].mean(dim=1), model.head.fc.weight, model.head.fc.bias)
+    expected = F.cross_entropy(scores, labels)
+    found = model(images, make_samples(labels.tolist()), mode='loss')['loss']
+    torch.testing.assert_close(found, expected)
+
+
+def test_class_token_is_classified_where_that_is_asked_for():
+    model = build(aggregator=dict(type='ClsPooling')).eval()
+    images = torch.randn(2, 3, 16, 16)
+    (tokens,) = model.backbone(images)
+    assert torch.equal(model.extract_feat(images), tokens[:, 0])
+
+
+def test_prediction_has_the_shares_of_all_classes_and_the_largest_one():
+    model = build().eval()
+    clips = [torch.randn(1, 3, 16, 16) for _ in range(3)]
+    samples = model(clips, make_samples([0, 1, 2]), mode='predict')
+    scores = model.head((model.extract_feat(torch.cat(clips)),)).softmax(dim=1)
+    torch.testing.assert_close(torch.stack([s.pred_score for s in samples]), scores)
+    assert [int(s.pred_label) for s in samples] == scores.argmax(dim=1).tolist()
+
+
+@pytest.mark.parametrize('aggregator', [dict(type='MeanPooling'), ATTENTIVE], ids=str)
+def test_frozen_backbone_stays_as_it_is_whatever_is_trained(aggregator):
+    backbone = {**toy_transfer_config()['backbone'], 'drop_path_rate': 0.5}
+    model = build(freeze_backbone=True, aggregator=aggregator, backbone=backbone)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for _ in range(2):
+        model.eval()
+        model.train()
+        assert not any(module.training for module in model.backbone.modules())
+        assert model.head.training
+        step(model, optimizer)
+    changed = {n for n, value in model.state_dict().items() if not value.equal(before[n])}
+    assert changed
+    assert not any(name.startswith('backbone.') for name in changed)
+    assert all(p.grad is None for p in model.backbone.parameters())
+    assert all(
+        p.grad is not None for n, p in model.named_parameters() if not n.startswith('backbone.')
+    )
+
+
+def test_frozen_backbone_is_out_of_the_optimiser():
+    model = build(freeze_backbone=True)
+    optimizer = dict(type='mmpretrain.LARS', lr=0.1)
+    wrapper = TransferOptimWrapperConstructor(dict(type='OptimWrapper', optimizer=optimizer))(model)
+    found = [p for group in wrapper.optimizer.param_groups for p in group['params']]
+    assert {id(p) for p in found} == {id(p) for p in model.head.parameters()}
+
+
+def test_every_parameter_of_a_fine_tuned_model_gets_a_gradient():
+    model = build()
+    step(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    # The class token is read by the patches in the layers, and so is trained too.
+    assert without == []
+
+
+def test_weights_that_are_drawn_anew_begin_from_the_pretrained_backbone(tmp_path):
+    source = randomize(MODELS.build(toy_vicmae_config()), seed=3)
+    torch.save({'state_dict': source.state_dict()}, tmp_path / 'pretrained.pth')
+    model = build(pretrained=str(tmp_path / 'pretrained.pth'))
+    model.init_weights()
+    for name, value in model.backbone.state_dict().items():
+        assert value.equal(source.backbone.state_dict()[name]), name
+
+
+def test_model_whose_pretrained_weights_are_gone_builds_for_a_test(tmp_path):
+    model = build(pretrained=str(tmp_path / 'gone.pth'))
+    with pytest.raises(CheckpointError, match='no checkpoint .*gone.pth'):
+        model.init_weights()
+
+
+def test_unknown_branch_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match="one of student, teacher, got 'ema'"):
+        MODELS.build(toy_transfer_config(pretrained_branch='ema'))

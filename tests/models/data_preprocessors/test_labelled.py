@@ -1,0 +1,72 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+from mmpretrain.structures import DataSample
+
+from vicmae.models.data_preprocessors import LabelledPreprocessor, TwoViewPreprocessor
+from vicmae.registry import MODELS
+from vicmae.testing import toy_transfer_config
+
+
+def make_batch(size=4):
+    """Images of one colour each, so that it shows what was mixed with what."""
+    inputs = [torch.full((3, 16, 16), 40 * i, dtype=torch.uint8) for i in range(size)]
+    return dict(inputs=inputs, data_samples=[DataSample().set_gt_label(i) for i in range(size)])
+
+
+def test_images_that_are_not_mixed_are_normalised_and_keep_their_labels():
+    out = LabelledPreprocessor()(make_batch(), training=True)
+    expected = TwoViewPreprocessor().normalize(torch.stack(make_batch()['inputs']))
+    assert torch.equal(out['inputs'], expected)
+    assert [int(s.gt_label) for s in out['data_samples']] == [0, 1, 2, 3]
+    assert not any('gt_score' in s for s in out['data_samples'])
+
+
+@pytest.mark.parametrize('kind', ['mixup_alpha', 'cutmix_alpha'])
+def test_shares_of_classes_are_the_shares_of_pixels(kind):
+    preprocessor = LabelledPreprocessor(num_classes=4, **{kind: 1.0})
+    torch.manual_seed(1)
+    out = preprocessor(make_batch(), training=True)
+    shades = torch.tensor([0.0, 40.0, 80.0, 120.0])
+    mean = (out['inputs'] * preprocessor.std + preprocessor.mean).mean(dim=(1, 2, 3))
+    shares = torch.stack([s.gt_score for s in out['data_samples']])
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(4))
+    torch.testing.assert_close(shares @ shades, mean, atol=1e-3, rtol=1e-3)
+    assert not torch.equal(shares, torch.eye(4))
+
+
+def test_what_is_mixed_follows_from_the_seed_of_the_step_alone():
+    preprocessor = LabelledPreprocessor(num_classes=4, mixup_alpha=0.8, cutmix_alpha=1.0)
+    found = []
+    for noise in range(2):
+        np.random.seed(noise)
+        torch.manual_seed(5)
+        found.append(preprocessor(make_batch(), training=True)['inputs'])
+        assert np.random.randint(2**31) == np.random.RandomState(noise).randint(2**31)
+    assert torch.equal(*found)
+
+
+def test_nothing_is_mixed_in_a_test():
+    preprocessor = LabelledPreprocessor(num_classes=4, mixup_alpha=0.8)
+    batch = make_batch()
+    batch['inputs'] = [image[None] for image in batch['inputs']]
+    out = preprocessor(batch, training=False)
+    assert [tuple(clip.shape) for clip in out['inputs']] == [(1, 3, 16, 16)] * 4
+    assert torch.equal(out['inputs'][2], preprocessor.normalize(batch['inputs'][2]))
+
+
+def test_classifier_tells_the_number_of_classes():
+    preprocessor = dict(type='LabelledPreprocessor', mixup_alpha=0.8)
+    model = MODELS.build(toy_transfer_config(data_preprocessor=preprocessor))
+    assert model.data_preprocessor.num_classes == 4
+
+
+def test_mixing_without_the_number_of_classes_is_refused():
+    with pytest.raises(ValueError, match='needs .num_classes., got None'):
+        LabelledPreprocessor(mixup_alpha=0.8)
+
+
+def test_negative_alpha_is_refused():
+    with pytest.raises(ValueError, match='cutmix_alpha. must not be negative, got -1'):
+        LabelledPreprocessor(num_classes=4, cutmix_alpha=-1.0)

@@ -1,0 +1,137 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Whether a label means the same to all who read it."""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from vicmae.errors import ConfigError, DataError
+from vicmae.registry import HOOKS
+
+_MOST_NAMED = 4
+
+
+@HOOKS.register_module()
+class ClassFitHook(Hook):
+    """Refuses labels that don't mean the same to the head, the training set and the set that is tested on.
+
+    Class folders are numbered in the order of their names, so that a folder more or less in one of the sets moves all
+    labels behind it, and accuracies fall without a word. A checkpoint knows the classes that it was trained on.
+    """
+
+    priority = 'VERY_HIGH'
+    _trained_on: tuple[str, ...] | None = None
+
+    def before_train(self, runner: Any) -> None:
+        """Compares training set, head and validation set before the first step."""
+        train = runner.train_dataloader.dataset
+        require_fit(train, _num_classes(runner), 'training')
+        self._warn_of_empty_classes(runner, train)
+        if runner.val_loop is not None:
+            val = runner.val_loop.dataloader.dataset
+            require_same_classes(classes_of(train), classes_of(val), 'validation')
+            require_fit(val, _num_classes(runner), 'validation')
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Keeps the classes that a checkpoint was trained on."""
+        meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+        self._trained_on = tuple(meta.get('classes') or ()) or None
+
+    def before_test(self, runner: Any) -> None:
+        """Compares the checkpoint's classes with those of the test set."""
+        test = runner.test_loop.dataloader.dataset
+        require_same_classes(self._trained_on, classes_of(test), 'test')
+        require_fit(test, _num_classes(runner), 'test')
+
+    def _warn_of_empty_classes(self, runner: Any, dataset: Any) -> None:
+        """Tells of labels that no sample of the training set has: nothing teaches their class."""
+        if not hasattr(dataset, 'labels'):
+            return
+        counts = np.bincount(dataset.labels(), minlength=_num_classes(runner))
+        empty = [str(label) for label in np.flatnonzero(counts == 0)]
+        if empty:
+            runner.logger.log(
+                logging.WARNING,
+                f'{len(empty)} of {len(counts)} classes have no sample in the training set: {_name_some(empty)}. They '
+                'are never predicted rightly. Add samples, or leave these classes out of all lists.',
+            )
+
+
+def classes_of(dataset: Any) -> tuple[str, ...] | None:
+    """Names of the classes of a data set in the order of their labels; None where it has labels alone."""
+    return tuple(getattr(dataset, 'metainfo', {}).get('classes') or ()) or None
+
+
+def require_fit(dataset: Any, num_classes: int, what: str) -> None:
+    """Refuses a data set with other than so many classes.
+
+    Args:
+        dataset: A source.
+        num_classes: Of the head.
+        what: Which data set it is, for messages.
+    """
+    classes = classes_of(dataset)
+    if classes is not None and len(classes) != num_classes:
+        raise ConfigError(
+            f'`model.head.num_classes` is {num_classes}, but the {what} set has {len(classes)} classes '
+            f'({_name_some(classes)}).{_name_empty_folders(dataset, classes)} Set `model.head.num_classes='
+            f'{len(classes)}`, or mend the folders.'
+        )
+    if classes is None and hasattr(dataset, 'labels'):
+        largest = int(dataset.labels().max(initial=-1))
+        if largest >= num_classes:
+            raise ConfigError(
+                f'`model.head.num_classes` is {num_classes}, but the {what} set has the label {largest}; labels count '
+                f'from 0. Set `model.head.num_classes={largest + 1}`, or mend the list.'
+            )
+
+
+def require_same_classes(
+    train: Sequence[str] | None, other: Sequence[str] | None, what: str
+) -> None:
+    """Refuses two data sets whose class folders differ; lists have no names that could.
+
+    Args:
+        train: Classes that are trained on.
+        other: Classes of the other set.
+        what: Which one that is, for messages.
+    """
+    if train is None or other is None or tuple(train) == tuple(other):
+        return
+    missing = [name for name in train if name not in other]
+    strange = [name for name in other if name not in train]
+    differ = [
+        f'{_name_some(names)} only in the {where} set'
+        for names, where in [(missing, 'training'), (strange, what)]
+        if names
+    ]
+    raise DataError(
+        f'The classes of the training set ({len(train)}) and of the {what} set ({len(other)}) differ: '
+        f'{"; ".join(differ) or "the order is another"}. Labels are numbers in the order of the names, so that they '
+        'would mean different classes. Give both the same class folders, each with a file, or use lists (`ann_file`).'
+    )
+
+
+def _num_classes(runner: Any) -> int:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model.head.num_classes
+
+
+def _name_empty_folders(dataset: Any, classes: Sequence[str]) -> str:
+    """Names folders beside the classes that have no file."""
+    root = getattr(dataset, 'data_root', '')
+    listed = bool(getattr(dataset, 'ann_file', None))
+    if listed or not os.path.isdir(root):
+        return ''
+    empty = sorted(e.name for e in os.scandir(root) if e.is_dir() and e.name not in classes)
+    return f' Without a file are: {_name_some(empty)}.' if empty else ''
+
+
+def _name_some(names: Sequence[str]) -> str:
+    rest = len(names) - _MOST_NAMED
+    return ', '.join(names[:_MOST_NAMED]) + (f' and {rest} more' if rest > 0 else '')

@@ -1,0 +1,129 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""How often a classifier is right. S samples, c classes."""
+
+import csv
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from mmpretrain.evaluation import Accuracy, ConfusionMatrix
+from torch import Tensor
+
+from vicmae.errors import ConfigError, DataError
+from vicmae.registry import METRICS
+
+_MOST_NAMED = 4
+
+
+@METRICS.register_module()
+class ClassAccuracy(BaseMetric):
+    """Share of samples whose class is among the k that are predicted first, and the mean of each class's own share.
+
+    Samples carry `pred_score` and `gt_label`. Reports in percent: `topK` for each k, and `mean_class`, in which a rare
+    class counts as much as a frequent one. A sample that two ranks got, so that all have equally many, counts once.
+
+    Args:
+        topk: How many predictions of a sample may hold the right one.
+        confusion_file: CSV file for the number of samples of each class (rows) that each class was predicted for
+            (columns); None for none. tools/test.py writes `confusion_matrix.csv` into the work directory.
+        collect_device: Where results of several ranks are gathered.
+        prefix: Put in front of the names.
+    """
+
+    default_prefix = 'accuracy'
+
+    def __init__(
+        self,
+        topk: Sequence[int] = (1, 5),
+        *,
+        confusion_file: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if not topk or min(topk) < 1:
+            raise ValueError(f'`topk` must be numbers from 1 on, got {topk}.')
+        self.topk = tuple(topk)
+        self.confusion_file = confusion_file
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keeps scores and label of each sample."""
+        for sample in data_samples:
+            scores = sample['pred_score'].float().cpu()
+            if len(scores) < max(self.topk):
+                raise ConfigError(
+                    f'`topk` of ClassAccuracy is {self.topk}, but there are {len(scores)} classes only. Leave out what '
+                    'is larger: `val_evaluator.topk`, `test_evaluator.topk`.'
+                )
+            label = int(sample['gt_label'])
+            if not 0 <= label < len(scores):
+                raise DataError(
+                    f'The label of {sample.get("path")!r} is {label}, and the head has {len(scores)} classes, from 0 '
+                    'on. Set `model.head.num_classes`, or label the sample otherwise.'
+                )
+            row = dict(scores=scores.numpy(), label=label, name=sample.get('class_name'))
+            self.results.append({**row, 'path': sample.get('path')})
+
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        """Computes the figures, and writes the confusion matrix."""
+        rows = _once(results)
+        scores = torch.stack([torch.from_numpy(row['scores']) for row in rows])  # (S, c)
+        labels = torch.tensor([row['label'] for row in rows])
+        # No threshold: mmpretrain's own, 0, counts a share that is rounded to 0 as wrong.
+        shares = Accuracy.calculate(scores, labels, topk=self.topk, thrs=(None,))
+        figures = {f'top{k}': share[0].item() for k, share in zip(self.topk, shares, strict=True)}
+        confusion = ConfusionMatrix.calculate(scores, labels, num_classes=scores.shape[1])
+        figures['mean_class'] = mean_class_accuracy(confusion)
+        if self.confusion_file:
+            names = {row['label']: row['name'] for row in rows if row['name']}
+            write_confusion(Path(self.confusion_file), confusion, names)
+        return figures
+
+
+def mean_class_accuracy(confusion: Tensor) -> float:
+    """The mean over classes of the percentage of their samples that is right; classes without samples are left out.
+
+    Shape:
+        samples of each class by predicted class (c, c)
+    """
+    counts = confusion.sum(dim=1)
+    empty = [str(label) for label in torch.nonzero(counts == 0).flatten().tolist()]
+    if empty:
+        print_log(
+            f'{len(empty)} of {len(counts)} classes have no sample in the set that is tested on ('
+            f'{", ".join(empty[:_MOST_NAMED])}{", ..." if len(empty) > _MOST_NAMED else ""}): `mean_class` is the mean '
+            'over the others.',
+            'current',
+            logging.WARNING,
+        )
+    own = confusion.diagonal().double()[counts > 0] / counts[counts > 0]
+    return 100 * own.mean().item()
+
+
+def write_confusion(path: Path, confusion: Tensor, names: dict[int, str]) -> None:
+    """Writes a confusion matrix as CSV: true classes down, predicted ones across.
+
+    Args:
+        path: The file.
+        confusion: (c, c)
+        names: Of classes by label, where they are known.
+    """
+    titles = [names.get(label, str(label)) for label in range(len(confusion))]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(['true class', *titles])
+        for title, row in zip(titles, confusion.tolist(), strict=True):
+            writer.writerow([title, *row])
+
+
+def _once(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each sample once, by its path where it has one."""
+    seen: dict[Any, dict[str, Any]] = {}
+    for number, row in enumerate(results):
+        seen.setdefault(number if row['path'] is None else row['path'], row)
+    return list(seen.values())

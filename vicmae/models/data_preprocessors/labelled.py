@@ -1,0 +1,73 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Labelled images, mixed with each other. B batch, C channels, H W pixels."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.utils.batch_augments import CutMix, Mixup, RandomBatchAugment
+from torch import Tensor
+
+from vicmae.registry import MODELS
+from vicmae.utils.numpy_seed import seeded_numpy
+
+from .two_view import TwoViewPreprocessor
+
+
+@MODELS.register_module()
+class LabelledPreprocessor(TwoViewPreprocessor):
+    """Moves labelled images to the device, normalises them, and mixes them in training.
+
+    Mixup (https://arxiv.org/abs/1710.09412) and CutMix (https://arxiv.org/abs/1905.04899) are mmpretrain's; with both,
+    each batch gets one of them, as in MAE. What they draw follows from torch's seed, which is that of the step.
+
+    Args:
+        num_classes: Number of classes, which mixing needs; filled in from the head.
+        mixup_alpha: Of the beta distribution that mixup's shares are drawn from; 0 for none.
+        cutmix_alpha: The same for cutmix.
+        kwargs: Further arguments of `TwoViewPreprocessor`.
+
+    Shape:
+        training: B images (C, H, W) uint8 -> (B, C, H, W) float
+        evaluation: B clips (T, C, H, W) uint8 -> the same as float
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int | None = None,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for name, alpha in [('mixup_alpha', mixup_alpha), ('cutmix_alpha', cutmix_alpha)]:
+            if alpha < 0:
+                raise ValueError(f'`{name}` must not be negative, got {alpha}. 0 switches it off.')
+        self.num_classes = num_classes
+        augments: list[Any] = [Mixup(float(mixup_alpha))] if mixup_alpha else []
+        augments += [CutMix(float(cutmix_alpha))] if cutmix_alpha else []
+        self.mix = RandomBatchAugment(augments) if augments else None
+        if augments and num_classes is None:
+            raise ValueError('Mixing images needs `num_classes`, got None. Give that of the head.')
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        if not training:
+            return super().forward(data, training)
+        samples = data['data_samples']
+        images: Any = self.cast_data(torch.stack(list(data['inputs'])))
+        labels: Any = self.cast_data(torch.cat([sample.gt_label for sample in samples]))
+        images, shares = self._mix(self.normalize(images), labels)
+        for number, sample in enumerate(samples):
+            sample.set_gt_label(labels[number : number + 1])
+            if shares is not None:
+                sample.set_gt_score(shares[number])
+        return {**data, 'inputs': images, 'data_samples': samples}
+
+    def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images with their shares of classes (B, number of classes), or as they are."""
+        if self.mix is None or self.num_classes is None:
+            return images, None
+        shares = F.one_hot(labels, self.num_classes).to(images.dtype)
+        with seeded_numpy(int(torch.randint(2**31, ()))):
+            return self.mix(images, shares)

@@ -1,0 +1,74 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""One linear layer from a pooled vector to classes. B batch, D width."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mmpretrain.models import LinearClsHead
+from torch import Tensor, nn
+
+from vicmae.registry import MODELS
+
+from ..layers import SyncBatchNorm1d
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    'LN': lambda width: nn.LayerNorm(width, eps=1e-6),
+    'BN': lambda width: nn.BatchNorm1d(width, affine=False, eps=1e-6),
+    'SyncBN': lambda width: SyncBatchNorm1d(width, affine=False, eps=1e-6),
+}
+
+
+@MODELS.register_module()
+class TransferHead(LinearClsHead):
+    """Classifies pooled features, behind a norm.
+
+    MAE (https://arxiv.org/abs/2111.06377) fine-tunes behind a new layer norm, and probes behind a batch norm without
+    scale and shift, which brings features of any method to the same range.
+
+    Args:
+        num_classes: Number of classes.
+        in_dim: Width of the features; filled in from the backbone.
+        norm: 'LN', 'BN' (statistics of this process), 'SyncBN' (of all processes), or None. Neither of the batch
+            norms has parameters.
+        dropout: Share of the features that training sets to zero.
+        init_std: Spread of the weights at the start.
+        loss: Compares scores with labels, or with shares of classes where mixup or cutmix made such.
+
+    Shape:
+        (B, D) -> (B, num_classes)
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_dim: int,
+        *,
+        norm: str | None = None,
+        dropout: float = 0.0,
+        init_std: float = 0.01,
+        loss: dict[str, Any] | None = None,
+    ) -> None:
+        if num_classes < 2:
+            raise ValueError(f'`num_classes` must be at least 2, got {num_classes}.')
+        if norm is not None and norm not in NORMS:
+            raise ValueError(f"`norm` must be one of {', '.join(NORMS)} or None, got '{norm}'.")
+        # Smoothing by 0 is the plain cross entropy, for labels and for shares.
+        loss = loss or dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.0)
+        super().__init__(
+            num_classes,
+            in_dim,
+            loss={'num_classes': num_classes, **loss},
+            init_cfg=None,
+        )
+        self.init_std = init_std
+        self.norm = nn.Identity() if norm is None else NORMS[norm](in_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def init_weights(self) -> None:
+        """Draws the weights anew, with the spread that is asked for."""
+        nn.init.trunc_normal_(self.fc.weight, std=self.init_std)
+        nn.init.zeros_(self.fc.bias)
+
+    def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """What the linear layer gets."""
+        return self.dropout(self.norm(feats[-1]))
