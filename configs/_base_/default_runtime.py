@@ -10,7 +10,9 @@ default_hooks = dict(
     checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=3),
     checkpoint_fit=dict(type='CheckpointFitHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),  # tells the sampler which epoch it is
-    step_seed=dict(type='StepSeedHook'),  # what is drawn in a step follows from the seed, also after a resume
+    step_seed=dict(
+        type='StepSeedHook'
+    ),  # what is drawn in a step follows from the seed, also after a resume
     step_guard=dict(type='StepGuardHook', max_bad_steps=10),  # skips steps that are NaN
     target_ema=dict(type='TargetEMAHook'),  # moves an EMATarget; rests where there is none
     data_log=dict(type='DataLogHook', interval=50),  # samples by source, bad files

@@ -12,8 +12,8 @@ from vicmae.registry import HOOKS
 class StepSeedHook(Hook):
     """Seeds each training step by (seed, iteration, rank).
 
-    What is drawn on the device (dropped paths; masks of a batch that brings no seeds of its own) is then the same after a resume as without one,
-    and other on each rank.
+    What is drawn on the device (dropped paths; masks of a batch that brings no seeds of its own) is then the same
+    after a resume as without one, and other on each rank.
     """
 
     priority = 'VERY_HIGH'
