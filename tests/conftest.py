@@ -54,3 +54,14 @@ def gloo_pool():
 
     with GlooPool(4) as pool:
         yield pool
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """The messages that are logged, whichever logger is in use."""
+    from mmengine.logging import MMLogger
+
+    messages = []
+    logger = MMLogger.get_current_instance()
+    monkeypatch.setattr(logger, 'handle', lambda record: messages.append(record.getMessage()))
+    return messages

@@ -169,7 +169,7 @@ def test_both_losses_and_their_sum_equal_the_reference(case):
 
 
 def test_gradient_by_every_single_weight_equals_differences_of_the_reference():
-    setup = set_up(TINY, 4)
+    setup = set_up(TINY, 6)  # of fewer pairs, batch norm itself loses more than that in float32
     names = set(setup.gradients())
     true = difference_gradients(setup.loss_of, setup.weights, names)
     assert above(1e-5, relative_errors(setup.gradients(), true)) == {}

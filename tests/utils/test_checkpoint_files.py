@@ -11,7 +11,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.logging import HistoryBuffer
 
 from vicmae.errors import CheckpointError, TornCheckpointError
 from vicmae.utils.checkpoint import load_checkpoint_file
@@ -146,14 +146,6 @@ def test_numpy_values_become_pythons():
     assert plain['a'] == 0.1 and type(plain['a']) is float
     assert plain['b'].tolist() == [0, 1, 2] and isinstance(plain['b'], torch.Tensor)
     assert type(plain['c']) is int
-
-
-@pytest.fixture
-def log(monkeypatch):
-    """What is logged."""
-    lines = []
-    monkeypatch.setattr(MMLogger.get_current_instance(), 'handle', lambda r: lines.append(r.msg))
-    return lines
 
 
 def test_what_is_not_plain_is_left_out_with_a_warning(tmp_path, log):
