@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from torch import Tensor
 
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey
-
-from .gradients import whole_tensor
+from vicmae.utils.checkpoint_files import write_text
+from vicmae.utils.files import whole_file, why_unwritten
 
 FOLDER = 'bad_steps'
 WEIGHTS = 'state.pth'
@@ -100,36 +99,20 @@ def write_record(
         amp=_precision(runner.optim_wrapper),
         started_in=os.getcwd(),
     )
-    path = folder / f'rank_{runner.rank}.json'
-    path.write_text(json.dumps(row, indent=1) + '\n', encoding='utf-8')
+    write_text(folder / f'rank_{runner.rank}.json', json.dumps(row, indent=1) + '\n')
     if runner.rank == 0 and not config.exists():  # once in a run: laying it out takes seconds
         runner.cfg.dump(config)
     if runner.rank == 0 and weights is not None:
         _save(dict(state_dict=weights), folder / WEIGHTS)
 
 
-def whole_state(runner: Any) -> dict[str, Tensor]:
-    """Parameters and buffers on rank 0, nothing on others; ranks that share a model have to call it together."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    state = {}
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, Tensor):
-            whole = whole_tensor(tensor.detach())
-            if runner.rank == 0:
-                state[name] = whole.cpu()
-    return state
-
-
 def _save(content: dict[str, Any], path: Path) -> None:
     """Writes a file whole or not at all."""
-    unfinished = path.with_suffix('.part')
     try:
-        torch.save(content, unfinished)
-        unfinished.replace(path)
+        with whole_file(path) as file:
+            torch.save(content, file)
     except RuntimeError as error:  # what torch makes of a full disk
-        raise OSError(str(error).splitlines()[0]) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+        raise OSError(why_unwritten(error)) from error
 
 
 def _describe(runner: Any, batch: SeenBatch) -> dict[str, Any]:

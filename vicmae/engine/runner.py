@@ -13,7 +13,6 @@ from typing import Any
 import mmengine
 import torch
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend, Visualizer
@@ -29,6 +28,7 @@ from vicmae.utils.checkpoint_files import (
     restore_histories,
     write_checkpoint,
 )
+from vicmae.utils.distributed import unwrapped
 from vicmae.version import __version__
 
 from .position import Position, adopt_position, agree_on_last_checkpoint, position_of
@@ -154,7 +154,7 @@ class PretrainRunner(Runner):
             dataset_meta=getattr(self.train_dataloader.dataset, 'metainfo', None),
             position=position_of(self, meta['epoch'], meta['iter'])._asdict(),
         )
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrapped(self.model)
         # All ranks take part; the first one has what they bring together, the others nothing of it.
         gathered = full_states(self.model, self.optim_wrapper if save_optimizer else None)
         with gathered if whole else nullcontext():
@@ -257,7 +257,7 @@ class PretrainRunner(Runner):
             raise ConfigError(
                 f'`compile` must be True, False or options of torch.compile ({", ".join(known)}), got {options}.'
             )
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrapped(self.model)
         if not options or not isinstance(model, BasePretrainer):
             super()._maybe_compile(target)
             return

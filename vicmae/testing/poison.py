@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+
+from vicmae.utils.distributed import unwrapped
 
 
 class PoisonPixels(Hook):
@@ -58,7 +59,7 @@ class PoisonLoss(Hook):
         self.iterations, self.rank = iterations, rank
 
     def before_train(self, runner: Any) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
 
         def poison(_: Any, __: Any, outputs: Any) -> Any:
             chosen = runner.iter in self.iterations and self.rank in (None, runner.rank)

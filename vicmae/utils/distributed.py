@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
 
 
 def rank_and_world_size() -> tuple[int, int]:
@@ -13,6 +14,11 @@ def rank_and_world_size() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+def unwrapped(model: nn.Module) -> Any:
+    """The model itself, without the wrapper of a distributed run."""
+    return model.module if is_model_wrapper(model) else model
 
 
 class SharedFlag:

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from vicmae.errors import CheckpointError
 from vicmae.registry import HOOKS
+from vicmae.utils.distributed import unwrapped
 
 _MOST_NAMED = 6
 
@@ -31,7 +31,7 @@ class CheckpointFitHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Compares keys and shapes before anything is loaded."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         state = checkpoint.get('state_dict', checkpoint)
         # MMEngine takes the prefix that a DDP wrapper leaves away, too.
         state = {key.removeprefix('module.'): state[key] for key in state}

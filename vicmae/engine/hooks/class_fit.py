@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from vicmae.errors import ConfigError, DataError
 from vicmae.registry import HOOKS
+from vicmae.utils.distributed import unwrapped
 
 _MOST_NAMED = 4
 
@@ -118,7 +118,7 @@ def require_same_classes(
 
 
 def _num_classes(runner: Any) -> int:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     return model.head.num_classes
 
 

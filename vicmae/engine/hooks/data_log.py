@@ -51,7 +51,7 @@ class DataLogHook(Hook):
         if isinstance(runner.train_dataloader, SteadyLoader):
             counts = self._counts(runner.train_dataloader)
             runner.message_hub.update_info(_STATE, counts)
-            checkpoint['message_hub'] = runner.message_hub.state_dict()
+            checkpoint['message_hub']['runtime_info'][_STATE] = counts
 
     def after_train_epoch(self, runner: Any) -> None:
         if not isinstance(runner.train_dataloader, SteadyLoader):

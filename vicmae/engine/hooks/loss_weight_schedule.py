@@ -3,10 +3,10 @@ import math
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from vicmae.errors import ConfigError
 from vicmae.registry import HOOKS
+from vicmae.utils.distributed import unwrapped
 
 SHAPES = ('linear', 'cosine')
 UNITS = ('epoch', 'iter')
@@ -103,7 +103,7 @@ class LossWeightScheduleHook(Hook):
         return self.start_value + done * (end_value - self.start_value)
 
     def _owner(self, runner: Any) -> Any:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         try:
             return model.get_submodule(self._path)
         except AttributeError as error:

@@ -8,20 +8,21 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.dist import all_gather_object, all_reduce, broadcast_object_list
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
 from vicmae.errors import ConfigError, TrainingError
 from vicmae.registry import HOOKS
 from vicmae.utils.checkpoint_files import LAST
+from vicmae.utils.distributed import unwrapped
 
-from ..bad_steps import SeenBatch, folder_of, scale_of, whole_state, write_record
+from ..bad_steps import SeenBatch, folder_of, scale_of, write_record
 from ..gradients import global_norm, non_finite_gradients
 from ..guard_state import GuardState
 from ..loops import PretrainIterLoop, PretrainLoop
 from ..position import agree_on_last_checkpoint
 from ..rewind import Rewind, RewindDue
+from ..sharding import collect_state
 from .loss_weight_schedule import LossWeightScheduleHook
 from .safe_checkpoint import SafeCheckpointHook
 from .step_seed import StepSeedHook, seed_of_step
@@ -100,7 +101,7 @@ class StepGuardHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Stands between the gradients and the optimiser."""
-        wrapper, model = runner.optim_wrapper, _unwrap(runner.model)
+        wrapper, model = runner.optim_wrapper, unwrapped(runner.model)
         self._require_parts(runner)
         self._batches = []
         # Of an earlier run in this folder, where this one doesn't go on from it.
@@ -189,7 +190,9 @@ class StepGuardHook(Hook):
         if not batches:
             return
         with torch.no_grad():
-            for buffer, before in zip(_unwrap(runner.model).buffers(), self._buffers, strict=True):
+            for buffer, before in zip(
+                unwrapped(runner.model).buffers(), self._buffers, strict=True
+            ):
                 buffer.copy_(before)
 
     def _count(self, runner: Any, state: GuardState, batches: Sequence[SeenBatch]) -> None:
@@ -210,11 +213,15 @@ class StepGuardHook(Hook):
         """Writes the record, and says what happened."""
         faults = Faults(
             {name: value for batch in batches for name, value in batch.bad_losses().items()},
-            non_finite_gradients(_unwrap(runner.model)),
+            non_finite_gradients(unwrapped(runner.model)),
         )
         folder = folder_of(runner, runner.iter)
         where = f'Recorded in {str(folder)!r}.'
-        weights = whole_state(runner) if state.weights_in == runner.iter else None
+        weights = (
+            collect_state(runner.model).get('state_dict')
+            if state.weights_in == runner.iter
+            else None
+        )
         try:
             write_record(
                 runner,
@@ -338,7 +345,3 @@ def _time_of(work_dir: str) -> int | None:
     """When the work directory's last checkpoint was named."""
     file = Path(work_dir, LAST)
     return file.stat().st_mtime_ns if file.is_file() else None
-
-
-def _unwrap(model: nn.Module) -> Any:
-    return model.module if is_model_wrapper(model) else model

@@ -3,11 +3,11 @@ import math
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from vicmae.models.targets import EMATarget
 from vicmae.models.targets.ema import check_momentum
 from vicmae.registry import HOOKS
+from vicmae.utils.distributed import unwrapped
 
 
 @HOOKS.register_module()
@@ -34,7 +34,7 @@ class TargetEMAHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Waits for the optimiser."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         if not isinstance(getattr(model, 'target', None), EMATarget):
             return
         if self.begin_momentum is None:

@@ -2,15 +2,15 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from mmengine.logging import MMLogger, print_log
-from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
 from vicmae.errors import ConfigError
 from vicmae.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from vicmae.utils.distributed import unwrapped
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -24,8 +24,7 @@ class CheckedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     paramwise_cfg: Any
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        if is_model_wrapper(model):
-            model = cast(nn.Module, model.module)
+        model = unwrapped(model)
         names = [name for name, _ in model.named_parameters()]
         rules: dict[str, Any] = dict(self.paramwise_cfg or {})
         custom_keys = rules.get('custom_keys', {})

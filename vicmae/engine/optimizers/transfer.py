@@ -1,12 +1,12 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 from vicmae.errors import ConfigError
 from vicmae.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from vicmae.utils.distributed import unwrapped
 
 from .constructor import CheckedOptimWrapperConstructor
 
@@ -31,7 +31,7 @@ class TransferOptimWrapperConstructor(CheckedOptimWrapperConstructor):
             raise ConfigError(
                 f'`optim_wrapper.paramwise_cfg.layer_decay_rate` must be in (0, 1], got {decay}. 1 is no decay.'
             )
-        inner: Any = model.module if is_model_wrapper(model) else model
+        inner: Any = unwrapped(model)
         if decay < 1 and not hasattr(inner, 'get_layer_depth'):
             raise ConfigError(
                 f'{type(inner).__name__} has no `get_layer_depth`, which `layer_decay_rate` needs.'

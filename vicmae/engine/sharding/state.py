@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from vicmae.utils.distributed import rank_and_world_size
+from vicmae.utils.distributed import rank_and_world_size, unwrapped
 
 
 def collect_state(model: nn.Module, optim_wrapper: OptimWrapper | None = None) -> dict[str, Any]:
@@ -85,11 +84,6 @@ def full_states(model: nn.Module, optim_wrapper: OptimWrapper | None = None) -> 
 def is_divided(model: nn.Module) -> bool:
     """Whether each process has a share of the model's weights only."""
     return any(isinstance(p, DTensor) for p in model.parameters())
-
-
-def unwrapped(model: nn.Module) -> Any:
-    """The model itself, without a wrapper."""
-    return model.module if is_model_wrapper(model) else model
 
 
 def cut_weights_on_loading(model: nn.Module) -> None:
