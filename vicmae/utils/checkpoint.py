@@ -25,9 +25,9 @@ from vicmae.errors import CheckpointError, TornCheckpointError
 from .cli import TRUST
 
 HASH_SUFFIX = '.sha256'  # beside a checkpoint, as sha256sum writes it
+PARTS_SUFFIX = '.sharded'  # of the folder of a checkpoint in parts
 
 _SAFETENSORS = '.safetensors'
-_SHARDED = '.sharded'
 _CHUNK = 1 << 24
 
 
@@ -66,14 +66,6 @@ _STAND_INS: list[Any] = [
 _STATE_NAMES = ('state_dict', 'model')
 
 
-def trust_checkpoints() -> None:
-    """Lets checkpoints run what code they bring along, in this process and those that it starts.
-
-    `--trust-checkpoint` does so. It is for files of your own that hold more than tensors and plain values.
-    """
-    os.environ[TRUST] = '1'
-
-
 def is_unread(value: Any) -> bool:
     """Whether a value stands for one that was left unread."""
     return isinstance(value, _Unread)
@@ -83,7 +75,7 @@ def is_unread(value: Any) -> bool:
 def require_checkpoint(path: str | Path) -> None:
     """Refuses what is no checkpoint, before anything is built."""
     path = Path(path)
-    if path.is_dir() and path.suffix == _SHARDED:
+    if path.is_dir() and path.suffix == PARTS_SUFFIX:
         return
     if not path.is_file():
         raise CheckpointError(f'There is no checkpoint {str(path)!r}.')

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vicmae.errors import CheckpointError, TornCheckpointError
 
-from .checkpoint import HASH_SUFFIX, is_unread, require_whole
+from .checkpoint import HASH_SUFFIX, PARTS_SUFFIX, is_unread, require_whole
 from .files import whole_file, why_unwritten
 
 LAST = 'last_checkpoint'
@@ -179,7 +179,7 @@ def _candidates(work_dir: Path) -> list[Path]:
     kinds = {'epoch_#', 'iter_#', '' if named is None else _kind_of(named)}
     others = [
         path
-        for path in [*folder.glob('*.pth'), *folder.glob('*.sharded')]
+        for path in [*folder.glob('*.pth'), *folder.glob(f'*{PARTS_SUFFIX}')]
         if _kind_of(path) in kinds
     ]
     others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)

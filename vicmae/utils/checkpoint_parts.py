@@ -22,7 +22,6 @@ from vicmae.errors import CheckpointError, TornCheckpointError
 from .checkpoint import load_checkpoint_file, require_whole
 from .checkpoint_files import write_checkpoint
 
-SUFFIX = '.sharded'
 PART = re.compile(r'part_(\d+)_of_(\d+)\.pth')
 
 

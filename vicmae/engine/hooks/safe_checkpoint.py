@@ -11,8 +11,8 @@ from mmengine.hooks import CheckpointHook
 
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import HOOKS
+from vicmae.utils.checkpoint import PARTS_SUFFIX
 from vicmae.utils.checkpoint_files import LAST, remove_checkpoint, write_checkpoint, write_text
-from vicmae.utils.checkpoint_parts import SUFFIX
 
 from ..sharding import is_divided, save_parts
 
@@ -120,9 +120,12 @@ class SafeCheckpointHook(CheckpointHook):
         """
         self._due = None
         self._saved_at = step
-        name = str(Path(name).with_suffix(SUFFIX)) if self.in_parts else name
+        name = self._in_its_form(name)
         runner.logger.info(f'Saving checkpoint {name} after {step} iterations')
         self._save_checkpoint_with_step(runner, name, dict(epoch=epoch, iter=step))
+
+    def _in_its_form(self, name: str) -> str:
+        return str(Path(name).with_suffix(PARTS_SUFFIX)) if self.in_parts else name
 
     def forget(self) -> None:
         """Forgets what is due and what is saved, where the run goes back."""
@@ -135,9 +138,7 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(
         self, runner: Any, step: str | int, meta: dict[str, Any]
     ) -> None:
-        name = step if isinstance(step, str) else self.filename_tmpl.format(step)
-        if self.in_parts:
-            name = str(Path(name).with_suffix(SUFFIX))
+        name = self._in_its_form(step if isinstance(step, str) else self.filename_tmpl.format(step))
         self._report(runner, self.finish)
         self._kept_before = runner.message_hub.get_info(_KEPT)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
