@@ -94,7 +94,7 @@ def test_wrapper_of_the_user_is_kept():
     cfg = load_config(DEBUG, {'model_wrapper_cfg': dict(type='MMDistributedDataParallel')})
     before = copy.deepcopy(cfg.model_wrapper_cfg)
     adapt_to_cpu(cfg)
-    assert cfg.model_wrapper_cfg == before
+    assert cfg.model_wrapper_cfg == dict(before, device_ids=None)
 
 
 def test_other_wrapper_is_one_option_whatever_the_config_has(tmp_path):

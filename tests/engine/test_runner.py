@@ -74,3 +74,12 @@ def test_share_of_bad_samples_is_judged_by_files_and_not_by_visits(tmp_path):
     )
     runner = toy_runner(tmp_path, train_dataloader=loader)
     assert runner.build_dataloader(loader).ledger.judged_from == 4 * 40
+
+
+def test_seed_of_a_run_that_goes_on_is_not_that_of_the_next(tmp_path):
+    toy_runner(tmp_path, max_epochs=1, checkpoints=True).train()
+    resumed = toy_runner(tmp_path, max_epochs=2, checkpoints=True, resume=True)
+    resumed.train()
+    next_one = toy_runner(tmp_path / 'next', max_epochs=1)
+    assert next_one._randomness_cfg == dict(seed=None)
+    assert resumed._randomness_cfg['seed'] == resumed.seed != next_one.seed

@@ -25,6 +25,12 @@ def end_on_rank_1():
         os._exit(3)
 
 
+def fail_beside_one_that_waits():
+    if dist.get_rank() == 1:
+        raise ArithmeticError('rank 1 can not wait')
+    time.sleep(3600)
+
+
 def wait_forever():
     time.sleep(3600)
 
@@ -51,10 +57,24 @@ def test_rank_that_ends_or_hangs_is_reported_and_new_processes_follow():
         with pytest.raises(RuntimeError, match='Rank 1 of 2 ended without an answer'):
             pool.run(end_on_rank_1, 2)
         (first,) = pool.run(add_ranks, 1, 0)
-        with pytest.raises(TimeoutError, match='Rank 0 of 1 gave no answer in 0.2 s'):
-            pool.run(wait_forever, 1, timeout=0.2)
+        with pytest.raises(
+            TimeoutError, match=r'(?s)Rank 0 of 1 gave no answer in 2 s.*in wait_forever'
+        ):
+            pool.run(wait_forever, 1, timeout=2)
         with pytest.raises(ProcessLookupError):
             os.kill(first[0], 0)
+
+
+def test_failure_is_told_though_another_rank_hangs(monkeypatch):
+    monkeypatch.setattr('vicmae.testing.gloo._SECONDS_AFTER_A_FAILURE', 0.5)
+    with GlooPool(2) as pool:
+        pool.run(add_ranks, 2, 0)
+        with pytest.raises(
+            RuntimeError,
+            match=r'(?s)rank 1 can not wait.*Rank 0 waits:.*in fail_beside_one_that_waits',
+        ):
+            pool.run(fail_beside_one_that_waits, 2)
+        assert len(pool.run(add_ranks, 2, 0)) == 2
 
 
 def test_impossible_numbers_of_ranks_are_refused(gloo_pool):

@@ -93,11 +93,12 @@ def adapt_to_cpu(cfg: Config) -> None:
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(name):
             cfg[name].pin_memory = False
-    # The Runner's own choice hands `device_ids` to DDP, which refuses them on a CPU.
-    if 'model_wrapper_cfg' not in cfg:
-        cfg.model_wrapper_cfg = dict(
-            type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
-        )
+    ddp = 'MMDistributedDataParallel'
+    if cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = dict(type=ddp, broadcast_buffers=False)
+    if cfg.model_wrapper_cfg.get('type') == ddp:
+        # The Runner's own choice hands `device_ids` to DDP, which refuses them on a CPU.
+        cfg.model_wrapper_cfg.setdefault('device_ids', None)
 
 
 def choose_precision(cfg: Config) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey
+from vicmae.engine.optimizers.bfloat16 import BFloat16OptimWrapper
 from vicmae.utils.checkpoint_files import write_text
 from vicmae.utils.files import whole_file, why_unwritten
 
@@ -137,6 +138,8 @@ def _samples(loader: Any, batch: SeenBatch) -> list[dict[str, Any]]:
 
 
 def _precision(wrapper: Any) -> dict[str, Any] | None:
+    if isinstance(wrapper, BFloat16OptimWrapper):
+        return dict(dtype='bfloat16', loss_scale=1.0)
     if not isinstance(wrapper, AmpOptimWrapper):
         return None
     dtype = wrapper.cast_dtype or torch.get_autocast_dtype('cuda')

@@ -64,8 +64,9 @@ class PretrainRunner(Runner):
     _load_from: str | None
     _resuming = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, randomness: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        # MMEngine's own default is one dict for all Runners of a process, and a resume writes its seed into that.
+        super().__init__(*args, randomness=dict(randomness or dict(seed=None)), **kwargs)
         self._config_text = self.cfg.pretty_text  # takes a while
         self.schedule_settings = copy.deepcopy(self.param_schedulers)  # before they are built
         if self._train_loop is not None:

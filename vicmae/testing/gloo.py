@@ -1,21 +1,27 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Real processes that talk to each other over gloo, on one machine and without GPUs."""
 
+import faulthandler
 import inspect
 import multiprocessing
+import os
 import pickle
 import runpy
+import signal
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+_SECONDS_TO_TELL = 1.0
+_SECONDS_AFTER_A_FAILURE = 10.0
 
 _modules: dict[str, dict[str, Any]] = {}  # files that a process of the pool has run, by path
 
@@ -43,6 +49,7 @@ class GlooPool:
         self._context = multiprocessing.get_context('spawn')
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
+        self._stacks: list[Any] = []  # a file of each process: where it is, when it is asked
         self._num_processes = num_processes
 
     def run(
@@ -61,7 +68,7 @@ class GlooPool:
 
         Raises:
             RuntimeError: The function failed on a rank: its traceback is in the message.
-            TimeoutError: A rank didn't answer.
+            TimeoutError: A rank didn't answer; where each rank waits is in the message.
         """
         if not 1 <= world_size <= self._num_processes:
             raise ValueError(
@@ -87,7 +94,9 @@ class GlooPool:
         for process in self._processes:
             process.terminate()
             process.join()
-        self._processes, self._pipes = [], []
+        for file in self._stacks:
+            file.close()
+        self._processes, self._pipes, self._stacks = [], [], []
 
     def __enter__(self) -> 'GlooPool':
         return self
@@ -98,35 +107,62 @@ class GlooPool:
     def _start(self, num_processes: int) -> None:
         while len(self._processes) < num_processes:
             ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
+            stacks = tempfile.NamedTemporaryFile('r')  # noqa: SIM115  (until the pool is closed)
+            process = self._context.Process(target=_serve, args=(theirs, stacks.name), daemon=True)
             process.start()
             theirs.close()
             self._processes.append(process)
             self._pipes.append(ours)
+            self._stacks.append(stacks)
 
     def _collect(self, world_size: int, timeout: float) -> list[tuple[bool, Any]]:
         """Waits for each rank's (whether it went well, result or traceback)."""
+        answers: dict[int, tuple[bool, Any]] = {}
         deadline = time.monotonic() + timeout
-        answers: list[tuple[bool, Any]] = []
-        for rank, pipe in enumerate(self._pipes[:world_size]):
-            if not pipe.poll(max(deadline - time.monotonic(), 0)):
-                self.close()
-                raise TimeoutError(
-                    f'Rank {rank} of {world_size} gave no answer in {timeout:g} s. Raise `timeout`, or look '
-                    'for a collective that not all ranks reach.'
-                )
-            try:
-                answers.append(pickle.loads(pipe.recv_bytes()))
-            except EOFError:
-                self.close()
-                raise RuntimeError(
-                    f'Rank {rank} of {world_size} ended without an answer.'
-                ) from None
-        return answers
+        while len(answers) < world_size:
+            open_pipes = {
+                self._pipes[rank]: rank for rank in range(world_size) if rank not in answers
+            }
+            ready = wait(list(open_pipes), max(deadline - time.monotonic(), 0))
+            if not ready:
+                break
+            for rank in [rank for pipe, rank in open_pipes.items() if pipe in ready]:
+                try:
+                    answers[rank] = pickle.loads(self._pipes[rank].recv_bytes())
+                except EOFError:
+                    answers[rank] = (False, f'Rank {rank} of {world_size} ended without an answer.')
+                if not answers[rank][0]:  # the others may wait for it forever
+                    deadline = min(deadline, time.monotonic() + _SECONDS_AFTER_A_FAILURE)
+        silent = [rank for rank in range(world_size) if rank not in answers]
+        dead = [rank for rank in answers if not self._processes[rank].is_alive()]
+        if not (silent or dead):
+            return [answers[rank] for rank in range(world_size)]
+        stacks = self._read_stacks(silent)
+        self.close()
+        failures = [f'Rank {rank}:\n{value}' for rank, (ok, value) in answers.items() if not ok]
+        if failures:
+            raise RuntimeError('\n'.join([*failures, stacks]))
+        raise TimeoutError(
+            f'Rank {silent[0]} of {world_size} gave no answer in {timeout:g} s. Raise `timeout`, or look '
+            f'for a collective that not all ranks reach.\n{stacks}'
+        )
+
+    def _read_stacks(self, ranks: list[int]) -> str:
+        """Where these ranks are at this moment."""
+        for rank in ranks:
+            if self._processes[rank].is_alive():
+                os.kill(self._processes[rank].pid, signal.SIGUSR1)
+        time.sleep(_SECONDS_TO_TELL if ranks else 0)
+        said = {rank: self._stacks[rank].read().strip() for rank in ranks}
+        return '\n'.join(
+            f'Rank {rank} waits:\n{stack or "(not to be seen)"}' for rank, stack in said.items()
+        )
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, stacks: str) -> None:
     """What a process of the pool does: one task after the other, until the pool is closed."""
+    file = open(stacks, 'w')  # noqa: SIM115  (open as long as the process lives)
+    faulthandler.register(signal.SIGUSR1, file=file)
     torch.set_num_threads(1)  # the ranks share the cores
     while True:
         try:

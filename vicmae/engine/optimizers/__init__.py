@@ -1,5 +1,10 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from .bfloat16 import BFloat16OptimWrapper
 from .constructor import CheckedOptimWrapperConstructor
 from .transfer import TransferOptimWrapperConstructor
 
-__all__ = ['CheckedOptimWrapperConstructor', 'TransferOptimWrapperConstructor']
+__all__ = [
+    'BFloat16OptimWrapper',
+    'CheckedOptimWrapperConstructor',
+    'TransferOptimWrapperConstructor',
+]

@@ -1,0 +1,42 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Half the bytes of float32, on any device."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.optim import OptimWrapper
+from mmpretrain.models.utils import MultiheadAttention
+from mmpretrain.models.utils.attention import scaled_dot_product_attention_pyimpl
+from torch import nn
+
+from vicmae.registry import OPTIM_WRAPPERS
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Forward passes in bfloat16 on any device: `AmpOptimWrapper` refuses CPUs.
+
+    bfloat16 reaches as far as float32, so that the loss needs no scale. Weights and their moments stay float32. On a
+    CPU attention is written out: the fused one goes backward several times slower there, at sequences as short as those
+    of small pictures.
+
+    Args:
+        optimizer: The optimizer.
+        kwargs: The other arguments of `OptimWrapper`, such as `clip_grad`.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Where the forward pass runs."""
+        device = next(model.parameters()).device.type
+        if device == 'cpu':
+            _write_out_attention(model)
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield
+
+
+def _write_out_attention(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, MultiheadAttention):
+            module.scaled_dot_product_attention = scaled_dot_product_attention_pyimpl
