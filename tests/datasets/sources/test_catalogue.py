@@ -107,3 +107,39 @@ def test_probe_is_told_how_this_catalogue_gets_labels():
 def test_number_per_class_that_leaves_nothing_is_refused():
     with pytest.raises(ValueError, match='`max_per_class` must be at least 1, got 0'):
         CatalogueSource(Shelf([0]), max_per_class=0)
+
+
+def test_classes_by_pattern_are_taken_and_count_from_0_on():
+    source = CatalogueSource(Shelf([2, 0, 1, 2, 0]), classes=['c*', 'bee'], with_labels=True)
+    assert source.metainfo['classes'] == ('bee', 'cat')
+    assert source.labels().tolist() == [1, 0, 1]
+    known = [source.get_data_info(i) for i in range(3)]
+    assert known == [
+        dict(path='book 0', gt_label=1),
+        dict(path='book 2', gt_label=0),
+        dict(path='book 3', gt_label=1),
+    ]
+
+
+def test_some_of_each_class_are_taken_of_the_classes_that_are():
+    source = CatalogueSource(Shelf([2, 0, 1, 2, 1, 1]), classes=['bee', 'cat'], max_per_class=1)
+    assert [source.path_of(i) for i in range(len(source))] == ['book 0', 'book 2']
+    assert source.labels().tolist() == [1, 0]
+
+
+def test_samples_without_a_label_are_left_out_where_classes_are_named():
+    source = CatalogueSource(Shelf([-1, 0, 1]), classes=['ant'], with_labels=True)
+    assert [source.path_of(i) for i in range(len(source))] == ['book 1']
+
+
+@pytest.mark.parametrize(('classes', 'got'), [(['dog*', 'ant'], r'dog\*'), ([], 'none')])
+def test_classes_that_are_not_there_are_refused_with_those_that_are(classes, got):
+    with pytest.raises(DataError, match=f"classes of 'shelf', got {got}: there are ant, bee, cat."):
+        CatalogueSource(Shelf([0, 1, 2]), classes=classes)
+
+
+def test_classes_of_a_list_without_names_are_refused():
+    shelf = Shelf([0, 1])
+    shelf.classes = None
+    with pytest.raises(DataError, match="those of 'shelf' have none"):
+        CatalogueSource(shelf, classes=['ant'])

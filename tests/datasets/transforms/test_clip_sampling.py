@@ -11,6 +11,7 @@ from vicmae.datasets import (
     DistantFramePair,
     FixedGapFramePair,
     SameFramePair,
+    UniformClips,
     UniformFramePair,
     UniformFrames,
     VideoFolder,
@@ -191,6 +192,14 @@ def test_uniform_frames_are_the_middles_of_equal_segments():
     assert UniformFrames(3)(dict(num_frames=1))['frame_ids'] == [0, 0, 0]
 
 
+def test_several_clips_of_uniform_frames_take_turns():
+    results = UniformFrames(3, num_clips=2)(dict(num_frames=120))
+    assert results['frame_ids'] == [10, 50, 90, 30, 70, 110]
+    assert (results['num_clips'], results['clip_len']) == (2, 3)
+    everything = UniformFrames(4, num_clips=5)(dict(num_frames=20))['frame_ids']
+    assert sorted(everything) == list(range(20))
+
+
 def test_no_uniform_frames_are_refused():
     with pytest.raises(ValueError, match='`num_frames` must be positive, got 0'):
         UniformFrames(0)
@@ -307,3 +316,38 @@ def test_pipeline_that_opens_no_video_is_refused(demo_data, step):
         VideoFolder(root, pipeline=[sampler, dict(type='OpenVideo')])
     VideoFolder(root, pipeline=[dict(type='OpenVideo'), sampler])
     VideoFolder(root, pipeline=[lambda results: results, sampler])  # which may open one
+
+
+def test_one_segment_gives_a_clip_anywhere_in_the_video():
+    ids = draw(DistantClips(1, clip_len=4, frame_stride=3), num_frames=30)
+    assert (np.diff(ids, axis=1) == 3).all()
+    assert_equally_often(ids[:, 0], range(21))
+
+
+def test_clips_of_a_test_go_from_the_first_frame_to_the_last_in_equal_steps():
+    results = UniformClips(5, clip_len=4, frame_stride=3)(dict(num_frames=50))
+    ids = np.array(results['frame_ids']).reshape(5, 4)
+    assert ids[:, 0].tolist() == [0, 10, 20, 30, 40]
+    assert (np.diff(ids, axis=1) == 3).all()
+    assert ids.max() == 49
+    assert (results['num_clips'], results['clip_len']) == (5, 4)
+
+
+def test_single_clip_of_a_test_lies_in_the_middle():
+    ids = UniformClips(1, clip_len=4, frame_stride=2)(dict(num_frames=17))['frame_ids']
+    assert ids == [5, 7, 9, 11]
+
+
+def test_clip_of_a_test_longer_than_the_video_repeats_the_last_frame_and_is_noted():
+    notes = Counter()
+    results = UniformClips(2, clip_len=4, frame_stride=2)(dict(num_frames=3, notes=notes))
+    assert results['frame_ids'] == [0, 2, 2, 2] * 2
+    assert list(notes) == [
+        'a video shorter than a clip, which ends in repetitions of the last frame'
+    ]
+
+
+@pytest.mark.parametrize('name', ['num_clips', 'clip_len', 'frame_stride'])
+def test_impossible_clips_of_a_test_are_refused(name):
+    with pytest.raises(ValueError, match=f'`{name}` must be positive, got 0'):
+        UniformClips(**{name: 0})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vicmae.datasets import CenterCrop, RandomFlip, RandomResizedCrop
+from vicmae.datasets import CenterCrop, RandomFlip, RandomResizedCrop, SpatialCrops
 from vicmae.datasets.transforms.crop import crop_and_resize
 
 
@@ -145,3 +145,34 @@ def test_centre_crop_keeps_seven_eighths_of_the_short_side_as_usual():
 def test_centre_crop_refuses_a_share_beyond_one():
     with pytest.raises(ValueError, match=r'`crop_ratio` must be in \(0, 1\], got 1.2'):
         CenterCrop(16, crop_ratio=1.2)
+
+
+def test_crops_lie_along_the_longer_side_and_are_as_wide_as_the_shorter():
+    img = picture(40, 64)
+    frames = SpatialCrops(40, num_crops=3)(dict(frames=[img]))['frames']
+    assert all(
+        np.array_equal(f, img[:, x : x + 40]) for f, x in zip(frames, [0, 12, 24], strict=True)
+    )
+    turned = np.ascontiguousarray(img.transpose(1, 0, 2))
+    frames = SpatialCrops(40, num_crops=3)(dict(frames=[turned]))['frames']
+    assert all(
+        np.array_equal(f, turned[x : x + 40]) for f, x in zip(frames, [0, 12, 24], strict=True)
+    )
+
+
+def test_single_crop_is_in_the_middle():
+    img = picture(40, 64)
+    (frame,) = SpatialCrops(40, num_crops=1)(dict(frames=[img]))['frames']
+    assert np.array_equal(frame, img[:, 12:52])
+
+
+def test_each_clip_comes_once_for_each_crop():
+    clips = [np.full((8, 12, 3), number, np.uint8) for number in range(4)]  # two of two frames
+    results = SpatialCrops(8, num_crops=3)(dict(frames=clips, num_clips=2))
+    assert [int(f[0, 0, 0]) for f in results['frames']] == [0, 1] * 3 + [2, 3] * 3
+    assert results['num_crops'] == 3
+
+
+def test_no_crops_are_refused():
+    with pytest.raises(ValueError, match='`num_crops` must be positive, got 0'):
+        SpatialCrops(8, num_crops=0)

@@ -48,3 +48,12 @@ def test_clip_is_packed_with_label_and_origin():
     assert packed['data_samples'].gt_label.item() == 2
     meta = dict(packed['data_samples'].metainfo_items())
     assert meta == dict(path='a.mp4', kind='video', probe='videos')
+
+
+def test_views_of_a_clip_are_packed_apart():
+    views = frames(12)
+    sample = dict(frames=views, gt_label=0, path='a.mp4', kind='video', num_clips=2, num_crops=3)
+    inputs = PackClip()(sample)['inputs']
+    assert inputs.shape == (6, 2, 3, 4, 6)
+    assert np.array_equal(inputs[4, 1].permute(1, 2, 0).numpy(), views[9])
+    assert PackClip()({**sample, 'num_clips': 1, 'num_crops': 1})['inputs'].shape == (12, 3, 4, 6)

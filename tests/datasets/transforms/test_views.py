@@ -11,6 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import default_collate
 
 from vicmae.datasets import (
+    ClipView,
     ColorJitter,
     GaussianBlur,
     LoadImage,
@@ -310,3 +311,41 @@ def test_scaled_box_lies_in_the_reduced_image_and_keeps_the_pixels_of_the_view()
 def edges(box):
     top, left, height, width = box
     return np.array([top, left, top + height, left + width])
+
+
+# ------------------------------------------------------------------------- clips
+AUGMENT = [
+    *CROP,
+    dict(type='RandomFlip'),
+    dict(
+        type='MMPretrainAugment',
+        transforms=[
+            dict(
+                type='mmpretrain.RandAugment',
+                policies='timm_increasing',
+                num_policies=2,
+                magnitude_level=7,
+                magnitude_std=0.5,
+            ),
+            dict(type='mmpretrain.RandomErasing', erase_prob=0.5, mode='rand'),
+        ],
+    ),
+]
+
+
+def clip_view(frames, seed):
+    return ClipView(AUGMENT)(dict(frames=frames, rng=np.random.default_rng(seed)))['frames']
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_frames_of_a_clip_get_the_same_view(seed):
+    first, second = frame(0), frame(1)
+    made = clip_view([first, second, first], seed)
+    assert np.array_equal(made[0], made[2])
+    # As if each were the whole clip: no frame moves what is drawn for the next.
+    assert np.array_equal(made[1], clip_view([second], seed)[0])
+
+
+def test_clips_get_views_of_their_own():
+    made = [clip_view([frame(0)], seed)[0] for seed in range(8)]
+    assert len({view.tobytes() for view in made}) == 8

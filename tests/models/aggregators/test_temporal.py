@@ -2,7 +2,12 @@
 import pytest
 import torch
 
-from vicmae.models.aggregators import AttentionOverTime, AttentionPooling, MeanOverTime
+from vicmae.models.aggregators import (
+    AttentionOverTime,
+    AttentionPooling,
+    MeanOverTime,
+    StatisticsOverTime,
+)
 from vicmae.registry import MODELS
 
 
@@ -22,6 +27,32 @@ def test_mean_is_taken_over_the_frames_of_each_clip():
     frames = features()
     expected = torch.stack([sum(clip[t] for t in range(5)) / 5 for clip in frames])
     torch.testing.assert_close(MeanOverTime()(frames), expected)
+
+
+@pytest.mark.parametrize('num_frames', [2, 5, 8])
+def test_statistics_are_mean_half_difference_of_the_halves_and_spread(num_frames):
+    frames = features(num_frames)
+    expected = []
+    for clip in frames:
+        half = num_frames // 2  # of an odd number, the middle frame is in neither
+        change = (sum(clip[-half:]) - sum(clip[:half])) / half / 2
+        mean = sum(clip) / num_frames
+        spread = (sum((frame - mean) ** 2 for frame in clip) / num_frames).sqrt()
+        expected.append(torch.cat([mean, change, spread]))
+    torch.testing.assert_close(StatisticsOverTime()(frames), torch.stack(expected))
+
+
+def test_statistics_of_one_frame_are_the_frame_and_no_change():
+    frames = features(1)
+    expected = torch.cat([frames[:, 0], torch.zeros(3, 16).double()], dim=1)
+    torch.testing.assert_close(StatisticsOverTime()(frames), expected)
+
+
+def test_change_has_the_opposite_sign_where_the_clip_runs_backward():
+    frames = features(6)
+    forward, backward = StatisticsOverTime()(frames), StatisticsOverTime()(frames.flip(1))
+    torch.testing.assert_close(forward[:, 8:16], -backward[:, 8:16])
+    torch.testing.assert_close(forward[:, :8], backward[:, :8])
 
 
 def test_attention_is_that_over_patches_with_the_same_weights():

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 
 from vicmae.engine.optimizers import TransferOptimWrapperConstructor
-from vicmae.errors import CheckpointError
+from vicmae.errors import CheckpointError, ConfigError
+from vicmae.models.classifiers.pretrained import load_backbone
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
 
@@ -109,3 +110,76 @@ def test_model_whose_pretrained_weights_are_gone_builds_for_a_test(tmp_path):
 def test_unknown_branch_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match="one of student, teacher, got 'ema'"):
         MODELS.build(toy_transfer_config(pretrained_branch='ema'))
+
+
+# ------------------------------------------------------------------------- videos
+CLIPS = dict(num_frames=4, tubelet_size=2)
+
+
+def build_for_clips(**changes):
+    backbone = {**toy_transfer_config()['backbone'], **CLIPS}
+    return build(backbone=backbone, **changes).eval()
+
+
+def test_clip_is_encoded_whole_by_a_backbone_of_clips():
+    model = build_for_clips()
+    clips = torch.randn(2, 4, 3, 16, 16)
+    (tokens,) = model.backbone(clips.transpose(1, 2))
+    assert tokens.shape == (2, 1 + 2 * 16, 16)
+    torch.testing.assert_close(model.extract_feat(clips), tokens[:, 1:].mean(dim=1))
+    still = clips[:, :1].expand_as(clips)
+    assert not torch.allclose(model.extract_feat(clips), model.extract_feat(still))
+
+
+def test_frames_are_encoded_one_by_one_and_averaged_by_a_backbone_of_images():
+    model = build().eval()
+    clips = torch.randn(2, 5, 3, 16, 16)
+    expected = torch.stack([model.extract_feat(clip).mean(dim=0) for clip in clips])
+    torch.testing.assert_close(model.extract_feat(clips), expected)
+    torch.testing.assert_close(model.extract_clip_feat(list(clips)), expected)
+
+
+def test_attention_over_frames_is_trained_where_the_backbone_is_frozen():
+    over_time = dict(type='AttentionOverTime', num_heads=2)
+    model = build(freeze_backbone=True, over_time=over_time)
+    frames = torch.randn(3, 5, 3, 16, 16)
+    model(frames, make_samples([0, 1, 2]), mode='loss')['loss'].backward()
+    assert all(p.grad.abs().max() > 0 for p in model.over_time.parameters())
+    assert all(p.grad is None for p in model.backbone.parameters())
+
+
+def test_prediction_of_views_is_the_mean_of_their_shares_and_keeps_these():
+    model = build_for_clips()
+    views = [torch.randn(6, 4, 3, 16, 16) for _ in range(2)]
+    samples = model(views, make_samples([0, 1]), mode='predict')
+    for sample, own in zip(samples, views, strict=True):
+        scores = model.head((model.extract_feat(own),))
+        shares = scores.exp() / scores.exp().sum(dim=1, keepdim=True)
+        torch.testing.assert_close(sample.view_scores, shares)
+        torch.testing.assert_close(sample.pred_score, shares.sum(dim=0) / 6)
+        assert int(sample.pred_label) == int(sample.pred_score.argmax())
+
+
+def test_more_views_than_are_encoded_at_once_give_the_same(monkeypatch):
+    model, views = build_for_clips(), [torch.randn(5, 4, 3, 16, 16) for _ in range(2)]
+    expected = model(views, [], mode='predict')
+    monkeypatch.setattr('vicmae.models.classifiers.transfer._CLIPS_AT_ONCE', 3)
+    for sample, other in zip(model(views, [], mode='predict'), expected, strict=True):
+        torch.testing.assert_close(sample.pred_score, other.pred_score)
+
+
+def test_inflated_weights_of_images_see_in_a_still_clip_what_they_saw_in_the_image(tmp_path):
+    images, clips = build().eval(), build_for_clips()
+    pretrained = {f'backbone.{k}': v for k, v in images.backbone.state_dict().items()}
+    torch.save({'state_dict': pretrained}, tmp_path / 'pretrained.pth')
+    load_backbone(clips.backbone, str(tmp_path / 'pretrained.pth'))
+    image = torch.randn(2, 3, 16, 16)
+    still = image[:, None].expand(-1, 4, -1, -1, -1)
+    torch.testing.assert_close(
+        clips.extract_feat(still), images.extract_feat(image), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_joining_frames_of_a_backbone_that_encodes_clips_is_refused():
+    with pytest.raises(ConfigError, match='`over_time` joins frames .* encodes clips of 4'):
+        build_for_clips(over_time=dict(type='MeanOverTime'))

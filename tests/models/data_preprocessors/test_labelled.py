@@ -70,3 +70,20 @@ def test_mixing_without_the_number_of_classes_is_refused():
 def test_negative_alpha_is_refused():
     with pytest.raises(ValueError, match='cutmix_alpha. must not be negative, got -1'):
         LabelledPreprocessor(num_classes=4, cutmix_alpha=-1.0)
+
+
+@pytest.mark.parametrize('kind', ['mixup_alpha', 'cutmix_alpha'])
+def test_all_frames_of_a_clip_are_mixed_alike_and_as_images_are(kind):
+    preprocessor = LabelledPreprocessor(num_classes=4, **{kind: 1.0})
+    batch = make_batch()
+    clips = dict(batch, inputs=[image.expand(5, -1, -1, -1) for image in batch['inputs']])
+    found = []
+    for given in (clips, make_batch()):
+        torch.manual_seed(1)
+        found.append(preprocessor(given, training=True))
+    mixed, images = found[0]['inputs'], found[1]['inputs']
+    assert mixed.shape == (4, 5, 3, 16, 16)
+    assert torch.equal(mixed, images[:, None].expand_as(mixed))
+    shares = [torch.stack([s.gt_score for s in out['data_samples']]) for out in found]
+    assert torch.equal(*shares)
+    assert not torch.equal(mixed[:, 0], preprocessor.normalize(torch.stack(batch['inputs'])))

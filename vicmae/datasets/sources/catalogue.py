@@ -1,6 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What samples there are, wherever that is written down, and which of them a source takes."""
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +12,8 @@ from vicmae.errors import DataError
 
 from ..transforms.clip_sampling import require_open_video
 from .source import NO_LABEL, Source
+
+_MOST_NAMED = 8
 
 
 class Catalogue(Protocol):
@@ -40,6 +44,7 @@ class CatalogueSource(Source):
     Args:
         catalogue: The catalogue.
         with_labels: Whether each sample must have a label, as probes need.
+        classes: Takes these classes alone: names, or patterns such as 'ut_*'. Labels count from 0 on among them.
         max_per_class: Takes at most this many samples of each class.
         share_per_class: Takes this share of each class, rounded, and one sample at least.
         subset_seed: Draws which samples these are; the same ones each time, and fewer are among the more. None takes
@@ -52,6 +57,7 @@ class CatalogueSource(Source):
         catalogue: Catalogue,
         *,
         with_labels: bool = False,
+        classes: Sequence[str] | None = None,
         max_per_class: int | None = None,
         share_per_class: float | None = None,
         subset_seed: int | None = None,
@@ -72,22 +78,31 @@ class CatalogueSource(Source):
         if catalogue.classes:
             self.metainfo['classes'] = catalogue.classes
         self._kept: torch.Tensor | None = None
+        # By the catalogue's own label, where only some classes are taken.
+        self._label_of: dict[int, int] | None = None
         thinned = max_per_class is not None or share_per_class is not None
-        if with_labels or thinned:
+        if with_labels or thinned or classes is not None:
             labels = catalogue.labels()
+            if classes is not None:
+                self._take_classes(classes, labels)
             if with_labels:
-                self._require_labels(labels)
+                self._require_labels(self.labels())
             if thinned:
                 kept = thin_out(
-                    labels, max_per_class, share_per_class=share_per_class, seed=subset_seed
+                    self.labels(), max_per_class, share_per_class=share_per_class, seed=subset_seed
                 )
-                self._kept = torch.from_numpy(kept)
+                self._kept = torch.from_numpy(
+                    kept if self._kept is None else self._kept.numpy()[kept]
+                )
 
     def __len__(self) -> int:
         return len(self.catalogue) if self._kept is None else len(self._kept)
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        return self.catalogue[self.number_of(index)]
+        known = self.catalogue[self.number_of(index)]
+        if self._label_of is None:
+            return known
+        return {**known, 'gt_label': self._label_of[known['gt_label']]}
 
     def path_of(self, index: int) -> str:
         return self.catalogue[self.number_of(index)]['path']
@@ -95,7 +110,10 @@ class CatalogueSource(Source):
     def labels(self) -> np.ndarray:
         """The label of each sample that is taken, -1 for none."""
         labels = self.catalogue.labels()
-        return labels if self._kept is None else labels[self._kept.numpy()]
+        labels = labels if self._kept is None else labels[self._kept.numpy()]
+        if self._label_of is None:
+            return labels
+        return np.array([self._label_of[label] for label in labels.tolist()], labels.dtype)
 
     def number_of(self, index: int) -> int:
         """The number in the catalogue of a sample."""
@@ -103,12 +121,32 @@ class CatalogueSource(Source):
             raise IndexError(f'There is no sample {index}: there are {len(self)}.')
         return index if self._kept is None else int(self._kept[index])
 
+    def _take_classes(self, patterns: Sequence[str], labels: np.ndarray) -> None:
+        names = self.catalogue.classes
+        if names is None:
+            raise DataError(
+                f'`classes` takes classes by name, and those of {self.catalogue.name!r} have none. Put files into one '
+                'folder per class, or leave `classes` out.'
+            )
+        unused = [p for p in patterns if not any(fnmatchcase(name, p) for name in names)]
+        if unused or not patterns:
+            raise DataError(
+                f'`classes` must name classes of {self.catalogue.name!r}, got {", ".join(unused) or "none"}: there are '
+                f'{", ".join(names[:_MOST_NAMED])}{", ..." if len(names) > _MOST_NAMED else ""}.'
+            )
+        taken = [
+            label for label, name in enumerate(names) if any(fnmatchcase(name, p) for p in patterns)
+        ]
+        self._label_of = {label: number for number, label in enumerate(taken)}
+        self._kept = torch.from_numpy(np.flatnonzero(np.isin(labels, taken)))
+        self.metainfo['classes'] = tuple(names[label] for label in taken)
+
     def _require_labels(self, labels: np.ndarray) -> None:
         without = np.flatnonzero(labels == NO_LABEL)
         if len(without):
             raise DataError(
                 f'A probe needs a label for each sample, but {len(without)} of {len(labels)} in '
-                f'{self.catalogue.name!r} have none, such as {self.catalogue[int(without[0])]["path"]!r}. '
+                f'{self.catalogue.name!r} have none, such as {self.path_of(int(without[0]))!r}. '
                 f'{self.catalogue.labelling}, or switch the probe off with `val_dataloader=None`.'
             )
 

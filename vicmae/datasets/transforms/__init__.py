@@ -4,18 +4,20 @@ from .clip_sampling import (
     DistantFramePair,
     FixedGapFramePair,
     SameFramePair,
+    UniformClips,
     UniformFramePair,
     UniformFrames,
 )
 from .color import ColorJitter, GaussianBlur, RandomGrayscale, RandomSolarize
-from .crop import CenterCrop, RandomFlip, RandomResizedCrop
+from .crop import CenterCrop, RandomFlip, RandomResizedCrop, SpatialCrops
 from .formatting import PackClip, PackImage, PackViews
 from .loading import DecodeFrames, LoadImage, OpenVideo
 from .seeded import MMPretrainAugment
-from .views import OneView, TwoViews
+from .views import ClipView, OneView, TwoViews
 
 __all__ = [
     'CenterCrop',
+    'ClipView',
     'ColorJitter',
     'DecodeFrames',
     'DistantClips',
@@ -34,7 +36,9 @@ __all__ = [
     'RandomResizedCrop',
     'RandomSolarize',
     'SameFramePair',
+    'SpatialCrops',
     'TwoViews',
+    'UniformClips',
     'UniformFramePair',
     'UniformFrames',
 ]

@@ -162,7 +162,7 @@ class DistantClips(BaseTransform):
     """Distant sampling for models of clips: one clip from each of equal segments of the video, anywhere inside it.
 
     A clip longer than its segment reaches into its neighbours; one longer than the video ends in repetitions of the
-    last frame.
+    last frame. With one segment it is a clip anywhere in the video, as classifiers are trained on.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** notes.
     **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
@@ -174,24 +174,14 @@ class DistantClips(BaseTransform):
     """
 
     def __init__(self, num_segments: int = 2, *, clip_len: int = 16, frame_stride: int = 4) -> None:
-        for name, value in [
-            ('num_segments', num_segments),
-            ('clip_len', clip_len),
-            ('frame_stride', frame_stride),
-        ]:
-            if value < 1:
-                raise ValueError(f'`{name}` must be positive, got {value}.')
+        _require_positive(num_segments=num_segments, clip_len=clip_len, frame_stride=frame_stride)
         self.num_segments = num_segments
         self.clip_len = clip_len
         self.frame_stride = frame_stride
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         num_frames = results['num_frames']
-        span = (self.clip_len - 1) * self.frame_stride + 1
-        if span > num_frames:
-            _note(
-                results, 'a video shorter than a clip, which ends in repetitions of the last frame'
-            )
+        span = _span(results, self.clip_len, self.frame_stride)
         segment = num_frames / self.num_segments
         room = max(
             segment - span + 1, 1
@@ -200,13 +190,7 @@ class DistantClips(BaseTransform):
             np.arange(self.num_segments) * segment + results['rng'].random(self.num_segments) * room
         )
         starts = np.clip(starts.astype(int), 0, max(num_frames - span, 0))
-        ids = starts[:, None] + np.arange(self.clip_len) * self.frame_stride
-        return {
-            **results,
-            'frame_ids': ids.clip(max=num_frames - 1).ravel().tolist(),
-            'num_clips': self.num_segments,
-            'clip_len': self.clip_len,
-        }
+        return _with_clips(results, starts, self.clip_len, self.frame_stride)
 
     def __repr__(self) -> str:
         return (
@@ -216,27 +200,71 @@ class DistantClips(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class UniformClips(BaseTransform):
+    """Clips that are spread evenly over the video, from its first frame to its last: the same each time, for tests.
+
+    One alone lies in the middle. A clip longer than the video ends in repetitions of the last frame.
+
+    **Required keys:** num_frames. **Optional keys:** notes.
+    **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
+
+    Args:
+        num_clips: Number of clips.
+        clip_len: Frames of a clip.
+        frame_stride: Distance of a clip's frames.
+    """
+
+    def __init__(self, num_clips: int = 1, *, clip_len: int = 16, frame_stride: int = 4) -> None:
+        _require_positive(num_clips=num_clips, clip_len=clip_len, frame_stride=frame_stride)
+        self.num_clips = num_clips
+        self.clip_len = clip_len
+        self.frame_stride = frame_stride
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        num_frames = results['num_frames']
+        room = num_frames - _span(results, self.clip_len, self.frame_stride)
+        positions = np.linspace(0, 1, self.num_clips) if self.num_clips > 1 else np.array([0.5])
+        starts = (positions * max(room, 0)).astype(int)
+        return _with_clips(results, starts, self.clip_len, self.frame_stride)
+
+    def __repr__(self) -> str:
+        return (
+            f'UniformClips(num_clips={self.num_clips}, clip_len={self.clip_len}, '
+            f'frame_stride={self.frame_stride})'
+        )
+
+
+@TRANSFORMS.register_module()
 class UniformFrames(BaseTransform):
     """The middle frames of equal segments of the whole video: the same each time, for evaluation.
 
-    **Required keys:** num_frames. **Added keys:** frame_ids.
+    Several clips take turns: each segment is cut once more, and the first clip has the middles of the first parts.
+
+    **Required keys:** num_frames. **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
 
     Args:
         num_frames: Number of frames; a shorter video gives some of them twice.
+        num_clips: Number of clips of so many frames.
     """
 
-    def __init__(self, num_frames: int = 8) -> None:
-        if num_frames < 1:
-            raise ValueError(f'`num_frames` must be positive, got {num_frames}.')
+    def __init__(self, num_frames: int = 8, num_clips: int = 1) -> None:
+        _require_positive(num_frames=num_frames, num_clips=num_clips)
         self.num_frames = num_frames
+        self.num_clips = num_clips
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        positions = (np.arange(self.num_frames) + 0.5) / self.num_frames
+        within = (np.arange(self.num_clips) + 0.5) / self.num_clips  # of a segment
+        positions = (np.arange(self.num_frames) + within[:, None]) / self.num_frames
         ids = (positions * results['num_frames']).astype(int)
-        return {**results, 'frame_ids': ids.tolist()}
+        return {
+            **results,
+            'frame_ids': ids.ravel().tolist(),
+            'num_clips': self.num_clips,
+            'clip_len': self.num_frames,
+        }
 
     def __repr__(self) -> str:
-        return f'UniformFrames(num_frames={self.num_frames})'
+        return f'UniformFrames(num_frames={self.num_frames}, num_clips={self.num_clips})'
 
 
 _NEED_A_VIDEO = (
@@ -245,6 +273,7 @@ _NEED_A_VIDEO = (
     FixedGapFramePair,
     UniformFramePair,
     DistantClips,
+    UniformClips,
     UniformFrames,
     DecodeFrames,
 )
@@ -324,6 +353,33 @@ def _frames_shown(results: dict[str, Any], ticks: np.ndarray) -> list[int]:
     for i in range(len(ids) if apart else 0):
         ids[i] = min(ids[i], num_frames - len(ids) + i)
     return ids
+
+
+def _require_positive(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f'`{name}` must be positive, got {value}.')
+
+
+def _span(results: dict[str, Any], clip_len: int, frame_stride: int) -> int:
+    """Frames from the first to the last of a clip; notes a video that has fewer."""
+    span = (clip_len - 1) * frame_stride + 1
+    if span > results['num_frames']:
+        _note(results, 'a video shorter than a clip, which ends in repetitions of the last frame')
+    return span
+
+
+def _with_clips(
+    results: dict[str, Any], starts: np.ndarray, clip_len: int, frame_stride: int
+) -> dict[str, Any]:
+    """Adds the frames of clips that begin at these."""
+    ids = starts[:, None] + np.arange(clip_len) * frame_stride
+    return {
+        **results,
+        'frame_ids': ids.clip(max=results['num_frames'] - 1).ravel().tolist(),
+        'num_clips': len(starts),
+        'clip_len': clip_len,
+    }
 
 
 def _note(results: dict[str, Any], what: str) -> None:

@@ -153,3 +153,46 @@ class CenterCrop(BaseTransform):
 
     def __repr__(self) -> str:
         return f'CenterCrop(size={self.size}, crop_ratio={self.crop_ratio:.3f})'
+
+
+@TRANSFORMS.register_module()
+class SpatialCrops(BaseTransform):
+    """Several parts of each frame, evenly spaced along its longer side and as wide as its shorter one, for tests.
+
+    All clips come once for each crop: left, middle and right of a landscape, top, middle and bottom of a portrait.
+
+    **Required keys:** frames. **Optional keys:** num_clips. **Modified keys:** frames (of each clip its frames in the
+    first crop, then in the next). **Added keys:** num_crops.
+
+    Args:
+        size: Pixels of the result's side.
+        num_crops: Number of crops; one alone is in the middle.
+    """
+
+    def __init__(self, size: int, num_crops: int = 3) -> None:
+        if num_crops < 1:
+            raise ValueError(f'`num_crops` must be positive, got {num_crops}.')
+        self.size = size
+        self.num_crops = num_crops
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        frames, num_clips = results['frames'], results.get('num_clips', 1)
+        clip_len = len(frames) // num_clips
+        views = [
+            self.crop(frame, number)
+            for start in range(0, len(frames), clip_len)
+            for number in range(self.num_crops)
+            for frame in frames[start : start + clip_len]
+        ]
+        return {**results, 'frames': views, 'num_crops': self.num_crops}
+
+    def crop(self, frame: np.ndarray, number: int) -> np.ndarray:
+        """The crop of this number of one frame."""
+        height, width = frame.shape[:2]
+        side = min(height, width)
+        position = number / (self.num_crops - 1) if self.num_crops > 1 else 0.5
+        top, left = (round(position * (length - side)) for length in (height, width))
+        return crop_and_resize(frame, (top, left, side, side), (self.size, self.size))
+
+    def __repr__(self) -> str:
+        return f'SpatialCrops(size={self.size}, num_crops={self.num_crops})'

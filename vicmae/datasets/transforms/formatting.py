@@ -55,9 +55,10 @@ class PackImage(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackClip(BaseTransform):
-    """Packs the frames of a sample with its label and origin, for evaluation.
+    """Packs the frames of a sample with its label and origin, for evaluation, and clips for training a classifier.
 
-    **Required keys:** frames, gt_label, path, kind. **Result:** inputs (T, C, H, W) uint8, data_samples.
+    **Required keys:** frames, gt_label, path, kind. **Optional keys:** num_clips, num_crops: how many views of the
+    sample there are. **Result:** inputs (T, C, H, W) uint8, of several views (V, T, C, H, W); data_samples.
 
     Args:
         meta_keys: What else the data sample carries, where the sample has it.
@@ -71,7 +72,8 @@ class PackClip(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         meta = {key: results[key] for key in self.meta_keys if key in results}
         sample = DataSample(metainfo=meta).set_gt_label(results['gt_label'])
-        return dict(
-            inputs=torch.stack([_to_tensor(frame) for frame in results['frames']]),
-            data_samples=sample,
-        )
+        inputs = torch.stack([_to_tensor(frame) for frame in results['frames']])
+        num_views = results.get('num_clips', 1) * results.get('num_crops', 1)
+        if num_views > 1:
+            inputs = inputs.unflatten(0, (num_views, -1))
+        return dict(inputs=inputs, data_samples=sample)

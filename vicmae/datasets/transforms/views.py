@@ -122,3 +122,28 @@ class TwoViews(_Views):
 
     def choose(self, frames: list[Frame]) -> list[Frame]:
         return [frames[0], frames[-1]]
+
+
+@TRANSFORMS.register_module()
+class ClipView(BaseTransform):
+    """One view of a clip: random choices are made once, and are those of each of its frames.
+
+    **Required keys:** frames, rng. **Modified keys:** frames.
+
+    Args:
+        transforms: What happens to each frame: takes `img` and `rng`, changes `img`.
+    """
+
+    def __init__(self, transforms: list[dict[str, Any]]) -> None:
+        self.view = View(transforms)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        seed = int(results['rng'].integers(2**63))
+        return {**results, 'frames': [self._make(frame, seed) for frame in results['frames']]}
+
+    def _make(self, frame: np.ndarray, seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        return self.view.make(frame, self.view.draw_box(frame, rng), rng)[0]
+
+    def __repr__(self) -> str:
+        return f'ClipView({self.view})'

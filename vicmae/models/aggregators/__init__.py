@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from .attention import AttentionPooling
 from .pooling import ClsPooling, GeMPooling, MaxPooling, MeanPooling
-from .temporal import AttentionOverTime, MeanOverTime
+from .temporal import AttentionOverTime, MeanOverTime, StatisticsOverTime
 
 __all__ = [
     'AttentionOverTime',
@@ -11,4 +11,5 @@ __all__ = [
     'MaxPooling',
     'MeanOverTime',
     'MeanPooling',
+    'StatisticsOverTime',
 ]

@@ -1,9 +1,10 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Features of a clip's frames to one vector: how an image model sees videos. B batch, T frames, D width.
 
-Neither knows the order of the frames; a backbone with `num_frames` above 1 can.
+`StatisticsOverTime` alone knows the order of the frames; a backbone with `num_frames` above 1 can.
 """
 
+import torch
 from torch import Tensor, nn
 
 from vicmae.registry import MODELS
@@ -49,3 +50,32 @@ class AttentionOverTime(QueryAttention):
 
     def forward(self, frame_features: Tensor) -> Tensor:
         return self.attend(frame_features)
+
+
+@MODELS.register_module()
+class StatisticsOverTime(nn.Module):
+    """Mean, change and spread of the features of frames, beside each other: for probes, as nothing is trained.
+
+    The change is half of what the second half of the clip has on average over the first. Of one frame, an image,
+    change and spread are 0.
+
+    Shape:
+        (B, T, D) -> (B, 3 * D), of any T
+
+    Example:
+        >>> StatisticsOverTime()(torch.tensor([[[1.0], [1.0], [3.0], [3.0]]]))
+        tensor([[2., 1., 1.]])
+    """
+
+    def forward(self, frame_features: Tensor) -> Tensor:
+        num_frames = frame_features.shape[1]
+        mean = frame_features.mean(dim=1)
+        spread = frame_features.std(dim=1, correction=0)
+        if num_frames == 1:
+            return torch.cat([mean, torch.zeros_like(mean), spread], dim=1)
+        first, second = (
+            frame_features[:, : num_frames // 2],
+            frame_features[:, -(num_frames // 2) :],
+        )
+        change = (second.mean(dim=1) - first.mean(dim=1)) / 2
+        return torch.cat([mean, change, spread], dim=1)

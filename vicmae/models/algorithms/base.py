@@ -19,6 +19,7 @@ from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 from vicmae.utils import checkpoint as _checkpoint  # noqa: F401  # `init_cfg` reads weights without running code
 
+from ..aggregators import MeanOverTime
 from ..layers import gather_tokens, patchify
 from ..masking import Mask
 
@@ -56,6 +57,7 @@ class BasePretrainer(BaseModel):
                 f'{type(self.aggregator).__name__} takes the class token, and the backbone has none: '
                 'set `backbone.with_cls_token=True` or use `MeanPooling`.'
             )
+        self.over_time: nn.Module = MeanOverTime()  # another where `FeatureTestLoop` is told so
         self.neck: Any = None
 
     def build_neck(self, neck: Part) -> Any:
@@ -112,13 +114,13 @@ class BasePretrainer(BaseModel):
         return self.pool(tokens)
 
     def extract_clip_feat(self, clips: Sequence[Tensor]) -> Tensor:
-        """Encodes clips, each to the mean over its frames; an image is a clip of one frame.
+        """Encodes clips, each to what `over_time` makes of its frames: the mean; an image is a clip of one frame.
 
         Shape:
             B clips (T, C, H, W), of any T each -> (B, D)
         """
         features = self.extract_feat(torch.cat(list(clips)))
-        return torch.stack([f.mean(dim=0) for f in features.split([len(c) for c in clips])])
+        return torch.cat([self.over_time(f[None]) for f in features.split([len(c) for c in clips])])
 
     def predict(
         self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample]

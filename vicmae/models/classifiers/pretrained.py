@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from vicmae.errors import CheckpointError
 from vicmae.utils.checkpoint import read_weights
 
+from ..backbones import MaskedViT
+
 # Where the backbone lies in a checkpoint of pretraining.
 BRANCHES = {'student': 'backbone.', 'teacher': 'target.backbone.'}
 _PATCHES = 'patch_embed.projection.weight'
@@ -20,8 +22,9 @@ _MOST_NAMED = 4
 def load_backbone(backbone: nn.Module, path: str, *, branch: str = 'student') -> int:
     """Loads a backbone's weights from a checkpoint, all that it has or none, and returns how many tensors these are.
 
-    Position embeddings of another image size are resized. What the checkpoint has beside the backbone is left, and
-    of its backbone what this one has no place for (a final norm that is off, a class token), which is told.
+    Position embeddings of another image size are resized, and image models inflated where the backbone takes clips.
+    What the checkpoint has beside the backbone is left, and of its backbone what this one has no place for (a final
+    norm that is off, a class token), which is told.
 
     Args:
         backbone: A `MaskedViT`.
@@ -31,6 +34,9 @@ def load_backbone(backbone: nn.Module, path: str, *, branch: str = 'student') ->
     weights = find_backbone(read_weights(path), path, branch)
     own = backbone.state_dict()
     _require_same_shape(own, weights, path)
+    inflated = weights[_PATCHES].ndim < own[_PATCHES].ndim
+    if isinstance(backbone, MaskedViT):
+        backbone.fit_checkpoint(weights, '')
     missing = [name for name in own if name not in weights]
     reshaped = [name for name in own if name in weights and not _fits(name, weights[name], own)]
     if missing or reshaped:
@@ -45,7 +51,8 @@ def load_backbone(backbone: nn.Module, path: str, *, branch: str = 'student') ->
         )
     unused = [name for name in weights if name not in own]
     backbone.load_state_dict({name: weights[name] for name in own})
-    rest = f' It has no place for {_name_some(unused)}.' if unused else ''
+    rest = ' They are inflated along time.' if inflated else ''
+    rest += f' It has no place for {_name_some(unused)}.' if unused else ''
     print_log(f'The backbone takes {len(own)} tensors from {path!r} ({branch}).{rest}', 'current')
     return len(own)
 
@@ -87,7 +94,8 @@ def measure(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     if _PATCHES in weights:
         projection = weights[_PATCHES]
         size['width'] = projection.shape[0]
-        size['patch'] = 'x'.join(str(side) for side in projection.shape[2:])
+        # In space: along time, patches are fitted.
+        size['patch'] = 'x'.join(str(side) for side in projection.shape[-2:])
     numbers = [int(name.split('.')[1]) for name in weights if name.startswith('layers.')]
     size['depth'] = max(numbers, default=-1) + 1
     return size

@@ -1,5 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A pretrained backbone as a classifier. B batch, C channels, T H W frames and pixels, N patches, D width."""
+"""A pretrained backbone as a classifier.
+
+B batch, V views, C channels, T H W frames and pixels, N patches, D width, c classes.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,10 +13,14 @@ from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
 from ..algorithms.base import BasePretrainer, Part, build_part
 from .pretrained import BRANCHES, load_backbone
+
+# Views of videos, which are many times as many as samples; more are encoded one part after the other.
+_CLIPS_AT_ONCE = 64
 
 
 @MODELS.register_module()
@@ -31,6 +38,8 @@ class TransferClassifier(BasePretrainer):
         pretrained: Checkpoint that the backbone begins from: of pretraining here, a converted official one, or
             mmpretrain's `VisionTransformer`. None for random weights.
         pretrained_branch: 'student', or 'teacher' for the averaged weights of an `EMATarget`.
+        over_time: Makes one vector of those of a clip's frames, where the backbone encodes images: `MeanOverTime` if
+            None, or `AttentionOverTime`.
         freeze_backbone: Whether the backbone stays as it is: in evaluation mode, without gradients.
         data_preprocessor: Brings pixels to the device, normalises and mixes them.
         init_cfg: MMEngine's initialisation.
@@ -53,6 +62,7 @@ class TransferClassifier(BasePretrainer):
         head: Part,
         pretrained: str | None = None,
         pretrained_branch: str = 'student',
+        over_time: Part | None = None,
         freeze_backbone: bool = False,
         data_preprocessor: Part | None = None,
         init_cfg: dict[str, Any] | None = None,
@@ -70,6 +80,13 @@ class TransferClassifier(BasePretrainer):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
+        if over_time is not None:
+            if self.backbone.takes_clips:
+                raise ConfigError(
+                    f'`over_time` joins frames that are encoded one by one, and this backbone encodes clips of '
+                    f'{self.backbone.num_frames}. Set `model.over_time=None`, or `model.backbone.num_frames=1`.'
+                )
+            self.over_time = build_part(over_time, in_dim=self.backbone.embed_dims)
         self.head = build_part(head, in_dim=self.backbone.embed_dims)
         self.pretrained = pretrained
         self.pretrained_branch = pretrained_branch
@@ -99,14 +116,32 @@ class TransferClassifier(BasePretrainer):
             )
 
     def extract_feat(self, frames: Tensor) -> Tensor:
-        """Encodes images to one vector each.
+        """Encodes images, or clips of equal length, to one vector each.
 
         Shape:
-            (B, C, H, W) -> (B, D)
+            (B, C, H, W) or (B, T, C, H, W) -> (B, D)
         """
+        if frames.ndim == 4:
+            return self._encode(frames)
+        if self.backbone.takes_clips:
+            return self._encode(frames.transpose(1, 2))
+        of_frames = self._encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # (B, T, D)
+        return self.over_time(of_frames)
+
+    def _encode(self, inputs: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_backbone):
-            (tokens,) = self.backbone(frames)  # (B, 1+N, D)
+            (tokens,) = self.backbone(inputs)  # (B, 1+N, D)
         return self.pool(tokens)
+
+    def extract_clip_feat(self, clips: Sequence[Tensor]) -> Tensor:
+        """Encodes clips, each to one vector; an image is a clip of one frame.
+
+        Shape:
+            B clips (T, C, H, W), of any T each where the backbone encodes images -> (B, D)
+        """
+        if self.backbone.takes_clips:
+            return self.extract_feat(torch.stack(list(clips)))
+        return super().extract_clip_feat(clips)
 
     def loss(
         self,
@@ -117,7 +152,7 @@ class TransferClassifier(BasePretrainer):
         """Compares the predicted classes of a batch with the true ones.
 
         Args:
-            inputs: Normalised images (B, C, H, W).
+            inputs: Normalised images (B, C, H, W) or clips (B, T, C, H, W).
             data_samples: Their labels, or shares of classes where images were mixed.
             seeds: Not used: nothing is masked.
         """
@@ -128,8 +163,24 @@ class TransferClassifier(BasePretrainer):
     ) -> Sequence[DataSample]:
         """Writes `pred_score` (one share per class) and `pred_label` into each data sample.
 
+        Of several views it is the mean of their shares; these are in `view_scores` (V, c).
+
         Args:
-            inputs: B clips (T, C, H, W); an image is a clip of one frame.
+            inputs: B clips (T, C, H, W), or views of each (V, T, C, H, W); an image is a clip of one frame.
             data_samples: What is known of each.
         """
-        return self.head.predict((self.extract_clip_feat(inputs),), list(data_samples) or None)
+        views = [sample if sample.ndim == 5 else sample[None] for sample in inputs]
+        clips = [clip for sample in views for clip in sample]
+        at_once = max(_CLIPS_AT_ONCE, len(views))
+        scores = [
+            self.head((self.extract_clip_feat(clips[start : start + at_once]),))
+            for start in range(0, len(clips), at_once)
+        ]
+        shares = torch.cat(scores).float().softmax(dim=1)  # (sum of all V, c)
+        samples = list(data_samples) or [DataSample() for _ in views]
+        for sample, own in zip(samples, shares.split([len(v) for v in views]), strict=True):
+            mean = own.mean(dim=0)
+            sample.set_pred_score(mean).set_pred_label(mean.argmax(dim=0, keepdim=True))
+            if len(own) > 1:
+                sample.set_field(own, 'view_scores')
+        return samples

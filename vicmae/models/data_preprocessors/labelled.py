@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Labelled images, mixed with each other. B batch, C channels, H W pixels."""
+"""Labelled images and clips, mixed with each other. B batch, V views, C channels, T H W frames and pixels."""
 
 from typing import Any
 
@@ -16,10 +16,11 @@ from .two_view import TwoViewPreprocessor
 
 @MODELS.register_module()
 class LabelledPreprocessor(TwoViewPreprocessor):
-    """Moves labelled images to the device, normalises them, and mixes them in training.
+    """Moves labelled images or clips to the device, normalises them, and mixes them in training.
 
     Mixup (https://arxiv.org/abs/1710.09412) and CutMix (https://arxiv.org/abs/1905.04899) are mmpretrain's; with both,
-    each batch gets one of them, as in MAE. What they draw follows from torch's seed, which is that of the step.
+    each batch gets one of them, as in MAE, and all frames of a clip get the same. What they draw follows from torch's
+    seed, which is that of the step.
 
     Args:
         num_classes: Number of classes, which mixing needs; filled in from the head.
@@ -28,8 +29,8 @@ class LabelledPreprocessor(TwoViewPreprocessor):
         kwargs: Further arguments of `TwoViewPreprocessor`.
 
     Shape:
-        training: B images (C, H, W) uint8 -> (B, C, H, W) float
-        evaluation: B clips (T, C, H, W) uint8 -> the same as float
+        training: B images (C, H, W) or clips (T, C, H, W) uint8 -> (B, C, H, W) or (B, T, C, H, W) float
+        evaluation: B clips (T, C, H, W), or (V, T, C, H, W), uint8 -> the same as float
     """
 
     def __init__(
@@ -70,4 +71,6 @@ class LabelledPreprocessor(TwoViewPreprocessor):
             return images, None
         shares = F.one_hot(labels, self.num_classes).to(images.dtype)
         with seeded_numpy(int(torch.randint(2**31, ()))):
-            return self.mix(images, shares)
+            # Frames as further channels: cutmix looks for pixels in the third and fourth place.
+            mixed, shares = self.mix(images.flatten(1, -3), shares)
+        return mixed.view_as(images), shares
