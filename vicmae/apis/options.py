@@ -14,6 +14,9 @@ from rich.table import Table
 
 from vicmae.errors import ConfigError
 
+# Of `ClassAccuracy`.
+_TABLES = dict(confusion_file='confusion_matrix.csv', predictions_file='predictions.csv')
+
 
 def train_overrides(args: argparse.Namespace) -> dict[str, Any]:
     """What `--cfg-options` change in a config, and `--amp`, which goes first: it has options of its own."""
@@ -62,7 +65,7 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
         )
     if cfg.test_dataloader.get('num_workers', 0) == 0:
         cfg.test_dataloader.persistent_workers = False
-    _place_confusion(cfg)
+    _place_tables(cfg)
     if args.amp:
         cfg.test_cfg.fp16 = True
     if args.out:
@@ -80,7 +83,8 @@ def report_metrics(metrics: dict[str, float], args: argparse.Namespace) -> None:
     table = Table('metric', 'value')
     table.columns[1].justify = 'right'
     for name, value in metrics.items():
-        table.add_row(name, f'{value:.2f}')
+        # Learning rates are among them.
+        table.add_row(name, f'{value:.2f}' if value == 0 or abs(value) >= 0.1 else f'{value:.3g}')
     Console().print(table)
     if args.out and args.out_item == 'metrics':
         path = Path(args.out)
@@ -88,12 +92,13 @@ def report_metrics(metrics: dict[str, float], args: argparse.Namespace) -> None:
         path.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
 
 
-def _place_confusion(cfg: Config) -> None:
-    """Has the confusion matrix of a classifier written beside the log, where the config names no other place."""
+def _place_tables(cfg: Config) -> None:
+    """Has the tables of a classifier's test written beside the log, where the config names no other place."""
     evaluators = cfg.test_evaluator
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
         if evaluator.get('type') == 'ClassAccuracy':
-            evaluator.setdefault('confusion_file', str(Path(cfg.work_dir, 'confusion_matrix.csv')))
+            for option, name in _TABLES.items():
+                evaluator.setdefault(option, str(Path(cfg.work_dir, name)))
 
 
 def _is_restart() -> bool:

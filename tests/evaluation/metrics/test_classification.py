@@ -4,6 +4,7 @@ import csv
 import numpy as np
 import pytest
 import torch
+from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
 
 from vicmae.errors import ConfigError, DataError
@@ -91,3 +92,46 @@ def test_label_that_the_head_has_no_class_for_is_refused_with_its_file():
 def test_topk_counts_from_one(topk):
     with pytest.raises(ValueError, match='topk. must be numbers from 1 on'):
         ClassAccuracy(topk=topk)
+
+
+def test_predictions_are_written_with_what_each_view_alone_would_be_taken_for(tmp_path):
+    path = tmp_path / 'deep/predictions.csv'
+    views = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.1, 0.2, 0.7]])
+    samples = make_samples([views.mean(dim=0)], [2], ['odd\udcff.mp4'], names=['ant', 'bee', 'cat'])
+    samples[0]['view_scores'] = views
+    evaluate(samples, topk=(1,), predictions_file=str(path))
+    rows = list(csv.reader(path.open(encoding='utf-8', errors='surrogateescape')))
+    assert rows == [
+        ['path', 'true class', 'predicted', 'share', 'view 1', 'view 2', 'view 3'],
+        ['odd\udcff.mp4', 'cat', '0', '0.4000', '0', 'cat', 'cat'],
+    ]
+
+
+def test_predictions_of_one_view_have_no_columns_for_views(tmp_path):
+    path = tmp_path / 'predictions.csv'
+    evaluate(make_samples(torch.eye(2), [0, 0]), topk=(1,), predictions_file=str(path))
+    assert list(csv.reader(path.open())) == [
+        ['path', 'true class', 'predicted', 'share'],
+        ['0.jpg', '0', '0', '1.0000'],
+        ['1.jpg', '0', '1', '1.0000'],
+    ]
+
+
+def _evaluate_shares(of_ranks, size):
+    evaluator = Evaluator([ClassAccuracy(topk=(1,))])
+    evaluator.process(data_samples=of_ranks[get_rank()])
+    return evaluator.evaluate(size)
+
+
+@pytest.mark.parametrize('bad', [None, 0, 1, 4])
+def test_sample_counts_once_where_ranks_have_shares_of_different_length(gloo_pool, bad):
+    scores, labels = torch.eye(3)[[0, 1, 2, 0, 1]], [0, 1, 2, 1, 1]
+    samples = make_samples(scores, labels)
+    # Three for each rank, the first sample once more; one file may be one that couldn't be read.
+    shares = [
+        [samples[number] for number in numbers if number != bad]
+        for numbers in ([0, 2, 4], [1, 3, 0])
+    ]
+    expected = 100 * (0.8 if bad is None else 0.75)  # the fourth is wrong
+    for figures in gloo_pool.run(_evaluate_shares, 2, shares, 5):
+        assert figures['accuracy/top1'] == pytest.approx(expected)

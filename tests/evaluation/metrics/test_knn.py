@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import normalize
 
 from vicmae.errors import DataError
 from vicmae.evaluation.metrics import KNNAccuracy, knn_predict
@@ -58,6 +60,29 @@ def test_prediction_equals_a_loop_over_neighbours(k, temperature):
     predicted = knn_predict(queries, bank, labels, k=k, temperature=temperature)
     assert predicted.tolist() == expected
     assert len(set(expected)) == 4
+
+
+@pytest.mark.parametrize('k', [1, 10, 20])
+def test_prediction_equals_scikit_learns(k):
+    queries, bank, labels = make_features()
+    # Half the squared distance of vectors of length 1 is 1 - cosine similarity.
+    theirs = KNeighborsClassifier(k, weights=lambda d: np.exp((1 - d**2 / 2) / 0.07))
+    theirs.fit(normalize(bank.double()), labels)
+    expected = theirs.predict(normalize(queries.double()))
+    assert knn_predict(queries, bank, labels, k=k).tolist() == expected.tolist()
+
+
+def test_several_k_give_what_each_gives_alone():
+    queries, bank, labels = make_features()
+    parts = ('query', queries, torch.arange(40) % 4), ('bank', bank, labels)
+    samples = [
+        make_sample('p', role, int(label), feature.tolist())
+        for role, features, labels in parts
+        for label, feature in zip(labels, features, strict=True)
+    ]
+    several = evaluate(samples, k=[3, 100, 10])
+    for k in (3, 10, 100):
+        assert several[f'p/knn{k}_top1'] == evaluate(samples, k=k)['p/knn_top1']
 
 
 def test_more_queries_than_are_compared_at_once_give_the_same():

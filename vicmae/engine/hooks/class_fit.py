@@ -126,7 +126,8 @@ def _name_empty_folders(dataset: Any, classes: Sequence[str]) -> str:
     """Names folders beside the classes that have no file."""
     root = getattr(dataset, 'data_root', '')
     listed = bool(getattr(dataset, 'ann_file', None))
-    if listed or not os.path.isdir(root):
+    chosen = classes_of(dataset) != getattr(getattr(dataset, 'catalogue', None), 'classes', None)
+    if listed or chosen or not os.path.isdir(root):
         return ''
     empty = sorted(e.name for e in os.scandir(root) if e.is_dir() and e.name not in classes)
     return f' Without a file are: {_name_some(empty)}.' if empty else ''

@@ -30,6 +30,8 @@ class ClassAccuracy(BaseMetric):
         topk: How many predictions of a sample may hold the right one.
         confusion_file: CSV file for the number of samples of each class (rows) that each class was predicted for
             (columns); None for none. tools/test.py writes `confusion_matrix.csv` into the work directory.
+        predictions_file: CSV file for what was predicted for each sample, and for each view of it; None for none.
+            tools/test.py writes `predictions.csv` into the work directory.
         collect_device: Where results of several ranks are gathered.
         prefix: Put in front of the names.
     """
@@ -41,6 +43,7 @@ class ClassAccuracy(BaseMetric):
         topk: Sequence[int] = (1, 5),
         *,
         confusion_file: str | None = None,
+        predictions_file: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
@@ -49,6 +52,7 @@ class ClassAccuracy(BaseMetric):
             raise ValueError(f'`topk` must be numbers from 1 on, got {topk}.')
         self.topk = tuple(topk)
         self.confusion_file = confusion_file
+        self.predictions_file = predictions_file
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keeps scores and label of each sample."""
@@ -66,7 +70,9 @@ class ClassAccuracy(BaseMetric):
                     'on. Set `model.head.num_classes`, or label the sample otherwise.'
                 )
             row = dict(scores=scores.numpy(), label=label, name=sample.get('class_name'))
-            self.results.append({**row, 'path': sample.get('path')})
+            views = sample.get('view_scores', scores[None])
+            row.update(path=sample.get('path'), views=views.argmax(dim=1).tolist())
+            self.results.append(row)
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Computes the figures, and writes the confusion matrix."""
@@ -78,9 +84,11 @@ class ClassAccuracy(BaseMetric):
         figures = {f'top{k}': share[0].item() for k, share in zip(self.topk, shares, strict=True)}
         confusion = ConfusionMatrix.calculate(scores, labels, num_classes=scores.shape[1])
         figures['mean_class'] = mean_class_accuracy(confusion)
+        names = {row['label']: row['name'] for row in rows if row['name']}
         if self.confusion_file:
-            names = {row['label']: row['name'] for row in rows if row['name']}
             write_confusion(Path(self.confusion_file), confusion, names)
+        if self.predictions_file:
+            write_predictions(Path(self.predictions_file), rows, names)
         return figures
 
 
@@ -119,6 +127,32 @@ def write_confusion(path: Path, confusion: Tensor, names: dict[int, str]) -> Non
         writer.writerow(['true class', *titles])
         for title, row in zip(titles, confusion.tolist(), strict=True):
             writer.writerow([title, *row])
+
+
+def write_predictions(path: Path, rows: Sequence[dict[str, Any]], names: dict[int, str]) -> None:
+    """Writes what was predicted for each sample as CSV, and what each of its views alone would have been taken for.
+
+    Args:
+        path: The file.
+        rows: Of samples: `path`, `label`, `scores` (c,) and `views`, the class predicted for each.
+        names: Of classes by label, where they are known.
+    """
+
+    def title(label: int) -> str:
+        return names.get(label, str(label))
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    most_views = max(len(row['views']) for row in rows)
+    titles = [f'view {number}' for number in range(1, most_views + 1)] if most_views > 1 else []
+    # Names of files can hold anything.
+    with open(path, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file:
+        writer = csv.writer(file)
+        writer.writerow(['path', 'true class', 'predicted', 'share', *titles])
+        for row in rows:
+            predicted = int(row['scores'].argmax())
+            own = [title(label) for label in row['views']] if titles else []
+            share = f'{row["scores"][predicted]:.4f}'
+            writer.writerow([row['path'], title(row['label']), title(predicted), share, *own])
 
 
 def _once(results: list[dict[str, Any]]) -> list[dict[str, Any]]:

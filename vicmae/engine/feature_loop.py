@@ -1,0 +1,135 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.runner import TestLoop, autocast
+
+from vicmae.errors import ConfigError
+from vicmae.evaluation.feature_cache import (
+    FeatureCache,
+    Row,
+    hash_data,
+    hash_protocol,
+    hash_weights,
+    join_features,
+    part_features,
+)
+from vicmae.registry import LOOPS, MODELS
+from vicmae.utils.distributed import GatherOnCPU, rank_and_world_size, unwrapped
+
+_SAMPLES_AT_ONCE = 1024
+
+
+@LOOPS.register_module()
+class FeatureTestLoop(TestLoop):
+    """Tests frozen features: computes them once, keeps them in a file, and hands them to the evaluators.
+
+    The file's name says which weights, data and protocol they follow from; where all three are the same, they are
+    read, and other evaluators cost no pass over the data.
+
+    Args:
+        args: Arguments of MMEngine's `TestLoop`.
+        cache_dir: Folder of such files; None keeps none.
+        over_time: What makes one feature of a clip's frames, as a config: `MeanOverTime` if None.
+        kwargs: Further arguments of `TestLoop`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        cache_dir: str | None = 'work_dirs/features',
+        over_time: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.cache_dir = cache_dir
+        self.over_time = over_time
+        self._rows: list[Row] = []
+
+    def run(self) -> dict[str, float]:
+        """Tests, and returns the figures of all evaluators."""
+        self.runner.call_hook('before_test')
+        self.runner.call_hook('before_test_epoch')
+        self.runner.model.eval()
+        if self.over_time is not None:
+            unwrapped(self.runner.model).over_time = MODELS.build(self.over_time)
+        rows = self._read_or_compute()
+        rank, world_size = rank_and_world_size()
+        mine = rows[rank::world_size]
+        for start in range(0, len(mine), _SAMPLES_AT_ONCE):
+            self.evaluator.process(data_samples=mine[start : start + _SAMPLES_AT_ONCE])
+        metrics = self.evaluator.evaluate(len(rows))
+        self.runner.call_hook('after_test_epoch', metrics=metrics)
+        self.runner.call_hook('after_test')
+        return metrics
+
+    def _read_or_compute(self) -> list[Row]:
+        gather = GatherOnCPU()
+        cache = self._find_cache(gather)
+        kept = cache.read() if cache is not None else None
+        if all(gather(kept is not None)) and kept is not None:
+            return kept
+        self._rows = []
+        for number, batch in enumerate(self.dataloader):
+            self.run_iter(number, batch)
+        parts = gather(part_features(self._rows))
+        rows = _in_order([row for part in parts for row in join_features(*part)])
+        if not rows:
+            raise ConfigError('There is nothing to test: none of the files could be read.')
+        if cache is not None and rank_and_world_size()[0] == 0:
+            cache.write(rows)
+        return rows
+
+    def _find_cache(self, gather: GatherOnCPU) -> FeatureCache | None:
+        if self.cache_dir is None:
+            return None
+        hashes = None
+        if rank_and_world_size()[0] == 0:
+            model, cfg = unwrapped(self.runner.model), self.runner.cfg
+            hashes = (
+                hash_weights(model),
+                hash_data(self.dataloader.dataset),
+                hash_protocol(
+                    model=cfg.get('model'),
+                    dataset=(cfg.get('test_dataloader') or {}).get('dataset'),
+                    over_time=self.over_time,
+                    half=self.fp16,
+                    device=next(model.parameters()).device.type,
+                    torch=torch.__version__,
+                ),
+            )
+        return FeatureCache(Path(self.cache_dir), *gather(hashes)[0])
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Computes the features of a batch."""
+        self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)
+        with autocast(enabled=self.fp16):
+            outputs = self.runner.model.test_step(data_batch)
+        self._rows += [self._row_of(sample) for sample in outputs]
+        self.runner.call_hook(
+            'after_test_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs
+        )
+
+    def _row_of(self, sample: Any) -> Row:
+        if 'feature' not in sample:
+            raise ConfigError(
+                f'FeatureTestLoop tests frozen features, and {type(unwrapped(self.runner.model)).__name__} gives none. '
+                '`test_cfg.type=TestLoop` tests what it predicts.'
+            )
+        return dict(
+            sample.metainfo_items(),
+            feature=sample.feature.float().cpu(),
+            gt_label=int(sample.gt_label),
+        )
+
+
+def _in_order(rows: Sequence[Row]) -> list[Row]:
+    """Each sample once, in an order that no number of ranks or batches changes."""
+    seen: dict[Any, Row] = {}
+    for number, row in enumerate(rows):
+        own = number if row.get('path') is None else row['path']
+        seen.setdefault((row.get('probe'), row.get('role'), own), row)
+    return [seen[key] for key in sorted(seen, key=lambda key: [str(part) for part in key])]
