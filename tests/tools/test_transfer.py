@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Each protocol on images by its one command, from a checkpoint of pretraining."""
+"""Each protocol by its one command, from a checkpoint of pretraining."""
 
 import csv
 import re
@@ -36,6 +36,50 @@ def test_protocol_trains_on_pretrained_weights_and_tests_what_it_validated(
     assert [sum(row) for row in counts] == [4, 4, 4, 4]
     right = sum(counts[i][i] for i in range(4))
     assert found['accuracy/top1'] == found['accuracy/mean_class'] == 100 * right / 16
+
+
+@pytest.mark.parametrize('protocol', ['finetune', 'linear', 'attentive'])
+def test_protocol_on_videos_trains_and_tests_several_views_of_each(
+    run_tool, trained, tmp_path, protocol
+):
+    config = CONFIGS / f'vicmae_vit-tiny-p8_{protocol}-video_debug.py'
+    pretrained = f'model.pretrained={trained}/iter_16.pth'
+    run = tmp_path / 'run'
+    ended = run_tool(
+        'train.py', config, '--work-dir', run, '--cfg-options', pretrained, 'train_cfg.max_epochs=2'
+    )
+    assert ended.status == 0, ended.err
+    assert re.search(r'takes (29|30) tensors from .*iter_16.pth', ended.out)
+    out = tmp_path / 'figures.json'
+    ended = run_tool(
+        'test.py', config, run / 'epoch_2.pth', '--work-dir', tmp_path / 'test', '--out', out
+    )
+    assert ended.status == 0, ended.err
+    rows = list(csv.DictReader((tmp_path / 'test/predictions.csv').open()))
+    assert len({row['path'] for row in rows}) == len(rows) == 8
+    assert [name for name in rows[0] if name.startswith('view')] == [
+        f'view {number}'
+        for number in range(1, 7)  # 2 clips x 3 crops
+    ]
+    right = sum(row['true class'] == row['predicted'] for row in rows)
+    assert figures(out)['accuracy/top1'] == 100 * right / 8
+
+
+def test_probes_of_frozen_features_compute_them_once(run_tool, trained, tmp_path):
+    config = CONFIGS / 'vicmae_vit-tiny-p8_probes_debug.py'
+    command = ['test.py', config, f'{trained}/iter_16.pth', '--work-dir', tmp_path]
+    cache = ['--cfg-options', f'test_cfg.cache_dir={tmp_path}/features']
+    found = []
+    for name in ('first', 'second'):
+        out = tmp_path / f'{name}.json'
+        ended = run_tool(*command, '--out', out, *cache)
+        assert ended.status == 0, ended.err
+        found.append(figures(out))
+    assert 'weights, data and protocol are those of' in ended.out
+    assert found[0] == found[1]
+    for kind in ('images', 'videos'):
+        names = ('knn10_top1', 'knn200_top1', 'linear_top1', 'logistic_top1', 'chance')
+        assert {f'{kind}/{name}' for name in names} <= found[0].keys()
 
 
 def test_weights_of_another_size_end_in_one_line(run_tool, trained, tmp_path):

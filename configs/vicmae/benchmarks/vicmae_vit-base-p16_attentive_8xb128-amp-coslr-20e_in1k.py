@@ -8,14 +8,16 @@ compare. Not run at this scale here.
         --cfg-options model.pretrained=CHECKPOINT
 """
 
-_base_ = './vicmae_vit-base-p16_finetune_8xb128-amp-coslr-100e_in1k.py'
+_base_ = [
+    '../../_base_/models/probe_vit-base-p16.py',
+    '../../_base_/datasets/image-classes_224.py',
+    '../../_base_/schedules/adamw-coslr-20e.py',
+    '../../_base_/default_runtime.py',
+]
 
 model = dict(
-    freeze_backbone=True,
-    data_preprocessor=dict(mixup_alpha=0.0, cutmix_alpha=0.0),
-    backbone=dict(drop_path_rate=0.0, final_norm=True),
     aggregator=dict(type='AttentionPooling', num_heads=12),
-    head=dict(norm=None, init_std=0.01, loss=dict(label_smooth_val=0.0)),
+    head=dict(norm=None),
 )
 train_dataloader = dict(
     dataset=dict(
@@ -32,11 +34,4 @@ train_dataloader = dict(
         ],
     ),
 )
-optim_wrapper = dict(
-    optimizer=dict(lr=1e-3, weight_decay=0.01),
-    paramwise_cfg=dict(layer_decay_rate=1.0),
-)
-train_cfg = dict(max_epochs=20, val_interval=5)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=2)
-param_scheduler[1].update(T_max=18, begin=2, end=20, eta_min_ratio=1e-3)
+auto_scale_lr = dict(base_batch_size=1024)

@@ -1,0 +1,16 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+r"""Fine-tunes ViT-S/16 on Kinetics-600.
+
+Kinetics-400's recipe. Not run at this scale here.
+
+    bash tools/dist_train.sh \
+        configs/vicmae/benchmarks/vicmae_vit-small-p16_finetune_8xb16-amp-coslr-150e_k600.py 8 \
+        --cfg-options model.pretrained=CHECKPOINT
+"""
+
+_base_ = './vicmae_vit-small-p16_finetune_8xb16-amp-coslr-150e_k400.py'
+
+model = dict(head=dict(num_classes=600))
+train_dataloader = dict(dataset=dict(data_root='data/kinetics600/train'))
+val_dataloader = dict(dataset=dict(data_root='data/kinetics600/val'))
+test_dataloader = dict(dataset=dict(data_root='data/kinetics600/val'))

@@ -1,0 +1,16 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+r"""kNN, linear probe and logistic regression of frozen features, on images and on clips, in seconds on a CPU.
+
+Pretraining: python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
+
+    python tools/test.py configs/vicmae/benchmarks/vicmae_vit-tiny-p8_probes_debug.py CHECKPOINT
+"""
+
+_base_ = '../vicmae_vit-tiny-p8_debug.py'
+
+test_evaluator = [
+    dict(type='KNNAccuracy', k=[10, 20, 100, 200], temperature=0.07),
+    dict(type='LinearProbeAccuracy'),
+    dict(type='LogisticAccuracy'),
+]
+test_cfg = dict(type='FeatureTestLoop', over_time=dict(type='StatisticsOverTime'))
