@@ -1,0 +1,51 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Fine-tunes the miniature's backbone on its images, 30 of each class at most, as MAE fine-tunes.
+
+python tools/train.py projects/miniature/configs/transfer/finetune-images.py --cfg-options model.pretrained=CHECKPOINT
+"""
+
+_base_ = [
+    '../../../../configs/_base_/models/transfer_vit-base-p16.py',
+    '../../../../configs/_base_/datasets/image-classes_224.py',
+    '../../../../configs/_base_/schedules/adamw-layer-decay-coslr-100e.py',
+    '../../../../configs/_base_/default_runtime.py',
+]
+
+data = '{{$REAL_MINI:../shared/data/real_mini}}'
+
+model = dict(
+    data_preprocessor=dict(mixup_alpha=0.0, cutmix_alpha=0.0),  # too few steps for them
+    backbone=dict(
+        arch=dict(
+            _delete_=True, embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=768
+        ),
+        img_size=64,
+        patch_size=8,
+        drop_path_rate=0.0,
+    ),
+    head=dict(num_classes=100, init_std=0.01),
+)
+
+train_dataloader = _base_.train_dataloader
+train_dataloader.update(batch_size=64, num_workers=1)
+train_dataloader.dataset.update(data_root=data + '/images/train', max_per_class=30, subset_seed=0)
+train_dataloader.dataset.pipeline[1].transforms[0].update(size=64, scale=(0.4, 1.0))
+train_dataloader.dataset.pipeline[1].transforms.pop()  # no RandAugment
+val_dataloader = _base_.val_dataloader
+val_dataloader.update(batch_size=64, num_workers=1)
+val_dataloader.dataset.data_root = data + '/images/val'
+val_dataloader.dataset.pipeline[1].size = 64
+test_dataloader = val_dataloader
+
+optim_wrapper = dict(
+    _delete_=True,
+    constructor='TransferOptimWrapperConstructor',
+    type='BFloat16OptimWrapper',  # on CPUs, too
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    paramwise_cfg=dict(layer_decay_rate=0.75, flat_decay_mult=0.0),
+)
+train_cfg = dict(max_epochs=8, val_interval=8)
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=1)
+param_scheduler[1].update(T_max=7, begin=1, end=8, eta_min_ratio=1e-3)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=8))

@@ -1,0 +1,62 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Fine-tunes the miniature's backbone on its clips: inflated along time, 8 frames in tubelets of 2.
+
+python tools/train.py projects/miniature/configs/transfer/finetune-videos.py --cfg-options model.pretrained=CHECKPOINT
+"""
+
+_base_ = './finetune-images.py'
+
+data = '{{$REAL_MINI:../shared/data/real_mini}}'
+
+model = dict(
+    backbone=dict(num_frames=8, tubelet_size=2),
+    head=dict(num_classes=8, loss=dict(label_smooth_val=0.0)),
+)
+
+train_dataloader = dict(
+    batch_size=16,
+    dataset=dict(
+        _delete_=True,
+        type='VideoFolder',
+        data_root=data + '/videos/train',
+        with_labels=True,
+        visits_per_opening=2,
+        pipeline=[
+            dict(type='OpenVideo'),
+            dict(type='DistantFramePair', num_segments=8, window_seconds=None),
+            dict(type='DecodeFrames'),
+            dict(
+                type='ClipView',
+                transforms=[
+                    dict(type='RandomResizedCrop', size=64, scale=(0.7, 1.0)),
+                    dict(type='RandomFlip'),
+                ],
+            ),
+            dict(type='PackClip'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=32,
+    dataset=dict(
+        _delete_=True,
+        type='VideoFolder',
+        data_root=data + '/videos/val',
+        with_labels=True,
+        pipeline=[
+            dict(type='OpenVideo'),
+            dict(type='UniformFrames', num_frames=8, num_clips=2),
+            dict(type='DecodeFrames'),
+            dict(type='SpatialCrops', size=64, num_crops=3),
+            dict(type='PackClip'),
+        ],
+    ),
+)
+test_dataloader = val_dataloader
+
+optim_wrapper = dict(optimizer=dict(lr=2e-3), paramwise_cfg=dict(layer_decay_rate=0.85))
+train_cfg = dict(max_epochs=16, val_interval=16)
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=2)
+param_scheduler[1].update(T_max=14, begin=2, end=16)
+default_hooks = dict(logger=dict(interval=14), checkpoint=dict(interval=16))
