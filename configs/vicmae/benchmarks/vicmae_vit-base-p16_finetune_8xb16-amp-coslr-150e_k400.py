@@ -2,8 +2,9 @@
 r"""Fine-tunes ViT-B/16 on Kinetics-400.
 
 MAE-ST's recipe for clips of 16 x 4: patches of 2 x 16 x 16, joint attention over space and time. Its 75 epochs have two
-clips of each video; an epoch has one here, of half the videos two. 6e-4 is its rate for the batch of one machine,
-whose size is not known here: 128 clips are taken. The paper names no recipe for videos. Not run at this scale here.
+clips of each video; an epoch has one here, of half the videos two. 2.4e-3 is its rate for 256 clips, each repetition
+counted; it is published with ViT-L, and is taken for ViT-B as well. The paper names no recipe for videos. Not run at
+this scale here.
 
     bash tools/dist_train.sh \
         configs/vicmae/benchmarks/vicmae_vit-base-p16_finetune_8xb16-amp-coslr-150e_k400.py 8 \
@@ -21,10 +22,10 @@ model = dict(
     backbone=dict(num_frames=16, tubelet_size=2),
     head=dict(num_classes=400, dropout=0.3),
 )
-optim_wrapper = dict(optimizer=dict(lr=6e-4), clip_grad=dict(max_norm=5.0))
+optim_wrapper = dict(optimizer=dict(lr=2.4e-3 * 128 / 256), clip_grad=dict(max_norm=5.0))
 auto_scale_lr = dict(base_batch_size=128)
 
 train_cfg = dict(max_epochs=150)
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=10)
-param_scheduler[1].update(T_max=140, begin=10, end=150, eta_min_ratio=1e-6 / 6e-4)
+param_scheduler[1].update(T_max=140, begin=10, end=150, eta_min_ratio=1e-6 / (2.4e-3 * 128 / 256))

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 r"""Fine-tunes ViT-L/16 on Kinetics-400.
 
-MAE-ST's recipe: 50 epochs of two clips of each video, and smaller rates. Not run at this scale here.
+MAE-ST's recipe: 50 epochs of two clips of each video, and rates that fall less from layer to layer. Not run at this scale here.
 
     bash tools/dist_train.sh \
         configs/vicmae/benchmarks/vicmae_vit-large-p16_finetune_8xb16-amp-coslr-100e_k400.py 8 \
@@ -11,8 +11,8 @@ MAE-ST's recipe: 50 epochs of two clips of each video, and smaller rates. Not ru
 _base_ = './vicmae_vit-base-p16_finetune_8xb16-amp-coslr-150e_k400.py'
 
 model = dict(backbone=dict(arch='large', drop_path_rate=0.2))
-optim_wrapper = dict(optimizer=dict(lr=3e-4), paramwise_cfg=dict(layer_decay_rate=0.75))
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))
 
 train_cfg = dict(max_epochs=100)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(T_max=90, end=100, eta_min_ratio=1e-6 / 3e-4)
+param_scheduler[1].update(T_max=90, end=100)
