@@ -1,5 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 import os
+import signal
+import threading
 import time
 
 import pytest
@@ -75,6 +77,20 @@ def test_failure_is_told_though_another_rank_hangs(monkeypatch):
         ):
             pool.run(fail_beside_one_that_waits, 2)
         assert len(pool.run(add_ranks, 2, 0)) == 2
+
+
+def test_ranks_that_do_not_find_each_other_are_started_again(monkeypatch):
+    with GlooPool(2) as pool:
+        first = [x[0] for x in pool.run(add_ranks, 2, 0)]
+        os.kill(first[1], signal.SIGSTOP)  # it never comes to the meeting
+        monkeypatch.setattr('vicmae.testing.gloo._SECONDS_TO_MEET', 2.0)
+        kill = threading.Timer(2.5, os.kill, (first[1], signal.SIGKILL))
+        kill.start()
+        monkeypatch.setattr('vicmae.testing.gloo._ATTEMPTS_TO_MEET', 2)
+        with pytest.warns(UserWarning, match='2 ranks did not connect in 2 s'):
+            second = pool.run(add_ranks, 2, 0)
+        assert [x[1:] for x in second] == [(0, 1.0), (1, 1.0)]
+        assert not set(first) & {x[0] for x in second}
 
 
 def test_impossible_numbers_of_ranks_are_refused(gloo_pool):

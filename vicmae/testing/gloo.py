@@ -11,6 +11,7 @@ import signal
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -22,6 +23,10 @@ import torch.distributed as dist
 
 _SECONDS_TO_TELL = 1.0
 _SECONDS_AFTER_A_FAILURE = 10.0
+# Gloo's ranks connect to each other in well under a second; rarely, on a busy machine, they wait for ever.
+_SECONDS_TO_MEET = 30.0
+_ATTEMPTS_TO_MEET = 3
+_MET = b'met'
 
 _modules: dict[str, dict[str, Any]] = {}  # files that a process of the pool has run, by path
 
@@ -75,13 +80,22 @@ class GlooPool:
                 f'`world_size` must be between 1 and the {self._num_processes} processes of this pool, '
                 f'got {world_size}.'
             )
-        self._start(world_size)
         where = (inspect.getfile(function), function.__qualname__)
-        with tempfile.TemporaryDirectory() as folder:
-            store = str(Path(folder) / 'store')
-            for rank, pipe in enumerate(self._pipes[:world_size]):
-                pipe.send_bytes(pickle.dumps((where, rank, world_size, store, timeout, args)))
-            answers = self._collect(world_size, timeout)
+        for attempt in range(1, _ATTEMPTS_TO_MEET + 1):
+            self._start(world_size)
+            with tempfile.TemporaryDirectory() as folder:
+                store = str(Path(folder) / 'store')
+                for rank, pipe in enumerate(self._pipes[:world_size]):
+                    pipe.send_bytes(pickle.dumps((where, rank, world_size, store, timeout, args)))
+                if attempt == _ATTEMPTS_TO_MEET or self._meet(world_size):
+                    answers = self._collect(world_size, timeout)
+                    break
+            # Nothing of the function has run: it may well begin again.
+            self.close()
+            warnings.warn(
+                f'{world_size} ranks did not connect in {_SECONDS_TO_MEET:g} s; new processes follow.',
+                stacklevel=2,
+            )
         failures = [f'Rank {rank}:\n{value}' for rank, (ok, value) in enumerate(answers) if not ok]
         if failures:
             raise RuntimeError('\n'.join(failures))
@@ -115,6 +129,17 @@ class GlooPool:
             self._pipes.append(ours)
             self._stacks.append(stacks)
 
+    def _meet(self, world_size: int) -> bool:
+        """Whether all ranks are connected, or one has something else to say, in time."""
+        deadline = time.monotonic() + _SECONDS_TO_MEET
+        silent = set(self._pipes[:world_size])
+        while silent:
+            ready = wait(list(silent), max(deadline - time.monotonic(), 0))
+            if not ready:
+                return False
+            silent -= set(ready)
+        return True
+
     def _collect(self, world_size: int, timeout: float) -> list[tuple[bool, Any]]:
         """Waits for each rank's (whether it went well, result or traceback)."""
         answers: dict[int, tuple[bool, Any]] = {}
@@ -128,7 +153,10 @@ class GlooPool:
                 break
             for rank in [rank for pipe, rank in open_pipes.items() if pipe in ready]:
                 try:
-                    answers[rank] = pickle.loads(self._pipes[rank].recv_bytes())
+                    said = self._pipes[rank].recv_bytes()
+                    if said == _MET:
+                        continue
+                    answers[rank] = pickle.loads(said)
                 except EOFError:
                     answers[rank] = (False, f'Rank {rank} of {world_size} ended without an answer.')
                 if not answers[rank][0]:  # the others may wait for it forever
@@ -170,14 +198,20 @@ def _serve(pipe: Connection, stacks: str) -> None:
         except EOFError:
             return
         try:
-            answer = pickle.dumps((True, _run_task(*task)))
+            answer = pickle.dumps((True, _run_task(pipe, *task)))
         except Exception:
             answer = pickle.dumps((False, traceback.format_exc()))
         pipe.send_bytes(answer)
 
 
 def _run_task(
-    where: tuple[str, str], rank: int, world_size: int, store: str, timeout: float, args: tuple
+    pipe: Connection,
+    where: tuple[str, str],
+    rank: int,
+    world_size: int,
+    store: str,
+    timeout: float,
+    args: tuple,
 ) -> Any:
     function = _load_function(*where)
     dist.init_process_group(
@@ -187,6 +221,7 @@ def _run_task(
         world_size=world_size,
         timeout=timedelta(seconds=timeout),
     )
+    pipe.send_bytes(_MET)
     try:
         return function(*args)
     finally:
