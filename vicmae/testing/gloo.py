@@ -23,8 +23,8 @@ import torch.distributed as dist
 
 _SECONDS_TO_TELL = 1.0
 _SECONDS_AFTER_A_FAILURE = 10.0
-# Gloo's ranks connect to each other in well under a second; rarely, on a busy machine, they wait for ever.
-_SECONDS_TO_MEET = 30.0
+# Ranks import what they run (seconds), and connect to each other at once; rarely, gloo leaves them waiting for ever.
+_SECONDS_TO_MEET = 60.0
 _ATTEMPTS_TO_MEET = 3
 _MET = b'met'
 

@@ -2,8 +2,8 @@
 r"""Fine-tunes ViT-B/16 on Something-Something v2.
 
 One frame from each sixteenth of the video, and no flips: its classes know left from right. Rates (5e-4 for 256 clips,
-less by 0.75 from layer to layer), epochs and no dropout are VideoMAE's; in tests 2 clips x 3 crops. Videos are named in data/ssv2/train.txt and
-data/ssv2/val.txt, a line for each: `videos/1234.webm 12`. Not run at this scale here.
+less by 0.75 from layer to layer), epochs and no dropout are VideoMAE's; in tests 2 clips x 3 crops. Videos are named in
+data/ssv2/train.txt and data/ssv2/val.txt, a line for each: `videos/1234.webm 12`. Not run at this scale here.
 
     bash tools/dist_train.sh \
         configs/vicmae/benchmarks/vicmae_vit-base-p16_finetune_8xb16-amp-coslr-50e_ssv2.py 8 \
@@ -37,6 +37,4 @@ optim_wrapper = dict(
 train_cfg = dict(max_epochs=50)
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=5)
-param_scheduler[1].update(
-    T_max=45, begin=5, end=50, eta_min_ratio=1e-6 / (5e-4 * 128 / 256)
-)
+param_scheduler[1].update(T_max=45, begin=5, end=50, eta_min_ratio=1e-6 / (5e-4 * 128 / 256))

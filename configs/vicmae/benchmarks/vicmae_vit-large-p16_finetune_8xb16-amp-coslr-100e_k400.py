@@ -1,7 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 r"""Fine-tunes ViT-L/16 on Kinetics-400.
 
-MAE-ST's recipe: 50 epochs of two clips of each video, and rates that fall less from layer to layer. Not run at this scale here.
+MAE-ST's recipe: 50 epochs of two clips of each video, and rates that fall less from layer to layer. Not run at
+this scale here.
 
     bash tools/dist_train.sh \
         configs/vicmae/benchmarks/vicmae_vit-large-p16_finetune_8xb16-amp-coslr-100e_k400.py 8 \
