@@ -5,6 +5,10 @@ import csv
 import re
 
 import pytest
+import torch
+
+from vicmae.apis import load_config
+from vicmae.registry import MODELS
 
 from .conftest import ROOT, figures
 
@@ -80,6 +84,24 @@ def test_probes_of_frozen_features_compute_them_once(run_tool, trained, tmp_path
     for kind in ('images', 'videos'):
         names = ('knn10_top1', 'knn200_top1', 'linear_top1', 'logistic_top1', 'chance')
         assert {f'{kind}/{name}' for name in names} <= found[0].keys()
+
+
+@pytest.mark.parametrize('method', ['mae', 'simclr'])
+def test_probes_take_the_backbone_of_any_pretraining(run_tool, tmp_path, method):
+    model = MODELS.build(
+        load_config(ROOT / f'configs/{method}/{method}_vit-tiny-p8_debug.py').model
+    )
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'pretrained.pth')
+    config = CONFIGS / 'vicmae_vit-tiny-p8_probes_debug.py'
+    options = ['--cfg-options', f'test_cfg.cache_dir={tmp_path}/features']
+    command = ['test.py', config, tmp_path / 'pretrained.pth', '--work-dir', tmp_path]
+    ended = run_tool(*command, '--out', tmp_path / 'figures.json', *options)
+    assert ended.status == 0, ended.err
+    assert 0 <= figures(tmp_path / 'figures.json')['images/knn10_top1'] <= 100
+    ended = run_tool(*command, *options, 'model.backbone.patch_size=16')
+    assert ended.status == 1
+    assert 'has patch 8x8, that of the config patch 16x16' in ended.err
+    assert ended.err.count('\n') == 1
 
 
 def test_weights_of_another_size_end_in_one_line(run_tool, trained, tmp_path):

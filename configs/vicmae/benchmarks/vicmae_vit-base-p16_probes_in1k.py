@@ -7,7 +7,11 @@ in one pass. Features stay in work_dirs/features, so that further probes cost mi
     bash tools/dist_test.sh configs/vicmae/benchmarks/vicmae_vit-base-p16_probes_in1k.py CHECKPOINT 8
 """
 
-_base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
+_base_ = [
+    '../../_base_/models/features_vit-base-p16.py',
+    '../../_base_/datasets/in1k-k400_224.py',
+    '../../_base_/default_runtime.py',
+]
 
 test_dataloader = _base_.test_dataloader
 sources = test_dataloader.dataset.sources

@@ -7,7 +7,11 @@ Of eight frames of each video the mean; features are computed once and kept. Not
         configs/vicmae/benchmarks/vicmae_vit-base-p16_probes_k400.py CHECKPOINT 8
 """
 
-_base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
+_base_ = [
+    '../../_base_/models/features_vit-base-p16.py',
+    '../../_base_/datasets/in1k-k400_224.py',
+    '../../_base_/default_runtime.py',
+]
 
 test_dataloader = _base_.test_dataloader
 sources = test_dataloader.dataset.sources

@@ -7,16 +7,9 @@ Of eight frames of each video the mean; features are computed once and kept. Not
         configs/vicmae/benchmarks/vicmae_vit-base-p16_probes_ucf101.py CHECKPOINT 8
 """
 
-_base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
+_base_ = './vicmae_vit-base-p16_probes_k400.py'
 
 test_dataloader = _base_.test_dataloader
 sources = test_dataloader.dataset.sources
-del sources.image_bank, sources.image_query
-sources.video_bank.update(data_root='data/ucf101/split1/train', max_per_class=None)
-sources.video_query.update(data_root='data/ucf101/split1/val', max_per_class=None)
-
-test_evaluator = [
-    dict(type='KNNAccuracy', k=[10, 20, 100, 200], temperature=0.07),
-    dict(type='LinearProbeAccuracy'),
-]
-test_cfg = dict(type='FeatureTestLoop')
+sources.video_bank.update(data_root='data/ucf101/split1/train')
+sources.video_query.update(data_root='data/ucf101/split1/val')

@@ -1,12 +1,21 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 r"""kNN, linear probe and logistic regression of frozen features, on images and on clips, in seconds on a CPU.
 
-Pretraining: python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
+Pretraining: python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py, or any other debug config.
 
     python tools/test.py configs/vicmae/benchmarks/vicmae_vit-tiny-p8_probes_debug.py CHECKPOINT
 """
 
 _base_ = '../vicmae_vit-tiny-p8_debug.py'
+
+model = dict(
+    _delete_=True,
+    type='FrozenFeatures',
+    data_preprocessor=dict(type='LabelledPreprocessor'),
+    backbone=_base_.model.backbone,
+    aggregator=dict(type='MeanPooling'),
+)
+custom_hooks = []
 
 test_evaluator = [
     dict(type='KNNAccuracy', k=[10, 20, 100, 200], temperature=0.07),

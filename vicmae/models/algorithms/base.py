@@ -114,11 +114,13 @@ class BasePretrainer(BaseModel):
         return self.pool(tokens)
 
     def extract_clip_feat(self, clips: Sequence[Tensor]) -> Tensor:
-        """Encodes clips, each to what `over_time` makes of its frames: the mean; an image is a clip of one frame.
+        """Encodes clips as a whole, or to what `over_time` makes of their frames: the mean; an image is one frame.
 
         Shape:
-            B clips (T, C, H, W), of any T each -> (B, D)
+            B clips (T, C, H, W), of any T each where the backbone encodes images -> (B, D)
         """
+        if self.backbone.takes_clips:
+            return self.extract_feat(torch.stack(list(clips)).transpose(1, 2))
         features = self.extract_feat(torch.cat(list(clips)))
         return torch.cat([self.over_time(f[None]) for f in features.split([len(c) for c in clips])])
 

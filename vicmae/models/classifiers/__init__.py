@@ -1,4 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from .features import FrozenFeatures
 from .transfer import TransferClassifier
 
-__all__ = ['TransferClassifier']
+__all__ = ['FrozenFeatures', 'TransferClassifier']

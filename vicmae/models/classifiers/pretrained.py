@@ -31,14 +31,34 @@ def load_backbone(backbone: nn.Module, path: str, *, branch: str = 'student') ->
         path: The checkpoint; no code in it is run.
         branch: One of `BRANCHES`.
     """
-    weights = find_backbone(read_weights(path), path, branch)
+    found, notes = take_backbone(backbone, read_weights(path), path, branch)
+    backbone.load_state_dict(found)
+    told = [f'The backbone takes {len(found)} tensors from {path!r} ({branch}).', *notes]
+    print_log(' '.join(told), 'current')
+    return len(found)
+
+
+def take_backbone(
+    backbone: nn.Module, weights: Mapping[str, Tensor], path: str, branch: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Of a checkpoint's weights all that a backbone has, fitted to it, and what there is to say of them.
+
+    Args:
+        backbone: A `MaskedViT`; it stays as it is.
+        weights: Of the checkpoint.
+        path: Its name, for messages.
+        branch: One of `BRANCHES`.
+    """
+    found = find_backbone(weights, path, branch)
     own = backbone.state_dict()
-    _require_same_shape(own, weights, path)
-    inflated = weights[_PATCHES].ndim < own[_PATCHES].ndim
+    _require_same_shape(own, found, path)
+    notes = []
+    if found[_PATCHES].ndim < own[_PATCHES].ndim:
+        notes.append('They are inflated along time.')
     if isinstance(backbone, MaskedViT):
-        backbone.fit_checkpoint(weights, '')
-    missing = [name for name in own if name not in weights]
-    reshaped = [name for name in own if name in weights and not _fits(name, weights[name], own)]
+        backbone.fit_checkpoint(found, '')
+    missing = [name for name in own if name not in found]
+    reshaped = [name for name in own if name in found and not _fits(name, found[name], own)]
     if missing or reshaped:
         raise CheckpointError(
             f'The backbone in {path!r} is not that of the config: '
@@ -49,12 +69,19 @@ def load_backbone(backbone: nn.Module, path: str, *, branch: str = 'student') ->
             )
             + '. Set `model.backbone` as it was pretrained.'
         )
-    unused = [name for name in weights if name not in own]
-    backbone.load_state_dict({name: weights[name] for name in own})
-    rest = ' They are inflated along time.' if inflated else ''
-    rest += f' It has no place for {_name_some(unused)}.' if unused else ''
-    print_log(f'The backbone takes {len(own)} tensors from {path!r} ({branch}).{rest}', 'current')
-    return len(own)
+    unused = [name for name in found if name not in own]
+    if unused:
+        notes.append(f'It has no place for {_name_some(unused)}.')
+    return {name: found[name] for name in own}, notes
+
+
+def require_branch(branch: str) -> str:
+    """A name of `BRANCHES`, or an error that lists them."""
+    if branch not in BRANCHES:
+        raise ValueError(
+            f"`pretrained_branch` must be one of {', '.join(BRANCHES)}, got '{branch}'."
+        )
+    return branch
 
 
 def find_backbone(weights: Mapping[str, Tensor], path: str, branch: str) -> dict[str, Tensor]:

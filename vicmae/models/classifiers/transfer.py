@@ -17,7 +17,7 @@ from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
 from ..algorithms.base import BasePretrainer, Part, build_part
-from .pretrained import BRANCHES, load_backbone
+from .pretrained import load_backbone, require_branch
 
 # Views of videos, which are many times as many as samples; more are encoded one part after the other.
 _CLIPS_AT_ONCE = 64
@@ -67,10 +67,6 @@ class TransferClassifier(BasePretrainer):
         data_preprocessor: Part | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        if pretrained_branch not in BRANCHES:
-            raise ValueError(
-                f"`pretrained_branch` must be one of {', '.join(BRANCHES)}, got '{pretrained_branch}'."
-            )
         if data_preprocessor is not None:
             classes = head.get('num_classes') if isinstance(head, Mapping) else head.num_classes
             data_preprocessor = build_part(data_preprocessor, num_classes=classes)
@@ -89,7 +85,7 @@ class TransferClassifier(BasePretrainer):
             self.over_time = build_part(over_time, in_dim=self.backbone.embed_dims)
         self.head = build_part(head, in_dim=self.backbone.embed_dims)
         self.pretrained = pretrained
-        self.pretrained_branch = pretrained_branch
+        self.pretrained_branch = require_branch(pretrained_branch)
         self.freeze_backbone = freeze_backbone
         if freeze_backbone:
             self.backbone.requires_grad_(False)

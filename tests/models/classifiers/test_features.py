@@ -1,0 +1,108 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import copy
+
+import pytest
+import torch
+
+from vicmae.engine.hooks.checkpoint_fit import find_misfits
+from vicmae.errors import CheckpointError, ConfigError
+from vicmae.models.algorithms import BasePretrainer
+from vicmae.registry import MODELS
+from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
+
+
+def features_config(**changes):
+    backbone = {k: v for k, v in toy_vicmae_config()['backbone'].items() if k != 'masking'}
+    return dict(
+        type='FrozenFeatures',
+        backbone={**backbone, **changes},
+        aggregator=dict(type='MeanPooling'),
+    )
+
+
+def pretrained(method):
+    config = toy_vicmae_config()
+    if method == 'vicmae-ema':
+        config['target'] = dict(type='EMATarget')
+    if method == 'classifier':
+        config = toy_transfer_config(head=dict(type='TransferHead', num_classes=5))
+    if method == 'mae':
+        config = dict(
+            type='MAE',
+            backbone=config['backbone'],
+            neck=config['neck'],
+            aggregator=dict(type='MeanPooling'),
+            reconstruction=dict(type='PixelReconstructionLoss'),
+        )
+    if method == 'simclr':
+        config = dict(
+            type='SimCLR',
+            backbone=config['backbone'],
+            aggregator=dict(type='MeanPooling'),
+            projector=dict(type='MLPHead', hidden_dim=8, out_dim=4),
+            contrastive=dict(type='InfoNCELoss'),
+        )
+    model = MODELS.build(config)
+    randomize(model.backbone, seed=1)
+    return model
+
+
+@pytest.mark.parametrize('method', ['vicmae', 'vicmae-ema', 'mae', 'simclr', 'classifier'])
+def test_features_are_those_of_the_pretrained_model_whatever_lies_beside_it(method):
+    source = pretrained(method).eval()
+    model = MODELS.build(features_config()).eval()
+    state = source.state_dict()
+    assert find_misfits(model, state) == []
+    model.load_state_dict(dict(state))
+    frames = torch.rand(3, 3, 16, 16)
+    assert model(frames).equal(BasePretrainer.extract_feat(source, frames))
+
+
+def test_backbone_alone_as_mmpretrain_stores_it_is_taken():
+    source = pretrained('mae')
+    model = MODELS.build(features_config())
+    model.load_state_dict(source.backbone.state_dict())
+    for name, value in source.backbone.state_dict().items():
+        assert model.backbone.state_dict()[name].equal(value)
+
+
+def test_teacher_is_taken_where_it_is_asked_for():
+    source = pretrained('vicmae-ema')
+    randomize(source.target.backbone, seed=2)
+    model = MODELS.build(dict(features_config(), pretrained_branch='teacher'))
+    model.load_state_dict(source.state_dict())
+    assert model.backbone.pos_embed.equal(source.target.backbone.pos_embed)
+    assert not model.backbone.cls_token.equal(source.backbone.cls_token)
+    with pytest.raises(CheckpointError, match='no averaged teacher'):
+        model.load_state_dict(pretrained('mae').state_dict())
+
+
+def test_images_are_inflated_where_the_backbone_takes_clips():
+    source = pretrained('mae').eval()
+    model = MODELS.build(features_config(num_frames=4, tubelet_size=2)).eval()
+    assert find_misfits(model, source.state_dict()) == []
+    model.load_state_dict(source.state_dict())
+    frames = torch.rand(2, 3, 16, 16)
+    still = [frame.expand(4, -1, -1, -1) for frame in frames]
+    torch.testing.assert_close(model.extract_clip_feat(still), source.extract_feat(frames))
+
+
+def test_checkpoint_of_another_width_is_refused_and_nothing_is_loaded():
+    arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=32)
+    model = MODELS.build(features_config(arch=arch))
+    before = copy.deepcopy(model.state_dict())
+    for load in (model.load_state_dict, lambda state: find_misfits(model, state)):
+        with pytest.raises(CheckpointError, match='width 16, that of the config width 32'):
+            load(pretrained('mae').state_dict())
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+def test_nothing_is_trained():
+    model = MODELS.build(features_config())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    with pytest.raises(ConfigError, match='not trained'):
+        model(torch.rand(2, 3, 16, 16), mode='loss')
+    with pytest.raises(ValueError, match='AttentionPooling has parameters'):
+        MODELS.build(dict(features_config(), aggregator=dict(type='AttentionPooling')))
+    with pytest.raises(ValueError, match='must be one of student, teacher'):
+        MODELS.build(dict(features_config(), pretrained_branch='EMA'))

@@ -1,0 +1,66 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""A pretrained backbone whose features are compared as they are."""
+
+from typing import Any, NoReturn
+
+from vicmae.errors import ConfigError
+from vicmae.registry import MODELS
+
+from ..algorithms.base import BasePretrainer, Part, require_parameter_free
+from .pretrained import require_branch, take_backbone
+
+
+@MODELS.register_module()
+class FrozenFeatures(BasePretrainer):
+    """The backbone of any checkpoint and a pooling: for kNN, and for classifiers that learn from stored features.
+
+    Of the checkpoint that `tools/test.py` is given, it takes the backbone and leaves the rest: of any pretraining here,
+    of a classifier, of a converted official one, or mmpretrain's `VisionTransformer`.
+
+    Args:
+        backbone: Encodes images, or clips.
+        aggregator: Pools tokens to one vector, without parameters: `MeanPooling`, `ClsPooling`, ...
+        pretrained_branch: 'student', or 'teacher' for the averaged weights of an `EMATarget`.
+        data_preprocessor: Brings pixels to the device and normalises them.
+        init_cfg: MMEngine's initialisation.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Part,
+        aggregator: Part,
+        pretrained_branch: str = 'student',
+        data_preprocessor: Part | None = None,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            aggregator=aggregator,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        require_parameter_free(self.aggregator, 'FrozenFeatures takes the backbone alone')
+        self.pretrained_branch = require_branch(pretrained_branch)
+        self.requires_grad_(False)
+        self.register_load_state_dict_pre_hook(self._fit_on_loading)
+
+    def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Leaves of a checkpoint its backbone, under the names that it has here, in place."""
+        own = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith(prefix)}
+        weights = {name.removeprefix(prefix): own[name] for name in own}
+        found, _ = take_backbone(self.backbone, weights, 'CHECKPOINT', self.pretrained_branch)
+        state_dict.update({f'{prefix}backbone.{name}': found[name] for name in found})
+
+    @staticmethod
+    def _fit_on_loading(
+        module: 'FrozenFeatures', state_dict: dict[str, Any], prefix: str, *_: Any
+    ) -> None:
+        module.fit_checkpoint(state_dict, prefix)
+
+    def loss(self, *_: Any, **__: Any) -> NoReturn:
+        """There is none."""
+        raise ConfigError(
+            'FrozenFeatures is not trained: measure a checkpoint with `tools/test.py CONFIG CHECKPOINT`. '
+            'A probe that is trained is a TransferClassifier with `freeze_backbone=True`.'
+        )
