@@ -28,6 +28,9 @@ FIGURES = (
     'ut/knn10_top1',
     'ut/logistic_top1',
     'ut/linear_top1',
+    'images/chance',
+    'skate/chance',
+    'ut/chance',
 )
 PROTOCOLS = tuple(
     f'{protocol}-{kind}'
