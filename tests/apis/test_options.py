@@ -121,7 +121,7 @@ def test_checkpoint_is_loaded_and_not_resumed():
 
 def test_predictions_are_dumped_beside_the_metrics():
     cfg = test_config(out='x.pkl', out_item='pred')
-    assert [e['type'] for e in cfg.test_evaluator] == ['KNNAccuracy', 'DumpResults']
+    assert [e['type'] for e in cfg.test_evaluator] == ['KNNAccuracy', 'DumpPredictions']
     assert cfg.test_evaluator[1]['out_file_path'] == 'x.pkl'
 
 

@@ -174,6 +174,21 @@ def test_number_of_ranks_changes_no_figure(gloo_pool, tmp_path, images):
         assert all(figures == each[0] for figures in each)
 
 
+def test_samples_that_could_not_be_read_are_told_and_remembered(tmp_path, images, capsys):
+    for expected in ('1 more could not be read; delete the file', '1 more could not be read then'):
+        make_runner(tmp_path, images)[0].test()
+        assert expected in capsys.readouterr().out
+
+
+def test_statistics_over_time_of_a_backbone_that_takes_clips_are_refused(tmp_path, images):
+    runner, _ = make_runner(tmp_path, images, over_time=dict(type='StatisticsOverTime'))
+    runner.model.backbone = MODELS.build(
+        dict(toy_vicmae_config()['backbone'], num_frames=4, tubelet_size=2)
+    )
+    with pytest.raises(ConfigError, match='this backbone encodes clips'):
+        runner.test()
+
+
 def test_each_sample_comes_once_in_the_order_of_paths(gloo_pool, tmp_path, images):
     metric = Kept()
     make_runner(tmp_path, images, evaluators=[metric])[0].test()

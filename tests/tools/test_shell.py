@@ -2,11 +2,16 @@
 """The shell scripts: usage, what they start, and two real processes without a GPU."""
 
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+
+from vicmae.apis import load_config
+from vicmae.registry import MODELS
 
 from .conftest import DEBUG, ENVIRONMENT, ROOT, assert_same_weights, figures
 
@@ -207,6 +212,51 @@ def test_two_processes_give_the_figures_of_one(trained, tested, place, tmp_path)
     ended = bash(TOOLS / 'dist_test.sh', DEBUG, trained / 'iter_16.pth', 2, *options, cwd=place)
     assert ended.returncode == 0, ended.stderr
     assert figures(tmp_path / 'figures.json') == pytest.approx(figures(tested[1]), rel=1e-4)
+
+
+def test_each_video_counts_once_on_processes_that_share_them_unevenly(run_tool, place, tmp_path):
+    config = ROOT / 'configs/vicmae/benchmarks/vicmae_vit-tiny-p8_finetune-video_debug.py'
+    model = MODELS.build(load_config(config).model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
+    videos = tmp_path / 'videos'
+    shutil.copytree(place / 'data/demo-debug/videos/val', videos)
+    broken = sorted(videos.glob('*/*'))[1]
+    broken.write_bytes(b'no video')
+    found = []
+    for processes in (1, 3):  # 8 files, one of them broken: 3, 3 and 2, and one again
+        said = tmp_path / f'{processes}.pkl'
+        options = [
+            config,
+            tmp_path / 'a.pth',
+            '--work-dir',
+            tmp_path / str(processes),
+            '--out',
+            said,
+        ]
+        changes = f'test_dataloader.dataset.data_root={videos}'
+        options += ['--out-item', 'pred', '--cfg-options', changes]
+        options += ['test_dataloader.max_bad_fraction=1.0']
+        if processes == 1:
+            ended = run_tool('test.py', *options)
+            assert ended.status == 0, ended.err
+        else:
+            config_, checkpoint, *options = options
+            ended = bash(
+                TOOLS / 'dist_test.sh', config_, checkpoint, processes, *options, cwd=place
+            )
+            assert ended.returncode == 0, ended.stderr
+        rows = {row['path']: row for row in pickle.loads(said.read_bytes())}
+        assert len(rows) == len(pickle.loads(said.read_bytes())) == 7
+        table = (tmp_path / str(processes) / 'predictions.csv').read_text().splitlines()
+        assert len(table) == 1 + 7
+        found.append((rows, sorted(table)))
+    assert str(broken) not in found[0][0]
+    (one, table_of_one), (three, table_of_three) = found
+    assert table_of_one == table_of_three
+    for path, row in one.items():
+        torch.testing.assert_close(row['view_scores'], three[path]['view_scores'])
+        assert row['view_scores'].shape == (6, 4)
+        torch.testing.assert_close(row['pred_score'], row['view_scores'].mean(dim=0))
 
 
 def test_divided_model_trains_and_its_checkpoint_has_the_figures_of_one_process(

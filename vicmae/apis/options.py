@@ -73,7 +73,7 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.out_item == 'pred':
         evaluators = cfg.test_evaluator
         evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-        cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=args.out)]
+        cfg.test_evaluator = [*evaluators, dict(type='DumpPredictions', out_file_path=args.out)]
 
 
 def report_metrics(metrics: dict[str, float], args: argparse.Namespace) -> None:

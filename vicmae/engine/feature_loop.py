@@ -3,9 +3,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import mmpretrain
 import torch
 from mmengine.runner import TestLoop, autocast
 
+from vicmae import __version__
 from vicmae.errors import ConfigError
 from vicmae.evaluation.feature_cache import (
     FeatureCache,
@@ -16,6 +18,7 @@ from vicmae.evaluation.feature_cache import (
     join_features,
     part_features,
 )
+from vicmae.evaluation.metrics.predictions import each_once
 from vicmae.registry import LOOPS, MODELS
 from vicmae.utils.distributed import GatherOnCPU, rank_and_world_size, unwrapped
 
@@ -54,6 +57,11 @@ class FeatureTestLoop(TestLoop):
         self.runner.call_hook('before_test_epoch')
         self.runner.model.eval()
         if self.over_time is not None:
+            if unwrapped(self.runner.model).backbone.takes_clips:
+                raise ConfigError(
+                    '`test_cfg.over_time` joins frames that are encoded one by one, and this backbone encodes clips. '
+                    'Set `test_cfg.over_time=None`, or `model.backbone.num_frames=1`.'
+                )
             unwrapped(self.runner.model).over_time = MODELS.build(self.over_time)
         rows = self._read_or_compute()
         rank, world_size = rank_and_world_size()
@@ -79,7 +87,7 @@ class FeatureTestLoop(TestLoop):
         if not rows:
             raise ConfigError('There is nothing to test: none of the files could be read.')
         if cache is not None and rank_and_world_size()[0] == 0:
-            cache.write(rows)
+            cache.write(rows, missing=len(self.dataloader.dataset) - len(rows))
         return rows
 
     def _find_cache(self, gather: GatherOnCPU) -> FeatureCache | None:
@@ -97,7 +105,7 @@ class FeatureTestLoop(TestLoop):
                     over_time=self.over_time,
                     half=self.fp16,
                     device=next(model.parameters()).device.type,
-                    torch=torch.__version__,
+                    versions=(torch.__version__, mmpretrain.__version__, __version__),
                 ),
             )
         return FeatureCache(Path(self.cache_dir), *gather(hashes)[0])
@@ -128,8 +136,5 @@ class FeatureTestLoop(TestLoop):
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
     """Each sample once, in an order that no number of ranks or batches changes."""
-    seen: dict[Any, Row] = {}
-    for number, row in enumerate(rows):
-        own = number if row.get('path') is None else row['path']
-        seen.setdefault((row.get('probe'), row.get('role'), own), row)
-    return [seen[key] for key in sorted(seen, key=lambda key: [str(part) for part in key])]
+    names = ('probe', 'role', 'path')
+    return sorted(each_once(rows), key=lambda row: [str(row.get(name)) for name in names])

@@ -60,19 +60,27 @@ class FeatureCache:
         except CheckpointError as error:
             print_log(f'{error} The features are computed anew.', 'current', logging.WARNING)
             return None
+        missing = kept.get('missing', 0)
+        unread = f' {missing} more could not be read then.' if missing else ''
         print_log(
             f'Features of {len(kept["rows"])} samples, from {kept["time"]}: weights, data and protocol are those of '
-            f'{str(self.path)!r}. `--cfg-options test_cfg.cache_dir=None` computes them anew.',
+            f'{str(self.path)!r}.{unread} `--cfg-options test_cfg.cache_dir=None` computes them anew.',
             'current',
         )
         return join_features(kept['rows'], kept['features'])
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Keeps the rows; says so where there is no room for them."""
+    def write(self, rows: Sequence[Row], missing: int = 0) -> None:
+        """Keeps the rows; says so where there is no room for them.
+
+        Args:
+            rows: What was computed.
+            missing: How many samples beside them could not be read.
+        """
         plain, features = part_features(rows)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            kept = dict(features=features, rows=plain, time=time.strftime('%Y-%m-%d %H:%M:%S'))
+            now = time.strftime('%Y-%m-%d %H:%M:%S')
+            kept = dict(features=features, rows=plain, missing=missing, time=now)
             write_checkpoint(self.path, kept)
         except (OSError, CheckpointError) as error:
             print_log(
@@ -81,7 +89,14 @@ class FeatureCache:
                 logging.WARNING,
             )
             return
-        print_log(f'Features of {len(rows)} samples are kept in {str(self.path)!r}.', 'current')
+        unread = (
+            f' {missing} more could not be read; delete the file once they can be.'
+            if missing
+            else ''
+        )
+        print_log(
+            f'Features of {len(rows)} samples are kept in {str(self.path)!r}.{unread}', 'current'
+        )
 
 
 def part_features(rows: Sequence[Row]) -> tuple[list[Row], Tensor]:

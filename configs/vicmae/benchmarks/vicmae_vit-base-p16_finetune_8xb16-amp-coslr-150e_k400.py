@@ -22,7 +22,12 @@ model = dict(
     backbone=dict(num_frames=16, tubelet_size=2),
     head=dict(num_classes=400, dropout=0.3),
 )
-optim_wrapper = dict(optimizer=dict(lr=2.4e-3 * 128 / 256), clip_grad=dict(max_norm=5.0))
+optim_wrapper = dict(
+    optimizer=dict(lr=2.4e-3 * 128 / 256),
+    # No weight decay on positions, either.
+    paramwise_cfg=dict(custom_keys={'pos_embed': dict(decay_mult=0.0)}),
+    clip_grad=dict(max_norm=5.0),
+)
 auto_scale_lr = dict(base_batch_size=128)
 
 train_cfg = dict(max_epochs=150)

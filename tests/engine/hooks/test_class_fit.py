@@ -67,6 +67,21 @@ def test_validation_set_of_other_classes_is_refused(images):
         make_runner(images).train()
 
 
+def test_list_beside_class_folders_is_told(images, capsys):
+    files = sorted((images / 'val').glob('*/*'))
+    lines = [f'{file} {number % 4}' for number, file in enumerate(files)]
+    (images / 'val.txt').write_text('\n'.join(lines))
+    runner = make_runner(
+        images,
+        **{
+            'val_dataloader.dataset.ann_file': str(images / 'val.txt'),
+            'val_dataloader.dataset.data_root': '',
+        },
+    )
+    runner.train()
+    assert 'whether they mean the same classes is not known' in capsys.readouterr().out
+
+
 def test_test_set_of_other_classes_than_the_checkpoint_is_refused(images):
     make_runner(images).train()
     (images / 'val/dotted_star').rename(images / 'val/zebra')

@@ -41,6 +41,18 @@ def test_rate_of_each_parameter_is_the_base_rate_times_a_power_of_the_decay():
         assert group['weight_decay'] == (0 if vector else 0.05), name
 
 
+@pytest.mark.parametrize('kind', ['separable', 'joint'])
+def test_positions_along_time_learn_as_the_head_and_without_decay_where_a_pattern_says_so(kind):
+    config = toy_transfer_config()
+    config['backbone'].update(num_frames=4, tubelet_size=2, pos_embed_type=kind)
+    model = MODELS.build(config)
+    rules = dict(layer_decay_rate=0.5, custom_keys={'pos_embed': dict(decay_mult=0.0)})
+    found = groups_of(build(model, **rules), model)
+    (name,) = [name for name in found if 'pos_embed' in name]
+    assert (found[name]['lr'], found[name]['weight_decay']) == (0.1, 0)
+    assert found['backbone.layers.0.attn.qkv.weight']['weight_decay'] == 0.05
+
+
 def test_patterns_come_on_top_of_the_decay():
     model = MODELS.build(toy_transfer_config())
     rules = dict(custom_keys={'patch_embed': dict(lr_mult=0.5)}, layer_decay_rate=0.5)

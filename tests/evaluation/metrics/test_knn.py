@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
 from vicmae.errors import DataError
 from vicmae.evaluation.metrics import KNNAccuracy, knn_predict
 from vicmae.evaluation.metrics.knn import effective_rank
+from vicmae.evaluation.metrics.probe import Probe
 
 
 def predict_slowly(queries, bank, labels, k, temperature):
@@ -233,3 +235,12 @@ def test_queries_without_a_class_in_the_bank_are_refused():
     ]
     with pytest.raises(DataError, match="of classes like 0 with a bank of classes like 'cat'"):
         evaluate(samples)
+
+
+def test_bank_smaller_than_k_is_told(capsys):
+    MMLogger.get_instance('small-bank')  # one that writes to where `capsys` looks
+    bank = Probe(torch.eye(3), torch.arange(3), torch.eye(3), torch.arange(3), 'pictures')
+    assert KNNAccuracy(k=[1, 5]).measure(bank)['knn5_top1'] == 100
+    assert "'pictures' has 3 samples" in capsys.readouterr().out
+    KNNAccuracy(k=[1, 3]).measure(bank)
+    assert 'has 3 samples' not in capsys.readouterr().out

@@ -35,6 +35,12 @@ class ClassFitHook(Hook):
         if runner.val_loop is not None:
             val = runner.val_loop.dataloader.dataset
             require_same_classes(classes_of(train), classes_of(val), 'validation')
+            if (classes_of(train) is None) != (classes_of(val) is None):
+                runner.logger.warning(
+                    'One of the training and validation sets has class folders and the other a list (`ann_file`), '
+                    'which has numbers alone: whether they mean the same classes is not known. Labels of folders are '
+                    'their places in the order of the names, from 0 on.'
+                )
             require_fit(val, _num_classes(runner), 'validation')
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:

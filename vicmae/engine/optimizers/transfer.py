@@ -17,8 +17,9 @@ class TransferOptimWrapperConstructor(CheckedOptimWrapperConstructor):
 
     The rate of a parameter is multiplied by `layer_decay_rate` once for each step between its layer and the head
     (BEiT, https://arxiv.org/abs/2106.08254, as MAE fine-tunes): with L layers, the head has the full rate, layer i
-    of 0..L-1 the rate times decay^(L - i), the patch embedding and class token times decay^(L + 1). What a pattern in
-    `custom_keys` says (`lr_mult`) comes on top.
+    of 0..L-1 the rate times decay^(L - i), the patch embedding and class token times decay^(L + 1). Positions along
+    time, which a model of images doesn't have and which begin at zero, are as new as the head, and have its rate. What
+    a pattern in `custom_keys` says (`lr_mult`) comes on top.
 
     A schedule keeps these ratios where it multiplies: take `eta_min_ratio`, and not `eta_min`.
     """

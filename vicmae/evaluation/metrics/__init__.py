@@ -7,10 +7,12 @@ from .linear_probe import (
     fit_heads,
     fit_logistic_regression,
 )
+from .predictions import DumpPredictions
 from .probe import ProbeMetric
 
 __all__ = [
     'ClassAccuracy',
+    'DumpPredictions',
     'KNNAccuracy',
     'LinearProbeAccuracy',
     'LogisticAccuracy',

@@ -16,6 +16,8 @@ from torch import Tensor
 from vicmae.errors import ConfigError, DataError
 from vicmae.registry import METRICS
 
+from .predictions import each_once
+
 _MOST_NAMED = 4
 
 
@@ -76,7 +78,7 @@ class ClassAccuracy(BaseMetric):
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Computes the figures, and writes the confusion matrix."""
-        rows = _once(results)
+        rows = each_once(results)
         scores = torch.stack([torch.from_numpy(row['scores']) for row in rows])  # (S, c)
         labels = torch.tensor([row['label'] for row in rows])
         # No threshold: mmpretrain's own, 0, counts a share that is rounded to 0 as wrong.
@@ -153,11 +155,3 @@ def write_predictions(path: Path, rows: Sequence[dict[str, Any]], names: dict[in
             own = [title(label) for label in row['views']] if titles else []
             share = f'{row["scores"][predicted]:.4f}'
             writer.writerow([row['path'], title(row['label']), title(predicted), share, *own])
-
-
-def _once(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each sample once, by its path where it has one."""
-    seen: dict[Any, dict[str, Any]] = {}
-    for number, row in enumerate(results):
-        seen.setdefault(number if row['path'] is None else row['path'], row)
-    return list(seen.values())

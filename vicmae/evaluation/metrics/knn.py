@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor
 
 from vicmae.registry import METRICS
@@ -120,6 +121,12 @@ class KNNAccuracy(ProbeMetric):
         return f'knn{k}_top1' if self.several else 'knn_top1'
 
     def measure(self, probe: Probe) -> dict[str, float]:
+        if max(self.ks) > len(probe.bank):
+            print_log(
+                f'The bank of the probe {probe.name!r} has {len(probe.bank)} samples: where `k` is larger, all of them '
+                'vote.',
+                'current',
+            )
         predicted = knn_predict_each(
             probe.queries,
             probe.bank,
