@@ -23,3 +23,5 @@ test_evaluator = [
     dict(type='LinearProbeAccuracy'),
 ]
 test_cfg = dict(type='FeatureTestLoop')
+# The first process fits the heads while the others wait for its figures.
+env_cfg = dict(dist_cfg=dict(timeout=2 * 3600))
