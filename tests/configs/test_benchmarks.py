@@ -150,18 +150,20 @@ def test_each_set_of_videos_has_each_protocol_in_each_size(name, protocol, size)
 
 @pytest.mark.parametrize('size', SIZES)
 def test_each_size_has_each_protocol(size):
-    stems = [path.stem for path in BENCHMARKS if f'vit-{size}_' in path.stem]
+    stems = [path.stem for path in BENCHMARKS + PROBES if f'vit-{size}_' in path.stem]
     wanted = ['in1k', 'places365', 'inat2018']
     wanted += [f'in1k-{k}' for k in ('1shot', '5shot', '10shot', '1pct', '10pct')]
     for data in wanted:
         assert any(stem.endswith(f'_{data}') for stem in stems), data
-    for protocol in ('finetune', 'linear', 'attentive'):
-        assert any(f'_{protocol}_' in stem and stem.endswith('_in1k') for stem in stems), protocol
+    for data in ('in1k', 'places365', 'inat2018'):
+        for protocol in ('finetune', 'linear', 'attentive', 'probes'):
+            assert len([s for s in stems if f'_{protocol}_' in s and s.endswith(f'_{data}')]) == 1
 
 
 @pytest.mark.parametrize('name', SETS)
 def test_small_set_is_a_few_lines(name):
-    (path,) = FOLDER.glob(f'*_{name}.py')
+    (path,) = FOLDER.glob(f'*_finetune_*_{name}.py')
+    assert len(list(FOLDER.glob(f'*_probes_{name}.py'))) == 1
     code = re.sub(r'""".*?"""|#[^\n]*', '', path.read_text(), flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     cfg = load_config(path)
