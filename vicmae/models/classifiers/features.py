@@ -49,7 +49,7 @@ class FrozenFeatures(BasePretrainer):
         """Leaves of a checkpoint its backbone, under the names that it has here, in place."""
         own = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith(prefix)}
         weights = {name.removeprefix(prefix): own[name] for name in own}
-        found, _ = take_backbone(self.backbone, weights, 'CHECKPOINT', self.pretrained_branch)
+        found, _ = take_backbone(self.backbone, weights, 'the checkpoint', self.pretrained_branch)
         state_dict.update({f'{prefix}backbone.{name}': found[name] for name in found})
 
     @staticmethod

@@ -31,7 +31,7 @@ def load_backbone(backbone: nn.Module, path: str, *, branch: str = 'student') ->
         path: The checkpoint; no code in it is run.
         branch: One of `BRANCHES`.
     """
-    found, notes = take_backbone(backbone, read_weights(path), path, branch)
+    found, notes = take_backbone(backbone, read_weights(path), repr(path), branch)
     backbone.load_state_dict(found)
     told = [f'The backbone takes {len(found)} tensors from {path!r} ({branch}).', *notes]
     print_log(' '.join(told), 'current')
@@ -39,19 +39,19 @@ def load_backbone(backbone: nn.Module, path: str, *, branch: str = 'student') ->
 
 
 def take_backbone(
-    backbone: nn.Module, weights: Mapping[str, Tensor], path: str, branch: str
+    backbone: nn.Module, weights: Mapping[str, Tensor], where: str, branch: str
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Of a checkpoint's weights all that a backbone has, fitted to it, and what there is to say of them.
 
     Args:
         backbone: A `MaskedViT`; it stays as it is.
         weights: Of the checkpoint.
-        path: Its name, for messages.
+        where: What messages call it.
         branch: One of `BRANCHES`.
     """
-    found = find_backbone(weights, path, branch)
+    found = find_backbone(weights, where, branch)
     own = backbone.state_dict()
-    _require_same_shape(own, found, path)
+    _require_same_shape(own, found, where)
     notes = []
     if found[_PATCHES].ndim < own[_PATCHES].ndim:
         notes.append('They are inflated along time.')
@@ -61,7 +61,7 @@ def take_backbone(
     reshaped = [name for name in own if name in found and not _fits(name, found[name], own)]
     if missing or reshaped:
         raise CheckpointError(
-            f'The backbone in {path!r} is not that of the config: '
+            f'The backbone in {where} is not that of the config: '
             + '; '.join(
                 f'{_name_some(names)} {what}'
                 for names, what in [(missing, 'missing'), (reshaped, 'of another shape')]
@@ -84,12 +84,12 @@ def require_branch(branch: str) -> str:
     return branch
 
 
-def find_backbone(weights: Mapping[str, Tensor], path: str, branch: str) -> dict[str, Tensor]:
+def find_backbone(weights: Mapping[str, Tensor], where: str, branch: str) -> dict[str, Tensor]:
     """The weights of the backbone under the names that it has itself.
 
     Args:
         weights: Of a checkpoint.
-        path: Its name, for messages.
+        where: What messages call it.
         branch: One of `BRANCHES`.
     """
     prefix = BRANCHES[branch]
@@ -98,7 +98,7 @@ def find_backbone(weights: Mapping[str, Tensor], path: str, branch: str) -> dict
         return found
     if branch == 'teacher':
         raise CheckpointError(
-            f'{path!r} has no averaged teacher (no key begins with {prefix!r}): it was pretrained without an '
+            f'There is no averaged teacher in {where} (no key begins with {prefix!r}): it was pretrained without an '
             'EMATarget. Set `model.pretrained_branch=student`.'
         )
     if _PATCHES in weights:
@@ -106,11 +106,11 @@ def find_backbone(weights: Mapping[str, Tensor], path: str, branch: str) -> dict
     if _OFFICIAL_PATCHES in weights:
         source = 'vicmae-official' if 'projector.0.weight' in weights else 'mae'
         raise CheckpointError(
-            f'{path!r} has the names of an official checkpoint. Convert it first: python '
-            f'tools/model_converters/convert.py --from {source} --to vicmae {path} converted.pth'
+            f'The names in {where} are those of an official checkpoint. Convert it first: python '
+            f'tools/model_converters/convert.py --from {source} --to vicmae CHECKPOINT converted.pth'
         )
     raise CheckpointError(
-        f'There is no backbone in {path!r}: no key begins with {prefix!r}, nor is {_PATCHES!r} there. Its first '
+        f'There is no backbone in {where}: no key begins with {prefix!r}, nor is {_PATCHES!r} there. Its first '
         f'keys are: {_name_some(list(weights))}.'
     )
 
@@ -128,13 +128,15 @@ def measure(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     return size
 
 
-def _require_same_shape(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], path: str) -> None:
+def _require_same_shape(
+    own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], where: str
+) -> None:
     """Refuses another width, depth or patch by name, before it is a list of hundreds of keys."""
     wanted, found = measure(own), measure(theirs)
     other = [name for name in wanted if wanted[name] != found.get(name)]
     if other:
         raise CheckpointError(
-            f'The backbone in {path!r} has {_say(found, other)}, that of the config {_say(wanted, other)}. Set '
+            f'The backbone in {where} has {_say(found, other)}, that of the config {_say(wanted, other)}. Set '
             '`model.backbone.arch` and `model.backbone.patch_size` as it was pretrained, or take another checkpoint.'
         )
 
