@@ -4,6 +4,7 @@
 import os
 import random
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -15,6 +16,12 @@ from vicmae.datasets.demo import make_demo_data
 def demo_data(tmp_path_factory):
     """Real files: the debug data set, where the debug config looks for it below `demo_data.parents[1]`."""
     return make_demo_data(tmp_path_factory.mktemp('place') / 'data/demo-debug', preset='debug')
+
+
+def pytest_configure():
+    """Lets Ctrl-C reach what tests start: `make test &` is born deaf to it, and hands that on."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item):
