@@ -40,7 +40,7 @@ class _GoesOn:
 
     def _step(self, number: int, batch: Any) -> tuple[Any, ...]:
         """What `run_iter` takes."""
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass has its own
 
     def _evaluate(self) -> None:
         self.runner.val_loop.run()
@@ -56,7 +56,7 @@ class _GoesOn:
             self._evaluate()
 
     def _is_evaluation_due(self) -> bool:
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass has its own
 
 
 @LOOPS.register_module()

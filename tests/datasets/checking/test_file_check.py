@@ -34,7 +34,7 @@ class Toy(VideoReader):
         return [np.zeros((self.height, self.width, 3), np.uint8)] * len(ids)
 
     def ids_at(self, seconds):
-        raise NotImplementedError
+        raise NotImplementedError  # frames are asked for by number here, never by time
 
     def close(self):
         pass

@@ -98,7 +98,7 @@ class Toy(VideoReader):
         return [np.full((2, 2, 3), number, np.uint8) for number in ids]
 
     def ids_at(self, seconds):
-        raise NotImplementedError
+        raise NotImplementedError  # frames are asked for by number here, never by time
 
     def close(self):
         self.closed = True

@@ -45,7 +45,7 @@ class Source(Dataset):
         self._notes: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass has its own
 
     def get_data_info(self, index: int) -> dict[str, Any]:
         """What is known of a sample before its file is opened.
@@ -53,7 +53,7 @@ class Source(Dataset):
         At least `path`, which names it to people, and `gt_label` (-1 for none); `media` is what is opened where
         that isn't the file at `path`, such as bytes out of a shard.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass has its own
 
     def path_of(self, index: int) -> str:
         """What people call the sample."""

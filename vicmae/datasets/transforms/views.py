@@ -34,7 +34,7 @@ class _Views(BaseTransform):
 
     def choose(self, frames: list[Frame]) -> list[Frame]:
         """The frame of each view."""
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass has its own
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         return self.transform_together([results])[0]

@@ -84,11 +84,11 @@ class ProbeMetric(BaseMetric):
         Args:
             probe: Features on `device`.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass has its own
 
     def names(self) -> list[str]:
         """The names of the figures."""
-        raise NotImplementedError
+        raise NotImplementedError  # each subclass has its own
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keeps feature, label, probe and role of each sample."""
