@@ -36,9 +36,9 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         cfg: The config, with `work_dir` and `launcher`.
         training: Whether the data for training are built as well, or only those for the test.
     """
-    if training and not cfg.get('optim_wrapper'):
+    if training and not cfg.get('train_cfg'):
         raise ConfigError(
-            f'The config {cfg.filename!r} trains nothing: it has no `optim_wrapper`. `tools/test.py CONFIG CHECKPOINT` '
+            f'The config {cfg.filename!r} trains nothing: it has no `train_cfg`. `tools/test.py CONFIG CHECKPOINT` '
             'measures a checkpoint with it.'
         )
     if not torch.cuda.is_available():

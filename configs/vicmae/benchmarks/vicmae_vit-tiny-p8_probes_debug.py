@@ -16,7 +16,7 @@ model = dict(
     aggregator=dict(type='MeanPooling'),
 )
 custom_hooks = []
-optim_wrapper = None  # nothing is trained
+train_cfg = None  # nothing is trained
 
 test_evaluator = [
     dict(type='KNNAccuracy', k=[10, 20, 100, 200], temperature=0.07),
