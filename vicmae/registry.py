@@ -6,12 +6,40 @@ without a manual `import vicmae.models`. Parts that MMEngine, mmcv or mmpretrain
 registered again: an unscoped name falls through to MMEngine's root, and `mmpretrain.Name` reaches mmpretrain.
 """
 
+import warnings
+from typing import Any
+
 from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
 
+# Types by their names of release 0.1, under which release 0.2 still finds them.
+RENAMED = {
+    'PretrainRunner': 'VicmaeRunner',
+    'PretrainLoop': 'EpochLoop',
+    'PretrainIterLoop': 'IterLoop',
+    'TwoViewPreprocessor': 'ViewPreprocessor',
+}
+
+
+class RenamingRegistry(Registry):
+    """Finds types under their old names, too, with a warning."""
+
+    def get(self, key: str) -> Any:
+        """The class that is registered as `key`."""
+        scope, dot, name = key.rpartition('.')
+        if name not in RENAMED or scope not in ('', 'vicmae'):
+            return super().get(key)
+        new = RENAMED[name]
+        warnings.warn(
+            f"`type='{name}'` is now `type='{new}'`. The old name will be removed in release 0.3.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return super().get(f'{scope}{dot}{new}')
+
 
 def _child(name: str, parent: Registry, location: str) -> Registry:
-    return Registry(name, parent=parent, scope='vicmae', locations=[location])
+    return RenamingRegistry(name, parent=parent, scope='vicmae', locations=[location])
 
 
 MODELS = _child('model', mmengine_registry.MODELS, 'vicmae.models')
@@ -20,7 +48,7 @@ DATA_SAMPLERS = _child('data sampler', mmengine_registry.DATA_SAMPLERS, 'vicmae.
 TRANSFORMS = _child('transform', mmengine_registry.TRANSFORMS, 'vicmae.datasets.transforms')
 HOOKS = _child('hook', mmengine_registry.HOOKS, 'vicmae.engine.hooks')
 METRICS = _child('metric', mmengine_registry.METRICS, 'vicmae.evaluation.metrics')
-RUNNERS = Registry(
+RUNNERS = RenamingRegistry(
     'runner',
     # Not passed on from the parent, as a build function otherwise is.
     build_func=mmengine_registry.build_runner_from_cfg,

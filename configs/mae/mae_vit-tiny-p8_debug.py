@@ -9,7 +9,7 @@ _base_ = '../vicmae/vicmae_vit-tiny-p8_debug.py'
 model = dict(
     _delete_=True,
     type='MAE',
-    data_preprocessor=dict(type='TwoViewPreprocessor'),
+    data_preprocessor=dict(type='ViewPreprocessor'),
     backbone=_base_.model.backbone,
     neck=_base_.model.neck,
     reconstruction=dict(type='PixelReconstructionLoss'),

@@ -9,7 +9,7 @@ _base_ = '../vicmae/vicmae_vit-tiny-p8_debug.py'
 model = dict(
     _delete_=True,
     type='SimCLR',
-    data_preprocessor=dict(type='TwoViewPreprocessor'),
+    data_preprocessor=dict(type='ViewPreprocessor'),
     backbone=_base_.model.backbone,
     aggregator=dict(type='MeanPooling'),
     projector=dict(type='MLPHead', hidden_dim=64, out_dim=32),

@@ -11,7 +11,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from torch import nn
 
-from vicmae.engine import PretrainRunner
+from vicmae.engine import VicmaeRunner
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_vicmae_config
@@ -94,7 +94,7 @@ def make_runner(work_dir, images, *, evaluators=EVALUATORS, size=16, seed=0, **t
     cfg = {'type': 'FeatureTestLoop', 'cache_dir': str(work_dir / 'features'), **test}
     torch.manual_seed(seed)
     model = randomize(MODELS.build(toy_vicmae_config()))
-    runner = PretrainRunner(
+    runner = VicmaeRunner(
         model=model,
         work_dir=str(work_dir),
         test_dataloader=loader,

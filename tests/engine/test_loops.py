@@ -68,7 +68,7 @@ def train(work_dir, stop_at=None, resume=False):
             checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1, max_keep_ckpts=1),
         ),
         resume=resume,
-        train_cfg=dict(type='PretrainLoop', max_epochs=3),
+        train_cfg=dict(type='EpochLoop', max_epochs=3),
         train_dataloader=dict(
             batch_size=4,
             dataset=Numbers(18),

@@ -49,7 +49,7 @@ def run(work_dir, batch_size, *, resume=False, stop_at=None, loop=None, accumula
         default_hooks=dict(
             checkpoint=dict(type='SafeCheckpointHook', by_epoch=False, interval=1, max_keep_ckpts=1)
         ),
-        train_cfg=loop or dict(type='PretrainLoop', max_epochs=3),
+        train_cfg=loop or dict(type='EpochLoop', max_epochs=3),
         optim_wrapper=dict(
             optimizer=dict(type='SGD', lr=0.01, momentum=0.9), accumulative_counts=accumulate
         ),
@@ -106,7 +106,7 @@ def test_checkpoint_of_the_same_batches_goes_on_where_it_was(tmp_path):
 
 
 # ------------------------------------------------------------------------- iterations
-ITERATIONS = dict(type='PretrainIterLoop', max_iters=17)
+ITERATIONS = dict(type='IterLoop', max_iters=17)
 
 
 @pytest.mark.parametrize('stop_at', [1, 6, 7, 13])

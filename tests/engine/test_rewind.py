@@ -50,8 +50,8 @@ class Watch(Hook):
         return [row[0] for row in self.rows if not row[3]]
 
 
-EPOCHS = dict(type='PretrainLoop', max_epochs=3)
-ITERATIONS = dict(type='PretrainIterLoop', max_iters=12)
+EPOCHS = dict(type='EpochLoop', max_epochs=3)
+ITERATIONS = dict(type='IterLoop', max_iters=12)
 
 
 def train(

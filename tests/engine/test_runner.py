@@ -50,7 +50,7 @@ def test_warnings_and_errors_are_on_the_console(tmp_path, capfd):
 
 
 def test_config_names_it():
-    assert RUNNERS.get('PretrainRunner').__name__ == 'PretrainRunner'
+    assert RUNNERS.get('VicmaeRunner').__name__ == 'VicmaeRunner'
 
 
 def test_any_default_hook_is_switched_off_by_none(tmp_path):

@@ -32,7 +32,7 @@ CLOCK = (
 ITERATIONS = f"""
 _base_ = '{DEBUG}'
 train_cfg = dict(
-    _delete_=True, type='PretrainIterLoop', max_iters=20, val_interval=12
+    _delete_=True, type='IterLoop', max_iters=20, val_interval=12
 )
 optim_wrapper = dict(accumulative_counts=3)
 model = dict(target=dict(_delete_=True, type='EMATarget'))

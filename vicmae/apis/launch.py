@@ -56,7 +56,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     _drop_halves(cfg)
     require_work_dir(cfg.work_dir)
     share_sampler_seed(cfg)
-    cfg.setdefault('runner_type', 'PretrainRunner')
+    cfg.setdefault('runner_type', 'VicmaeRunner')
     try:
         runner = RUNNERS.build(cfg)  # with the model, whose faults show at once
         if 'demo_data' in cfg:

@@ -1,6 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from .feature_loop import FeatureTestLoop
-from .loops import PretrainIterLoop, PretrainLoop
-from .runner import PretrainRunner
+from .loops import EpochLoop, IterLoop
+from .runner import VicmaeRunner
 
-__all__ = ['FeatureTestLoop', 'PretrainIterLoop', 'PretrainLoop', 'PretrainRunner']
+__all__ = ['EpochLoop', 'FeatureTestLoop', 'IterLoop', 'VicmaeRunner']

@@ -60,7 +60,7 @@ class _GoesOn:
 
 
 @LOOPS.register_module()
-class PretrainLoop(_GoesOn, EpochBasedTrainLoop):
+class EpochLoop(_GoesOn, EpochBasedTrainLoop):
     """MMEngine's loop over epochs, which also goes on in the middle of one, as if there had been no break.
 
     The samples of an epoch follow from its number alone, so that those which were seen before a checkpoint are passed
@@ -162,7 +162,7 @@ class EndlessBatches:
 
 
 @LOOPS.register_module()
-class PretrainIterLoop(_GoesOn, IterBasedTrainLoop):
+class IterLoop(_GoesOn, IterBasedTrainLoop):
     """MMEngine's loop over iterations, which goes on at any of them, as if there had been no break.
 
     Its data are one epoch after the other, each in an order of its own.

@@ -50,7 +50,7 @@ _NO_NEWS = ('"FileClient" will be', '"HardDiskBackend" is', 'Distributed trainin
 
 
 @RUNNERS.register_module()
-class PretrainRunner(Runner):
+class VicmaeRunner(Runner):
     """MMEngine's Runner, with what pretraining needs besides.
 
     It shows short messages on the console and everything in the log file (environment, config and the order of

@@ -10,7 +10,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from vicmae.engine import PretrainRunner
+from vicmae.engine import VicmaeRunner
 
 _run_numbers = itertools.count()
 
@@ -53,7 +53,7 @@ def toy_runner(
     checkpoints: bool = False,
     model: nn.Module | None = None,
     **kwargs: Any,
-) -> PretrainRunner:
+) -> VicmaeRunner:
     """Builds a Runner that trains a toy model on batches of four samples.
 
     Args:
@@ -84,7 +84,7 @@ def toy_runner(
         # MMEngine keeps one logger and one message hub per name, and names runs by the second.
         experiment_name=f'toy-{next(_run_numbers)}',
     )
-    return PretrainRunner(
+    return VicmaeRunner(
         model=model or ToyModel(),
         work_dir=str(work_dir),
         custom_hooks=list(hooks),

@@ -16,7 +16,7 @@ def toy_vicmae_config(norm: str | None = 'BN') -> dict[str, Any]:
     head = dict(type='MLPHead', hidden_dim=16, out_dim=8, norm=norm)
     return dict(
         type='ViCMAE',
-        data_preprocessor=dict(type='TwoViewPreprocessor'),
+        data_preprocessor=dict(type='ViewPreprocessor'),
         backbone=dict(
             type='MaskedViT',
             arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32),

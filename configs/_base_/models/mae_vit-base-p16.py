@@ -3,7 +3,7 @@
 
 model = dict(
     type='MAE',
-    data_preprocessor=dict(type='TwoViewPreprocessor'),
+    data_preprocessor=dict(type='ViewPreprocessor'),
     backbone=dict(
         type='MaskedViT',
         arch='base',

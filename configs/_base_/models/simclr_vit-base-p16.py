@@ -3,7 +3,7 @@
 
 model = dict(
     type='SimCLR',
-    data_preprocessor=dict(type='TwoViewPreprocessor'),
+    data_preprocessor=dict(type='ViewPreprocessor'),
     backbone=dict(type='MaskedViT', arch='base', img_size=224, patch_size=16),
     aggregator=dict(type='MeanPooling'),
     projector=dict(type='MLPHead', hidden_dim=4096, out_dim=128, norm='SyncBN'),

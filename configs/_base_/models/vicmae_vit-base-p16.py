@@ -6,7 +6,7 @@ Where the paper is silent (temperature, final weight, widths of the heads) the o
 
 model = dict(
     type='ViCMAE',
-    data_preprocessor=dict(type='TwoViewPreprocessor'),
+    data_preprocessor=dict(type='ViewPreprocessor'),
     backbone=dict(
         type='MaskedViT',
         arch='base',

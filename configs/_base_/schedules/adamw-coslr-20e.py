@@ -10,7 +10,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(flat_decay_mult=0.0),
 )
 
-train_cfg = dict(type='PretrainLoop', max_epochs=20, val_interval=5)
+train_cfg = dict(type='EpochLoop', max_epochs=20, val_interval=5)
 param_scheduler = [
     dict(
         type='LinearLR',

@@ -16,7 +16,7 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=4096)
 
-train_cfg = dict(type='PretrainLoop', max_epochs=800, val_interval=50)
+train_cfg = dict(type='EpochLoop', max_epochs=800, val_interval=50)
 param_scheduler = [
     dict(
         type='LinearLR',

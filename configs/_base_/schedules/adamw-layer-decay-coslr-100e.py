@@ -16,7 +16,7 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=1024)
 
-train_cfg = dict(type='PretrainLoop', max_epochs=100, val_interval=10)
+train_cfg = dict(type='EpochLoop', max_epochs=100, val_interval=10)
 param_scheduler = [
     dict(
         type='LinearLR',

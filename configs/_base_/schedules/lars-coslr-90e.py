@@ -11,7 +11,7 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=16384)
 
-train_cfg = dict(type='PretrainLoop', max_epochs=90, val_interval=10)
+train_cfg = dict(type='EpochLoop', max_epochs=90, val_interval=10)
 param_scheduler = [
     dict(
         type='LinearLR',

@@ -42,7 +42,7 @@ def run(tmp_path, *hooks, resume=False, accumulate=1, checkpoints=True, **option
     runner = toy_runner(
         tmp_path,
         num_batches=5,
-        train_cfg=dict(type='PretrainLoop', max_epochs=3),
+        train_cfg=dict(type='EpochLoop', max_epochs=3),
         hooks=[*hooks, PreemptionHook()],
         default_hooks=dict(checkpoint=checkpoint if checkpoints else None),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=accumulate),

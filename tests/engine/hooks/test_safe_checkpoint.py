@@ -37,7 +37,7 @@ def run(
     runner = toy_runner(
         tmp_path,
         model=model,
-        train_cfg=dict(type='PretrainLoop', max_epochs=max_epochs),
+        train_cfg=dict(type='EpochLoop', max_epochs=max_epochs),
         num_batches=num_batches,
         hooks=hooks,
         resume=resume,

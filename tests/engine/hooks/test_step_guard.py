@@ -353,7 +353,5 @@ def test_setting_that_makes_no_sense_is_refused(settings, message):
 
 
 def test_rewind_without_a_loop_that_can_is_refused(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"needs `train_cfg.type='PretrainLoop'` .*, got EpochBased"
-    ):
+    with pytest.raises(ConfigError, match=r"needs `train_cfg.type='EpochLoop'` .*, got EpochBased"):
         train(tmp_path, guard=dict(when_exceeded='rewind'))

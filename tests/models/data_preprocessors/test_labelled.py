@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmpretrain.structures import DataSample
 
-from vicmae.models.data_preprocessors import LabelledPreprocessor, TwoViewPreprocessor
+from vicmae.models.data_preprocessors import LabelledPreprocessor, ViewPreprocessor
 from vicmae.registry import MODELS
 from vicmae.testing import toy_transfer_config
 
@@ -17,7 +17,7 @@ def make_batch(size=4):
 
 def test_images_that_are_not_mixed_are_normalised_and_keep_their_labels():
     out = LabelledPreprocessor()(make_batch(), training=True)
-    expected = TwoViewPreprocessor().normalize(torch.stack(make_batch()['inputs']))
+    expected = ViewPreprocessor().normalize(torch.stack(make_batch()['inputs']))
     assert torch.equal(out['inputs'], expected)
     assert [int(s.gt_label) for s in out['data_samples']] == [0, 1, 2, 3]
     assert not any('gt_score' in s for s in out['data_samples'])

@@ -107,7 +107,7 @@ class TwoViews(_Views):
     Args:
         transforms: What happens to a view: takes `img` and `rng`, changes `img`.
         second: What happens to the second view, where that differs.
-        on_device: Whether flips and changes of colour are only drawn here. `TwoViewPreprocessor` carries them
+        on_device: Whether flips and changes of colour are only drawn here. `ViewPreprocessor` carries them
             out, whole batches at a time, where the model is: the same views to rounding, for a fraction of the
             worker's time. What is put behind the first of them has to be such a change, too.
     """

@@ -19,7 +19,7 @@ from vicmae.utils.distributed import unwrapped
 from ..bad_steps import SeenBatch, folder_of, scale_of, write_record
 from ..gradients import global_norm, non_finite_gradients
 from ..guard_state import GuardState
-from ..loops import PretrainIterLoop, PretrainLoop
+from ..loops import EpochLoop, IterLoop
 from ..position import agree_on_last_checkpoint
 from ..rewind import Rewind, RewindDue
 from ..sharding import collect_state
@@ -61,7 +61,7 @@ class StepGuardHook(Hook):
 
     Args:
         max_bad_steps: How many bad steps in a row are too many.
-        when_exceeded: 'stop' or 'rewind'. The latter needs a `PretrainLoop` or `PretrainIterLoop`.
+        when_exceeded: 'stop' or 'rewind'. The latter needs a `EpochLoop` or `IterLoop`.
         max_rewinds: How often a run goes back before it stops.
         rewind_margin: Iterations before the bad steps that are passed over, too.
         max_records: How many records of a run hold weights. The samples are in each.
@@ -158,10 +158,10 @@ class StepGuardHook(Hook):
                 'Leave it out: `default_hooks.step_guard=None`.'
             )
         loop = runner.train_loop
-        if self.when_exceeded == 'rewind' and not isinstance(loop, PretrainLoop | PretrainIterLoop):
+        if self.when_exceeded == 'rewind' and not isinstance(loop, EpochLoop | IterLoop):
             raise ConfigError(
-                f"StepGuardHook's `when_exceeded='rewind'` needs `train_cfg.type='PretrainLoop'` or "
-                f"'PretrainIterLoop', got {type(loop).__name__}, which can't go back. Change one of them."
+                f"StepGuardHook's `when_exceeded='rewind'` needs `train_cfg.type='EpochLoop'` or "
+                f"'IterLoop', got {type(loop).__name__}, which can't go back. Change one of them."
             )
 
     def _is_good(self, runner: Any) -> bool:

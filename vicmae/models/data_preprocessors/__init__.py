@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from .labelled import LabelledPreprocessor
-from .two_view import TwoViewPreprocessor
+from .views import ViewPreprocessor
 
-__all__ = ['LabelledPreprocessor', 'TwoViewPreprocessor']
+__all__ = ['LabelledPreprocessor', 'ViewPreprocessor']

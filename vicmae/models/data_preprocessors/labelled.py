@@ -11,11 +11,11 @@ from torch import Tensor
 from vicmae.registry import MODELS
 from vicmae.utils.numpy_seed import seeded_numpy
 
-from .two_view import TwoViewPreprocessor
+from .views import ViewPreprocessor
 
 
 @MODELS.register_module()
-class LabelledPreprocessor(TwoViewPreprocessor):
+class LabelledPreprocessor(ViewPreprocessor):
     """Moves labelled images or clips to the device, normalises them, and mixes them in training.
 
     Mixup (https://arxiv.org/abs/1710.09412) and CutMix (https://arxiv.org/abs/1905.04899) are mmpretrain's; with both,
@@ -26,7 +26,7 @@ class LabelledPreprocessor(TwoViewPreprocessor):
         num_classes: Number of classes, which mixing needs; filled in from the head.
         mixup_alpha: Of the beta distribution that mixup's shares are drawn from; 0 for none.
         cutmix_alpha: The same for cutmix.
-        kwargs: Further arguments of `TwoViewPreprocessor`.
+        kwargs: Further arguments of `ViewPreprocessor`.
 
     Shape:
         training: B images (C, H, W) or clips (T, C, H, W) uint8 -> (B, C, H, W) or (B, T, C, H, W) float

@@ -14,7 +14,7 @@ from .batch_augment import augment_batch
 
 
 @MODELS.register_module()
-class TwoViewPreprocessor(BaseDataPreprocessor):
+class ViewPreprocessor(BaseDataPreprocessor):
     """Moves a batch to the device, makes the changes there that its workers only drew, and normalises it.
 
     A batch says in `augment` which changes those are, in one tensor (B, F) per view (see

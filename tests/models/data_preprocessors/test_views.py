@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 import torch
 
-from vicmae.models.data_preprocessors import TwoViewPreprocessor
+from vicmae.models.data_preprocessors import ViewPreprocessor
 from vicmae.structures import as_vector
 
 
 def test_views_are_normalised_channel_by_channel():
     views = torch.randint(0, 256, (2, 4, 3, 5, 6), dtype=torch.uint8)
-    preprocessor = TwoViewPreprocessor(mean=(10, 20, 30), std=(2, 4, 8))
+    preprocessor = ViewPreprocessor(mean=(10, 20, 30), std=(2, 4, 8))
     inputs = preprocessor(dict(inputs=list(views), data_samples=None), training=True)['inputs']
     mean, std = np.array([10, 20, 30])[:, None, None], np.array([2, 4, 8])[:, None, None]
     for view, normalised in zip(views, inputs, strict=True):
@@ -21,10 +21,10 @@ def test_views_are_changed_by_their_own_numbers_and_then_normalised():
     gray, flip, nothing = dict(grayscale=1), dict(flip=1), {}
     numbers = [[gray, flip], [nothing, gray]]  # by view, then by sample
     augment = [torch.from_numpy(np.stack([as_vector(one) for one in view])) for view in numbers]
-    data = TwoViewPreprocessor()(dict(inputs=list(views), augment=augment), training=True)
+    data = ViewPreprocessor()(dict(inputs=list(views), augment=augment), training=True)
     assert list(data) == ['inputs']  # the model takes no more
 
-    plain = TwoViewPreprocessor()
+    plain = ViewPreprocessor()
     luma = (views * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(2, keepdim=True)
     grays = plain.normalize(luma.expand(views.shape))
     torch.testing.assert_close(data['inputs'][0][0], grays[0, 0])
@@ -35,21 +35,21 @@ def test_views_are_changed_by_their_own_numbers_and_then_normalised():
 
 def test_clips_of_different_lengths_are_normalised_each():
     clips = [torch.randint(0, 256, (t, 3, 4, 4), dtype=torch.uint8) for t in (1, 5)]
-    inputs = TwoViewPreprocessor()(dict(inputs=clips))['inputs']
+    inputs = ViewPreprocessor()(dict(inputs=clips))['inputs']
     assert [len(clip) for clip in inputs] == [1, 5]
     assert all(clip.dtype == torch.float32 for clip in inputs)
 
 
 def test_denormalising_gives_every_uint8_value_back():
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
-    preprocessor = TwoViewPreprocessor()
+    preprocessor = ViewPreprocessor()
     assert torch.equal(preprocessor.denormalize(preprocessor.normalize(pixels)), pixels)
 
 
 def test_normalisation_is_no_part_of_a_checkpoint():
-    assert TwoViewPreprocessor().state_dict() == {}
+    assert ViewPreprocessor().state_dict() == {}
 
 
 def test_mean_and_std_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match='`mean` has 3 channels and `std` 1'):
-        TwoViewPreprocessor(std=(1.0,))
+        ViewPreprocessor(std=(1.0,))
