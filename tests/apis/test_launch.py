@@ -125,12 +125,12 @@ def test_launcher_that_launched_nothing_is_refused(launcher, message, monkeypatc
     for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'SLURM_PROCID'):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match=message):
-        init_gloo(launcher)
+        init_gloo(launcher, {})
 
 
 def test_slurm_environment_is_enough_to_connect():
     code = (
-        'import torch; from vicmae.apis.launch import init_gloo; init_gloo("slurm");'
+        'import torch; from vicmae.apis.launch import init_gloo; init_gloo("slurm", {});'
         'print(torch.distributed.get_backend(), torch.distributed.get_world_size())'
     )
     slurm = dict(SLURM_PROCID='0', SLURM_NTASKS='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29617')
@@ -138,6 +138,33 @@ def test_slurm_environment_is_enough_to_connect():
         [sys.executable, '-c', code], env=os.environ | slurm, capture_output=True, text=True
     )
     assert run.stdout == 'gloo 1\n', run.stderr
+
+
+@pytest.fixture
+def one_rank(monkeypatch):
+    """The environment that torchrun gives to the only process of a run; disconnected afterwards."""
+    places = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29618')
+    for name, value in places.items():
+        monkeypatch.setenv(name, value)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(('given', 'seconds'), [({}, 1800), (dict(timeout=7200), 7200)])
+@pytest.mark.parametrize('restarts', ['0', '1'])
+def test_ranks_wait_as_long_as_the_config_says(one_rank, monkeypatch, given, seconds, restarts):
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', restarts)
+    init_gloo('pytorch', dict(backend='nccl', **given))
+    (group,) = torch.distributed.distributed_c10d._world.pg_map
+    waits = group._get_backend(torch.device('cpu')).options._timeout
+    assert waits.total_seconds() == seconds
+    assert torch.distributed.get_backend() == 'gloo'
+
+
+def test_timeout_that_is_no_number_of_seconds_is_refused(one_rank):
+    with pytest.raises(ConfigError, match="dist_cfg.timeout` must be a number .* got '2 h'"):
+        init_gloo('pytorch', dict(timeout='2 h'))
+    init_gloo('pytorch', {})
 
 
 # ------------------------------------------------------------------------- Runners

@@ -3,6 +3,7 @@
 
 import ast
 import os
+import re
 
 import pytest
 import torch
@@ -27,6 +28,12 @@ every_config = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.st
 # Probes of stored features train nothing.
 every_training = pytest.mark.parametrize(
     'path', [p for p in CONFIGS if '_probes_' not in p.name], ids=lambda path: path.stem
+)
+every_trained = pytest.mark.parametrize(
+    'path',
+    [p for p in CONFIGS if '_probes_' not in p.name]
+    + sorted(project_file('projects').glob('*/configs/**/*.py')),
+    ids=lambda path: path.stem,
 )
 every_file = pytest.mark.parametrize('path', CONFIGS + BASES, ids=lambda path: path.stem)
 
@@ -139,6 +146,23 @@ def test_schedule_ends_where_training_ends(path):
     assert (
         cfg.train_cfg.max_epochs % cfg.train_cfg.val_interval == 0
     )  # the last weights are evaluated
+
+
+@every_trained
+def test_batch_learning_rate_and_epochs_are_those_of_the_file_name(path):
+    cfg = load_config(path)
+    batch = cfg.train_dataloader.batch_size
+    named = re.search(r'_(\d+)xb(\d+)-', path.stem)
+    processes = 1
+    if path.parent.name == 'ablations':  # they inherit the batch of the config that they change
+        processes = 8
+    elif named:
+        processes, stated = map(int, named.groups())
+        assert batch == stated
+    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+    assert cfg.auto_scale_lr.base_batch_size == processes * batch * accumulated
+    epochs = re.search(r'-(\d+)e_', path.stem)
+    assert epochs is None or cfg.train_cfg.max_epochs == int(epochs[1])
 
 
 def views_of(node):

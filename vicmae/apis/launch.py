@@ -4,6 +4,8 @@
 import os
 import re
 import subprocess
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +43,12 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
             f'The config {cfg.filename!r} trains nothing: it has no `train_cfg`. `tools/test.py CONFIG CHECKPOINT` '
             'measures a checkpoint with it.'
         )
+    dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
     if not torch.cuda.is_available():
         adapt_to_cpu(cfg)
-        init_gloo(cfg.get('launcher', 'none'))
+        init_gloo(cfg.get('launcher', 'none'), dist_cfg)
     else:
-        init_after_restart(cfg.get('launcher', 'none'))
+        init_after_restart(cfg.get('launcher', 'none'), dist_cfg)
         if training:
             choose_precision(cfg)
     if cfg.get('load_from') and '://' not in cfg.load_from:
@@ -125,8 +128,13 @@ def choose_precision(cfg: Config) -> None:
         )
 
 
-def init_gloo(launcher: str) -> None:
-    """Connects the processes of a run without GPUs, before the Runner would try to set one."""
+def init_gloo(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
+    """Connects the processes of a run without GPUs, before the Runner would try to set one.
+
+    Args:
+        launcher: What started the processes.
+        dist_cfg: The config's `env_cfg.dist_cfg`; its `backend` is for GPUs.
+    """
     if launcher == 'none' or torch.distributed.is_initialized():
         return
     if launcher == 'slurm':
@@ -143,23 +151,33 @@ def init_gloo(launcher: str) -> None:
             f'`--launcher {launcher}` finds no {", ".join(missing)} in the environment. '
             'Start the processes with tools/dist_train.sh, or leave `--launcher` away for one process.'
         )
-    init_process_group('gloo')
+    init_process_group({**dist_cfg, 'backend': 'gloo'})
 
 
-def init_after_restart(launcher: str) -> None:
+def init_after_restart(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
     """Connects the processes of a run on GPUs that torchrun has started again; else the Runner does."""
     restarted = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
     if launcher == 'pytorch' and restarted and not torch.distributed.is_initialized():
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-        init_process_group('nccl')
+        init_process_group(dist_cfg)
 
 
-def init_process_group(backend: str) -> None:
-    """Connects the processes, apart from those that torchrun started before: their addresses are in its store still."""
+def init_process_group(dist_cfg: Mapping[str, Any]) -> None:
+    """Connects the processes, apart from those that torchrun started before: their addresses are in its store still.
+
+    Args:
+        dist_cfg: `backend`, and how many seconds a process waits for the others (`timeout`).
+    """
+    seconds = dist_cfg.get('timeout')
+    if not isinstance(seconds, (int, float, type(None))):
+        raise ConfigError(
+            f'`env_cfg.dist_cfg.timeout` must be a number of seconds, got {seconds!r}.'
+        )
     attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
     store, rank, world_size = next(torch.distributed.rendezvous('env://'))
     torch.distributed.init_process_group(
-        backend,
+        dist_cfg.get('backend', 'nccl'),
+        timeout=None if seconds is None else timedelta(seconds=seconds),
         store=torch.distributed.PrefixStore(f'attempt_{attempt}', store),
         rank=rank,
         world_size=world_size,

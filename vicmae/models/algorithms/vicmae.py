@@ -4,11 +4,12 @@
 V views, B batch, C channels, H W pixels, K kept and M masked patches, D width, E embedding.
 """
 
-import warnings
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
@@ -101,10 +102,12 @@ class ViCMAE(BasePretrainer):
         self.target = build_part(target, nested=('head',), nested_offers=dict(in_dim=width))
         self._require_equal_widths()
         if isinstance(self.head.contrastive, CosineLoss) and isinstance(self.target, SharedTarget):
-            warnings.warn(
-                'CosineLoss with a SharedTarget: nothing but the reconstruction keeps embeddings from becoming all '
-                'the same. SimSiam has a StopGradientTarget, BYOL an EMATarget.',
-                stacklevel=2,
+            keeper = 'nothing' if self.head.reconstruction is None else 'only the reconstruction'
+            print_log(
+                f'CosineLoss with a SharedTarget: {keeper} keeps embeddings from becoming all the same (collapse). '
+                'SimSiam has a StopGradientTarget, BYOL an EMATarget.',
+                'current',
+                logging.WARNING,
             )
         if isinstance(self.target, EMATarget):
             self.target.follow(*self.online)
