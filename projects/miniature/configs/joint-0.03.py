@@ -165,3 +165,4 @@ param_scheduler = [
     ),
 ]
 default_hooks = dict(logger=dict(interval=13), checkpoint=dict(interval=4, max_keep_ckpts=1))
+custom_hooks = []  # the weight is constant

@@ -182,9 +182,9 @@ class ViCMAE(BasePretrainer):
         views = torch.cat(list(inputs))  # (V*B, C, H, W), view 1's samples first
         mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
         if self.contrastive_cache is None:
-            encoded = self.encode(views, mask)
+            encoded = {**self.encode(views, mask), **self.teach(views, mask)}
         else:
-            encoded = self.contrastive_cache(self.encode, views, mask)
+            encoded = self.contrastive_cache(self.encode, self.teach, views, mask)
         losses = {name: value for name, value in encoded.items() if value.ndim == 0}
         if self.target is not None:
             per_view = {  # (V, B, D)
@@ -199,7 +199,7 @@ class ViCMAE(BasePretrainer):
         """What each view gives by itself: its pooled tokens, and how well its hidden patches are predicted.
 
         Shape:
-            (R, C, H, W) -> `reconstruction` (), `pooled` (R, D), a `teacher`'s (R, D); for any R of the V*B rows
+            (R, C, H, W) -> `reconstruction` (), `pooled` (R, D); for any R of the V*B rows
         """
         encoded = {}
         tokens, _ = self.backbone(views, mask)  # (R, 1+K, D)
@@ -208,9 +208,17 @@ class ViCMAE(BasePretrainer):
             encoded['reconstruction'] = self.head.reconstruction(predicted, patches)
         if self.target is not None:
             encoded['pooled'] = self.pool(tokens)
-        if isinstance(self.target, EMATarget):
-            encoded['teacher'] = self.target.encode(views, mask)
         return encoded
+
+    def teach(self, views: Tensor, mask: Mask) -> dict[str, Tensor]:
+        """Pools the tokens of the EMA teacher, where there is one; no gradient passes through it.
+
+        Shape:
+            (R, C, H, W) -> `teacher` (R, D); for any R of the V*B rows
+        """
+        if not isinstance(self.target, EMATarget):
+            return {}
+        return {'teacher': self.target.encode(views, mask)}
 
     def contrast(self, pooled: Tensor, teacher: Tensor | None = None) -> Tensor:
         """Compares each view's prediction with the targets.
