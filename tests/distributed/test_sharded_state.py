@@ -12,6 +12,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
 
+from vicmae.checkpoints.write import as_plain
 from vicmae.engine.sharding import (
     FullyShard,
     collect_state,
@@ -23,7 +24,6 @@ from vicmae.engine.sharding.state import unwrapped
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_runner, toy_vicmae_config
-from vicmae.utils.checkpoint_files import as_plain
 from vicmae.utils.checkpoint_parts import gather_parts
 from vicmae.utils.distributed import rank_and_world_size
 

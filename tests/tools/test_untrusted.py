@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from vicmae.apis import load_config, load_model
+from vicmae.checkpoints.read import read_weights
 from vicmae.errors import CheckpointError
 from vicmae.registry import MODELS
-from vicmae.utils.checkpoint import read_weights
 
 from .conftest import DEBUG
 

@@ -18,16 +18,16 @@ from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend, Visualizer
 from torch.utils.data import DataLoader
 
+from vicmae.checkpoints.write import (
+    as_plain,
+    restore_histories,
+    write_checkpoint,
+)
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.models.algorithms import BasePretrainer
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
-from vicmae.utils.checkpoint_files import (
-    as_plain,
-    restore_histories,
-    write_checkpoint,
-)
 from vicmae.utils.distributed import unwrapped
 from vicmae.version import __version__
 

@@ -17,10 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vicmae.checkpoints.read import load_checkpoint_file, require_whole
+from vicmae.checkpoints.write import write_checkpoint
 from vicmae.errors import CheckpointError, TornCheckpointError
-
-from .checkpoint import load_checkpoint_file, require_whole
-from .checkpoint_files import write_checkpoint
 
 PART = re.compile(r'part_(\d+)_of_(\d+)\.pth')
 

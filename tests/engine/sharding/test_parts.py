@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from vicmae.checkpoints.read import load_checkpoint_file, require_whole
 from vicmae.engine.sharding import save_parts
 from vicmae.errors import CheckpointError, TornCheckpointError
-from vicmae.utils.checkpoint import load_checkpoint_file, require_whole
 from vicmae.utils.checkpoint_parts import gather_parts, gather_to_file
 
 WHOLE = torch.arange(10.0).view(5, 2)

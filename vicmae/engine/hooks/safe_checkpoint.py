@@ -9,10 +9,10 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 
+from vicmae.checkpoints.read import PARTS_SUFFIX
+from vicmae.checkpoints.write import LAST, remove_checkpoint, write_checkpoint, write_text
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import HOOKS
-from vicmae.utils.checkpoint import PARTS_SUFFIX
-from vicmae.utils.checkpoint_files import LAST, remove_checkpoint, write_checkpoint, write_text
 
 from ..sharding import is_divided, save_parts
 

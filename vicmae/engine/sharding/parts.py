@@ -9,8 +9,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from vicmae.checkpoints.write import as_plain, remove_checkpoint, write_checkpoint
 from vicmae.errors import CheckpointError
-from vicmae.utils.checkpoint_files import as_plain, remove_checkpoint, write_checkpoint
 from vicmae.utils.checkpoint_parts import PART
 from vicmae.utils.distributed import rank_and_world_size
 

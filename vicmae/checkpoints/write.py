@@ -18,9 +18,9 @@ from mmengine.logging import HistoryBuffer, print_log
 from torch import Tensor
 
 from vicmae.errors import CheckpointError, TornCheckpointError
+from vicmae.utils.files import whole_file, why_unwritten
 
-from .checkpoint import HASH_SUFFIX, PARTS_SUFFIX, is_unread, require_whole
-from .files import whole_file, why_unwritten
+from .read import HASH_SUFFIX, PARTS_SUFFIX, is_unread, require_whole
 
 LAST = 'last_checkpoint'
 _PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.Size, torch.dtype, torch.device)

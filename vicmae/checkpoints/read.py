@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Reading checkpoints without running what a file brings along.
 
-`import vicmae.utils.checkpoint` makes MMEngine read all of its checkpoints this way too, whether they are named in
+`import vicmae.checkpoints.read` makes MMEngine read all of its checkpoints this way too, whether they are named in
 `load_from`, in `init_cfg` or behind `--resume`.
 """
 
@@ -21,8 +21,7 @@ from torch import Tensor
 from torch.hub import download_url_to_file, get_dir
 
 from vicmae.errors import CheckpointError, TornCheckpointError
-
-from .cli import TRUST
+from vicmae.utils.cli import TRUST
 
 HASH_SUFFIX = '.sha256'  # beside a checkpoint, as sha256sum writes it
 PARTS_SUFFIX = '.sharded'  # of the folder of a checkpoint in parts
@@ -90,7 +89,7 @@ def require_whole(path: str | Path) -> None:
     """Refuses a checkpoint that isn't what the hash beside it was made of; one without a hash is looked at only."""
     require_checkpoint(path)
     if Path(path).is_dir():
-        from .checkpoint_parts import require_parts
+        from vicmae.utils.checkpoint_parts import require_parts
 
         require_parts(path)
         return
@@ -127,7 +126,7 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu', *, mmap: b
         mmap: Whether tensors are read only when they are used.
     """
     if Path(path).is_dir():
-        from .checkpoint_parts import gather_parts
+        from vicmae.utils.checkpoint_parts import gather_parts
 
         return gather_parts(path)
     require_whole(path)
