@@ -2,7 +2,6 @@
 """Checkpoints of divided models: those of a whole one, from any number of ranks and to any."""
 
 import os
-import resource
 
 import numpy as np
 import pytest
@@ -16,15 +15,11 @@ from vicmae.engine.sharding import (
     FullyShard,
     collect_state,
     full_states,
-    save_parts,
     spread_state,
 )
 from vicmae.engine.sharding.state import unwrapped
-from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_runner, toy_vicmae_config
-from vicmae.utils.checkpoint_files import as_plain
-from vicmae.utils.checkpoint_parts import gather_parts
 from vicmae.utils.distributed import rank_and_world_size
 
 
@@ -145,58 +140,6 @@ def test_weight_of_another_shape_is_refused_as_ever(gloo_pool, whole):
         gloo_pool.run(load_misfit, 2, state)
 
 
-# ------------------------------------------------------------------------------ parts
-REST = dict(
-    meta=dict(epoch=3, cfg='a = 1', dataset_meta=dict(classes=('a', 'b'))),
-    message_hub=dict(
-        log_scalars={'train/loss': HistoryBuffer([3.0, 2.0], [1, 2], max_length=5)},
-        runtime_info=dict(best=np.float64(0.5), order=np.arange(3)),
-    ),
-    param_schedulers=[dict(last_step=3, betas=(0.9, 0.99))],
-)
-
-
-def write_parts(folder, state, rest):
-    model, optim = build(seed=1)
-    spread_state(state, model, optim)
-    local = dict(state_dict=unwrapped(model).state_dict(), optimizer=optim.state_dict())
-    if rank_and_world_size()[0] == 0:
-        local = {**local, **rest}
-    save_parts(folder, local)
-
-
-def read_parts(folder):
-    model, optim = build(seed=2)
-    spread_state(gather_parts(folder), model, optim)
-    return collect_state(model, optim)
-
-
-def test_parts_of_two_ranks_gather_to_the_whole_and_load_on_three(gloo_pool, tmp_path, whole):
-    folder = tmp_path / 'runs/epoch_3.sharded'
-    gloo_pool.run(write_parts, 2, folder, whole, REST)
-    assert {p.name for p in folder.glob('*.pth')} == {'part_0_of_2.pth', 'part_1_of_2.pth'}
-    gathered = gather_parts(folder)
-    assert_identical(gathered, {**whole, **as_plain(REST)})
-    assert_identical(gloo_pool.run(read_parts, 3, folder)[0], whole)
-
-
-def test_each_part_has_its_share_and_needs_no_trust(gloo_pool, tmp_path, whole):
-    gloo_pool.run(write_parts, 2, tmp_path, whole, REST)
-    parts = [torch.load(tmp_path / f'part_{r}_of_2.pth', weights_only=True) for r in range(2)]
-    rows = [sum(s['rows'].numel() for s in part['shards']) for part in parts]
-    stored = [sum(s['rows'].untyped_storage().nbytes() for s in part['shards']) for part in parts]
-    assert all(0.4 < n / sum(rows) < 0.6 for n in rows)
-    assert stored == [4 * n for n in rows]
-    assert 'rest' not in parts[1]
-
-
-def test_fewer_ranks_leave_no_parts_of_more(gloo_pool, tmp_path, whole):
-    for world_size in (3, 2):
-        gloo_pool.run(write_parts, world_size, tmp_path, whole, {})
-    assert {p.name for p in tmp_path.glob('part*.pth')} == {'part_0_of_2.pth', 'part_1_of_2.pth'}
-    assert_identical(gather_parts(tmp_path), whole)
-
-
 # ------------------------------------------------------------------------------- runs
 class Watch(Hook):
     """Keeps the losses, and whole weights at the beginning and the end."""
@@ -220,7 +163,7 @@ class Watch(Hook):
         self.end = collect_state(runner.model, runner.optim_wrapper)
 
 
-def run(work_dir, wrapper='FullyShard', stop_in_epoch=None, resume=False, in_parts=False):
+def run(work_dir, wrapper='FullyShard', stop_in_epoch=None, resume=False):
     """Trains two epochs of four batches with a teacher; returns what `Watch` saw."""
     torch.manual_seed(0)
     samples = [{'inputs': list(255 * torch.rand(2, 3, 16, 16))} for _ in range(32)]
@@ -246,9 +189,7 @@ def run(work_dir, wrapper='FullyShard', stop_in_epoch=None, resume=False, in_par
         ),
         randomness=dict(seed=3, diff_rank_seed=True),
         default_hooks=dict(
-            checkpoint=dict(
-                type='SafeCheckpointHook', interval=1, max_keep_ckpts=1, in_parts=in_parts
-            )
+            checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=1)
         ),
         cfg=dict(model_wrapper_cfg=dict(type=wrapper, **options)),
         resume=resume,
@@ -277,44 +218,6 @@ def test_resumed_run_is_the_same_as_one_without_a_break(gloo_pool, tmp_path, fir
     _, resumed, reached = gloo_pool.run(run, 2, tmp_path / 'parts', second, None, True)[0]
     assert len(losses) == 8 and resumed == losses[4:]
     assert_identical(reached, end)
-
-
-@pytest.mark.parametrize('second', [DIVIDED, DDP])
-def test_run_goes_on_from_parts_as_without_a_break(gloo_pool, tmp_path, second):
-    _, losses, end = gloo_pool.run(run, 2, tmp_path / 'whole')[0]
-    gloo_pool.run(run, 2, tmp_path / 'parts', DIVIDED, 1, False, True)
-    assert (tmp_path / 'parts/last_checkpoint').read_text().endswith('epoch_1.sharded')
-    in_parts = second == DIVIDED
-    _, resumed, reached = gloo_pool.run(run, 2, tmp_path / 'parts', second, None, True, in_parts)[0]
-    assert resumed == losses[4:]
-    assert_identical(reached, end)
-    # The first made room for the second, of whichever kind.
-    last = 'epoch_2.sharded' if in_parts else 'epoch_2.pth'
-    kept = [p.name for p in (tmp_path / 'parts').iterdir() if p.suffix in ('.sharded', '.pth')]
-    assert kept == [last]
-
-
-def test_parts_of_a_model_that_is_not_divided_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r'`in_parts` .* set `model_wrapper_cfg.type=FullyShard`'):
-        run(tmp_path, DDP, in_parts=True)
-
-
-def fill_disk_of_one(work_dir):
-    if rank_and_world_size()[0] == 1:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-    try:
-        save_parts(work_dir / 'a.sharded', dict(weight=torch.zeros(1000)))
-    except CheckpointError as error:
-        return str(error)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    return ''
-
-
-def test_part_that_one_rank_cannot_write_is_an_error_on_all(gloo_pool, tmp_path):
-    said = gloo_pool.run(fill_disk_of_one, 2, tmp_path)
-    assert said[0] == said[1]
-    assert "part_1_of_2.pth': File too large" in said[0]
 
 
 def test_checkpoint_of_a_divided_run_goes_on_in_one_process(gloo_pool, tmp_path):

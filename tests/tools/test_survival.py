@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vicmae.utils.checkpoint import load_checkpoint_file
+from vicmae.checkpoints.read import load_checkpoint_file
 
 from .conftest import DEBUG, ENVIRONMENT, ROOT, assert_same_weights
 

@@ -16,10 +16,10 @@ from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
+from vicmae.checkpoints.read import require_whole
 from vicmae.datasets.demo import make_demo_data
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
-from vicmae.utils.checkpoint import require_whole
 from vicmae.utils.config import places_of
 
 # What Python says of a call without all arguments.

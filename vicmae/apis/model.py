@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from vicmae.checkpoints.read import read_weights
 from vicmae.engine.hooks.checkpoint_fit import find_misfits
 from vicmae.errors import CheckpointError
 from vicmae.registry import MODELS
-from vicmae.utils.checkpoint import read_weights
 from vicmae.utils.config import load_config
 
 

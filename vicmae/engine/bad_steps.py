@@ -17,10 +17,10 @@ import torch
 from mmengine.optim import AmpOptimWrapper
 from torch import Tensor
 
+from vicmae.checkpoints.write import write_text
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey
 from vicmae.engine.optimizers.bfloat16 import BFloat16OptimWrapper
-from vicmae.utils.checkpoint_files import write_text
 from vicmae.utils.files import whole_file, why_unwritten
 
 FOLDER = 'bad_steps'

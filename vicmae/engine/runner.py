@@ -5,7 +5,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,16 @@ from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend, Visualizer
 from torch.utils.data import DataLoader
 
+from vicmae.checkpoints.write import (
+    as_plain,
+    restore_histories,
+    write_checkpoint,
+)
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.models.algorithms import BasePretrainer
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
-from vicmae.utils.checkpoint_files import (
-    as_plain,
-    restore_histories,
-    write_checkpoint,
-)
 from vicmae.utils.distributed import unwrapped
 from vicmae.version import __version__
 
@@ -132,7 +131,6 @@ class VicmaeRunner(Runner):
         *,
         save_optimizer: bool = True,
         save_param_scheduler: bool = True,
-        whole: bool = True,
     ) -> dict[str, Any]:
         """Copies all that a run has to go on from: tensors and plain values, on the CPU.
 
@@ -142,7 +140,6 @@ class VicmaeRunner(Runner):
             meta: What else is said of it; `epoch` and `iter` are how many are done.
             save_optimizer: Whether the state of the optimiser is in it.
             save_param_scheduler: Whether that of schedules is in it.
-            whole: Whether a divided model's tensors are put together on the first process, or stay divided.
         """
         meta = {'epoch': self.epoch, 'iter': self.iter, **(meta or {})}
         meta.update(
@@ -157,8 +154,7 @@ class VicmaeRunner(Runner):
         )
         model = unwrapped(self.model)
         # All ranks take part; the first one has what they bring together, the others nothing of it.
-        gathered = full_states(self.model, self.optim_wrapper if save_optimizer else None)
-        with gathered if whole else nullcontext():
+        with full_states(self.model, self.optim_wrapper if save_optimizer else None):
             checkpoint: dict[str, Any] = dict(
                 meta=meta, state_dict=model.state_dict(), message_hub=self.message_hub.state_dict()
             )
@@ -167,7 +163,7 @@ class VicmaeRunner(Runner):
         if save_param_scheduler and self.param_schedulers is not None:
             checkpoint['param_schedulers'] = [s.state_dict() for s in self.param_schedulers]
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-        return as_plain(checkpoint) if whole and self.rank == 0 else checkpoint
+        return as_plain(checkpoint) if self.rank == 0 else checkpoint
 
     def save_checkpoint(
         self,

@@ -10,10 +10,10 @@ import torch.distributed as dist
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
+from vicmae.checkpoints.read import load_checkpoint_file
 from vicmae.engine.hooks import PreemptionHook
 from vicmae.errors import ConfigError, Preempted
 from vicmae.testing import toy_runner
-from vicmae.utils.checkpoint import load_checkpoint_file
 from vicmae.utils.distributed import SharedFlag
 
 

@@ -11,11 +11,11 @@ import torch
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
+from vicmae.checkpoints.read import load_checkpoint_file
 from vicmae.engine.hooks import SafeCheckpointHook, safe_checkpoint
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.testing import toy_runner
 from vicmae.testing.toy_run import ToyModel
-from vicmae.utils.checkpoint import load_checkpoint_file
 
 
 def run(

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 
+from vicmae.checkpoints.fit import load_backbone
 from vicmae.engine.optimizers import TransferOptimWrapperConstructor
 from vicmae.errors import CheckpointError, ConfigError
-from vicmae.models.classifiers.pretrained import load_backbone
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
 

@@ -11,9 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
+from vicmae.checkpoints.write import LAST
 from vicmae.errors import ConfigError, TrainingError
 from vicmae.registry import HOOKS
-from vicmae.utils.checkpoint_files import LAST
 from vicmae.utils.distributed import unwrapped
 
 from ..bad_steps import SeenBatch, folder_of, scale_of, write_record

@@ -1,6 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from .fully_shard import FullyShard
-from .parts import save_parts
 from .state import (
     collect_state,
     cut_moments_on_loading,
@@ -15,6 +14,5 @@ __all__ = [
     'cut_moments_on_loading',
     'full_states',
     'is_divided',
-    'save_parts',
     'spread_state',
 ]

@@ -15,9 +15,9 @@ from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLay
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from vicmae.checkpoints import read as _checkpoint  # noqa: F401  # `init_cfg` reads weights without running code
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
-from vicmae.utils import checkpoint as _checkpoint  # noqa: F401  # `init_cfg` reads weights without running code
 
 from ..aggregators import MeanOverTime
 from ..layers import gather_tokens, patchify

@@ -3,11 +3,11 @@
 
 from typing import Any, NoReturn
 
+from vicmae.checkpoints.fit import require_branch, take_backbone
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
 from ..algorithms.base import BasePretrainer, Part, require_parameter_free
-from .pretrained import require_branch, take_backbone
 
 
 @MODELS.register_module()

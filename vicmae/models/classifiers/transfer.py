@@ -13,11 +13,11 @@ from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from vicmae.checkpoints.fit import load_backbone, require_branch
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
 from ..algorithms.base import BasePretrainer, Part, build_part
-from .pretrained import load_backbone, require_branch
 
 # Views of videos, which are many times as many as samples; more are encoded one part after the other.
 _CLIPS_AT_ONCE = 64

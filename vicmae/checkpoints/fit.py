@@ -7,10 +7,8 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from vicmae.checkpoints.read import read_weights
 from vicmae.errors import CheckpointError
-from vicmae.utils.checkpoint import read_weights
-
-from ..backbones import MaskedViT
 
 # Where the backbone lies in a checkpoint of pretraining.
 BRANCHES = {'student': 'backbone.', 'teacher': 'target.backbone.'}
@@ -55,7 +53,7 @@ def take_backbone(
     notes = []
     if found[_PATCHES].ndim < own[_PATCHES].ndim:
         notes.append('They are inflated along time.')
-    if isinstance(backbone, MaskedViT):
+    if hasattr(backbone, 'fit_checkpoint'):
         backbone.fit_checkpoint(found, '')
     missing = [name for name in own if name not in found]
     reshaped = [name for name in own if name in found and not _fits(name, found[name], own)]

@@ -6,8 +6,8 @@ import torch
 from mmengine.logging import MMLogger
 
 from vicmae.apis import convert_checkpoint
+from vicmae.checkpoints.fit import load_backbone
 from vicmae.errors import CheckpointError
-from vicmae.models.classifiers.pretrained import load_backbone
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
 

@@ -5,7 +5,6 @@ import hashlib
 import logging
 import os
 import re
-import shutil
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,9 +17,9 @@ from mmengine.logging import HistoryBuffer, print_log
 from torch import Tensor
 
 from vicmae.errors import CheckpointError, TornCheckpointError
+from vicmae.utils.files import whole_file, why_unwritten
 
-from .checkpoint import HASH_SUFFIX, PARTS_SUFFIX, is_unread, require_whole
-from .files import whole_file, why_unwritten
+from .read import HASH_SUFFIX, is_unread, require_whole
 
 LAST = 'last_checkpoint'
 _PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.Size, torch.dtype, torch.device)
@@ -56,10 +55,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def remove_checkpoint(path: str | Path) -> None:
-    """Deletes a checkpoint and its hash, or the folder of one in parts, where they are there."""
-    if os.path.isdir(path):
-        shutil.rmtree(path, ignore_errors=True)
-        return
+    """Deletes a checkpoint and its hash, where they are there."""
     for name in (f'{path}{HASH_SUFFIX}', str(path)):
         with suppress(OSError):
             os.unlink(name)
@@ -177,11 +173,7 @@ def _candidates(work_dir: Path) -> list[Path]:
     named = _named_last(work_dir)
     folder = named.parent if named is not None and named.parent.is_dir() else work_dir
     kinds = {'epoch_#', 'iter_#', '' if named is None else _kind_of(named)}
-    others = [
-        path
-        for path in [*folder.glob('*.pth'), *folder.glob(f'*{PARTS_SUFFIX}')]
-        if _kind_of(path) in kinds
-    ]
+    others = [path for path in folder.glob('*.pth') if _kind_of(path) in kinds]
     others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
     if named is None:
         return others

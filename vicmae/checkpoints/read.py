@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Reading checkpoints without running what a file brings along.
 
-`import vicmae.utils.checkpoint` makes MMEngine read all of its checkpoints this way too, whether they are named in
+`import vicmae.checkpoints.read` makes MMEngine read all of its checkpoints this way too, whether they are named in
 `load_from`, in `init_cfg` or behind `--resume`.
 """
 
@@ -21,11 +21,9 @@ from torch import Tensor
 from torch.hub import download_url_to_file, get_dir
 
 from vicmae.errors import CheckpointError, TornCheckpointError
-
-from .cli import TRUST
+from vicmae.utils.cli import TRUST
 
 HASH_SUFFIX = '.sha256'  # beside a checkpoint, as sha256sum writes it
-PARTS_SUFFIX = '.sharded'  # of the folder of a checkpoint in parts
 
 _SAFETENSORS = '.safetensors'
 _CHUNK = 1 << 24
@@ -75,8 +73,6 @@ def is_unread(value: Any) -> bool:
 def require_checkpoint(path: str | Path) -> None:
     """Refuses what is no checkpoint, before anything is built."""
     path = Path(path)
-    if path.is_dir() and path.suffix == PARTS_SUFFIX:
-        return
     if not path.is_file():
         raise CheckpointError(f'There is no checkpoint {str(path)!r}.')
     if path.suffix != _SAFETENSORS and not zipfile.is_zipfile(path):
@@ -89,11 +85,6 @@ def require_checkpoint(path: str | Path) -> None:
 def require_whole(path: str | Path) -> None:
     """Refuses a checkpoint that isn't what the hash beside it was made of; one without a hash is looked at only."""
     require_checkpoint(path)
-    if Path(path).is_dir():
-        from .checkpoint_parts import require_parts
-
-        require_parts(path)
-        return
     beside = Path(f'{path}{HASH_SUFFIX}')
     if not beside.is_file():
         return
@@ -115,21 +106,16 @@ def hash_of(path: str | Path) -> str:
 
 
 # ------------------------------------------------------------------------- reading
-def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu', *, mmap: bool = False) -> Any:
+def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> Any:
     """Reads all that a checkpoint holds.
 
     Tensors and plain values are built, and nothing else: no code in the file is run. What is known to lie in
     checkpoints beside them is left unread; what isn't known is refused.
 
     Args:
-        path: The file, or the folder of a checkpoint in parts.
+        path: The file.
         map_location: Where tensors go, as of `torch.load`.
-        mmap: Whether tensors are read only when they are used.
     """
-    if Path(path).is_dir():
-        from .checkpoint_parts import gather_parts
-
-        return gather_parts(path)
     require_whole(path)
     if Path(path).suffix == _SAFETENSORS:
         return {'state_dict': _read_safetensors(path, map_location)}
@@ -137,7 +123,7 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu', *, mmap: b
         return torch.load(path, map_location=map_location, weights_only=False)
     try:
         with torch.serialization.safe_globals(_STAND_INS):
-            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+            return torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, EOFError) as error:
         raise CheckpointError(
             f"Can't read the checkpoint {str(path)!r} as weights alone: {_asked_for(error)} "

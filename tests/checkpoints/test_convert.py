@@ -16,10 +16,10 @@ from mmengine.config import Config
 from safetensors import safe_open
 
 from vicmae.apis import CHECKPOINT_FORMATS, convert_checkpoint, load_model
+from vicmae.checkpoints.read import read_weights
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_vicmae_config
-from vicmae.utils.checkpoint import read_weights
 
 # Of the toy model: images of 16 x 16 in patches of 4 x 4.
 WIDTH, HIDDEN, NUM_HEADS, DECODER_WIDTH, DECODER_HIDDEN = 16, 32, 2, 8, 32

@@ -13,9 +13,8 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from vicmae.errors import CheckpointError, TornCheckpointError
-from vicmae.utils.checkpoint import load_checkpoint_file
-from vicmae.utils.checkpoint_files import (
+from vicmae.checkpoints.read import load_checkpoint_file
+from vicmae.checkpoints.write import (
     as_plain,
     find_last_checkpoint,
     remove_checkpoint,
@@ -23,6 +22,7 @@ from vicmae.utils.checkpoint_files import (
     write_checkpoint,
     write_text,
 )
+from vicmae.errors import CheckpointError, TornCheckpointError
 
 
 def write(path, number=0, last=None, age=0):
