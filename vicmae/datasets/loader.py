@@ -320,6 +320,7 @@ class SteadyLoader(DataLoader):
         if self.batch_size is not None and isinstance(self.sampler, MixtureSampler):
             self.sampler.batch_size = self.batch_size
         self.ledger = BadFileLedger() if ledger is None else ledger
+        self.replace = replace
         self.sample_seconds = sample_seconds
         self.seen: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()

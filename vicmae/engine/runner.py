@@ -13,7 +13,7 @@ import mmengine
 import torch
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import LocalVisBackend, Visualizer
 from torch.utils.data import DataLoader
 
@@ -62,6 +62,7 @@ class VicmaeRunner(Runner):
     _resume: bool
     _load_from: str | None
     _resuming = False
+    _role = ''  # what the loop that is being built is for
 
     def __init__(self, *args: Any, randomness: dict[str, Any] | None = None, **kwargs: Any) -> None:
         # MMEngine's own default is one dict for all Runners of a process, and a resume writes its seed into that.
@@ -87,8 +88,10 @@ class VicmaeRunner(Runner):
         """Builds a loader that no bad file stops; `LOADER_OPTIONS` are ours, the rest torch's."""
         if isinstance(dataloader, DataLoader):
             return dataloader
-        training = dataloader is self._train_dataloader
-        role = 'train' if training else 'val' if dataloader is self._val_dataloader else 'test'
+        # A copy serves as well as the config's own: hooks and subclasses make some.
+        role = self._role or next(
+            (r for r in ('train', 'val') if dataloader == getattr(self, f'_{r}_dataloader')), 'test'
+        )
         options = {name: dataloader[name] for name in LOADER_OPTIONS if name in dataloader}
         rest = {name: dataloader[name] for name in dataloader if name not in LOADER_OPTIONS}
         if rest.get('batch_sampler'):  # torch takes this for a contradiction
@@ -103,7 +106,24 @@ class VicmaeRunner(Runner):
             judged_from=min(1000, len(loader.dataset)) * most_visits,
             option=f'{role}_dataloader.max_bad_fraction',
         )
-        return SteadyLoader.around(loader, ledger=ledger, replace=training, **options)
+        return SteadyLoader.around(loader, ledger=ledger, replace=role == 'train', **options)
+
+    def build_train_loop(self, loop: Any) -> BaseLoop:
+        return self._build_loop('train', loop)
+
+    def build_val_loop(self, loop: Any) -> BaseLoop:
+        return self._build_loop('val', loop)
+
+    def build_test_loop(self, loop: Any) -> BaseLoop:
+        return self._build_loop('test', loop)
+
+    def _build_loop(self, role: str, loop: Any) -> BaseLoop:
+        """Builds a loop, whose loader learns what it is for."""
+        self._role = role
+        try:
+            return getattr(super(), f'build_{role}_loop')(loop)
+        finally:
+            self._role = ''
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: Any) -> Any:
         """Wraps the model; MMEngine looks in its own registry alone for the type."""
