@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.errors import CheckpointError, ConfigError
-from vicmae.models.algorithms import BasePretrainer
+from vicmae.models.feature_model import FeatureModel
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
 from vicmae.utils.checkpoint_files import (
     as_plain,
@@ -259,7 +259,7 @@ class VicmaeRunner(Runner):
                 f'`compile` must be True, False or options of torch.compile ({", ".join(known)}), got {options}.'
             )
         model = unwrapped(self.model)
-        if not options or not isinstance(model, BasePretrainer):
+        if not options or not isinstance(model, FeatureModel):
             super()._maybe_compile(target)
             return
         number = model.compile_layers(**({} if options is True else options))

@@ -17,14 +17,9 @@ from vicmae.registry import MODELS
 from ..heads.mlp import apply_per_view
 from ..losses import CosineLoss
 from ..masking import Mask, seeds_of_views
+from ..parts import Part, build_part, output_width, require_parameter_free
 from ..targets import EMATarget, SharedTarget, StopGradientTarget
-from .base import (
-    BasePretrainer,
-    Part,
-    build_part,
-    output_width,
-    require_parameter_free,
-)
+from .base import BasePretrainer
 
 
 @MODELS.register_module()

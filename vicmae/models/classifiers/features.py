@@ -6,12 +6,13 @@ from typing import Any, NoReturn
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
-from ..algorithms.base import BasePretrainer, Part, require_parameter_free
+from ..feature_model import FeatureModel
+from ..parts import Part, require_parameter_free
 from .pretrained import require_branch, take_backbone
 
 
 @MODELS.register_module()
-class FrozenFeatures(BasePretrainer):
+class FrozenFeatures(FeatureModel):
     """The backbone of any checkpoint and a pooling: for kNN, and for classifiers that learn from stored features.
 
     Of the checkpoint that `tools/test.py` is given, it takes the backbone and leaves the rest: of any pretraining here,

@@ -5,7 +5,7 @@ B batch, V views, C channels, T H W frames and pixels, N patches, D width, c cla
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
-from ..algorithms.base import BasePretrainer, Part, build_part
+from ..feature_model import FeatureModel
+from ..parts import Part, build_part, build_preprocessor
 from .pretrained import load_backbone, require_branch
 
 # Views of videos, which are many times as many as samples; more are encoded one part after the other.
@@ -24,7 +25,7 @@ _CLIPS_AT_ONCE = 64
 
 
 @MODELS.register_module()
-class TransferClassifier(BasePretrainer):
+class TransferClassifier(FeatureModel):
     """Backbone, pooling and a linear layer: fine-tuned as a whole, or with the backbone frozen, as a probe.
 
     Linear probe: `freeze_backbone` and an aggregator without parameters. Attentive probe: the same with
@@ -68,8 +69,7 @@ class TransferClassifier(BasePretrainer):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         if data_preprocessor is not None:
-            classes = head.get('num_classes') if isinstance(head, Mapping) else head.num_classes
-            data_preprocessor = build_part(data_preprocessor, num_classes=classes)
+            data_preprocessor = build_preprocessor(data_preprocessor, head)
         super().__init__(
             backbone=backbone,
             aggregator=aggregator,
