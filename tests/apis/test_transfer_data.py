@@ -91,7 +91,9 @@ def test_page_shows_what_the_model_gets(kind, place):
     assert all(sample.path in page for sample in source.samples)
 
 
-@pytest.mark.parametrize('kind', ['finetune', 'finetune-video'])
+@pytest.mark.parametrize(
+    'kind', ['finetune', pytest.param('finetune-video', marks=pytest.mark.slow)]
+)
 def test_fine_tuning_counts_its_samples_and_a_bad_step_of_it_is_replayed(
     kind, place, tmp_path, monkeypatch
 ):

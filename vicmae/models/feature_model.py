@@ -69,7 +69,14 @@ class FeatureModel(BaseModel):
         data_samples: Sequence[DataSample] | None = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Computes the losses of a batch; the arguments are what `Views` or `Clips` hold."""
+        """Computes the losses of a batch.
+
+        Args:
+            inputs: Normalised pixels: one batch (B, C, H, W) per view in pretraining, else images (B, C, H, W) or
+                clips (B, T, C, H, W).
+            data_samples: Labels of the samples; none in pretraining.
+            seeds: A number for each sample, int64 (B,), that its masks follow from. Without them they are random.
+        """
 
     def extract_feat(self, frames: Tensor) -> Tensor:
         """Encodes whole frames, without masking, to one vector each.

@@ -4,11 +4,8 @@
 B batch, C channels, H W pixels, K kept and M masked of N patches, P values per patch.
 """
 
-from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
-from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from vicmae.errors import ConfigError
@@ -49,21 +46,6 @@ class BasePretrainer(FeatureModel):
         """
         predicted = self.neck(tokens, mask, self.backbone.grid_of(views))
         return predicted, gather_tokens(patchify(views, self.backbone.patch_size), mask.ids_masked)
-
-    @abstractmethod
-    def loss(
-        self,
-        inputs: Sequence[Tensor],
-        data_samples: Sequence[DataSample] | None = None,
-        seeds: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Computes the losses of a batch.
-
-        Args:
-            inputs: One normalised batch (B, C, H, W) per view.
-            data_samples: Not used: no labels are needed.
-            seeds: A number for each sample, int64 (B,), that its masks follow from. Without them they are drawn anew.
-        """
 
     def reconstruct(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Masks frames and predicts what is hidden.

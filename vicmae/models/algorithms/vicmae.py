@@ -164,13 +164,7 @@ class ViCMAE(BasePretrainer):
         data_samples: Sequence[DataSample] | None = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Computes the losses of a batch of view pairs.
-
-        Args:
-            inputs: One normalised batch (B, C, H, W) per view.
-            data_samples: Not used: no labels are needed.
-            seeds: A number for each sample, int64 (B,), that its masks follow from. Without them they are drawn anew.
-        """
+        """Computes the losses of a batch of view pairs."""
         views = torch.cat(list(inputs))  # (V*B, C, H, W), view 1's samples first
         mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
         if self.contrastive_cache is None:

@@ -121,8 +121,8 @@ class TransferClassifier(FeatureModel):
             return self._encode(frames)
         if self.backbone.takes_clips:
             return self._encode(frames.transpose(1, 2))
-        of_frames = self._encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # (B, T, D)
-        return self.over_time(of_frames)
+        of_frames = self._encode(frames.flatten(0, 1))  # (B*T, D)
+        return self.over_time(of_frames.unflatten(0, frames.shape[:2]))
 
     def _encode(self, inputs: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_backbone):
@@ -145,13 +145,7 @@ class TransferClassifier(FeatureModel):
         data_samples: Sequence[DataSample] | None = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Compares the predicted classes of a batch with the true ones.
-
-        Args:
-            inputs: Normalised images (B, C, H, W) or clips (B, T, C, H, W).
-            data_samples: Their labels, or shares of classes where images were mixed.
-            seeds: Not used: nothing is masked.
-        """
+        """Compares the predicted classes of a batch with the true ones, or with shares where images were mixed."""
         return self.head.loss((self.extract_feat(inputs),), data_samples)
 
     def predict(
