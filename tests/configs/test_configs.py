@@ -192,6 +192,7 @@ def test_configs_for_gpus_change_views_there_and_load_images_as_far_as_needed(pa
 def test_only_vicmae_has_the_hook_that_raises_its_contrastive_weight(method):
     schedule = FOLDER / '_base_/schedules/adamw-coslr-800e.py'
     model = FOLDER / f'_base_/models/{method}_vit-base-p16.py'
-    hooks = [Config.fromfile(path).get('custom_hooks', []) for path in (schedule, model)]
-    raised = [hook.weight for hook in sum(hooks, []) if hook.type == 'LossWeightScheduleHook']
+    cfgs = [Config.fromfile(path) for path in (schedule, model)]
+    hooks = [hook for cfg in cfgs for hook in cfg.get('custom_hooks', [])]
+    raised = [hook.weight for hook in hooks if hook.type == 'LossWeightScheduleHook']
     assert raised == (['head.contrastive_weight'] if method == 'vicmae' else [])

@@ -19,6 +19,7 @@ from vicmae.engine.sharding import (
 )
 from vicmae.engine.sharding.state import unwrapped
 from vicmae.registry import MODELS
+from vicmae.structures import Clips
 from vicmae.testing import randomize, toy_runner, toy_vicmae_config
 from vicmae.utils.distributed import rank_and_world_size
 
@@ -250,7 +251,7 @@ def test_features_are_those_of_the_whole_model_and_leave_its_state(gloo_pool, tm
     model.load_state_dict(whole['state_dict'])
     torch.manual_seed(0)
     clips = list(255 * torch.rand(3, 2, 3, 16, 16))
-    data = model.data_preprocessor(dict(inputs=clips))
-    expected = model.eval().extract_clip_feat(data['inputs'])
+    data = model.data_preprocessor(Clips(clips))
+    expected = model.eval().extract_clip_feat(data.inputs)
     torch.testing.assert_close(features, expected.detach())
     assert torch.equal(features, other)

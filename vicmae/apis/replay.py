@@ -21,6 +21,7 @@ from vicmae.datasets.loader import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey
 from vicmae.engine.gradients import global_norm, non_finite_gradients
 from vicmae.errors import CheckpointError, ConfigError, DataError
+from vicmae.structures import Batch
 from vicmae.utils.config import load_config
 
 from .model import load_model
@@ -163,7 +164,7 @@ def replay(
             total, logged = model.parse_losses(outputs)
             (total / len(batches) * scale).backward()
             losses.append({n: v.item() for n, v in logged.items() if n in outputs and 'loss' in n})
-            samples += _samples(described['samples'], data['inputs'])
+            samples += _samples(described['samples'], data)
     norm = global_norm(model.parameters()).item() / scale
     return Replay(
         iteration=row['iteration'],
@@ -312,12 +313,10 @@ def _precision(recorded: dict[str, Any] | None, amp: bool | None, device: str) -
     return settings['loss_scale'], torch.autocast(device, getattr(torch, settings['dtype']))
 
 
-def _samples(
-    described: Sequence[dict[str, Any]], views: Sequence[Tensor]
-) -> Iterator[ReplayedSample]:
+def _samples(described: Sequence[dict[str, Any]], batch: Batch) -> Iterator[ReplayedSample]:
     for number, sample in enumerate(described):
         key = sample['key'] if isinstance(sample['key'], list) else [sample['key']]
-        ranges = tuple(Range.of([view[number]]) for view in views)
+        ranges = tuple(Range.of([view]) for view in batch.sample(number))
         yield ReplayedSample(tuple(key), sample['file'], ranges)
 
 

@@ -25,7 +25,7 @@ from vicmae.checkpoints.write import (
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.errors import CheckpointError, ConfigError
-from vicmae.models.algorithms import BasePretrainer
+from vicmae.models.feature_model import FeatureModel
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
 from vicmae.utils.distributed import unwrapped
 from vicmae.version import __version__
@@ -275,7 +275,7 @@ class VicmaeRunner(Runner):
                 f'`compile` must be True, False or options of torch.compile ({", ".join(known)}), got {options}.'
             )
         model = unwrapped(self.model)
-        if not options or not isinstance(model, BasePretrainer):
+        if not options or not isinstance(model, FeatureModel):
             super()._maybe_compile(target)
             return
         number = model.compile_layers(**({} if options is True else options))

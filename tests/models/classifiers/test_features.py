@@ -6,7 +6,7 @@ import torch
 
 from vicmae.engine.hooks.checkpoint_fit import find_misfits
 from vicmae.errors import CheckpointError, ConfigError
-from vicmae.models.algorithms import BasePretrainer
+from vicmae.models.feature_model import FeatureModel
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
 
@@ -55,7 +55,7 @@ def test_features_are_those_of_the_pretrained_model_whatever_lies_beside_it(meth
     assert find_misfits(model, state) == []
     model.load_state_dict(dict(state))
     frames = torch.rand(3, 3, 16, 16)
-    assert model(frames).equal(BasePretrainer.extract_feat(source, frames))
+    assert model(frames).equal(FeatureModel.extract_feat(source, frames))
 
 
 def test_backbone_alone_as_mmpretrain_stores_it_is_taken():

@@ -18,14 +18,9 @@ from vicmae.registry import MODELS
 from ..heads.mlp import apply_per_view
 from ..losses import CosineLoss
 from ..masking import Mask, seeds_of_views
+from ..parts import Part, build_part, output_width, require_parameter_free
 from ..targets import EMATarget, SharedTarget, StopGradientTarget
-from .base import (
-    BasePretrainer,
-    Part,
-    build_part,
-    output_width,
-    require_parameter_free,
-)
+from .base import BasePretrainer
 
 
 @MODELS.register_module()
@@ -172,13 +167,7 @@ class ViCMAE(BasePretrainer):
         data_samples: Sequence[DataSample] | None = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Computes the losses of a batch of view pairs.
-
-        Args:
-            inputs: One normalised batch (B, C, H, W) per view.
-            data_samples: Not used: no labels are needed.
-            seeds: A number for each sample, int64 (B,), that its masks follow from. Without them they are drawn anew.
-        """
+        """Computes the losses of a batch of view pairs."""
         views = torch.cat(list(inputs))  # (V*B, C, H, W), view 1's samples first
         mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
         if self.contrastive_cache is None:

@@ -7,11 +7,12 @@ from vicmae.checkpoints.fit import require_branch, take_backbone
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
-from ..algorithms.base import BasePretrainer, Part, require_parameter_free
+from ..feature_model import FeatureModel
+from ..parts import Part, require_parameter_free
 
 
 @MODELS.register_module()
-class FrozenFeatures(BasePretrainer):
+class FrozenFeatures(FeatureModel):
     """The backbone of any checkpoint and a pooling: for kNN, and for classifiers that learn from stored features.
 
     Of the checkpoint that `tools/test.py` is given, it takes the backbone and leaves the rest: of any pretraining here,
