@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel, BaseModule
+from mmengine.registry import DefaultScope
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from vicmae.checkpoints import read as _checkpoint  # noqa: F401  # `init_cfg` reads weights without running code
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
@@ -87,7 +87,8 @@ class BasePretrainer(BaseModel):
             own = not isinstance(module, BaseModule) and hasattr(module, 'init_weights')
             if own and any(p.requires_grad for p in module.parameters()):
                 module.init_weights()
-        super().init_weights()
+        with DefaultScope.overwrite_default_scope('vicmae'):  # its `Pretrained` runs no code
+            super().init_weights()
 
     @abstractmethod
     def loss(
