@@ -1,130 +1,131 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-import copy
-
 import pytest
 import torch
-from mmengine.logging import MMLogger
+from torch import nn
 
-from vicmae.apis import convert_checkpoint
-from vicmae.checkpoints.fit import load_backbone
+from vicmae.checkpoints.fit import fit_weights, load_weights
 from vicmae.errors import CheckpointError
 from vicmae.registry import MODELS
-from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
+from vicmae.testing import ToyModel, toy_runner, toy_vicmae_config
 
 
-@pytest.fixture
-def source():
-    """A pretrained model with a teacher that differs from its student."""
-    config = toy_vicmae_config()
-    config['target'] = dict(type='EMATarget')
-    model = MODELS.build(config)
-    randomize(model.backbone, seed=1)
-    with torch.no_grad():
-        for parameter in model.target.parameters():
-            parameter.add_(0.5)
-    return model
-
-
-def save(path, state, key='state_dict'):
-    torch.save({key: state} if key else state, path)
+def save(path, state):
+    torch.save({'state_dict': state, 'meta': {}}, path)
     return str(path)
 
 
-def backbone_of(**changes):
-    config = toy_transfer_config()
-    config['backbone'].update(changes)
-    return MODELS.build(config).backbone
-
-
-def assert_equal(found, expected):
-    assert set(found) <= set(expected)
-    for name in found:
-        assert found[name].equal(expected[name]), name
-
-
-@pytest.mark.parametrize('branch', ['student', 'teacher'])
-def test_backbone_of_each_branch_is_taken_whole(tmp_path, source, branch):
-    path = save(tmp_path / 'a.pth', source.state_dict())
-    backbone = backbone_of()
-    assert load_backbone(backbone, path, branch=branch) == len(backbone.state_dict())
-    expected = source.backbone if branch == 'student' else source.target.backbone
-    assert_equal(backbone.state_dict(), expected.state_dict())
-
-
-def test_bare_backbone_of_mmpretrain_is_taken(tmp_path, source):
-    path = save(tmp_path / 'a.pth', source.backbone.state_dict(), key=None)
-    backbone = backbone_of()
-    load_backbone(backbone, path)
-    assert_equal(backbone.state_dict(), source.backbone.state_dict())
-
-
-def test_converted_official_checkpoint_is_taken_and_a_raw_one_is_sent_to_the_converter(
-    tmp_path, source
-):
-    ours = save(tmp_path / 'ours.pth', source.state_dict())
-    convert_checkpoint(ours, tmp_path / 'mae.pth', source_format='vicmae', target_format='mae')
-    convert_checkpoint(
-        tmp_path / 'mae.pth', tmp_path / 'back.pth', source_format='mae', target_format='vicmae'
+def load(tmp_path, state, **hook_cfg):
+    """Loads a checkpoint through the Runner; returns its model."""
+    runner = toy_runner(
+        tmp_path / 'run',
+        hooks=[dict(type='CheckpointFitHook', **hook_cfg)],
+        load_from=save(tmp_path / 'weights.pth', state),
     )
-    backbone = backbone_of()
-    with pytest.raises(CheckpointError, match='convert.py --from mae --to vicmae'):
-        load_backbone(backbone, str(tmp_path / 'mae.pth'))
-    load_backbone(backbone, str(tmp_path / 'back.pth'))
-    assert_equal(backbone.state_dict(), source.backbone.state_dict())
+    runner.load_or_resume()
+    return runner.model
 
 
-def test_what_the_backbone_has_no_place_for_is_told(tmp_path, source, capsys):
-    backbone = backbone_of(final_norm=False)
-    MMLogger.get_instance('told')  # one that writes to where `capsys` looks
-    load_backbone(backbone, save(tmp_path / 'a.pth', source.state_dict()))
-    out = capsys.readouterr().out
-    assert f'takes {len(backbone.state_dict())} tensors from' in out
-    assert 'no place for ln1.weight, ln1.bias' in out
+def test_model_finds_no_misfit_in_its_own_weights():
+    model = MODELS.build(toy_vicmae_config())
+    assert fit_weights(model, model.state_dict())[1].misfits() == []
 
 
-def test_position_table_is_resized_to_another_image_size(tmp_path, source):
-    backbone = backbone_of(img_size=32)
-    with pytest.warns(UserWarning, match='from 4x4 to 8x8'):
-        load_backbone(backbone, save(tmp_path / 'a.pth', source.state_dict()))
-    assert backbone.pos_embed.shape == (1, 65, 16)
-    # The corners of a bicubic interpolation stay near those of the table.
-    assert backbone.pos_embed[0, 0].equal(source.backbone.pos_embed[0, 0])
+def test_missing_unknown_and_reshaped_keys_are_named():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    state = model.state_dict()
+    state['2.weight'] = state.pop('1.bias')
+    state['0.weight'] = torch.zeros(3, 4)
+    assert fit_weights(model, state)[1].misfits() == [
+        '  1 missing from the checkpoint: 1.bias',
+        '  1 unknown to the model: 2.weight',
+        '  1 of another shape: 0.weight (3, 4) instead of (3, 2)',
+    ]
 
 
+def test_of_many_keys_some_are_named_and_the_rest_counted():
+    model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(5)))
+    (line,) = fit_weights(model, {})[1].misfits()
+    assert line == (
+        '  10 missing from the checkpoint: 0.weight, 0.bias, 1.weight, 1.bias, 2.weight, 2.bias '
+        'and 4 more'
+    )
+
+
+def test_position_embeddings_of_another_resolution_fit_since_they_are_resized():
+    config = toy_vicmae_config()
+    state = MODELS.build(config).backbone.state_dict()
+    config['backbone']['img_size'] = 24
+    model = nn.ModuleDict({'backbone': MODELS.build(config).backbone})
+    state = {f'backbone.{name}': value for name, value in state.items()}
+    assert state['backbone.pos_embed'].shape != model['backbone'].pos_embed.shape
+    assert fit_weights(model, state)[1].misfits() == []
+    load_weights(model, state, source='a.pth')
+
+
+def toy_backbone(**kwargs):
+    """In a model, as a checkpoint has it."""
+    backbone = MODELS.build({**toy_vicmae_config()['backbone'], **kwargs})
+    return nn.ModuleDict({'backbone': backbone})
+
+
+CLIP = dict(num_frames=4, tubelet_size=2)
+
+
+@pytest.mark.parametrize('pos_embed_type', ['separable', 'joint'])
 @pytest.mark.parametrize(
-    ('changes', 'message'),
+    ('theirs', 'own'),
     [
-        (dict(arch=dict(embed_dims=32, num_layers=2)), 'has width 16, that of the config width 32'),
-        (dict(arch=dict(embed_dims=16, num_layers=3)), 'has depth 2, that of the config depth 3'),
-        (dict(patch_size=8), 'has patch 4x4, that of the config patch 8x8'),
+        ({}, CLIP),
+        (CLIP, {}),
+        (CLIP, dict(CLIP, num_frames=8)),
+        (CLIP, dict(CLIP, tubelet_size=4)),
+        (CLIP, dict(CLIP, img_size=24)),
     ],
-    ids=['width', 'depth', 'patch'],
+    ids=['image to clip', 'clip to image', 'longer', 'other tubelets', 'larger'],
 )
-def test_backbone_of_another_size_is_refused_by_what_differs(tmp_path, source, changes, message):
-    if 'arch' in changes:
-        changes = copy.deepcopy(changes)
-        changes['arch'].update(num_heads=2, feedforward_channels=32)
-    backbone = backbone_of(**changes)
-    before = copy.deepcopy(backbone.state_dict())
-    with pytest.raises(CheckpointError, match=message):
-        load_backbone(backbone, save(tmp_path / 'a.pth', source.state_dict()))
-    assert_equal(backbone.state_dict(), before)
+def test_what_is_fitted_along_time_on_loading_fits(theirs, own, pos_embed_type):
+    state = toy_backbone(**theirs, pos_embed_type=pos_embed_type).state_dict()
+    before = dict(state)
+    model = toy_backbone(**own, pos_embed_type=pos_embed_type)
+    assert fit_weights(model, state)[1].misfits() == []
+    assert state.keys() == before.keys() and all(state[k] is before[k] for k in state)
+    load_weights(model, state, source='a.pth')
 
 
-def test_missing_and_reshaped_tensors_are_named(tmp_path, source):
-    state = source.state_dict()
-    del state['backbone.cls_token']
-    state['backbone.layers.0.ffn.layers.0.0.weight'] = torch.zeros(48, 16)
-    with pytest.raises(CheckpointError, match='cls_token missing; layers.0.* of another shape'):
-        load_backbone(backbone_of(), save(tmp_path / 'a.pth', state))
+def test_misfits_of_an_image_checkpoint_for_clips_are_named_all_the_same():
+    state = toy_backbone().state_dict()
+    width = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=32)
+    lines = fit_weights(toy_backbone(**CLIP, arch=width), state)[1].misfits()
+    assert len(lines) == 1
+    assert 'backbone.pos_embed (1, 17, 16) instead of (1, 17, 24)' in lines[0]
+    lines = fit_weights(toy_backbone(**CLIP, patch_size=8), state)[1].misfits()
+    assert lines == [
+        '  1 of another shape: backbone.patch_embed.projection.weight '
+        '(16, 3, 2, 4, 4) instead of (16, 3, 2, 8, 8)'
+    ]
+    lacking = toy_backbone(**CLIP).state_dict()
+    del lacking['backbone.temporal_pos_embed']
+    (line,) = fit_weights(toy_backbone(**CLIP), lacking)[1].misfits()
+    assert line == '  1 missing from the checkpoint: backbone.temporal_pos_embed'
 
 
-def test_teacher_of_a_run_without_one_is_refused(tmp_path):
-    path = save(tmp_path / 'a.pth', MODELS.build(toy_vicmae_config()).state_dict())
-    with pytest.raises(CheckpointError, match='no averaged teacher'):
-        load_backbone(backbone_of(), path, branch='teacher')
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_run_takes_a_checkpoint_that_fits(tmp_path, prefix):
+    weights = {name: torch.full_like(v, 7.0) for name, v in ToyModel().state_dict().items()}
+    model = load(tmp_path, {prefix + name: value for name, value in weights.items()})
+    assert model.linear.weight.eq(7).all()
 
 
-def test_file_without_a_backbone_is_refused_with_what_it_has(tmp_path):
-    with pytest.raises(CheckpointError, match='no backbone in .* first keys are: fc.weight'):
-        load_backbone(backbone_of(), save(tmp_path / 'a.pth', {'fc.weight': torch.zeros(2)}))
+def test_run_refuses_a_checkpoint_that_does_not_fit_and_loads_nothing(tmp_path):
+    state = {'linear.weight': torch.full((1, 2), 7.0), 'encoder.weight': torch.zeros(2)}
+    with pytest.raises(CheckpointError, match='does not fit the model') as caught:
+        load(tmp_path, state)
+    message = str(caught.value)
+    assert '1 missing from the checkpoint: linear.bias' in message
+    assert '1 unknown to the model: encoder.weight' in message
+    assert 'load what fits: `default_hooks.checkpoint_fit.strict=False`' in message
+
+
+def test_run_without_strictness_loads_what_fits(tmp_path):
+    state = {'linear.weight': torch.full((1, 2), 7.0), 'encoder.weight': torch.zeros(2)}
+    assert load(tmp_path, state, strict=False).linear.weight.eq(7).all()

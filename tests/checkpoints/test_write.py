@@ -12,10 +12,10 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
+from vicmae.checkpoints.last import find_last_checkpoint
 from vicmae.checkpoints.read import load_checkpoint_file
 from vicmae.checkpoints.write import (
     as_plain,
-    find_last_checkpoint,
     remove_checkpoint,
     restore_histories,
     write_checkpoint,

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of divided models: those of a whole one, from any number of ranks and to any."""
+"""Checkpoints of sharded models: those of a whole one, from any number of ranks and to any."""
 
 import os
 
@@ -11,17 +11,13 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
 
-from vicmae.engine.sharding import (
-    FullyShard,
-    collect_state,
-    full_states,
-    spread_state,
-)
-from vicmae.engine.sharding.state import unwrapped
+from vicmae.checkpoints.fit import load_weights
+from vicmae.checkpoints.state import collect_state, shard_moments_on_loading
+from vicmae.engine.sharding import FullyShard
 from vicmae.registry import MODELS
 from vicmae.structures import Clips
 from vicmae.testing import randomize, toy_runner, toy_vicmae_config
-from vicmae.utils.distributed import rank_and_world_size
+from vicmae.utils.distributed import rank_and_world_size, unwrapped
 
 
 def config_of(**parts):
@@ -38,11 +34,11 @@ def config_of(**parts):
     }
 
 
-def build(divided=True, seed=0):
+def build(sharded=True, seed=0):
     """A model and its optimiser, other ones on each rank and for each seed."""
     torch.manual_seed(10 * seed + rank_and_world_size()[0])
     model = MODELS.build(config_of())
-    model = FullyShard(model) if divided else model
+    model = FullyShard(model) if sharded else model
     groups = [dict(params=[p]) for p in model.parameters() if p.requires_grad]
     return model, OptimWrapper(torch.optim.AdamW(groups, lr=1e-2))
 
@@ -50,7 +46,7 @@ def build(divided=True, seed=0):
 @pytest.fixture(scope='module')
 def whole():
     """The state of a model after two steps in one process."""
-    model, optim = build(divided=False)
+    model, optim = build(sharded=False)
     randomize(model)
     for _ in range(2):
         model.train_step(dict(inputs=list(255 * torch.rand(2, 4, 3, 16, 16))), optim)
@@ -81,41 +77,40 @@ def assert_identical(one, other, where=''):
         assert one == other, where
 
 
+def load(state, model, optim):
+    load_weights(model, state['state_dict'], source='a.pth')
+    shard_moments_on_loading(optim.optimizer)
+    optim.load_state_dict(dict(state['optimizer']))  # it takes a key out
+
+
 def there_and_back(state):
     model, optim = build(seed=1)
-    spread_state(state, model, optim)
-    collected = collect_state(model, optim)
-    with full_states(model, optim):
-        shown = unwrapped(model).state_dict(), optim.state_dict()
-    with full_states(model):
-        alone = unwrapped(model).state_dict()
-    own = unwrapped(model).state_dict()['backbone.cls_token']
-    return collected, shown, alone, type(own).__name__
+    load(state, model, optim)
+    local = unwrapped(model).state_dict()['backbone.cls_token']
+    return collect_state(model, optim), collect_state(model), type(local).__name__
 
 
 @pytest.mark.parametrize('world_size', [1, 2, 3])
 def test_state_of_one_process_comes_back_from_any_number_of_ranks(gloo_pool, world_size, whole):
     results = gloo_pool.run(there_and_back, world_size, whole)
-    for rank, (collected, shown, alone, own) in enumerate(results):
+    for rank, (collected, alone, local) in enumerate(results):
         if rank:
-            assert collected == {} and alone == {}
-            assert shown[0] == {} and not shown[1]['state']
+            assert collected == alone == {}
         else:
             assert_identical(collected, whole)
-            assert_identical(shown, (whole['state_dict'], whole['optimizer']))
-            assert_identical(alone, whole['state_dict'])
-        assert own == 'DTensor'  # again
+            assert_identical(alone, {'state_dict': whole['state_dict']})
+        assert local == 'DTensor'
 
 
 def test_whole_model_is_collected_and_loaded_in_the_same_way(whole):
-    model, optim = build(divided=False, seed=1)
-    spread_state(whole, model, optim)
+    model, optim = build(sharded=False, seed=1)
+    load(whole, model, optim)
     assert_identical(collect_state(model, optim), whole)
 
 
 def load_without_teacher(state):
     model, _ = build(seed=1)
-    unwrapped(model).load_state_dict(state)
+    load_weights(model, state, source='a.pth')
     return collect_state(model)
 
 
@@ -123,22 +118,33 @@ def test_what_modules_do_when_they_load_is_done_to_whole_tensors(gloo_pool, whol
     state = {k: v for k, v in whole['state_dict'].items() if not k.startswith('target.')}
     name = 'backbone.pos_embed'
     small = {**state, name: state[name][:, [0, 1, 4, 13, 16]]}  # of 2 x 2 patches
-    expected = build(divided=False, seed=1)[0]
+    expected = build(sharded=False, seed=1)[0]
     with pytest.warns(UserWarning, match='resized'):
-        expected.load_state_dict(small)
+        load_weights(expected, small, source='a.pth')
     loaded = gloo_pool.run(load_without_teacher, 2, small)[0]
     assert_identical(loaded['state_dict'], expected.state_dict())
 
 
-def load_misfit(state):
-    model, _ = build()
-    unwrapped(model).load_state_dict(state)
-
-
 def test_weight_of_another_shape_is_refused_as_ever(gloo_pool, whole):
     state = {**whole['state_dict'], 'predictor.0.weight': torch.zeros(3, 7)}
-    with pytest.raises(RuntimeError, match=r'size mismatch for predictor.0.weight'):
-        gloo_pool.run(load_misfit, 2, state)
+    with pytest.raises(RuntimeError, match=r'1 of another shape: predictor.0.weight \(3, 7\)'):
+        gloo_pool.run(load_without_teacher, 2, state)
+
+
+def moments_held(state):
+    """Elements of the optimizer's state that this process has, and their part of memory."""
+    model, optim = build(seed=1)
+    load(state, model, optim)
+    moments = [m['exp_avg'].to_local() for m in optim.optimizer.state.values()]
+    count = sum(m.numel() for m in moments)
+    return count, sum(m.untyped_storage().nbytes() for m in moments) / 4 / count
+
+
+def test_each_process_keeps_its_share_of_the_optimizers_state_alone(gloo_pool, whole):
+    total = sum(m['exp_avg'].numel() for m in whole['optimizer']['state'].values())
+    for count, stored in gloo_pool.run(moments_held, 2, whole):
+        assert 0.4 < count / total < 0.6
+        assert stored == 1
 
 
 # ------------------------------------------------------------------------------- runs
@@ -209,10 +215,10 @@ def test_weights_are_drawn_as_in_one_process(gloo_pool, tmp_path):
     assert_identical(results[0][0], begin)
 
 
-DDP, DIVIDED = 'MMDistributedDataParallel', 'FullyShard'
+DDP, SHARDED = 'MMDistributedDataParallel', 'FullyShard'
 
 
-@pytest.mark.parametrize(('first', 'second'), [(DIVIDED, DIVIDED), (DDP, DIVIDED), (DIVIDED, DDP)])
+@pytest.mark.parametrize(('first', 'second'), [(SHARDED, SHARDED), (DDP, SHARDED), (SHARDED, DDP)])
 def test_resumed_run_is_the_same_as_one_without_a_break(gloo_pool, tmp_path, first, second):
     _, losses, end = gloo_pool.run(run, 2, tmp_path / 'whole', first)[0]
     assert gloo_pool.run(run, 2, tmp_path / 'parts', first, 1) == [None, None]
@@ -221,19 +227,19 @@ def test_resumed_run_is_the_same_as_one_without_a_break(gloo_pool, tmp_path, fir
     assert_identical(reached, end)
 
 
-def test_checkpoint_of_a_divided_run_goes_on_in_one_process(gloo_pool, tmp_path):
+def test_checkpoint_of_a_sharded_run_goes_on_in_one_process(gloo_pool, tmp_path):
     _, _, end = gloo_pool.run(run, 2, tmp_path)[0]
     checkpoint = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
     assert_identical(dict(checkpoint['state_dict']), dict(end['state_dict']))
     assert_identical(checkpoint['optimizer']['state'], end['optimizer']['state'])
-    gloo_pool.run(run, 2, tmp_path / 'one', DIVIDED, 1)
+    gloo_pool.run(run, 2, tmp_path / 'one', SHARDED, 1)
     _, losses, _ = run(tmp_path / 'one', resume=True)
     assert len(losses) == 8  # of an epoch of eight batches
 
 
 def evaluate(checkpoint):
     model, _ = build(seed=4)
-    unwrapped(model).load_state_dict(torch.load(checkpoint, weights_only=False)['state_dict'])
+    load_weights(model, torch.load(checkpoint, weights_only=False)['state_dict'], source='a.pth')
     torch.manual_seed(0)
     clips = list(255 * torch.rand(3, 2, 3, 16, 16))
     samples = [DataSample() for _ in clips]
@@ -247,7 +253,7 @@ def test_features_are_those_of_the_whole_model_and_leave_its_state(gloo_pool, tm
     torch.save(whole, tmp_path / 'a.pth')
     (features, state), (other, _) = gloo_pool.run(evaluate, 2, tmp_path / 'a.pth')
     assert_identical(state['state_dict'], whole['state_dict'])
-    model, _ = build(divided=False)
+    model, _ = build(sharded=False)
     model.load_state_dict(whole['state_dict'])
     torch.manual_seed(0)
     clips = list(255 * torch.rand(3, 2, 3, 16, 16))

@@ -26,7 +26,7 @@ def test_protocol_trains_on_pretrained_weights_and_tests_what_it_validated(
         'train.py', config, '--work-dir', run, '--cfg-options', pretrained, 'train_cfg.max_epochs=2'
     )
     assert ended.status == 0, ended.err
-    assert re.search(r'takes (28|30) tensors from .*iter_16.pth', ended.out)
+    assert re.search(r"iter_16.pth' \(student\): (28|30) mapped", ended.out)
     (validated,) = re.findall(r'accuracy/top1: ([\d.]+)', ended.out)
     out = tmp_path / 'figures.json'
     ended = run_tool(
@@ -53,7 +53,7 @@ def test_protocol_on_videos_trains_and_tests_several_views_of_each(
         'train.py', config, '--work-dir', run, '--cfg-options', pretrained, 'train_cfg.max_epochs=2'
     )
     assert ended.status == 0, ended.err
-    assert re.search(r'takes (29|30) tensors from .*iter_16.pth', ended.out)
+    assert re.search(r"iter_16.pth' \(student\): (29|30) mapped", ended.out)
     out = tmp_path / 'figures.json'
     ended = run_tool(
         'test.py', config, run / 'epoch_2.pth', '--work-dir', tmp_path / 'test', '--out', out

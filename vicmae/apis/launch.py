@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
-from vicmae.checkpoints.read import require_whole
+from vicmae.checkpoints.read import require_checkpoint
 from vicmae.datasets.demo import make_demo_data
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
@@ -52,7 +52,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         if training:
             choose_precision(cfg)
     if cfg.get('load_from') and '://' not in cfg.load_from:
-        require_whole(cfg.load_from)
+        require_checkpoint(cfg.load_from)
     if not training:
         cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None

@@ -8,7 +8,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list, is_main_proc
 from mmengine.optim import OptimWrapper
 from torch.utils.data import DataLoader
 
-from vicmae.checkpoints.write import find_last_checkpoint
+from vicmae.checkpoints.last import find_last_checkpoint
 from vicmae.errors import CheckpointError, ConfigError
 
 from .guard_state import GuardState

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,10 @@ from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import LocalVisBackend, Visualizer
 from torch.utils.data import DataLoader
 
-from vicmae.checkpoints.write import (
-    as_plain,
-    restore_histories,
-    write_checkpoint,
-)
+from vicmae.checkpoints.fit import load_weights, reading_nothing
+from vicmae.checkpoints.read import find_weights, load_checkpoint
+from vicmae.checkpoints.state import shard_moments_on_loading, whole_state
+from vicmae.checkpoints.write import as_plain, restore_histories, write_checkpoint
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.errors import CheckpointError, ConfigError
@@ -30,8 +30,9 @@ from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
 from vicmae.utils.distributed import unwrapped
 from vicmae.version import __version__
 
+from .hooks.checkpoint_fit import CheckpointFitHook
 from .position import Position, adopt_position, agree_on_last_checkpoint, position_of
-from .sharding import FullyShard, cut_moments_on_loading, full_states
+from .sharding import FullyShard
 
 # What a config's data loaders take beside torch's options.
 LOADER_OPTIONS = ('max_bad_fraction', 'sample_seconds')
@@ -55,7 +56,7 @@ class VicmaeRunner(Runner):
     It shows short messages on the console and everything in the log file (environment, config and the order of
     hooks are some six hundred lines at the start of each run), refuses a part without the hook that it needs,
     switches any default hook off by None, reads data with `SteadyLoader`, writes and reads checkpoints that hold
-    tensors and plain values alone, and compiles layer by layer. A model that `FullyShard` divides has the checkpoints
+    tensors and plain values alone, and compiles layer by layer. A model that `FullyShard` shards has the checkpoints
     of a whole one.
     """
 
@@ -130,18 +131,28 @@ class VicmaeRunner(Runner):
         if isinstance((model_wrapper_cfg or {}).get('type'), str):
             model_wrapper_cfg = dict(model_wrapper_cfg or {})
             model_wrapper_cfg['type'] = MODEL_WRAPPERS.get(model_wrapper_cfg['type'])
-        return super().wrap_model(model_wrapper_cfg, model)
+            if model_wrapper_cfg['type'] is FullyShard:  # it draws weights
+                self._choose_checkpoint()
+        with self._reading_own_checkpoint_alone():
+            return super().wrap_model(model_wrapper_cfg, model)
 
     def _init_model_weights(self) -> None:
-        """Draws weights, except where `FullyShard` did before it divided them."""
+        """Draws weights, except where `FullyShard` did before it sharded them."""
+        self._choose_checkpoint()
         if not isinstance(self.model, FullyShard):
-            super()._init_model_weights()
+            with self._reading_own_checkpoint_alone():
+                super()._init_model_weights()
+
+    def _reading_own_checkpoint_alone(self) -> AbstractContextManager[None]:
+        """Lets models read no pretrained weights where the run resumes: those files may be gone."""
+        resumes = self._resume and self._load_from is not None
+        return reading_nothing() if resumes else nullcontext()
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """Builds the optimiser, of which a divided model's loads the state of a whole one's."""
+        """Builds the optimizer, of which a sharded model's loads the state of a whole one's."""
         built = super().build_optim_wrapper(optim_wrapper)
         if isinstance(self.model, FullyShard) and built is not optim_wrapper:
-            cut_moments_on_loading(built.optimizer)
+            shard_moments_on_loading(built.optimizer)
         return built
 
     # ------------------------------------------------------------------------- checkpoints
@@ -172,14 +183,11 @@ class VicmaeRunner(Runner):
             dataset_meta=getattr(self.train_dataloader.dataset, 'metainfo', None),
             position=position_of(self, meta['epoch'], meta['iter'])._asdict(),
         )
-        model = unwrapped(self.model)
-        # All ranks take part; the first one has what they bring together, the others nothing of it.
-        with full_states(self.model, self.optim_wrapper if save_optimizer else None):
-            checkpoint: dict[str, Any] = dict(
-                meta=meta, state_dict=model.state_dict(), message_hub=self.message_hub.state_dict()
-            )
-            if save_optimizer:
-                checkpoint['optimizer'] = self.optim_wrapper.state_dict()
+        checkpoint: dict[str, Any] = dict(
+            meta=meta,
+            message_hub=self.message_hub.state_dict(),
+            **whole_state(self.model, self.optim_wrapper if save_optimizer else None),
+        )
         if save_param_scheduler and self.param_schedulers is not None:
             checkpoint['param_schedulers'] = [s.state_dict() for s in self.param_schedulers]
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
@@ -207,7 +215,12 @@ class VicmaeRunner(Runner):
             write_checkpoint(Path(out_dir, filename), checkpoint)
 
     def load_or_resume(self) -> None:
-        """Loads weights, or goes on from a checkpoint: by default from the run's last one that is whole."""
+        """Loads weights, or resumes from a checkpoint: by default from the run's last one that is whole."""
+        self._choose_checkpoint()
+        super().load_or_resume()
+
+    def _choose_checkpoint(self) -> None:
+        """Finds what to resume from where no checkpoint is named."""
         if self._resume and self._load_from is None and not self._has_loaded:
             last = agree_on_last_checkpoint(self.work_dir)
             if last is None:
@@ -215,15 +228,25 @@ class VicmaeRunner(Runner):
                     f'Nothing to resume in {self.work_dir!r}: starting from the beginning.'
                 )
             self._resume, self._load_from = last is not None, last
-        super().load_or_resume()
 
-    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+    def load_checkpoint(self, filename: str, map_location: Any = 'cpu', **_: Any) -> dict[str, Any]:
+        """Loads a checkpoint's weights by `load_weights`, and returns all that it holds."""
+        checkpoint = load_checkpoint(filename, map_location)
         if self._resuming and not {'meta', 'message_hub'} <= set(checkpoint):
             raise CheckpointError(
                 f'{filename!r} holds weights alone, not the state of a run that could go on. '
                 f'Begin a run from them with `--cfg-options load_from={filename}`, without `--resume`.'
             )
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        load_weights(
+            self.model,
+            find_weights(checkpoint, repr(filename))[0],
+            source=repr(filename),
+            strict=all(h.strict for h in self.hooks if isinstance(h, CheckpointFitHook)),
+            advice='Use the config that it was trained with, or load what fits: '
+            '`default_hooks.checkpoint_fit.strict=False`.',
+        )
+        self._has_loaded = True
         restore_histories(checkpoint)
         self._loaded_meta = checkpoint.get('meta') or {}
         return checkpoint

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel, BaseModule
+from mmengine.registry import DefaultScope
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-
-from vicmae.checkpoints import read as _checkpoint  # noqa: F401  # `init_cfg` reads weights without running code
 
 from .aggregators import MeanOverTime
 from .parts import Part, build_part
@@ -54,13 +53,14 @@ class FeatureModel(BaseModel):
         self.over_time: nn.Module = MeanOverTime()  # another where `FeatureTestLoop` is told so
 
     def init_weights(self) -> None:
-        """Draws all weights anew, or loads those that `init_cfg` names."""
+        """Draws all weights, or loads those that `init_cfg` names."""
         for module in self.modules():
             # MMEngine reaches direct children and their BaseModules alone, not a target's head.
             own = not isinstance(module, BaseModule) and hasattr(module, 'init_weights')
             if own and any(p.requires_grad for p in module.parameters()):
                 module.init_weights()
-        super().init_weights()
+        with DefaultScope.overwrite_default_scope('vicmae'):  # its `Pretrained` runs no code
+            super().init_weights()
 
     @abstractmethod
     def loss(

@@ -9,7 +9,8 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 
-from vicmae.checkpoints.write import LAST, remove_checkpoint, write_checkpoint, write_text
+from vicmae.checkpoints.last import LAST
+from vicmae.checkpoints.write import remove_checkpoint, write_checkpoint, write_text
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import HOOKS
 

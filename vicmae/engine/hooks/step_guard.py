@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
-from vicmae.checkpoints.write import LAST
+from vicmae.checkpoints.last import LAST
 from vicmae.errors import ConfigError, TrainingError
 from vicmae.registry import HOOKS
 from vicmae.utils.distributed import unwrapped

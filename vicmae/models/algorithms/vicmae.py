@@ -106,7 +106,6 @@ class ViCMAE(BasePretrainer):
             )
         if isinstance(self.target, EMATarget):
             self.target.follow(*self.online)
-            self._register_load_state_dict_pre_hook(self._begin_teacher)
 
     def _require_equal_widths(self) -> None:
         if not isinstance(self.target, (SharedTarget, StopGradientTarget, EMATarget)):
@@ -150,9 +149,11 @@ class ViCMAE(BasePretrainer):
         if isinstance(self.target, EMATarget):
             self.target.update(*self.online, momentum=momentum)
 
-    def _begin_teacher(self, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
-        """Gives a checkpoint without a teacher one that equals its student; called on loading."""
-        if any(key.startswith(f'{prefix}target.backbone.') for key in state_dict):
+    def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Gives a checkpoint without a teacher one that equals its student, in place."""
+        if not isinstance(self.target, EMATarget) or any(
+            key.startswith(f'{prefix}target.backbone.') for key in state_dict
+        ):
             return
         embedder = 'predictor' if self.embedder is self.predictor else 'projector'
         for student in ('backbone', 'aggregator', embedder):

@@ -1,0 +1,135 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import copy
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+
+from vicmae.apis import convert_checkpoint
+from vicmae.checkpoints.fit import load_backbone
+from vicmae.errors import CheckpointError
+from vicmae.registry import MODELS
+from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
+
+
+@pytest.fixture
+def source():
+    """A pretrained model with a teacher that differs from its student."""
+    config = toy_vicmae_config()
+    config['target'] = dict(type='EMATarget')
+    model = MODELS.build(config)
+    randomize(model.backbone, seed=1)
+    with torch.no_grad():
+        for parameter in model.target.parameters():
+            parameter.add_(0.5)
+    return model
+
+
+def save(path, state, key='state_dict'):
+    torch.save({key: state} if key else state, path)
+    return str(path)
+
+
+def backbone_of(**changes):
+    config = toy_transfer_config()
+    config['backbone'].update(changes)
+    return MODELS.build(config).backbone
+
+
+def assert_equal(found, expected):
+    assert set(found) <= set(expected)
+    for name in found:
+        assert found[name].equal(expected[name]), name
+
+
+@pytest.mark.parametrize('branch', ['student', 'teacher'])
+def test_backbone_of_each_branch_is_taken_whole(tmp_path, source, branch):
+    path = save(tmp_path / 'a.pth', source.state_dict())
+    backbone = backbone_of()
+    load_backbone(backbone, path, branch=branch)
+    expected = source.backbone if branch == 'student' else source.target.backbone
+    assert_equal(backbone.state_dict(), expected.state_dict())
+
+
+def test_bare_backbone_of_mmpretrain_is_taken(tmp_path, source):
+    path = save(tmp_path / 'a.pth', source.backbone.state_dict(), key=None)
+    backbone = backbone_of()
+    load_backbone(backbone, path)
+    assert_equal(backbone.state_dict(), source.backbone.state_dict())
+
+
+def test_converted_official_checkpoint_is_taken_and_a_raw_one_is_sent_to_the_converter(
+    tmp_path, source
+):
+    ours = save(tmp_path / 'ours.pth', source.state_dict())
+    convert_checkpoint(ours, tmp_path / 'mae.pth', source_format='vicmae', target_format='mae')
+    convert_checkpoint(
+        tmp_path / 'mae.pth', tmp_path / 'back.pth', source_format='mae', target_format='vicmae'
+    )
+    backbone = backbone_of()
+    with pytest.raises(CheckpointError, match='convert.py --from mae --to vicmae'):
+        load_backbone(backbone, str(tmp_path / 'mae.pth'))
+    load_backbone(backbone, str(tmp_path / 'back.pth'))
+    assert_equal(backbone.state_dict(), source.backbone.state_dict())
+
+
+def test_what_the_backbone_has_no_place_for_is_reported(tmp_path, source, capsys):
+    backbone = backbone_of(final_norm=False)
+    MMLogger.get_instance('told')  # one that writes to where `capsys` looks
+    path = save(tmp_path / 'a.pth', {**source.backbone.state_dict(), 'head.bias': torch.zeros(2)})
+    load_backbone(backbone, path)
+    assert (
+        f'Weights of {path!r} (student): {len(backbone.state_dict())} mapped, 0 resized, 0 of another shape, '
+        '3 unused (ln1.weight, ln1.bias, head.bias), 0 missing.'
+    ) in capsys.readouterr().out
+
+
+def test_position_table_is_resized_to_another_image_size(tmp_path, source):
+    backbone = backbone_of(img_size=32)
+    with pytest.warns(UserWarning, match='from 4x4 to 8x8'):
+        load_backbone(backbone, save(tmp_path / 'a.pth', source.state_dict()))
+    assert backbone.pos_embed.shape == (1, 65, 16)
+    # The corners of a bicubic interpolation stay near those of the table.
+    assert backbone.pos_embed[0, 0].equal(source.backbone.pos_embed[0, 0])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(arch=dict(embed_dims=32, num_layers=2)), 'has width 16, that of the config width 32'),
+        (dict(arch=dict(embed_dims=16, num_layers=3)), 'has depth 2, that of the config depth 3'),
+        (dict(patch_size=8), 'has patch 4x4, that of the config patch 8x8'),
+    ],
+    ids=['width', 'depth', 'patch'],
+)
+def test_backbone_of_another_size_is_refused_by_what_differs(tmp_path, source, changes, message):
+    if 'arch' in changes:
+        changes = copy.deepcopy(changes)
+        changes['arch'].update(num_heads=2, feedforward_channels=32)
+    backbone = backbone_of(**changes)
+    before = copy.deepcopy(backbone.state_dict())
+    with pytest.raises(CheckpointError, match=message):
+        load_backbone(backbone, save(tmp_path / 'a.pth', source.state_dict()))
+    assert_equal(backbone.state_dict(), before)
+
+
+def test_missing_and_reshaped_tensors_are_named(tmp_path, source):
+    state = source.state_dict()
+    del state['backbone.cls_token']
+    state['backbone.layers.0.ffn.layers.0.0.weight'] = torch.zeros(48, 16)
+    with pytest.raises(
+        CheckpointError,
+        match=r'1 missing from the checkpoint: cls_token\n(.*\n)?  1 of another shape: layers.0',
+    ):
+        load_backbone(backbone_of(), save(tmp_path / 'a.pth', state))
+
+
+def test_teacher_of_a_run_without_one_is_refused(tmp_path):
+    path = save(tmp_path / 'a.pth', MODELS.build(toy_vicmae_config()).state_dict())
+    with pytest.raises(CheckpointError, match='no EMA teacher'):
+        load_backbone(backbone_of(), path, branch='teacher')
+
+
+def test_file_without_a_backbone_is_refused_with_what_it_has(tmp_path):
+    with pytest.raises(CheckpointError, match='no backbone in .* first keys are: fc.weight'):
+        load_backbone(backbone_of(), save(tmp_path / 'a.pth', {'fc.weight': torch.zeros(2)}))
