@@ -13,6 +13,7 @@ from torch import nn
 
 from vicmae.engine.guard_state import GuardState
 from vicmae.engine.hooks import StepGuardHook
+from vicmae.engine.optimizers import GuardedOptimWrapper
 from vicmae.errors import ConfigError, TrainingError
 from vicmae.registry import MODELS, OPTIM_WRAPPERS
 from vicmae.testing import (
@@ -77,8 +78,8 @@ def train(work_dir, *hooks, guard=None, model=None, data_parallel=False, **kwarg
         work_dir,
         hooks=[StepGuardHook(**(guard or {})), *hooks, watch],
         model=model or NormedModel(),
-        num_batches=BATCHES,
         **{
+            'num_batches': BATCHES,
             'max_epochs': 2,
             'optim_wrapper': dict(optimizer=MOMENTUM),
             'param_scheduler': SCHEDULE,
@@ -186,15 +187,20 @@ def test_schedules_find_the_step_that_they_count(tmp_path, recwarn):
     assert [w for w in recwarn if 'optimizer.step' in str(w.message)] == []
 
 
-def test_optimiser_and_model_are_let_go_of_when_the_run_ends(tmp_path):
-    _, runner = train(tmp_path, param_scheduler=None)
-    assert 'step' not in vars(runner.optim_wrapper)
-    assert not runner.model._forward_hooks and not runner.model._forward_pre_hooks
+def test_hooks_on_the_model_and_patches_of_the_optimiser_are_not_needed(tmp_path):
+    seen = []
+
+    class Look(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            seen.append((runner.model._forward_hooks, runner.model._forward_pre_hooks))
+            seen.append('step' in vars(runner.optim_wrapper))
+
+    train(tmp_path, Look(), param_scheduler=None)
+    assert not any(any(row) if isinstance(row, tuple) else row for row in seen)
 
 
 # ------------------------------------------------------------------------- scaled losses
-@OPTIM_WRAPPERS.register_module()
-class ScaledOptimWrapper(OptimWrapper):
+class Scaled(OptimWrapper):
     """AmpOptimWrapper's scaler without its autocast, which needs a GPU."""
 
     def __init__(self, scale, **kwargs):
@@ -208,6 +214,11 @@ class ScaledOptimWrapper(OptimWrapper):
     def step(self, **kwargs):
         self.loss_scaler.step(self.optimizer, **kwargs)
         self.loss_scaler.update()
+
+
+@OPTIM_WRAPPERS.register_module()
+class ScaledOptimWrapper(GuardedOptimWrapper, Scaled):
+    """The same with the guard."""
 
 
 def scaled(scale):
@@ -288,9 +299,9 @@ def test_record_holds_what_a_replay_needs(tmp_path):
     _, runner = train(tmp_path, dict(type='StepSeedHook'), PoisonPixels(5), randomness=dict(seed=3))
     written = record(tmp_path, 6)
     (batch,) = written.pop('batches')
-    assert (written['iteration'], written['epoch']) == (6, 2)
-    assert (written['batch'], written['rank'], written['world_size']) == (2, 0, 1)
-    assert (written['batch_size'], written['seed'], written['grad_norm']) == (4, 3, 'nan')
+    assert (written['iteration'], written['rank'], written['world_size']) == (6, 0, 1)
+    assert (batch['iteration'], batch['epoch'], batch['batch']) == (6, 2, 2)
+    assert (written['seed'], written['grad_norm']) == (3, 'nan')
     assert set(written['bad_gradients']) == {n for n, _ in runner.model.named_parameters()}
     assert written['amp'] is None
     assert batch['losses'] == {'loss_difference': 'nan'}
@@ -341,6 +352,7 @@ def test_bad_steps_with_good_ones_between_them_stop_nothing(tmp_path):
     ('settings', 'message'),
     [
         (dict(max_bad_steps=0), '`max_bad_steps` must be at least 1, got 0'),
+        (dict(check_interval=0), '`check_interval` must be at least 1, got 0'),
         (dict(when_exceeded='go on'), "`when_exceeded` must be one of stop, rewind, got 'go on'"),
         (dict(max_rewinds=-1), '`max_rewinds` must not be negative, got -1'),
         (dict(rewind_margin=-1), '`rewind_margin` must not be negative, got -1'),
@@ -350,6 +362,22 @@ def test_bad_steps_with_good_ones_between_them_stop_nothing(tmp_path):
 def test_setting_that_makes_no_sense_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         StepGuardHook(**settings)
+
+
+class OwnStep(GuardedOptimWrapper):
+    """Steps by itself, past the guard."""
+
+    def step(self, **kwargs):
+        self.optimizer.step(**kwargs)
+
+
+@pytest.mark.parametrize('wrapper', [OptimWrapper, OwnStep])
+def test_optimiser_whose_step_is_not_guarded_is_refused(tmp_path, wrapper):
+    model = NormedModel()
+    unguarded = wrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    message = f'needs one `GuardedOptimWrapper`, got {wrapper.__name__}. Derive yours from that'
+    with pytest.raises(ConfigError, match=message):
+        train(tmp_path, model=model, optim_wrapper=unguarded, param_scheduler=None)
 
 
 def test_rewind_without_a_loop_that_can_is_refused(tmp_path):
