@@ -24,7 +24,7 @@ from vicmae.utils.config import places_of
 _MISSING = re.compile(
     r'(\w+)\.__init__\(\) missing \d+ required (?:keyword-only|positional) arguments?: (.*)'
 )
-_FUSED = ('Adagrad', 'Adam', 'AdamW', 'SGD')
+_FUSED = ('Adam', 'AdamW')
 _AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
 
 

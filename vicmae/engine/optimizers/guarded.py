@@ -81,13 +81,16 @@ class GuardedOptimWrapper(OptimWrapper):
         return scaler.get_scale() if scaler is not None and scaler.is_enabled() else 1.0
 
     def skips_on_device(self) -> bool:
-        """Whether the device can skip a step by itself: on a GPU, with a fused optimiser, without a scaler."""
+        """Whether the device can skip a step by itself: on a GPU, with a fused optimiser, without a scaler.
+
+        Not SGD with momentum: where its first step is skipped, torch's fused one keeps moments that it never wrote.
+        """
         scaler = getattr(self, 'loss_scaler', None)
         groups = self.optimizer.param_groups
         return (
             groups[0]['params'][0].device.type == 'cuda'
             and getattr(self.optimizer, '_step_supports_amp_scaling', False)
-            and all(group.get('fused') for group in groups)
+            and all(group.get('fused') and not group.get('momentum') for group in groups)
             and not (scaler is not None and scaler.is_enabled())
         )
 
