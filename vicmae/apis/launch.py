@@ -26,6 +26,7 @@ from vicmae.utils.config import places_of
 _MISSING = re.compile(
     r'(\w+)\.__init__\(\) missing \d+ required (?:keyword-only|positional) arguments?: (.*)'
 )
+_FUSED = ('Adam', 'AdamW')
 _AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
 
 
@@ -51,6 +52,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         init_after_restart(cfg.get('launcher', 'none'), dist_cfg)
         if training:
             choose_precision(cfg)
+            let_device_skip(cfg)
     if cfg.get('load_from') and '://' not in cfg.load_from:
         require_checkpoint(cfg.load_from)
     if not training:
@@ -110,22 +112,33 @@ def adapt_to_cpu(cfg: Config) -> None:
 
 
 def choose_precision(cfg: Config) -> None:
-    """Chooses the type that mixed precision computes in, where the config leaves it open, and says which.
+    """Chooses what mixed precision computes in, where the config leaves it open, and says which.
 
-    bfloat16 where the GPU has it: it reaches as far as float32, so that nothing overflows.
+    bfloat16 where the GPU has it: it reaches as far as float32, so that nothing overflows and no loss is scaled.
     """
     wrapper = cfg.get('optim_wrapper') or {}
-    if wrapper.get('type') != 'AmpOptimWrapper' or wrapper.get('dtype') is not None:
+    if wrapper.get('type') != 'AmpOptimWrapper':
         return
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        wrapper['dtype'] = 'bfloat16'
+    if wrapper.get('dtype') is None:
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        wrapper['dtype'] = 'bfloat16' if has_bfloat16 else 'float16'
+    if wrapper['dtype'] == 'bfloat16':
+        wrapper['type'] = 'BFloat16OptimWrapper'
+        for key in _AMP_ONLY:
+            wrapper.pop(key, None)
         print_log('Mixed precision: bfloat16, which this GPU has.', 'current')
     else:
-        wrapper['dtype'] = 'float16'
         wrapper.setdefault('loss_scale', 'dynamic')
-        print_log(
-            'Mixed precision: float16 with a scaled loss, as this GPU has no bfloat16.', 'current'
-        )
+        print_log(f'Mixed precision: {wrapper["dtype"]} with a scaled loss.', 'current')
+
+
+def let_device_skip(cfg: Config) -> None:
+    """Has an optimiser fused that leaves it open: then a GPU skips non-finite steps without waiting for the host."""
+    wrapper = cfg.get('optim_wrapper') or {}
+    optimizer = wrapper.get('optimizer') or {}
+    scaled = wrapper.get('type') == 'AmpOptimWrapper'
+    if optimizer.get('type') in _FUSED and 'foreach' not in optimizer and not scaled:
+        optimizer.setdefault('fused', True)
 
 
 def init_gloo(launcher: str, dist_cfg: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import mmengine
 import torch
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import LocalVisBackend, Visualizer
@@ -31,6 +31,7 @@ from vicmae.utils.distributed import unwrapped
 from vicmae.version import __version__
 
 from .hooks.checkpoint_fit import CheckpointFitHook
+from .message_hub import DeferredMessageHub
 from .position import Position, adopt_position, agree_on_last_checkpoint, position_of
 from .sharding import FullyShard
 
@@ -172,6 +173,7 @@ class VicmaeRunner(Runner):
             save_optimizer: Whether the state of the optimiser is in it.
             save_param_scheduler: Whether that of schedules is in it.
         """
+        self.call_hook('before_collect_checkpoint')
         meta = {'epoch': self.epoch, 'iter': self.iter, **(meta or {})}
         meta.update(
             cfg=self._config_text,
@@ -313,6 +315,13 @@ class VicmaeRunner(Runner):
             else:
                 handler.addFilter(_is_news)
         return logger
+
+    def build_message_hub(self, message_hub: dict[str, Any] | None = None) -> MessageHub:
+        """Builds a hub in which logged tensors stay on their device until the log is written."""
+        settings = {'name': self._experiment_name, **(message_hub or {})}
+        hub = DeferredMessageHub.get_instance(**settings)
+        MessageHub._instance_dict[settings['name']] = hub  # where MMEngine's own parts look for it
+        return hub
 
     def build_visualizer(self, *args: Any, **kwargs: Any) -> Visualizer:
         visualizer = super().build_visualizer(*args, **kwargs)

@@ -144,10 +144,10 @@ class ViCMAE(BasePretrainer):
         if (self.init_cfg or {}).get('type') != 'Pretrained':  # which may hold a teacher of its own
             self.update_target(momentum=0.0)
 
-    def update_target(self, momentum: float | None = None) -> None:
-        """Moves a teacher towards its student; nothing to do for other targets."""
+    def update_target(self, momentum: float | None = None, skipped: Tensor | None = None) -> None:
+        """Moves a teacher towards its student, unless `skipped` is 1; nothing to do for other targets."""
         if isinstance(self.target, EMATarget):
-            self.target.update(*self.online, momentum=momentum)
+            self.target.update(*self.online, momentum=momentum, skipped=skipped)
 
     def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
         """Gives a checkpoint without a teacher one that equals its student, in place."""
