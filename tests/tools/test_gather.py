@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """A sharded checkpoint to one file, from which a run goes on."""
 
+import pytest
 import torch
 
 from vicmae.engine.sharding import save_parts
@@ -10,6 +11,7 @@ from .conftest import DEBUG
 TOOL = 'model_converters/gather.py'
 
 
+@pytest.mark.slow
 def test_gathered_file_is_a_checkpoint_like_any_other(run_tool, trained, tmp_path):
     checkpoint = torch.load(trained / 'iter_8.pth', weights_only=True)
     folder, out = tmp_path / 'iter_8.sharded', tmp_path / 'iter_8.pth'
