@@ -121,6 +121,7 @@ document.title = (document.documentElement.scrollWidth - document.documentElemen
 """
 
 
+@pytest.mark.slow
 @pytest.mark.needs('chromium', 'chromium-browser', 'google-chrome')
 @pytest.mark.parametrize('width', [500, 1400])
 def test_browser_shows_all_boxes_inside_their_frames(page, tmp_path: Path, width):

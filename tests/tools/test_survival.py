@@ -16,6 +16,8 @@ from vicmae.checkpoints.read import load_checkpoint_file
 
 from .conftest import DEBUG, ENVIRONMENT, ROOT, assert_same_weights
 
+pytestmark = pytest.mark.slow
+
 KILLS = 20
 # What depends on the clock, and on how often the run began.
 CLOCK = (

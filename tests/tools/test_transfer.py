@@ -15,6 +15,7 @@ from .conftest import ROOT, figures
 CONFIGS = ROOT / 'configs/vicmae/benchmarks'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('protocol', ['finetune', 'linear', 'attentive'])
 def test_protocol_trains_on_pretrained_weights_and_tests_what_it_validated(
     run_tool, trained, tmp_path, protocol
@@ -42,6 +43,7 @@ def test_protocol_trains_on_pretrained_weights_and_tests_what_it_validated(
     assert found['accuracy/top1'] == found['accuracy/mean_class'] == 100 * right / 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('protocol', ['finetune', 'linear', 'attentive'])
 def test_protocol_on_videos_trains_and_tests_several_views_of_each(
     run_tool, trained, tmp_path, protocol
@@ -69,6 +71,7 @@ def test_protocol_on_videos_trains_and_tests_several_views_of_each(
     assert figures(out)['accuracy/top1'] == 100 * right / 8
 
 
+@pytest.mark.slow
 def test_probes_of_frozen_features_compute_them_once(run_tool, trained, tmp_path):
     config = CONFIGS / 'vicmae_vit-tiny-p8_probes_debug.py'
     command = ['test.py', config, f'{trained}/iter_16.pth', '--work-dir', tmp_path]
@@ -86,6 +89,7 @@ def test_probes_of_frozen_features_compute_them_once(run_tool, trained, tmp_path
         assert {f'{kind}/{name}' for name in names} <= found[0].keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ['mae', 'simclr'])
 def test_probes_take_the_backbone_of_any_pretraining(run_tool, tmp_path, method):
     model = MODELS.build(

@@ -88,6 +88,7 @@ def test_code_is_refused_in_python_too(trapped, monkeypatch):
         assert not trap.exists()
 
 
+@pytest.mark.slow
 def test_checkpoint_that_is_trusted_runs_its_code(run_tool, trapped, tmp_path):
     path, trap = trapped
     ended = run_tool('test.py', DEBUG, path, '--work-dir', tmp_path / 'w', '--trust-checkpoint')
@@ -102,6 +103,7 @@ def test_lists_of_models_are_not_looked_up(run_tool, tmp_path):
     assert "error: 'torchvision://resnet50' is a name in a list of models" in ended.err
 
 
+@pytest.mark.slow
 def test_safetensors_are_tested_as_the_checkpoint_that_they_are_of(
     run_tool, tested, trained, tmp_path
 ):
