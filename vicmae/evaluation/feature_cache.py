@@ -22,7 +22,7 @@ from vicmae.utils.checkpoint import load_checkpoint_file
 from vicmae.utils.checkpoint_files import write_checkpoint
 from vicmae.utils.progress import share_bar
 
-_FORMAT = 1
+_FORMAT = 2
 _DIGITS = 12
 _FILES_PER_PICTURE = 1000
 
