@@ -22,7 +22,7 @@ from vicmae.datasets.mixed import MixedDataset
 from vicmae.errors import CheckpointError
 from vicmae.utils.progress import share_bar
 
-_FORMAT = 1
+_FORMAT = 2
 _DIGITS = 12
 _FILES_PER_PICTURE = 1000
 
