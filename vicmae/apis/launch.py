@@ -17,7 +17,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from vicmae.checkpoints.read import require_checkpoint
-from vicmae.datasets.demo import make_demo_data
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
 from vicmae.utils.config import places_of
@@ -65,6 +64,8 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     try:
         runner = RUNNERS.build(cfg)  # with the model, whose faults show at once
         if 'demo_data' in cfg:
+            from vicmae.datasets.demo import make_demo_data
+
             make_demo_data(**cfg.demo_data)
         if training:
             runner.train_loop  # noqa: B018  a property that builds the loader

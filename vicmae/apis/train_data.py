@@ -10,7 +10,6 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from vicmae.datasets.bad_files import BadFileLedger
-from vicmae.datasets.demo import make_demo_data
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey, as_sample_key
 from vicmae.datasets.sources.source import Source
@@ -29,6 +28,8 @@ def build_train_loader(cfg: Config, *, num_workers: int | None = None) -> Steady
     """
     require_train_data(cfg)
     if 'demo_data' in cfg:
+        from vicmae.datasets.demo import make_demo_data
+
         make_demo_data(**cfg.demo_data)
     share_sampler_seed(cfg)
     options = {k: v for k, v in cfg.train_dataloader.items() if k not in LOADER_OPTIONS}

@@ -36,10 +36,7 @@ from vicmae.errors import DataError
 
 REDUCTIONS = (1, 2, 4, 8)
 
-# What Pillow warns of is either an error here, or read by the rules above: nothing for the console.
-warnings.filterwarnings('ignore', module=r'PIL\.')
-logging.getLogger('PIL').setLevel(logging.CRITICAL)
-
+_PILLOWS_LOGGER, _NOWHERE = logging.getLogger('PIL'), logging.NullHandler()
 _BYTES_AT_ONCE = 64 * 2**20  # of larger files, such as stacks of pages, Pillow reads what it needs
 _END_OF_JPEG = b'\xff\xd9'
 _SILENT_MARKERS = (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)  # JFIF, tables, restart interval, comment
@@ -85,7 +82,7 @@ class EncodedImage:
             if size is not None:
                 (self.height, self.width), self._orientation, self._is_plain_jpeg = size, 1, True
                 return
-            with self._open() as image:
+            with quiet_pillow(), self._open() as image:
                 self._orientation = self._find_orientation(image)
                 self.height, self.width = _upright_size(image, self._orientation)
                 self._is_plain_jpeg = image.format == 'JPEG' and image.mode in ('L', 'RGB')
@@ -124,7 +121,7 @@ class EncodedImage:
         return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
 
     def _decode(self, reduction: int) -> np.ndarray:
-        with self._open() as image:
+        with quiet_pillow(), self._open() as image:
             if reduction > 1:
                 width, height = image.size
                 image.draft(None, (width // reduction, height // reduction))
@@ -191,6 +188,20 @@ class EncodedImage:
                 f'it is {kind}, which the Pillow installed here does not read; convert it to JPEG'
             )
         return f'it is no image that Pillow knows; it begins with {head!r}'
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Silences what Pillow says of a file: it is either an error here, or read by the rules above."""
+    passes_on, _PILLOWS_LOGGER.propagate = _PILLOWS_LOGGER.propagate, False
+    _PILLOWS_LOGGER.addHandler(_NOWHERE)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', module=r'PIL\.')
+            yield
+    finally:
+        _PILLOWS_LOGGER.removeHandler(_NOWHERE)
+        _PILLOWS_LOGGER.propagate = passes_on
 
 
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:

@@ -25,11 +25,6 @@ _LOST_PEER = (
     'NCCL communicator was aborted',
 )
 
-# Read when torch is first imported. Threads that wait for each other must not spin: on a machine whose cores
-# have other work too, such as the loader's, a step on the CPU took four times as long.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '0')
-
 
 def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
     """Runs a tool's main function, and ends the process: with one message where the user can mend what is wrong.
@@ -40,6 +35,10 @@ def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
         main: The tool.
         when_interrupted: What to say after Ctrl-C.
     """
+    # Read when torch is first imported. Threads that wait for each other must not spin: on a machine whose cores
+    # have other work too, such as the loader's, a step on the CPU took four times as long.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    os.environ.setdefault('GOMP_SPINCOUNT', '0')
     try:
         main()
     except KeyboardInterrupt:

@@ -16,7 +16,6 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vicmae.datasets.demo import make_demo_data
 from vicmae.engine.runner import LOADER_OPTIONS
 from vicmae.errors import ConfigError
 
@@ -36,7 +35,6 @@ _SIGNATURES: dict[str, Callable] = {
     'val_dataloader': DataLoader,
     'test_dataloader': DataLoader,
     'randomness': Runner.set_randomness,
-    'demo_data': make_demo_data,
     'optim_wrapper': OptimWrapper,
 }
 _LOADER_EXTRAS = (
@@ -86,6 +84,15 @@ _FREE_NAMES = (
     'weights',
     'tags',
 )
+
+
+def _signature_of(name: str) -> Callable | None:
+    """What the keys of a dict without `type` are arguments of, by its own key."""
+    if name == 'demo_data':  # imports PyAV, which training from shards doesn't need
+        from vicmae.datasets.demo import make_demo_data
+
+        return make_demo_data
+    return _SIGNATURES.get(name)
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -186,7 +193,7 @@ def _built_nodes(
         if isinstance(node.get('type'), str):
             cls = find_type(node['type'])
         elif where and 'type' not in node:
-            cls = _SIGNATURES.get(where[-1])
+            cls = _signature_of(where[-1])
         if where and cls is not None:
             yield where, node, cls
         children: Iterable[tuple[Any, Any]] = node.items()
@@ -307,7 +314,7 @@ def _check_key(cfg: Config, key: str) -> None:
             node = node[part]
         else:
             _require_readable(cfg, node, parts, depth)
-            if part not in _SIGNATURES and part not in _EXTRAS:
+            if _signature_of(part) is None and part not in _EXTRAS:
                 return
             node = {}  # what goes into it is known all the same
 
@@ -373,7 +380,8 @@ def _readable_names(node: Mapping, parents: Sequence[str]) -> tuple[list[str], b
         return sorted({*node, *names, *extras}), takes_any
     if any(name in _FREE_NAMES for name in parents):
         return [], True
-    names = _parameters(_SIGNATURES[parents[-1]])[0] if parents[-1] in _SIGNATURES else []
+    taker = _signature_of(parents[-1])
+    names = _parameters(taker)[0] if taker is not None else []
     return sorted({*node, *names, *extras}), False
 
 

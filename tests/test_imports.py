@@ -1,0 +1,106 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Importing has no side effects, and training imports nothing that only tools need."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vicmae.datasets.shards.writer import frame_members, write_shard
+
+ROOT = Path(__file__).parents[1]
+# Others are imported first, for what they do is theirs.
+SIDE_EFFECTS = """
+import importlib, logging, os, sys, warnings
+import cv2, mmcv, mmengine.runner, mmpretrain.models, PIL.Image, torch, torchvision, webdataset
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.registry import DefaultScope
+
+def state():
+    return dict(
+        environment=dict(os.environ),
+        schemes=dict(CheckpointLoader._schemes),
+        filters=list(warnings.filters),
+        levels=[(n, logging.getLogger(n).level, logging.getLogger(n).propagate) for n in ('', 'PIL', 'mmengine')],
+        torch=(torch.get_default_dtype(), torch.get_num_threads(), torch.initial_seed(), torch.is_grad_enabled()),
+        deterministic=(torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark),
+        scope=DefaultScope.get_current_instance(),
+        cv2=cv2.getNumThreads(),
+    )
+
+before = state()
+for name in ('', '.models', '.datasets', '.engine', '.engine.hooks', '.apis', '.evaluation', '.evaluation.metrics',
+             '.visualization', '.checkpoints.fit', '.utils.cli', '.datasets.image_io'):
+    importlib.import_module('vicmae' + name)
+after = state()
+for name in before:
+    assert before[name] == after[name], (name, before[name], after[name])
+"""
+SHARDS = """
+import sys
+from vicmae.apis import load_config
+from vicmae.apis.train_data import build_train_loader
+import vicmae.engine
+
+cfg = load_config(sys.argv[1])
+batch = next(iter(build_train_loader(cfg, num_workers=0)))
+assert batch is not None
+for name in ('av', 'vicmae.datasets.demo', 'vicmae.datasets.demo_scenes'):
+    assert name not in sys.modules, name
+"""
+CONFIG = """
+_base_ = '{root}/configs/_base_/default_runtime.py'
+views = [dict(type='TwoViews', transforms=[dict(type='RandomResizedCrop', size=32)]), dict(type='PackViews')]
+frames = [dict(type='OpenVideo'), dict(type='DistantFramePair'), dict(type='DecodeFrames')]
+train_dataloader = dict(
+    batch_size=8,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='MixtureSampler', samples_per_epoch=8),
+    dataset=dict(
+        type='MixedDataset',
+        sources=dict(
+            images=dict(type='ImageShards', shards='{folder}/images', pipeline=[dict(type='LoadImage'), *views]),
+            videos=dict(type='VideoShards', shards='{folder}/videos', fps=5, pipeline=[*frames, *views]),
+        ),
+        weights=dict(images=1, videos=1),
+    ),
+)
+"""
+
+
+def run(code, *arguments):
+    return subprocess.run(
+        [sys.executable, '-c', code, *map(str, arguments)],
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_importing_changes_nothing_for_the_rest_of_the_process():
+    ended = run(SIDE_EFFECTS)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.slow
+def test_training_from_shards_imports_neither_pyav_nor_the_demo(tmp_path):
+    jpegs = [
+        cv2.imencode('.jpg', np.full((64, 64, 3), 20 * i, np.uint8))[1].tobytes() for i in range(8)
+    ]
+    for kind in ('images', 'videos'):
+        (tmp_path / kind).mkdir()
+    with write_shard(f'{tmp_path}/images/a.tar') as shard:
+        for i, jpeg in enumerate(jpegs):
+            shard.add(f'{i:04d}', {'jpg': jpeg}, dict(label=0))
+    with write_shard(f'{tmp_path}/videos/a.tar') as shard:
+        for i in range(8):
+            shard.add(f'{i:04d}', frame_members(jpegs), dict(label=0, fps=5))
+    config = tmp_path / 'shards.py'
+    config.write_text(CONFIG.format(root=ROOT, folder=tmp_path))
+    ended = run(SHARDS, config)
+    assert ended.returncode == 0, ended.stderr
