@@ -9,6 +9,7 @@ from vicmae.errors import CheckpointError
 from vicmae.utils.paths import project_file
 
 DEBUG = project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py')
+PROBES = project_file('configs/vicmae/benchmarks/vicmae_vit-tiny-p8_probes_debug.py')
 
 
 def states_differ(one, other):
@@ -68,3 +69,12 @@ def test_checkpoint_of_another_model_is_refused_with_its_keys(tmp_path):
 def test_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="There is no checkpoint '.*no.pth'"):
         load_model(DEBUG, tmp_path / 'no.pth')
+
+
+def test_random_backbone_follows_from_the_seed_whatever_is_around_it():
+    pretraining, probes = load_model(DEBUG, seed=3), load_model(PROBES, seed=3)
+    weights, others = pretraining.backbone.state_dict(), probes.backbone.state_dict()
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    again = load_model(DEBUG, seed=4).backbone.state_dict()
+    assert not torch.equal(again['cls_token'], weights['cls_token'])

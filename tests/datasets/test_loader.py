@@ -199,6 +199,25 @@ def test_bad_sample_is_missing_where_nothing_is_replaced(tmp_path):
     assert kept[0][:, 3].tolist() == [4, 5, 6, 7]
 
 
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_stand_in_keeps_the_size_of_batches_and_is_counted_nowhere(tmp_path, num_workers):
+    loader = SteadyLoader(
+        KeyByIndex(Files(10, bad=(0, 1, 2, 3, 5, 7))),
+        batch_size=4,
+        num_workers=num_workers,
+        ledger=BadFileLedger(tmp_path / 'bad_files.jsonl', max_fraction=1),
+        replace=False,
+        stand_ins=True,
+    )
+    kept = [batch[:, 3].tolist() for batch in loader]
+    assert [len(batch) for batch in kept] == [4, 4, 2]
+    assert [kept[1][0], kept[1][2], *kept[2]] == [4, 6, 8, 9]
+    assert set(kept[0] + kept[1]) <= {4, 6, 8, 9}
+    assert loader.ledger.num_bad == len(listed(tmp_path)) == 6
+    assert loader.ledger.num_samples == 10
+    assert sum(loader.seen.values()) == 4
+
+
 class KeyByIndex(Dataset):
     """Takes bare indices, as samplers of evaluation give them."""
 

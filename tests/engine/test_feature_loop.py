@@ -12,6 +12,7 @@ from mmengine.evaluator import BaseMetric
 from torch import nn
 
 from vicmae.engine import VicmaeRunner
+from vicmae.engine.sharding import FullyShard
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_vicmae_config
@@ -72,7 +73,7 @@ def images(tmp_path_factory):
     return root
 
 
-def make_runner(work_dir, images, *, evaluators=EVALUATORS, size=16, seed=0, **test):
+def make_runner(work_dir, images, *, evaluators=EVALUATORS, size=16, seed=0, wrap=None, **test):
     pipeline = [dict(type='LoadImage'), dict(type='CenterCrop', size=size), dict(type='PackClip')]
     sources = {
         role: dict(
@@ -95,7 +96,7 @@ def make_runner(work_dir, images, *, evaluators=EVALUATORS, size=16, seed=0, **t
     torch.manual_seed(seed)
     model = randomize(MODELS.build(toy_vicmae_config()))
     runner = VicmaeRunner(
-        model=model,
+        model=model if wrap is None else wrap(model),
         work_dir=str(work_dir),
         test_dataloader=loader,
         test_cfg=cfg,
@@ -172,6 +173,26 @@ def test_number_of_ranks_changes_no_figure(gloo_pool, tmp_path, images):
         )
         assert each[0] == pytest.approx(expected, abs=1e-3)
         assert all(figures == each[0] for figures in each)
+
+
+def _test_sharded(work_dir, images, wrap=FullyShard):
+    own = dict(batch_size=1, cache_dir=None, evaluators=EVALUATORS[:1], wrap=wrap)
+    return make_runner(work_dir, images, **own)[0].test()
+
+
+def _redrawn(model):
+    model.init_weights()
+    return model
+
+
+@pytest.mark.slow
+def test_batch_without_a_readable_file_lets_no_rank_of_a_sharded_model_wait(
+    gloo_pool, tmp_path, images
+):
+    expected = _test_sharded(tmp_path / 'one', images, _redrawn)
+    for figures in gloo_pool.run(_test_sharded, 2, tmp_path, images, timeout=100):
+        assert figures == pytest.approx(expected, abs=1e-3)
+    assert len((tmp_path / 'bad_files.jsonl').read_text().splitlines()) == 1
 
 
 def test_samples_that_could_not_be_read_are_told_and_remembered(tmp_path, images, capsys):

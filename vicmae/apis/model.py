@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModule
 
 from vicmae.checkpoints.fit import load_weights
 from vicmae.checkpoints.read import read_weights
@@ -46,7 +47,13 @@ def load_model(
 
 
 def draw_weights(model: Any, seed: int) -> None:
-    """Draws random weights that follow from the seed alone: the same ones on each rank, and outside of a run."""
+    """Draws random weights that follow from the seed alone: the same ones on each rank, and outside of a run.
+
+    Those of the backbone don't depend on the parts around it: random baselines of two configs are the same.
+    """
     with torch.random.fork_rng(devices=[]):
+        if isinstance(getattr(model, 'backbone', None), BaseModule):
+            torch.manual_seed(seed)
+            model.backbone.init_weights()  # which MMEngine then leaves as it is
         torch.manual_seed(seed)
         model.init_weights()

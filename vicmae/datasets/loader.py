@@ -126,12 +126,16 @@ class GuardedDataset(Dataset):
         dataset: The data set.
         board: Where the notes go.
         replace: Whether bad samples are replaced; else they are missing from the batch.
+        stand_ins: Whether bad samples that aren't replaced leave a good one in their place, which is not counted.
     """
 
-    def __init__(self, dataset: Any, board: Board, *, replace: bool) -> None:
+    def __init__(
+        self, dataset: Any, board: Board, *, replace: bool, stand_ins: bool = False
+    ) -> None:
         self.dataset = dataset
         self.board = board
         self.replace = replace
+        self.stand_ins = stand_ins
         self.fatal_files: set[str] = set()
 
     def __getitems__(self, keys: Sequence[SampleKey | int]) -> tuple[list[Any], Report]:
@@ -140,13 +144,15 @@ class GuardedDataset(Dataset):
         seen: Counter[str] = Counter()
         no_good_file = ''
         for index, group in groupby(keys, key=_index_of):
+            num_bad = len(bad)
             try:
                 loaded = self._load(list(group), bad)
             except _NoGoodFileError as error:  # the report of bad files has to get through
                 no_good_file = str(error)
                 break
             samples += loaded
-            seen[self._source_name(index)] += len(loaded)
+            num_stand_ins = len(bad) - num_bad if self.stand_ins else 0
+            seen[self._source_name(index)] += len(loaded) - num_stand_ins
         drain = getattr(self.dataset, 'drain_notes', dict)
         return samples, Report(_merged(bad), dict(seen), drain(), no_good_file)
 
@@ -158,6 +164,9 @@ class GuardedDataset(Dataset):
             if len(keys) > 1:
                 return [sample for key in keys for sample in self._load([key], bad)]
             bad.append(self.describe(_index_of(keys[0]), str(error), epoch=_epoch_of(keys[0])))
+        if self.stand_ins:
+            # What it tries in vain is counted at its own visit.
+            return self._load_another(keys[0], bad[-1:])
         return self._load_another(keys[0], bad) if self.replace else []
 
     def _load_together(self, keys: list[Any]) -> list[Any]:
@@ -298,6 +307,8 @@ class SteadyLoader(DataLoader):
         dataset: Samples by key. It may name its sources (`MixedDataset`), and the file of a sample (`path_of`).
         ledger: Of bad files.
         replace: Whether bad samples are replaced, as training needs; evaluation leaves them out.
+        stand_ins: Whether evaluation puts another sample into the place of a bad one, where all ranks must run equally
+            many batches of one size. It is in the evaluation twice then, and metrics count it once (`each_once`).
         sample_seconds: How long a worker may be at one file.
         options: As of torch's DataLoader.
 
@@ -312,6 +323,7 @@ class SteadyLoader(DataLoader):
         *,
         ledger: BadFileLedger | None = None,
         replace: bool = True,
+        stand_ins: bool = False,
         sample_seconds: float = 120.0,
         **options: Any,
     ) -> None:
@@ -327,7 +339,7 @@ class SteadyLoader(DataLoader):
         self.notes: Counter[str] = Counter()
         self._skipped = 0
         self._board = Board(self.num_workers)
-        self._guarded = GuardedDataset(dataset, self._board, replace=replace)
+        self._guarded = GuardedDataset(dataset, self._board, replace=replace, stand_ins=stand_ins)
         self._rest = _Rest(self.batch_sampler)
         self._inner: DataLoader | None = None
         self._late: set[int] = set()

@@ -108,7 +108,10 @@ class VicmaeRunner(Runner):
             judged_from=min(1000, len(loader.dataset)) * most_visits,
             option=f'{role}_dataloader.max_bad_fraction',
         )
-        return SteadyLoader.around(loader, ledger=ledger, replace=role == 'train', **options)
+        options['replace'] = role == 'train'
+        # A sharded model needs as many forward passes, of as many samples, on each rank.
+        options['stand_ins'] = role != 'train' and isinstance(self.model, FullyShard)
+        return SteadyLoader.around(loader, ledger=ledger, **options)
 
     def build_train_loop(self, loop: Any) -> BaseLoop:
         return self._build_loop('train', loop)

@@ -92,6 +92,7 @@ def curve_panels(work_dir: Path) -> list[CurvePanel]:
 
     knn = [curve(epochs, f'{kind}/knn_top1', kind) for kind in ('images', 'videos')]
     rank = [curve(epochs, f'{kind}/effective_rank', kind) for kind in ('images', 'videos')]
+    cosine = [curve(epochs, f'{kind}/mean_cosine', kind) for kind in ('images', 'videos')]
     return [
         CurvePanel('Reconstruction loss', [curve(steps, 'reconstruction', 'reconstruction')]),
         CurvePanel('Contrastive loss', [curve(steps, 'contrastive', 'contrastive')]),
@@ -100,6 +101,11 @@ def curve_panels(work_dir: Path) -> list[CurvePanel]:
         ),
         CurvePanel('kNN accuracy', [c for c in knn if c.steps], x_label='epoch', unit='%'),
         CurvePanel('Effective rank of the features', [c for c in rank if c.steps], x_label='epoch'),
+        CurvePanel(
+            'Mean cosine of two features (1: collapse)',
+            [c for c in cosine if c.steps],
+            x_label='epoch',
+        ),
     ]
 
 

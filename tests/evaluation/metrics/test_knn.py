@@ -11,8 +11,10 @@ from sklearn.preprocessing import normalize
 
 from vicmae.errors import DataError
 from vicmae.evaluation.metrics import KNNAccuracy, knn_predict
-from vicmae.evaluation.metrics.knn import effective_rank
+from vicmae.evaluation.metrics.knn import effective_rank, mean_cosine, relative_std
 from vicmae.evaluation.metrics.probe import Probe
+from vicmae.registry import MODELS
+from vicmae.testing import randomize, toy_vicmae_config
 
 
 def predict_slowly(queries, bank, labels, k, temperature):
@@ -148,13 +150,60 @@ def test_metric_reports_accuracy_chance_and_rank_for_each_probe():
     assert metrics.keys() == {
         f'{probe}/{name}'
         for probe in ('images', 'videos')
-        for name in ('knn_top1', 'chance', 'effective_rank')
+        for name in ('knn_top1', 'chance', 'effective_rank', 'mean_cosine', 'relative_std')
     }
     assert metrics['images/knn_top1'] == 75
     assert metrics['images/chance'] == 75
     assert metrics['videos/knn_top1'] == 100
     assert metrics['videos/chance'] == 50
     assert metrics['videos/effective_rank'] == pytest.approx(1)
+
+
+def test_health_equals_a_loop_over_pairs_and_dimensions():
+    features = torch.randn(9, 5).double() + 1
+    rows = [row / np.linalg.norm(row) for row in features.numpy()]
+    pairs = [float(a @ b) for i, a in enumerate(rows) for b in rows[:i]]
+    assert mean_cosine(features) == pytest.approx(np.mean(pairs), abs=1e-12)
+    stds = [np.std([row[d] for row in rows]) for d in range(5)]
+    assert relative_std(features) == pytest.approx(np.mean(stds) * 5**0.5, abs=1e-12)
+    assert math.isnan(mean_cosine(features[:1]))
+
+
+def test_directions_alike_have_no_cosine_and_a_relative_std_of_one():
+    features = torch.randn(20_000, 16)
+    assert abs(mean_cosine(features)) < 1e-3
+    assert relative_std(features) == pytest.approx(1, abs=0.01)
+
+
+def test_collapse_shows_in_cosine_and_std_and_not_in_the_effective_rank(log):
+    """Trains what must collapse: a loss of likeness alone, with a gradient through both sides."""
+    images = torch.randn(64, 3, 2, 2).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    labels = torch.arange(64) % 4
+    config = toy_vicmae_config(norm=None)
+    config['head'].update(
+        reconstruction=None, contrastive=dict(type='CosineLoss'), contrastive_weight=1.0
+    )
+    model = randomize(MODELS.build(config))
+
+    def measure():
+        with torch.no_grad():
+            feature = model.eval().extract_feat(images)
+        half = feature[:32], labels[:32], feature[32:], labels[32:]
+        return KNNAccuracy(k=1, device='cpu').measure(Probe(*half, 'images'))
+
+    healthy = measure()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        views = [images + 0.5 * torch.randn_like(images) for _ in range(2)]
+        optimizer.zero_grad()
+        sum(v for k, v in model.train().loss(views).items() if 'loss' in k).backward()
+        optimizer.step()
+    log.clear()
+    collapsed = measure()
+    assert collapsed['effective_rank'] > 0.9 * healthy['effective_rank']
+    assert healthy['mean_cosine'] < 0.9 and collapsed['mean_cosine'] > 0.99
+    assert collapsed['relative_std'] < 0.1 < healthy['relative_std']
+    assert "features of the probe 'images' are nearly all the same: their mean cosine is" in log[0]
 
 
 def test_order_in_which_samples_come_does_not_matter():

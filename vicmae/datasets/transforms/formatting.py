@@ -58,7 +58,8 @@ class PackClip(BaseTransform):
     """Packs the frames of a sample with its label and origin, for evaluation, and clips for training a classifier.
 
     **Required keys:** frames, gt_label, path, kind. **Optional keys:** num_clips, num_crops: how many views of the
-    sample there are; sample_idx, by which metrics count each sample once. **Result:** inputs (T, C, H, W) uint8, of several views (V, T, C, H, W); data_samples.
+    sample there are; sample_idx, by which metrics count each sample once. **Result:** inputs (T, C, H, W) uint8, of
+    several views (V, T, C, H, W); data_samples.
 
     Args:
         meta_keys: What else the data sample carries, where the sample has it.

@@ -29,7 +29,8 @@ class FullyShard(nn.Module):
     `--cfg-options model_wrapper_cfg.type=FullyShard`; in a run of one process it isn't used.
 
     Weights are drawn here, before they are sharded, and all processes get those of the first. All processes have to
-    evaluate as many batches, which samplers see to that round up, as MMEngine's do if they aren't told otherwise.
+    evaluate as many batches: samplers see to it that round up, as MMEngine's do by default, and the loader puts a good
+    sample into the place of one that can't be read, which metrics count once.
 
     Args:
         module: The model, on the device where it trains.

@@ -1,6 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What frozen features are worth, without training anything. Q queries, R references (the bank), D width."""
 
+import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from .probe import Probe, ProbeMetric
 _MAX_QUERIES_AT_ONCE = 1024
 _MAX_SIMILARITIES_AT_ONCE = 2**28  # 1 GiB
 _MAX_ROWS_FOR_RANK = 2048
+_COLLAPSED = 0.99  # mean cosine
 
 
 def knn_predict(
@@ -72,9 +75,10 @@ def knn_predict_each(
 
 
 def effective_rank(features: Tensor) -> float:
-    """How many directions features really use: exp of the entropy of their normalised singular values.
+    """Counts the directions in which features differ: exp of the entropy of their normalised singular values.
 
-    Near 1, the features have collapsed to a line.
+    Near 1, they lie on a line. It takes the mean away and knows no scale, so that features which are all nearly the
+    same can have a high one: read it together with `mean_cosine`.
 
     Shape:
         (R, D) -> between 1 and min(R, D)
@@ -89,12 +93,42 @@ def effective_rank(features: Tensor) -> float:
     return float((-(share * share.clamp_min(1e-300).log()).sum()).exp())
 
 
+def mean_cosine(features: Tensor) -> float:
+    """Averages the cosine similarity over all pairs of two features. 1 where all are the same; NaN for one feature.
+
+    Shape:
+        (R, D) -> between -1 / (R - 1) and 1
+    """
+    rows = F.normalize(features.double(), dim=1)
+    number = len(rows)
+    if number < 2:
+        return math.nan
+    # All ordered pairs are in the squared norm of the sum, those of a row with itself among them.
+    return float((rows.sum(dim=0).square().sum() - rows.square().sum()) / (number * (number - 1)))
+
+
+def relative_std(features: Tensor) -> float:
+    """Computes the standard deviation of L2-normalised features, mean over dimensions, in units of 1 / sqrt(D).
+
+    1 / sqrt(D) is that of features which point in all directions alike (SimSiam, https://arxiv.org/abs/2011.10566).
+
+    Shape:
+        (R, D) -> 0 where all point in the same direction, up to 1
+    """
+    rows = F.normalize(features.double(), dim=1)
+    return float(rows.std(dim=0, correction=0).mean() * rows.shape[1] ** 0.5)
+
+
+_HEALTH = dict(effective_rank=effective_rank, mean_cosine=mean_cosine, relative_std=relative_std)
+
+
 @METRICS.register_module()
 class KNNAccuracy(ProbeMetric):
     """kNN accuracy of frozen features, for each probe (images, videos) that the samples name.
 
     Reports in percent, per probe: `knn_top1` (for several k, `knn10_top1` and so on), `chance` (the share of the
-    queries' most frequent class), and `effective_rank` of the bank's features, which shows a collapse.
+    queries' most frequent class), and of the bank's features `effective_rank`, `mean_cosine` and `relative_std`. The
+    latter two show a collapse. Where the mean cosine is above 0.99, a warning says so.
 
     Args:
         k: Number of neighbours that vote, or several: DINO (https://arxiv.org/abs/2104.14294) tries 10, 20, 100, 200.
@@ -115,7 +149,7 @@ class KNNAccuracy(ProbeMetric):
         self.temperature = temperature
 
     def names(self) -> list[str]:
-        return [*(self._name(k) for k in self.ks), 'chance', 'effective_rank']
+        return [*(self._name(k) for k in self.ks), 'chance', *_HEALTH]
 
     def _name(self, k: int) -> str:
         return f'knn{k}_top1' if self.several else 'knn_top1'
@@ -141,5 +175,16 @@ class KNNAccuracy(ProbeMetric):
                 for k, p in predicted.items()
             },
             'chance': 100 * labels.bincount().max().item() / len(labels),
-            'effective_rank': effective_rank(probe.bank),
+            **self._measure_health(probe),
         }
+
+    def _measure_health(self, probe: Probe) -> dict[str, float]:
+        figures = {name: measure(probe.bank) for name, measure in _HEALTH.items()}
+        if figures['mean_cosine'] > _COLLAPSED:
+            print_log(
+                f'The features of the probe {probe.name!r} are nearly all the same: their mean cosine is '
+                f'{figures["mean_cosine"]:.4f}. The model has collapsed, or its inputs hardly differ.',
+                'current',
+                logging.WARNING,
+            )
+        return figures

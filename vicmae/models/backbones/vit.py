@@ -200,6 +200,9 @@ class MaskedViT(VisionTransformer):
         if self.cls_token is not None:
             nn.init.normal_(self.cls_token, std=0.02)
 
+    def _dump_init_info(self, *args: Any) -> None:
+        """Keeps MMEngine from writing three lines per parameter into the log."""
+
     def forward(self, x: Tensor, mask: bool | Mask = False) -> Any:
         """Encodes whole inputs; or with a mask (True: one that `masking` draws) visible patches: (tokens, Mask).
 
