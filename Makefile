@@ -7,7 +7,8 @@ SHELL := /bin/bash
 # The Python that .venv is made with, and the versions that are installed into it.
 PYTHON ?= python3
 CONSTRAINTS ?= requirements/constraints.txt
-# More arguments for pytest: make test ARGS='-k loss'
+# Processes that share the tests, and more arguments for pytest: make test JOBS=4 ARGS='-k loss'
+JOBS ?= 2
 ARGS ?=
 
 PY := .venv/bin/python
@@ -20,10 +21,16 @@ STAMP := .venv/.stamp-$(shell printf '%s' '$(CURDIR)' | cksum | cut -d' ' -f1)
 PROGRESS := grep --line-buffered -oE \
 	'^ *(Downloading|Using cached) .*\([0-9]{2,}\.[0-9] MB\)|^Installing collected packages|^ERROR.*'
 
-.PHONY: help setup demo test lint format type doctor clean distclean
+# loadgroup: tests of one `xdist_group` run one after the other, in one process.
+define run_tests
+status=0; $(PY) -m pytest -n $(JOBS) --dist loadgroup --durations=10 $(1) $(ARGS) || status=$$?; \
+	printf 'make %s: %d min %02d s\n' '$@' $$((SECONDS / 60)) $$((SECONDS % 60)); exit $$status
+endef
+
+.PHONY: help setup demo test test-slow test-all lint format type doctor clean distclean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  Variables: PYTHON=python3.12 (before .venv is there), CONSTRAINTS=other-versions.txt'
 
 setup: $(STAMP) ## Make .venv with everything in it
@@ -32,8 +39,14 @@ setup: $(STAMP) ## Make .venv with everything in it
 demo: $(STAMP) ## Pretrain on demo data, evaluate, write work_dirs/demo/report.html (FRESH=1, SEED=1)
 	@$(PY) tools/demo.py $(if $(FRESH),--fresh) $(if $(SEED),--seed $(SEED))
 
-test: $(STAMP) ## Run the tests (ARGS='-k loss')
-	@$(PY) -m pytest --durations=10 $(ARGS)
+test: $(STAMP) ## Run the fast tests, in less than eight minutes (JOBS=4, ARGS='-k loss')
+	@$(call run_tests,-m 'not slow')
+
+test-slow: $(STAMP) ## Run the tests that train, kill, export or install
+	@$(call run_tests,-m slow)
+
+test-all: $(STAMP) ## Run both
+	@$(call run_tests)
 
 lint: $(STAMP) ## Check style and spelling
 	@$(PY) -m ruff check .

@@ -2,6 +2,9 @@
 """What all tests share."""
 
 import os
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # toys are faster so, and processes share the cores
+
 import random
 import shutil
 import signal
@@ -10,6 +13,9 @@ import numpy as np
 import pytest
 
 from vicmae.datasets.demo import make_demo_data
+
+# Session fixtures of which one in all is enough.
+COSTLY = ('gloo_pool', 'made', 'run_tool')
 
 
 @pytest.fixture(scope='session')
@@ -22,6 +28,17 @@ def pytest_configure():
     """Lets Ctrl-C reach what tests start: `make test &` is born deaf to it, and hands that on."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keeps in one process what shares a costly fixture, and otherwise the tests of a file."""
+    for item in items:
+        shared = [name for name in COSTLY if name in item.fixturenames]
+        if item.get_closest_marker('slow') and 'run_tool' in shared:
+            shared.remove('run_tool')  # the time is that of the tests, and not of the fixture
+        group = shared[0] if shared else item.nodeid.split('::')[0]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_runtest_setup(item):

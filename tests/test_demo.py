@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 DEBUG = 'configs/vicmae/vicmae_vit-tiny-p8_debug.py'
 

@@ -132,6 +132,7 @@ def installed_python(folder, source):
     return python
 
 
+@pytest.mark.slow
 def test_installed_package_imports_and_builds_every_config(folder, installed_python):
     # -I: neither PYTHONPATH nor the folder of the script is searched for modules.
     report = json.loads(run(installed_python, '-I', PROBE, cwd=folder).splitlines()[-1])
@@ -144,6 +145,7 @@ def test_installed_package_imports_and_builds_every_config(folder, installed_pyt
     assert all(size > 0 for size in report['configs'].values())
 
 
+@pytest.mark.slow
 def test_wheel_has_all_modules_configs_and_tools_and_nothing_stale(wheel):
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith('vicmae/')}
     expected = {f'vicmae/{name}' for name in files_below(ROOT / 'vicmae')}
@@ -152,6 +154,7 @@ def test_wheel_has_all_modules_configs_and_tools_and_nothing_stale(wheel):
     assert shipped == expected | {'vicmae/.mim/model-index.yml'}
 
 
+@pytest.mark.slow
 def test_wheel_requires_what_the_requirements_file_says(wheel):
     archive = zipfile.ZipFile(wheel)
     (name,) = [name for name in archive.namelist() if name.endswith('.dist-info/METADATA')]
@@ -163,6 +166,7 @@ def test_wheel_requires_what_the_requirements_file_says(wheel):
     assert extras == {'tests', 'docs', 'optional', 'all'}
 
 
+@pytest.mark.slow
 def test_wheel_built_from_the_source_distribution_has_the_same_files(folder, source, wheel):
     code = 'import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])'
     run(sys.executable, '-c', code, folder / 'sdist', cwd=source)
@@ -173,6 +177,7 @@ def test_wheel_built_from_the_source_distribution_has_the_same_files(folder, sou
     assert set(zipfile.ZipFile(again).namelist()) == set(zipfile.ZipFile(wheel).namelist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', ['wheel', 'editable'])
 def test_configs_are_found_however_vicmae_is_installed(request, folder, source, mode):
     if mode == 'wheel':

@@ -56,6 +56,9 @@ RUNNERS = RenamingRegistry(
     scope='vicmae',
     locations=['vicmae.engine'],
 )
+WEIGHT_INITIALIZERS = _child(
+    'weight initializer', mmengine_registry.WEIGHT_INITIALIZERS, 'vicmae.checkpoints.fit'
+)
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     'optimizer wrapper constructor',
     mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,

@@ -40,4 +40,3 @@ train_dataloader = dict(
         )
     ),
 )
-custom_hooks = []  # no contrastive weight

@@ -19,4 +19,4 @@ train_dataloader = _base_.train_dataloader
 train_dataloader.dataset.sources.images.pipeline[1].type = 'OneView'
 train_dataloader.dataset.sources.videos.pipeline[1] = dict(type='SameFramePair')
 train_dataloader.dataset.sources.videos.pipeline[3].type = 'OneView'
-custom_hooks = []
+custom_hooks = []  # without ViC-MAE's

@@ -15,4 +15,4 @@ model = dict(
     projector=dict(type='MLPHead', hidden_dim=64, out_dim=32),
     contrastive=dict(type='InfoNCELoss'),
 )
-custom_hooks = []
+custom_hooks = []  # without ViC-MAE's

@@ -88,9 +88,8 @@ train_dataloader = dict(
 optim_wrapper = dict(
     dtype='float16',
     accumulative_counts=4,
-    optimizer=dict(lr=1.5e-4 * 4 * 8 * 128 / 256),
+    optimizer=dict(lr=1.5e-4 * 8 * 128 * 4 / 256),
 )
-# MMEngine multiplies processes and their batch size, and doesn't know of the accumulation.
-auto_scale_lr = dict(base_batch_size=8 * 128)
+auto_scale_lr = dict(base_batch_size=8 * 128 * 4)  # processes, batch of each, accumulated steps
 
 custom_hooks = []  # no ramp of the weights

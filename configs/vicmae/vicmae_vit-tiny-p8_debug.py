@@ -43,6 +43,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
+auto_scale_lr = dict(base_batch_size=8)
 train_cfg = dict(max_epochs=2, val_interval=2)
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=1)

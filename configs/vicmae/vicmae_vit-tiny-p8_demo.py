@@ -138,6 +138,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
+auto_scale_lr = dict(base_batch_size=128)
 train_cfg = dict(type='EpochLoop', max_epochs=16, val_interval=8)
 param_scheduler = [
     dict(

@@ -11,8 +11,9 @@ import torch
 from mmengine.config import Config
 
 from vicmae.apis import build_runner, load_config
-from vicmae.apis.launch import adapt_to_cpu, choose_precision, init_gloo
+from vicmae.apis.launch import adapt_to_cpu, choose_precision, init_gloo, let_device_skip
 from vicmae.errors import CheckpointError, ConfigError, DataError
+from vicmae.registry import OPTIM_WRAPPERS
 from vicmae.utils.paths import project_file
 
 BASE = project_file('configs/vicmae/vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py')
@@ -56,31 +57,70 @@ def test_mixed_precision_becomes_plain_on_a_cpu():
     assert not any(cfg[f'{name}_dataloader'].pin_memory for name in ('train', 'val', 'test'))
 
 
-@pytest.mark.parametrize(
-    ('has_bf16', 'expected'),
-    [(True, dict(dtype='bfloat16')), (False, dict(dtype='float16', loss_scale='dynamic'))],
-)
-def test_mixed_precision_is_bfloat16_where_the_gpu_has_it(monkeypatch, has_bf16, expected):
-    monkeypatch.setattr(
-        torch.cuda,
-        'is_bf16_supported',
-        lambda including_emulation=True: has_bf16 or including_emulation,
-    )
-    cfg = load_config(DEBUG, {'optim_wrapper.type': 'AmpOptimWrapper'})
+@pytest.fixture
+def gpu(monkeypatch):
+    """Lets torch say whether a GPU has bfloat16."""
+
+    def has_bfloat16(has):
+        monkeypatch.setattr(
+            torch.cuda,
+            'is_bf16_supported',
+            lambda including_emulation=True: has or including_emulation,
+        )
+
+    return has_bfloat16
+
+
+def test_mixed_precision_is_bfloat16_without_a_scaler_where_the_gpu_has_it(gpu):
+    gpu(True)
+    for path in (BASE, DEBUG):
+        cfg = load_config(path, {'optim_wrapper.type': 'AmpOptimWrapper'})
+        choose_precision(cfg)
+        assert cfg.optim_wrapper.type == 'BFloat16OptimWrapper'
+        assert not {'dtype', 'loss_scale'} & set(cfg.optim_wrapper)
+    model = torch.nn.Linear(2, 2)
+    settings = {k: v for k, v in cfg.optim_wrapper.items() if k not in ('constructor', 'optimizer')}
+    settings.pop('paramwise_cfg', None)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    wrapper = OPTIM_WRAPPERS.build(dict(settings, optimizer=optimizer))
+    assert wrapper.scale == 1
+    assert not hasattr(wrapper, 'loss_scaler')
+
+
+def test_mixed_precision_is_float16_with_a_scaler_where_the_gpu_has_no_bfloat16(gpu):
+    gpu(False)
+    cfg = load_config(BASE)
     choose_precision(cfg)
-    chosen = {key: cfg.optim_wrapper.get(key) for key in ('dtype', 'loss_scale')}
-    assert chosen == {'loss_scale': None, **expected}
+    wrapper = cfg.optim_wrapper
+    assert (wrapper.type, wrapper.dtype) == ('AmpOptimWrapper', 'float16')
+    assert wrapper.loss_scale == 'dynamic'
 
 
-def test_precision_that_a_config_names_is_kept(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda **_: True)
-    options = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'float16'}
+@pytest.mark.parametrize(
+    ('dtype', 'kind'), [('float16', 'AmpOptimWrapper'), ('bfloat16', 'BFloat16OptimWrapper')]
+)
+def test_precision_that_a_config_names_is_kept(gpu, dtype, kind):
+    gpu(dtype == 'float16')
+    options = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': dtype}
     cfg = load_config(DEBUG, options)
     choose_precision(cfg)
-    assert cfg.optim_wrapper.dtype == 'float16'
+    assert cfg.optim_wrapper.type == kind
     plain = load_config(DEBUG)
     choose_precision(plain)
-    assert 'dtype' not in plain.optim_wrapper
+    assert plain.optim_wrapper == load_config(DEBUG).optim_wrapper
+
+
+def test_optimiser_is_fused_on_a_gpu_where_that_lets_it_skip_by_itself(gpu):
+    gpu(True)
+    cfg = load_config(BASE)
+    choose_precision(cfg)
+    let_device_skip(cfg)
+    assert cfg.optim_wrapper.optimizer.fused
+    for left in ({'optimizer.fused': False}, {'dtype': 'float16'}, {'optimizer.foreach': True}):
+        cfg = load_config(BASE, {f'optim_wrapper.{name}': value for name, value in left.items()})
+        choose_precision(cfg)
+        let_device_skip(cfg)
+        assert not cfg.optim_wrapper.optimizer.get('fused')
 
 
 def test_data_parallel_wrapper_gets_no_devices_on_a_cpu():
@@ -125,12 +165,12 @@ def test_launcher_that_launched_nothing_is_refused(launcher, message, monkeypatc
     for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'SLURM_PROCID'):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match=message):
-        init_gloo(launcher)
+        init_gloo(launcher, {})
 
 
 def test_slurm_environment_is_enough_to_connect():
     code = (
-        'import torch; from vicmae.apis.launch import init_gloo; init_gloo("slurm");'
+        'import torch; from vicmae.apis.launch import init_gloo; init_gloo("slurm", {});'
         'print(torch.distributed.get_backend(), torch.distributed.get_world_size())'
     )
     slurm = dict(SLURM_PROCID='0', SLURM_NTASKS='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29617')
@@ -138,6 +178,33 @@ def test_slurm_environment_is_enough_to_connect():
         [sys.executable, '-c', code], env=os.environ | slurm, capture_output=True, text=True
     )
     assert run.stdout == 'gloo 1\n', run.stderr
+
+
+@pytest.fixture
+def one_rank(monkeypatch):
+    """The environment that torchrun gives to the only process of a run; disconnected afterwards."""
+    places = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29618')
+    for name, value in places.items():
+        monkeypatch.setenv(name, value)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(('given', 'seconds'), [({}, 1800), (dict(timeout=7200), 7200)])
+@pytest.mark.parametrize('restarts', ['0', '1'])
+def test_ranks_wait_as_long_as_the_config_says(one_rank, monkeypatch, given, seconds, restarts):
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', restarts)
+    init_gloo('pytorch', dict(backend='nccl', **given))
+    (group,) = torch.distributed.distributed_c10d._world.pg_map
+    waits = group._get_backend(torch.device('cpu')).options._timeout
+    assert waits.total_seconds() == seconds
+    assert torch.distributed.get_backend() == 'gloo'
+
+
+def test_timeout_that_is_no_number_of_seconds_is_refused(one_rank):
+    with pytest.raises(ConfigError, match="dist_cfg.timeout` must be a number .* got '2 h'"):
+        init_gloo('pytorch', dict(timeout='2 h'))
+    init_gloo('pytorch', {})
 
 
 # ------------------------------------------------------------------------- Runners

@@ -113,18 +113,6 @@ def test_probe_freezes_the_backbone_and_keeps_its_last_norm(path):
     assert (model.backbone.get('drop_path_rate', 0) > 0) is not probe
 
 
-@every_benchmark
-def test_rate_is_meant_for_the_batch_that_the_name_says(path):
-    cfg = load_config(path)
-    if path.stem.endswith('_debug'):
-        return
-    processes, batch = map(int, re.search(r'_(\d+)xb(\d+)-', path.stem).groups())
-    assert cfg.train_dataloader.batch_size == batch
-    assert cfg.auto_scale_lr.base_batch_size == processes * batch
-    epochs = int(re.search(r'-(\d+)e_', path.stem).group(1))
-    assert cfg.train_cfg.max_epochs == epochs
-
-
 @pytest.mark.parametrize('size', SIZES[:3])
 @pytest.mark.parametrize('name', VIDEO_SETS)
 @pytest.mark.parametrize('protocol', ['finetune', 'linear', 'attentive', 'probes'])

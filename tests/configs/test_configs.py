@@ -3,6 +3,7 @@
 
 import ast
 import os
+import re
 
 import pytest
 import torch
@@ -27,6 +28,12 @@ every_config = pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.st
 # Probes of stored features train nothing.
 every_training = pytest.mark.parametrize(
     'path', [p for p in CONFIGS if '_probes_' not in p.name], ids=lambda path: path.stem
+)
+every_trained = pytest.mark.parametrize(
+    'path',
+    [p for p in CONFIGS if '_probes_' not in p.name]
+    + sorted(project_file('projects').glob('*/configs/**/*.py')),
+    ids=lambda path: path.stem,
 )
 every_file = pytest.mark.parametrize('path', CONFIGS + BASES, ids=lambda path: path.stem)
 
@@ -141,6 +148,23 @@ def test_schedule_ends_where_training_ends(path):
     )  # the last weights are evaluated
 
 
+@every_trained
+def test_batch_learning_rate_and_epochs_are_those_of_the_file_name(path):
+    cfg = load_config(path)
+    batch = cfg.train_dataloader.batch_size
+    named = re.search(r'_(\d+)xb(\d+)-', path.stem)
+    processes = 1
+    if path.parent.name == 'ablations':  # they inherit the batch of the config that they change
+        processes = 8
+    elif named:
+        processes, stated = map(int, named.groups())
+        assert batch == stated
+    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+    assert cfg.auto_scale_lr.base_batch_size == processes * batch * accumulated
+    epochs = re.search(r'-(\d+)e_', path.stem)
+    assert epochs is None or cfg.train_cfg.max_epochs == int(epochs[1])
+
+
 def views_of(node):
     """All steps of a config that make views, and all that load images."""
     if isinstance(node, dict):
@@ -162,3 +186,13 @@ def test_configs_for_gpus_change_views_there_and_load_images_as_far_as_needed(pa
     for step in steps:
         option = 'lazy' if step['type'] == 'LoadImage' else 'on_device'
         assert step.get(option) is True, step
+
+
+@pytest.mark.parametrize('method', ['mae', 'simclr', 'vicmae'])
+def test_only_vicmae_has_the_hook_that_raises_its_contrastive_weight(method):
+    schedule = FOLDER / '_base_/schedules/adamw-coslr-800e.py'
+    model = FOLDER / f'_base_/models/{method}_vit-base-p16.py'
+    cfgs = [Config.fromfile(path) for path in (schedule, model)]
+    hooks = [hook for cfg in cfgs for hook in cfg.get('custom_hooks', [])]
+    raised = [hook.weight for hook in hooks if hook.type == 'LossWeightScheduleHook']
+    assert raised == (['head.contrastive_weight'] if method == 'vicmae' else [])

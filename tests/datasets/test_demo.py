@@ -211,6 +211,7 @@ def test_smaller_preset_removes_what_the_larger_one_wrote(own_root):
     assert len(pictures_of(own_root)) == 88
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL], ids=['interrupted', 'killed'])
 def test_interrupted_writing_goes_on_where_it_was(tmp_path, debug_root, how):
     root = tmp_path / 'data'

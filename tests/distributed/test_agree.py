@@ -4,8 +4,8 @@
 import pytest
 import torch.distributed as dist
 
+from vicmae.checkpoints.write import write_checkpoint, write_text
 from vicmae.engine.position import agree_on_last_checkpoint
-from vicmae.utils.checkpoint_files import write_checkpoint, write_text
 
 
 def agree(*work_dirs):

@@ -11,7 +11,9 @@ from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
 from torch.distributed.tensor import DTensor
 
-from vicmae.engine.sharding import FullyShard, collect_state, spread_state
+from vicmae.checkpoints.fit import load_weights
+from vicmae.checkpoints.state import collect_state
+from vicmae.engine.sharding import FullyShard
 from vicmae.errors import ConfigError
 from vicmae.models.targets import EMATarget
 from vicmae.registry import MODELS
@@ -69,7 +71,7 @@ def train(kind, case, weights, batches, noise):
     rank, world_size = rank_and_world_size()
     model = build(config_of(case), batches.dtype)
     wrapped = wrap(kind, model, **case.get('wrap', {}))
-    spread_state({'state_dict': weights}, wrapped)
+    load_weights(wrapped, weights, source='a.pth')
     # A large `eps`: of the bias in front of a batch norm, the gradient is rounding alone, which would be a whole step.
     adamw = torch.optim.AdamW(wrapped.parameters(), lr=1e-2, eps=1e-3)
     optim = OptimWrapper(adamw, **copy.deepcopy(case.get('optim', {})))  # it takes `type` out

@@ -1,8 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of divided models: those of a whole one, from any number of ranks and to any."""
+"""Checkpoints of sharded models: those of a whole one, from any number of ranks and to any."""
 
 import os
-import resource
 
 import numpy as np
 import pytest
@@ -12,20 +11,13 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
 
-from vicmae.engine.sharding import (
-    FullyShard,
-    collect_state,
-    full_states,
-    save_parts,
-    spread_state,
-)
-from vicmae.engine.sharding.state import unwrapped
-from vicmae.errors import CheckpointError, ConfigError
+from vicmae.checkpoints.fit import load_weights
+from vicmae.checkpoints.state import collect_state, shard_moments_on_loading
+from vicmae.engine.sharding import FullyShard
 from vicmae.registry import MODELS
+from vicmae.structures import Clips
 from vicmae.testing import randomize, toy_runner, toy_vicmae_config
-from vicmae.utils.checkpoint_files import as_plain
-from vicmae.utils.checkpoint_parts import gather_parts
-from vicmae.utils.distributed import rank_and_world_size
+from vicmae.utils.distributed import rank_and_world_size, unwrapped
 
 
 def config_of(**parts):
@@ -42,11 +34,11 @@ def config_of(**parts):
     }
 
 
-def build(divided=True, seed=0):
+def build(sharded=True, seed=0):
     """A model and its optimiser, other ones on each rank and for each seed."""
     torch.manual_seed(10 * seed + rank_and_world_size()[0])
     model = MODELS.build(config_of())
-    model = FullyShard(model) if divided else model
+    model = FullyShard(model) if sharded else model
     groups = [dict(params=[p]) for p in model.parameters() if p.requires_grad]
     return model, OptimWrapper(torch.optim.AdamW(groups, lr=1e-2))
 
@@ -54,7 +46,7 @@ def build(divided=True, seed=0):
 @pytest.fixture(scope='module')
 def whole():
     """The state of a model after two steps in one process."""
-    model, optim = build(divided=False)
+    model, optim = build(sharded=False)
     randomize(model)
     for _ in range(2):
         model.train_step(dict(inputs=list(255 * torch.rand(2, 4, 3, 16, 16))), optim)
@@ -85,41 +77,40 @@ def assert_identical(one, other, where=''):
         assert one == other, where
 
 
+def load(state, model, optim):
+    load_weights(model, state['state_dict'], source='a.pth')
+    shard_moments_on_loading(optim.optimizer)
+    optim.load_state_dict(dict(state['optimizer']))  # it takes a key out
+
+
 def there_and_back(state):
     model, optim = build(seed=1)
-    spread_state(state, model, optim)
-    collected = collect_state(model, optim)
-    with full_states(model, optim):
-        shown = unwrapped(model).state_dict(), optim.state_dict()
-    with full_states(model):
-        alone = unwrapped(model).state_dict()
-    own = unwrapped(model).state_dict()['backbone.cls_token']
-    return collected, shown, alone, type(own).__name__
+    load(state, model, optim)
+    local = unwrapped(model).state_dict()['backbone.cls_token']
+    return collect_state(model, optim), collect_state(model), type(local).__name__
 
 
 @pytest.mark.parametrize('world_size', [1, 2, 3])
 def test_state_of_one_process_comes_back_from_any_number_of_ranks(gloo_pool, world_size, whole):
     results = gloo_pool.run(there_and_back, world_size, whole)
-    for rank, (collected, shown, alone, own) in enumerate(results):
+    for rank, (collected, alone, local) in enumerate(results):
         if rank:
-            assert collected == {} and alone == {}
-            assert shown[0] == {} and not shown[1]['state']
+            assert collected == alone == {}
         else:
             assert_identical(collected, whole)
-            assert_identical(shown, (whole['state_dict'], whole['optimizer']))
-            assert_identical(alone, whole['state_dict'])
-        assert own == 'DTensor'  # again
+            assert_identical(alone, {'state_dict': whole['state_dict']})
+        assert local == 'DTensor'
 
 
 def test_whole_model_is_collected_and_loaded_in_the_same_way(whole):
-    model, optim = build(divided=False, seed=1)
-    spread_state(whole, model, optim)
+    model, optim = build(sharded=False, seed=1)
+    load(whole, model, optim)
     assert_identical(collect_state(model, optim), whole)
 
 
 def load_without_teacher(state):
     model, _ = build(seed=1)
-    unwrapped(model).load_state_dict(state)
+    load_weights(model, state, source='a.pth')
     return collect_state(model)
 
 
@@ -127,74 +118,33 @@ def test_what_modules_do_when_they_load_is_done_to_whole_tensors(gloo_pool, whol
     state = {k: v for k, v in whole['state_dict'].items() if not k.startswith('target.')}
     name = 'backbone.pos_embed'
     small = {**state, name: state[name][:, [0, 1, 4, 13, 16]]}  # of 2 x 2 patches
-    expected = build(divided=False, seed=1)[0]
+    expected = build(sharded=False, seed=1)[0]
     with pytest.warns(UserWarning, match='resized'):
-        expected.load_state_dict(small)
+        load_weights(expected, small, source='a.pth')
     loaded = gloo_pool.run(load_without_teacher, 2, small)[0]
     assert_identical(loaded['state_dict'], expected.state_dict())
 
 
-def load_misfit(state):
-    model, _ = build()
-    unwrapped(model).load_state_dict(state)
-
-
 def test_weight_of_another_shape_is_refused_as_ever(gloo_pool, whole):
     state = {**whole['state_dict'], 'predictor.0.weight': torch.zeros(3, 7)}
-    with pytest.raises(RuntimeError, match=r'size mismatch for predictor.0.weight'):
-        gloo_pool.run(load_misfit, 2, state)
+    with pytest.raises(RuntimeError, match=r'1 of another shape: predictor.0.weight \(3, 7\)'):
+        gloo_pool.run(load_without_teacher, 2, state)
 
 
-# ------------------------------------------------------------------------------ parts
-REST = dict(
-    meta=dict(epoch=3, cfg='a = 1', dataset_meta=dict(classes=('a', 'b'))),
-    message_hub=dict(
-        log_scalars={'train/loss': HistoryBuffer([3.0, 2.0], [1, 2], max_length=5)},
-        runtime_info=dict(best=np.float64(0.5), order=np.arange(3)),
-    ),
-    param_schedulers=[dict(last_step=3, betas=(0.9, 0.99))],
-)
-
-
-def write_parts(folder, state, rest):
+def moments_held(state):
+    """Elements of the optimizer's state that this process has, and their part of memory."""
     model, optim = build(seed=1)
-    spread_state(state, model, optim)
-    local = dict(state_dict=unwrapped(model).state_dict(), optimizer=optim.state_dict())
-    if rank_and_world_size()[0] == 0:
-        local = {**local, **rest}
-    save_parts(folder, local)
+    load(state, model, optim)
+    moments = [m['exp_avg'].to_local() for m in optim.optimizer.state.values()]
+    count = sum(m.numel() for m in moments)
+    return count, sum(m.untyped_storage().nbytes() for m in moments) / 4 / count
 
 
-def read_parts(folder):
-    model, optim = build(seed=2)
-    spread_state(gather_parts(folder), model, optim)
-    return collect_state(model, optim)
-
-
-def test_parts_of_two_ranks_gather_to_the_whole_and_load_on_three(gloo_pool, tmp_path, whole):
-    folder = tmp_path / 'runs/epoch_3.sharded'
-    gloo_pool.run(write_parts, 2, folder, whole, REST)
-    assert {p.name for p in folder.glob('*.pth')} == {'part_0_of_2.pth', 'part_1_of_2.pth'}
-    gathered = gather_parts(folder)
-    assert_identical(gathered, {**whole, **as_plain(REST)})
-    assert_identical(gloo_pool.run(read_parts, 3, folder)[0], whole)
-
-
-def test_each_part_has_its_share_and_needs_no_trust(gloo_pool, tmp_path, whole):
-    gloo_pool.run(write_parts, 2, tmp_path, whole, REST)
-    parts = [torch.load(tmp_path / f'part_{r}_of_2.pth', weights_only=True) for r in range(2)]
-    rows = [sum(s['rows'].numel() for s in part['shards']) for part in parts]
-    stored = [sum(s['rows'].untyped_storage().nbytes() for s in part['shards']) for part in parts]
-    assert all(0.4 < n / sum(rows) < 0.6 for n in rows)
-    assert stored == [4 * n for n in rows]
-    assert 'rest' not in parts[1]
-
-
-def test_fewer_ranks_leave_no_parts_of_more(gloo_pool, tmp_path, whole):
-    for world_size in (3, 2):
-        gloo_pool.run(write_parts, world_size, tmp_path, whole, {})
-    assert {p.name for p in tmp_path.glob('part*.pth')} == {'part_0_of_2.pth', 'part_1_of_2.pth'}
-    assert_identical(gather_parts(tmp_path), whole)
+def test_each_process_keeps_its_share_of_the_optimizers_state_alone(gloo_pool, whole):
+    total = sum(m['exp_avg'].numel() for m in whole['optimizer']['state'].values())
+    for count, stored in gloo_pool.run(moments_held, 2, whole):
+        assert 0.4 < count / total < 0.6
+        assert stored == 1
 
 
 # ------------------------------------------------------------------------------- runs
@@ -220,7 +170,7 @@ class Watch(Hook):
         self.end = collect_state(runner.model, runner.optim_wrapper)
 
 
-def run(work_dir, wrapper='FullyShard', stop_in_epoch=None, resume=False, in_parts=False):
+def run(work_dir, wrapper='FullyShard', stop_in_epoch=None, resume=False):
     """Trains two epochs of four batches with a teacher; returns what `Watch` saw."""
     torch.manual_seed(0)
     samples = [{'inputs': list(255 * torch.rand(2, 3, 16, 16))} for _ in range(32)]
@@ -246,9 +196,7 @@ def run(work_dir, wrapper='FullyShard', stop_in_epoch=None, resume=False, in_par
         ),
         randomness=dict(seed=3, diff_rank_seed=True),
         default_hooks=dict(
-            checkpoint=dict(
-                type='SafeCheckpointHook', interval=1, max_keep_ckpts=1, in_parts=in_parts
-            )
+            checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=1)
         ),
         cfg=dict(model_wrapper_cfg=dict(type=wrapper, **options)),
         resume=resume,
@@ -267,10 +215,10 @@ def test_weights_are_drawn_as_in_one_process(gloo_pool, tmp_path):
     assert_identical(results[0][0], begin)
 
 
-DDP, DIVIDED = 'MMDistributedDataParallel', 'FullyShard'
+DDP, SHARDED = 'MMDistributedDataParallel', 'FullyShard'
 
 
-@pytest.mark.parametrize(('first', 'second'), [(DIVIDED, DIVIDED), (DDP, DIVIDED), (DIVIDED, DDP)])
+@pytest.mark.parametrize(('first', 'second'), [(SHARDED, SHARDED), (DDP, SHARDED), (SHARDED, DDP)])
 def test_resumed_run_is_the_same_as_one_without_a_break(gloo_pool, tmp_path, first, second):
     _, losses, end = gloo_pool.run(run, 2, tmp_path / 'whole', first)[0]
     assert gloo_pool.run(run, 2, tmp_path / 'parts', first, 1) == [None, None]
@@ -279,57 +227,19 @@ def test_resumed_run_is_the_same_as_one_without_a_break(gloo_pool, tmp_path, fir
     assert_identical(reached, end)
 
 
-@pytest.mark.parametrize('second', [DIVIDED, DDP])
-def test_run_goes_on_from_parts_as_without_a_break(gloo_pool, tmp_path, second):
-    _, losses, end = gloo_pool.run(run, 2, tmp_path / 'whole')[0]
-    gloo_pool.run(run, 2, tmp_path / 'parts', DIVIDED, 1, False, True)
-    assert (tmp_path / 'parts/last_checkpoint').read_text().endswith('epoch_1.sharded')
-    in_parts = second == DIVIDED
-    _, resumed, reached = gloo_pool.run(run, 2, tmp_path / 'parts', second, None, True, in_parts)[0]
-    assert resumed == losses[4:]
-    assert_identical(reached, end)
-    # The first made room for the second, of whichever kind.
-    last = 'epoch_2.sharded' if in_parts else 'epoch_2.pth'
-    kept = [p.name for p in (tmp_path / 'parts').iterdir() if p.suffix in ('.sharded', '.pth')]
-    assert kept == [last]
-
-
-def test_parts_of_a_model_that_is_not_divided_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r'`in_parts` .* set `model_wrapper_cfg.type=FullyShard`'):
-        run(tmp_path, DDP, in_parts=True)
-
-
-def fill_disk_of_one(work_dir):
-    if rank_and_world_size()[0] == 1:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-    try:
-        save_parts(work_dir / 'a.sharded', dict(weight=torch.zeros(1000)))
-    except CheckpointError as error:
-        return str(error)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    return ''
-
-
-def test_part_that_one_rank_cannot_write_is_an_error_on_all(gloo_pool, tmp_path):
-    said = gloo_pool.run(fill_disk_of_one, 2, tmp_path)
-    assert said[0] == said[1]
-    assert "part_1_of_2.pth': File too large" in said[0]
-
-
-def test_checkpoint_of_a_divided_run_goes_on_in_one_process(gloo_pool, tmp_path):
+def test_checkpoint_of_a_sharded_run_goes_on_in_one_process(gloo_pool, tmp_path):
     _, _, end = gloo_pool.run(run, 2, tmp_path)[0]
     checkpoint = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
     assert_identical(dict(checkpoint['state_dict']), dict(end['state_dict']))
     assert_identical(checkpoint['optimizer']['state'], end['optimizer']['state'])
-    gloo_pool.run(run, 2, tmp_path / 'one', DIVIDED, 1)
+    gloo_pool.run(run, 2, tmp_path / 'one', SHARDED, 1)
     _, losses, _ = run(tmp_path / 'one', resume=True)
     assert len(losses) == 8  # of an epoch of eight batches
 
 
 def evaluate(checkpoint):
     model, _ = build(seed=4)
-    unwrapped(model).load_state_dict(torch.load(checkpoint, weights_only=False)['state_dict'])
+    load_weights(model, torch.load(checkpoint, weights_only=False)['state_dict'], source='a.pth')
     torch.manual_seed(0)
     clips = list(255 * torch.rand(3, 2, 3, 16, 16))
     samples = [DataSample() for _ in clips]
@@ -343,11 +253,11 @@ def test_features_are_those_of_the_whole_model_and_leave_its_state(gloo_pool, tm
     torch.save(whole, tmp_path / 'a.pth')
     (features, state), (other, _) = gloo_pool.run(evaluate, 2, tmp_path / 'a.pth')
     assert_identical(state['state_dict'], whole['state_dict'])
-    model, _ = build(divided=False)
+    model, _ = build(sharded=False)
     model.load_state_dict(whole['state_dict'])
     torch.manual_seed(0)
     clips = list(255 * torch.rand(3, 2, 3, 16, 16))
-    data = model.data_preprocessor(dict(inputs=clips))
-    expected = model.eval().extract_clip_feat(data['inputs'])
+    data = model.data_preprocessor(Clips(clips))
+    expected = model.eval().extract_clip_feat(data.inputs)
     torch.testing.assert_close(features, expected.detach())
     assert torch.equal(features, other)

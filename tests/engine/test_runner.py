@@ -1,9 +1,12 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import copy
+
 import pytest
 
 from vicmae.datasets import MixedDataset
-from vicmae.registry import RUNNERS
-from vicmae.testing import toy_runner
+from vicmae.engine import VicmaeRunner
+from vicmae.registry import MODELS, RUNNERS
+from vicmae.testing import toy_runner, toy_vicmae_config
 
 LONG = '\n'.join(f'detail {i}' for i in range(30))
 
@@ -74,6 +77,30 @@ def test_share_of_bad_samples_is_judged_by_files_and_not_by_visits(tmp_path):
     )
     runner = toy_runner(tmp_path, train_dataloader=loader)
     assert runner.build_dataloader(loader).ledger.judged_from == 4 * 40
+
+
+def test_training_is_known_by_its_loop_and_not_by_the_object_of_its_config(tmp_path):
+    class Copying(VicmaeRunner):
+        def build_dataloader(self, dataloader, *args, **kwargs):
+            return super().build_dataloader({**copy.deepcopy(dataloader), 'num_workers': 0})
+
+    loader = dict(batch_size=2, dataset=list(range(8)), sampler=dict(type='DefaultSampler'))
+    runner = Copying(
+        model=MODELS.build(toy_vicmae_config()),
+        work_dir=str(tmp_path),
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        val_dataloader=copy.deepcopy(loader),  # the same: evaluated on the training data
+        val_cfg=dict(),
+        val_evaluator=[],
+        experiment_name='copying',
+    )
+    for role in ('train', 'val'):
+        built = getattr(runner, f'build_{role}_loop')(getattr(runner, f'_{role}_loop')).dataloader
+        assert built.replace is (role == 'train')
+        assert built.ledger.option == f'{role}_dataloader.max_bad_fraction'
+    assert VicmaeRunner.build_dataloader(runner, copy.deepcopy(loader)).replace is True
 
 
 def test_seed_of_a_run_that_goes_on_is_not_that_of_the_next(tmp_path):

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from vicmae.models import ContrastiveCache
 from vicmae.registry import MODELS
@@ -41,6 +42,25 @@ def test_losses_and_gradients_are_those_of_the_whole_batch(num_parts, num_sample
     joined, theirs = (torch.cat([g.flatten() for g in gs.values()]) for gs in (gradients, cached))
     assert (theirs - joined).norm() / joined.norm() < 1e-6
     assert gradients.keys() == cached.keys()
+
+
+@pytest.mark.parametrize('early_stop', [True, False])
+@pytest.mark.parametrize('masked', [True, False])
+def test_teacher_runs_once_for_each_part_and_the_student_twice(masked, early_stop):
+    views = [torch.randn(8, 3, 16, 16) for _ in range(2)]
+    target = dict(type='EMATarget', masked=masked)
+    model = make_model(4, target=target)
+    rows = {'student': [], 'teacher': []}
+    for name, backbone in [('student', model.backbone), ('teacher', model.target.backbone)]:
+        backbone.register_forward_hook(lambda _, args, __, n=name: rows[n].append(len(args[0])))
+    # Otherwise torch ends a second run at the last tensor that a gradient needs, which is none of the teacher's.
+    with set_checkpoint_early_stop(early_stop):
+        losses, gradients = step(model, views)
+    assert rows == {'student': [4] * 8, 'teacher': [4] * 4}
+    whole, expected = step(make_model(target=target), views)
+    assert losses == pytest.approx(whole, rel=1e-6)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
 def test_loss_of_accumulated_small_batches_is_another():

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from vicmae.apis import convert_checkpoint, load_config
+from vicmae.checkpoints.read import read_weights
 from vicmae.registry import MODELS
 from vicmae.testing import randomize
-from vicmae.utils.checkpoint import read_weights
 from vicmae.utils.paths import project_file
 
 from .compare import (

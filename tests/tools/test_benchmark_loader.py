@@ -14,6 +14,7 @@ IMAGES = 'train_dataloader.dataset.sources.images'
 VIDEOS = 'train_dataloader.dataset.sources.videos'
 
 
+@pytest.mark.slow
 def test_figures_of_each_source_and_of_the_mixture_are_printed(run_tool):
     speeds = ['--device-pairs-per-second', 300, 12000]
     ended = run_tool(TOOL, DEBUG, *QUICK, '--no-trial', *speeds)
@@ -43,6 +44,7 @@ def test_json_of_one_source_holds_all_figures(run_tool):
     assert all(advice['factor'] > 1 for advice in videos['advice'])
 
 
+@pytest.mark.slow
 def test_bad_file_is_passed_over_and_json_stays_json(run_tool, place, tmp_path):
     for n, path in enumerate(sorted((place / 'data/demo-debug/images/train').rglob('*.jpg'))[:3]):
         (tmp_path / f'{n}.jpg').write_bytes(path.read_bytes() if n else b'<html>404</html>')
@@ -53,6 +55,7 @@ def test_bad_file_is_passed_over_and_json_stays_json(run_tool, place, tmp_path):
     assert "Bad file '" in ended.err
 
 
+@pytest.mark.slow
 def test_data_without_workers_are_measured_in_one_process(run_tool):
     options = ['--seconds', 0.3, '--batch-size', 4, '--num-workers', 0, '--no-trial']
     ended = run_tool(TOOL, DEBUG, *options, '--source', 'images')

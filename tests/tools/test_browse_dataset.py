@@ -47,7 +47,7 @@ def test_seed_decides_on_what_is_shown(run_tool, page, tmp_path):
 def test_gaps_are_printed_and_no_page_is_written(run_tool, tmp_path):
     ended = run_tool(TOOL, DEBUG, '--gaps', '--out', tmp_path)
     assert ended.status == 0, ended.err
-    assert re.search(r'videos: [\d,]+ pairs drawn by DistantFramePair', ended.out)
+    assert re.search(r'videos: [\d,]+ draws of DistantFramePair', ended.out)
     assert re.search(r'Mean gap 1\.0\d s', ended.out)
     assert len(re.findall(r'^ *[\d.]+ to [\d.]+ s #', ended.out, re.MULTILINE)) > 5
     assert list(tmp_path.iterdir()) == []
@@ -121,6 +121,7 @@ document.title = (document.documentElement.scrollWidth - document.documentElemen
 """
 
 
+@pytest.mark.slow
 @pytest.mark.needs('chromium', 'chromium-browser', 'google-chrome')
 @pytest.mark.parametrize('width', [500, 1400])
 def test_browser_shows_all_boxes_inside_their_frames(page, tmp_path: Path, width):

@@ -52,6 +52,7 @@ def test_every_key_is_printed(ours, mae):
     assert 'Start from it' not in out  # it is not ours
 
 
+@pytest.mark.slow
 def test_command_that_the_tool_prints_trains(run_tool, mae, tmp_path):
     back, report = tmp_path / 'back again.pth', tmp_path / 'report.json'
     arguments = ['--from', 'mae', '--to', 'vicmae', mae[0], back, '--report', report]
@@ -82,6 +83,7 @@ def test_command_that_the_tool_prints_trains(run_tool, mae, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_complete_checkpoint_is_started_from_strictly(run_tool, tmp_path):
     config = toy_vicmae_config() | dict(
         projector=dict(type='MLPHead', hidden_dim=16, out_dim=8),

@@ -21,6 +21,7 @@ from .conftest import DEBUG, ROOT
 TOOL = 'dataset_converters/pack.py'
 
 
+@pytest.mark.slow
 def test_packed_demo_data_train_with_the_command_that_is_printed(run_tool, place, tmp_path):
     options = []
     for kind, arguments in [
@@ -143,6 +144,7 @@ def run(arguments, log):
     runpy.run_path(str(ROOT / 'tools' / TOOL), run_name='__main__')
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_clean_and_the_same_command_goes_on(demo_data, tmp_path):
     out = tmp_path / 'out'
     arguments = [demo_data / 'images/train', out, '--samples-per-shard', 1, '--num-workers', 2]

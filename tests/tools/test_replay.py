@@ -22,6 +22,7 @@ def exploded(run_tool, tmp_path_factory):
     return work_dir, ended
 
 
+@pytest.mark.slow
 def test_run_that_explodes_ends_in_one_message(exploded):
     work_dir, ended = exploded
     assert ended.status == 1
@@ -30,6 +31,7 @@ def test_run_that_explodes_ends_in_one_message(exploded):
     assert len(list(work_dir.glob('bad_steps/iter_*/rank_0.json'))) == 3
 
 
+@pytest.mark.slow
 def test_command_of_the_message_says_where_it_begins(exploded, run_tool):
     _, ended = exploded
     record = re.search(r'`python tools/analysis_tools/replay.py (\S+)`', ended.err)[1]

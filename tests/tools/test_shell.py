@@ -182,6 +182,7 @@ def test_missing_config_is_said_once_before_any_process_starts():
     assert ended.stderr == "error: there is no config 'no.py'.\n"
 
 
+@pytest.mark.slow
 def test_two_processes_train_without_a_gpu(place, tmp_path):
     options = ['--no-validate', '--cfg-options', 'train_cfg.max_epochs=1']
     ended = bash(TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', tmp_path, *options, cwd=place)
@@ -192,6 +193,7 @@ def test_two_processes_train_without_a_gpu(place, tmp_path):
     assert (tmp_path / 'iter_4.pth').is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('wrapper', ['MMDistributedDataParallel', 'FullyShard'])
 def test_two_processes_end_with_the_weights_of_one(trained, place, tmp_path, wrapper):
     """Batches of 4 on each instead of 8 on one: the same samples, crops, frames and masks in every step."""
@@ -207,6 +209,7 @@ def test_two_processes_end_with_the_weights_of_one(trained, place, tmp_path, wra
     assert_same_weights(one['state_dict'], two['state_dict'])
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_figures_of_one(trained, tested, place, tmp_path):
     options = ['--work-dir', tmp_path, '--out', tmp_path / 'figures.json']
     ended = bash(TOOLS / 'dist_test.sh', DEBUG, trained / 'iter_16.pth', 2, *options, cwd=place)
@@ -214,6 +217,7 @@ def test_two_processes_give_the_figures_of_one(trained, tested, place, tmp_path)
     assert figures(tmp_path / 'figures.json') == pytest.approx(figures(tested[1]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_each_video_counts_once_on_processes_that_share_them_unevenly(run_tool, place, tmp_path):
     config = ROOT / 'configs/vicmae/benchmarks/vicmae_vit-tiny-p8_finetune-video_debug.py'
     model = MODELS.build(load_config(config).model)
@@ -259,6 +263,7 @@ def test_each_video_counts_once_on_processes_that_share_them_unevenly(run_tool, 
         torch.testing.assert_close(row['pred_score'], row['view_scores'].mean(dim=0))
 
 
+@pytest.mark.slow
 def test_divided_model_trains_and_its_checkpoint_has_the_figures_of_one_process(
     run_tool, place, tmp_path
 ):

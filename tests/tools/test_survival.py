@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from vicmae.utils.checkpoint import load_checkpoint_file
+from vicmae.checkpoints.read import load_checkpoint_file
 
 from .conftest import DEBUG, ENVIRONMENT, ROOT, assert_same_weights
+
+pytestmark = pytest.mark.slow
 
 KILLS = 20
 # What depends on the clock, and on how often the run began.

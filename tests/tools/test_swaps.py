@@ -31,6 +31,7 @@ def names_in(work_dir):
     return {'.'.join(name.split('.')[:2]) for name in state}
 
 
+@pytest.mark.slow
 def test_teacher_and_vicreg_are_two_options(run_tool, tmp_path):
     options = ['model.target.type=EMATarget', 'model.head.contrastive.type=VICRegLoss']
     ended = train(run_tool, tmp_path, *options)
@@ -39,6 +40,7 @@ def test_teacher_and_vicreg_are_two_options(run_tool, tmp_path):
     assert 'target_momentum: 0.99' in ended.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('option', 'gone'),
     [('model.head.contrastive=None', 'predictor'), ('model.head.reconstruction=None', 'neck')],
@@ -49,12 +51,14 @@ def test_each_loss_is_switched_off_by_one_option(run_tool, tmp_path, option, gon
     assert not any(name.startswith(gone) for name in names_in(tmp_path))
 
 
+@pytest.mark.slow
 def test_batch_is_contrasted_in_parts_by_options(run_tool, tmp_path):
     cache = 'model.contrastive_cache'
     ended = train(run_tool, tmp_path, f'{cache}.type=ContrastiveCache', f'{cache}.num_parts=4')
     assert ended.status == 0, ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['mae', 'simclr'])
 def test_other_algorithms_train_and_are_evaluated(run_tool, tmp_path, name):
     config = ROOT / f'configs/{name}/{name}_vit-tiny-p8_debug.py'
@@ -99,6 +103,7 @@ def test_frame_gap_longer_than_any_video_ends_in_one_line(run_tool, tmp_path):
     assert re.search(r'gap=500.* is longer than any video: .* Lower `gap`', ended.err), ended.err
 
 
+@pytest.mark.slow
 def test_start_from_a_converted_mae(run_tool, tmp_path):
     mae = ROOT / 'configs/mae/mae_vit-tiny-p8_debug.py'
     assert train(run_tool, tmp_path / 'mae', config=mae).status == 0
@@ -112,9 +117,12 @@ def test_start_from_a_converted_mae(run_tool, tmp_path):
     options = [f'load_from={second}', 'default_hooks.checkpoint_fit.strict=False']
     ended = train(run_tool, tmp_path / 'vicmae', *options)
     assert ended.status == 0, ended.err
-    assert 'the rest of the model begins anew (a teacher as its student)' in ended.out + ended.err
+    assert re.search(
+        r'Weights of .*: \d+ mapped, .* [1-9]\d* missing \(predictor', ended.out + ended.err
+    )
 
 
+@pytest.mark.slow
 def test_reconstructions_of_mae_are_drawn_at_any_shape_and_those_of_simclr_refused(
     run_tool, tmp_path, demo_data
 ):
@@ -150,5 +158,5 @@ def test_checkpoint_of_which_nothing_fits_is_refused_also_without_strictness(run
     options = [f'load_from={tmp_path}/official.pth', 'default_hooks.checkpoint_fit.strict=False']
     ended = train(run_tool, tmp_path, *options)
     assert ended.status == 1
-    assert 'Nothing in the checkpoint has a place in the model' in ended.err
-    assert 'convert.py' in ended.err
+    assert 'does not fit the model: 0 of ' in ended.err
+    assert 'Convert it first: python tools/model_converters/convert.py --from mae' in ended.err

@@ -47,6 +47,7 @@ def test_training_reports_knn_on_images_and_videos(trained):
     assert {'images/knn_top1', 'videos/knn_top1', 'images/chance', 'videos/chance'} <= set(last)
 
 
+@pytest.mark.slow
 def test_same_command_gives_the_same_weights_and_another_seed_others(run_tool, trained, tmp_path):
     for seed in (0, 1):
         work_dir = tmp_path / str(seed)
@@ -58,6 +59,7 @@ def test_same_command_gives_the_same_weights_and_another_seed_others(run_tool, t
     assert any(not torch.equal(other[key], expected[key]) for key in expected)
 
 
+@pytest.mark.slow
 def test_run_that_is_resumed_equals_one_without_a_break(run_tool, trained, tmp_path):
     begin = ['train.py', DEBUG, '--work-dir', tmp_path, '--no-validate']
     assert run_tool(*begin, '--cfg-options', 'train_cfg.max_epochs=1').status == 0
@@ -67,12 +69,14 @@ def test_run_that_is_resumed_equals_one_without_a_break(run_tool, trained, tmp_p
     assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
 
 
+@pytest.mark.slow
 def test_resume_without_a_checkpoint_begins(run_tool, tmp_path):
     options = ['--no-validate', '--resume', '--cfg-options', *SHORT]
     assert run_tool('train.py', DEBUG, '--work-dir', tmp_path, *options).status == 0
     assert (tmp_path / 'iter_2.pth').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('off', 'rest'), [(VIDEOS, '48 images'), (IMAGES, '16 videos')])
 def test_one_kind_alone_trains(run_tool, tmp_path, off, rest):
     options = ['--no-validate', '--cfg-options', f'{off}=None', *SHORT]
@@ -81,6 +85,7 @@ def test_one_kind_alone_trains(run_tool, tmp_path, off, rest):
     assert f'Training on {rest}: 2 batches' in ended.out
 
 
+@pytest.mark.slow
 def test_one_class_of_each_kind_trains(run_tool, place, tmp_path):
     roots = [place / f'data/demo-debug/{kind}/train' for kind in ('images', 'videos')]
     first = [next(folder for folder in sorted(root.iterdir())) for root in roots]
@@ -91,6 +96,7 @@ def test_one_class_of_each_kind_trains(run_tool, place, tmp_path):
     assert 'Training on 12 images, 4 videos: 2 batches of 8' in ended.out
 
 
+@pytest.mark.slow
 def test_one_image_and_one_video_train(run_tool, place, tmp_path):
     for kind, suffix in (('images', '.jpg'), ('videos', '.mp4')):
         source = next((place / f'data/demo-debug/{kind}/train').rglob(f'*{suffix}'))
@@ -103,6 +109,7 @@ def test_one_image_and_one_video_train(run_tool, place, tmp_path):
     assert 'Training on 1 images, 1 videos: 2 batches of 8' in ended.out
 
 
+@pytest.mark.slow
 def test_paper_config_trains_on_a_cpu_with_a_batch_of_two(run_tool, place, tmp_path):
     config = ROOT / 'configs/vicmae/vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
     data = place / 'data/demo-debug'
@@ -134,6 +141,7 @@ def test_test_gives_the_figures_of_the_last_epoch(tested, trained):
         assert value == pytest.approx(last[name], rel=1e-6), name
 
 
+@pytest.mark.slow
 def test_random_weights_are_tested_as_a_baseline(run_tool, tested, tmp_path):
     out = tmp_path / 'random.json'
     begin = ['test.py', DEBUG, '--random-init', '--work-dir', tmp_path, '--out', out]
@@ -143,6 +151,7 @@ def test_random_weights_are_tested_as_a_baseline(run_tool, tested, tmp_path):
     assert figures(out)[rank] != pytest.approx(figures(tested[1])[rank], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_predictions_of_each_sample_are_written(run_tool, trained, tmp_path):
     out = tmp_path / 'predictions.pkl'
     checkpoint = trained / 'iter_16.pth'

@@ -30,6 +30,7 @@ def train(run_tool, work_dir, *options):
     return run_tool('train.py', DEBUG, '--no-validate', '--work-dir', work_dir, *options)
 
 
+@pytest.mark.slow
 def test_bad_files_are_replaced_listed_and_counted(run_tool, damaged, tmp_path):
     torn, overrides = damaged
     ended = train(run_tool, tmp_path / 'run', '--cfg-options', *overrides)
@@ -41,6 +42,7 @@ def test_bad_files_are_replaced_listed_and_counted(run_tool, damaged, tmp_path):
     assert 'could not be read: others took their place' in log.read_text()
 
 
+@pytest.mark.slow
 def test_too_many_bad_files_end_the_run_with_one_message(run_tool, damaged, tmp_path):
     _, overrides = damaged
     for path in sorted((tmp_path / 'damaged').glob('images/train/*/*.jpg'))[-8:]:
@@ -52,6 +54,7 @@ def test_too_many_bad_files_end_the_run_with_one_message(run_tool, damaged, tmp_
     assert 'Traceback' not in ended.err
 
 
+@pytest.mark.slow
 def test_run_resumed_in_mid_epoch_equals_one_without_a_break(run_tool, tmp_path):
     often = ['default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.interval=1']
     options = ['--cfg-options', *often, 'default_hooks.checkpoint.max_keep_ckpts=-1']
@@ -68,6 +71,7 @@ def test_run_resumed_in_mid_epoch_equals_one_without_a_break(run_tool, tmp_path)
     assert [key for key in whole if not torch.equal(whole[key], part[key])] == []
 
 
+@pytest.mark.slow
 def test_batches_of_one_kind_are_an_option_of_the_config(run_tool, tmp_path):
     options = ['train_dataloader.batch_sampler.type=OneSourceBatches']
     ended = train(run_tool, tmp_path, '--cfg-options', *options)

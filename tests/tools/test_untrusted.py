@@ -2,16 +2,15 @@
 """A checkpoint that brings code along is refused at every door, and run by none of them unless it is trusted."""
 
 import os
-import shutil
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from vicmae.apis import load_config, load_model
+from vicmae.checkpoints.read import read_weights
 from vicmae.errors import CheckpointError
 from vicmae.registry import MODELS
-from vicmae.utils.checkpoint import read_weights
 
 from .conftest import DEBUG
 
@@ -35,14 +34,6 @@ def trapped(trained, tmp_path):
     return path, trap
 
 
-def in_parts(path):
-    """The checkpoint as the only part of a sharded one."""
-    folder = path.with_suffix('.sharded')
-    folder.mkdir()
-    shutil.copy(path, folder / 'part_0_of_1.pth')
-    return folder
-
-
 DOORS = {
     'resume': lambda path, d: ['train.py', DEBUG, '--resume', path, '--work-dir', d],
     'resume of the last': lambda path, d: ['train.py', DEBUG, '--resume', '--work-dir', d],
@@ -59,10 +50,6 @@ DOORS = {
         f'model.backbone.init_cfg.checkpoint={path}',
         'model.backbone.init_cfg.prefix=backbone.',
     ],
-    'resume of parts': lambda path, d: [
-        *('train.py', DEBUG, '--resume', in_parts(path), '--work-dir', d)
-    ],
-    'gather': lambda path, d: ['model_converters/gather.py', in_parts(path), d / 'out.pth'],
     'test': lambda path, d: ['test.py', DEBUG, path, '--work-dir', d],
     'convert': lambda path, d: [
         *('model_converters/convert.py', '--from', 'vicmae', '--to', 'mae', path, d / 'out.pth')
@@ -101,6 +88,7 @@ def test_code_is_refused_in_python_too(trapped, monkeypatch):
         assert not trap.exists()
 
 
+@pytest.mark.slow
 def test_checkpoint_that_is_trusted_runs_its_code(run_tool, trapped, tmp_path):
     path, trap = trapped
     ended = run_tool('test.py', DEBUG, path, '--work-dir', tmp_path / 'w', '--trust-checkpoint')
@@ -115,6 +103,7 @@ def test_lists_of_models_are_not_looked_up(run_tool, tmp_path):
     assert "error: 'torchvision://resnet50' is a name in a list of models" in ended.err
 
 
+@pytest.mark.slow
 def test_safetensors_are_tested_as_the_checkpoint_that_they_are_of(
     run_tool, tested, trained, tmp_path
 ):

@@ -153,7 +153,7 @@ def test_gap_text_has_the_figures_of_the_draws(debug):
     gaps = gaps_of_sources(debug())
     assert list(gaps) == ['videos']
     text = gap_text('videos', gaps['videos'])
-    assert text.startswith('videos: 1,008 pairs drawn by DistantFramePair(')
+    assert text.startswith('videos: 1,008 draws of DistantFramePair(')
     assert 'real lengths of 16 videos' in text
     assert f'Mean gap {gaps["videos"].seconds.mean():.2f} s' in text
     assert f'50% {np.median(gaps["videos"].seconds):.2f} s' in text

@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 import torch
 
+from vicmae.errors import ConfigError
 from vicmae.models.algorithms import ViCMAE
 from vicmae.models.layers import gather_tokens
 from vicmae.models.losses import normalize_patches
 from vicmae.registry import MODELS
-from vicmae.testing import randomize, toy_vicmae_config
+from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
 from vicmae.visualization.reconstruction import draw_reconstructions
 
 
@@ -88,3 +89,9 @@ def test_seed_decides_the_masks_and_leaves_other_random_numbers_alone():
     assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_array_equal(first.output, second.output)
     assert (find_hidden(first) != find_hidden(other)).any()
+
+
+def test_classifier_is_refused():
+    model = MODELS.build(toy_transfer_config())
+    with pytest.raises(ConfigError, match='A TransferClassifier reconstructs nothing. Give the co'):
+        draw_reconstructions(model, torch.zeros(1, 3, 16, 16, dtype=torch.uint8))

@@ -309,6 +309,7 @@ def console(done: subprocess.CompletedProcess) -> list[str]:
     return [line for line in done.stderr.splitlines() if ':CONSOLE' in line]
 
 
+@pytest.mark.slow
 @pytest.mark.needs('chromium', 'chromium-browser', 'google-chrome')
 @pytest.mark.parametrize('width', [500, 1400])
 def test_browser_draws_the_page_without_errors(tmp_path: Path, width: int):
@@ -337,6 +338,7 @@ document.title += '|' + svg.querySelectorAll('.mark').length;
 """
 
 
+@pytest.mark.slow
 @pytest.mark.needs('chromium', 'chromium-browser', 'google-chrome')
 def test_pointer_names_the_nearest_value_and_the_page_fits_a_narrow_window(tmp_path: Path):
     page = tmp_path / 'probed.html'
@@ -348,6 +350,7 @@ def test_pointer_names_the_nearest_value_and_the_page_fits_a_narrow_window(tmp_p
     assert '<title>step 299: 1|1|0|0</title>' in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.needs('chromium', 'chromium-browser', 'google-chrome')
 def test_errors_of_a_page_would_be_seen(tmp_path: Path):
     page = tmp_path / 'broken.html'

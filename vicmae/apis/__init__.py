@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from vicmae.checkpoints.convert.official import CHECKPOINT_FORMATS, Conversion, convert_checkpoint
 from vicmae.utils.config import load_config
 
-from .convert import CHECKPOINT_FORMATS, Conversion, convert_checkpoint
 from .features import Features, encode_files, extract_features, load_clips
 from .launch import build_runner
 from .model import draw_weights, load_model

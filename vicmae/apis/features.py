@@ -14,6 +14,7 @@ from vicmae.datasets import VideoFolder
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.datasets.sources.source import NO_LABEL
 from vicmae.datasets.transforms.build import Pipeline
+from vicmae.structures import Clips
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def encode_files(model: Any, paths: Sequence[str], *, num_frames: int = 8) -> Te
         -> (number of paths, D)
     """
     clips = load_clips(paths, model.backbone.img_size, num_frames=num_frames)
-    inputs = model.data_preprocessor(dict(inputs=clips), training=False)['inputs']
-    return model.eval().extract_clip_feat(inputs).float().cpu()
+    batch = model.data_preprocessor(Clips(clips))
+    return model.eval().extract_clip_feat(batch.inputs).float().cpu()
 
 
 @torch.no_grad()
@@ -95,9 +96,9 @@ def extract_features(
     )
     features, labels, meta = [], [], []
     for batch in loader:
-        inputs = model.data_preprocessor(batch, training=False)['inputs']
+        inputs = model.data_preprocessor(batch).inputs
         features.append(model.extract_clip_feat(inputs).float().cpu())
-        for sample in batch['data_samples']:
+        for sample in batch.data_samples:
             labels.append(int(sample.gt_label))
             meta.append(dict(sample.metainfo_items()))
     return Features(torch.cat(features), torch.tensor(labels), meta)

@@ -4,6 +4,8 @@
 import os
 import re
 import subprocess
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,17 @@ from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
+from vicmae.checkpoints.read import require_checkpoint
 from vicmae.datasets.demo import make_demo_data
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
-from vicmae.utils.checkpoint import require_whole
 from vicmae.utils.config import places_of
 
 # What Python says of a call without all arguments.
 _MISSING = re.compile(
     r'(\w+)\.__init__\(\) missing \d+ required (?:keyword-only|positional) arguments?: (.*)'
 )
+_FUSED = ('Adam', 'AdamW')
 _AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
 
 
@@ -41,15 +44,17 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
             f'The config {cfg.filename!r} trains nothing: it has no `train_cfg`. `tools/test.py CONFIG CHECKPOINT` '
             'measures a checkpoint with it.'
         )
+    dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
     if not torch.cuda.is_available():
         adapt_to_cpu(cfg)
-        init_gloo(cfg.get('launcher', 'none'))
+        init_gloo(cfg.get('launcher', 'none'), dist_cfg)
     else:
-        init_after_restart(cfg.get('launcher', 'none'))
+        init_after_restart(cfg.get('launcher', 'none'), dist_cfg)
         if training:
             choose_precision(cfg)
+            let_device_skip(cfg)
     if cfg.get('load_from') and '://' not in cfg.load_from:
-        require_whole(cfg.load_from)
+        require_checkpoint(cfg.load_from)
     if not training:
         cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
@@ -107,26 +112,42 @@ def adapt_to_cpu(cfg: Config) -> None:
 
 
 def choose_precision(cfg: Config) -> None:
-    """Chooses the type that mixed precision computes in, where the config leaves it open, and says which.
+    """Chooses what mixed precision computes in, where the config leaves it open, and says which.
 
-    bfloat16 where the GPU has it: it reaches as far as float32, so that nothing overflows.
+    bfloat16 where the GPU has it: it reaches as far as float32, so that nothing overflows and no loss is scaled.
     """
     wrapper = cfg.get('optim_wrapper') or {}
-    if wrapper.get('type') != 'AmpOptimWrapper' or wrapper.get('dtype') is not None:
+    if wrapper.get('type') != 'AmpOptimWrapper':
         return
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        wrapper['dtype'] = 'bfloat16'
+    if wrapper.get('dtype') is None:
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        wrapper['dtype'] = 'bfloat16' if has_bfloat16 else 'float16'
+    if wrapper['dtype'] == 'bfloat16':
+        wrapper['type'] = 'BFloat16OptimWrapper'
+        for key in _AMP_ONLY:
+            wrapper.pop(key, None)
         print_log('Mixed precision: bfloat16, which this GPU has.', 'current')
     else:
-        wrapper['dtype'] = 'float16'
         wrapper.setdefault('loss_scale', 'dynamic')
-        print_log(
-            'Mixed precision: float16 with a scaled loss, as this GPU has no bfloat16.', 'current'
-        )
+        print_log(f'Mixed precision: {wrapper["dtype"]} with a scaled loss.', 'current')
 
 
-def init_gloo(launcher: str) -> None:
-    """Connects the processes of a run without GPUs, before the Runner would try to set one."""
+def let_device_skip(cfg: Config) -> None:
+    """Has an optimiser fused that leaves it open: then a GPU skips non-finite steps without waiting for the host."""
+    wrapper = cfg.get('optim_wrapper') or {}
+    optimizer = wrapper.get('optimizer') or {}
+    scaled = wrapper.get('type') == 'AmpOptimWrapper'
+    if optimizer.get('type') in _FUSED and 'foreach' not in optimizer and not scaled:
+        optimizer.setdefault('fused', True)
+
+
+def init_gloo(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
+    """Connects the processes of a run without GPUs, before the Runner would try to set one.
+
+    Args:
+        launcher: What started the processes.
+        dist_cfg: The config's `env_cfg.dist_cfg`; its `backend` is for GPUs.
+    """
     if launcher == 'none' or torch.distributed.is_initialized():
         return
     if launcher == 'slurm':
@@ -143,23 +164,33 @@ def init_gloo(launcher: str) -> None:
             f'`--launcher {launcher}` finds no {", ".join(missing)} in the environment. '
             'Start the processes with tools/dist_train.sh, or leave `--launcher` away for one process.'
         )
-    init_process_group('gloo')
+    init_process_group({**dist_cfg, 'backend': 'gloo'})
 
 
-def init_after_restart(launcher: str) -> None:
+def init_after_restart(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
     """Connects the processes of a run on GPUs that torchrun has started again; else the Runner does."""
     restarted = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
     if launcher == 'pytorch' and restarted and not torch.distributed.is_initialized():
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-        init_process_group('nccl')
+        init_process_group(dist_cfg)
 
 
-def init_process_group(backend: str) -> None:
-    """Connects the processes, apart from those that torchrun started before: their addresses are in its store still."""
+def init_process_group(dist_cfg: Mapping[str, Any]) -> None:
+    """Connects the processes, apart from those that torchrun started before: their addresses are in its store still.
+
+    Args:
+        dist_cfg: `backend`, and how many seconds a process waits for the others (`timeout`).
+    """
+    seconds = dist_cfg.get('timeout')
+    if not isinstance(seconds, (int, float, type(None))):
+        raise ConfigError(
+            f'`env_cfg.dist_cfg.timeout` must be a number of seconds, got {seconds!r}.'
+        )
     attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
     store, rank, world_size = next(torch.distributed.rendezvous('env://'))
     torch.distributed.init_process_group(
-        backend,
+        dist_cfg.get('backend', 'nccl'),
+        timeout=None if seconds is None else timedelta(seconds=seconds),
         store=torch.distributed.PrefixStore(f'attempt_{attempt}', store),
         rank=rank,
         world_size=world_size,

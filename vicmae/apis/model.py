@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from vicmae.engine.hooks.checkpoint_fit import find_misfits
-from vicmae.errors import CheckpointError
+from vicmae.checkpoints.fit import load_weights
+from vicmae.checkpoints.read import read_weights
 from vicmae.registry import MODELS
-from vicmae.utils.checkpoint import read_weights
 from vicmae.utils.config import load_config
 
 
@@ -42,7 +41,7 @@ def load_model(
     if checkpoint is None:
         draw_weights(model, seed)
     else:
-        load_weights(model, checkpoint)
+        load_weights(model, read_weights(checkpoint), source=repr(str(checkpoint)))
     return model.to(device).eval()
 
 
@@ -51,12 +50,3 @@ def draw_weights(model: Any, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.init_weights()
-
-
-def load_weights(model: torch.nn.Module, path: str | Path) -> None:
-    """Loads a checkpoint's weights, all of them or none."""
-    state = read_weights(path)
-    misfits = find_misfits(model, state)
-    if misfits:
-        raise CheckpointError(f'{str(path)!r} does not fit the model:\n' + '\n'.join(misfits))
-    model.load_state_dict(state)

@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_leaves
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey
-from vicmae.engine.gradients import global_norm, non_finite_gradients
+from vicmae.engine.bad_steps import WEIGHTS, named_losses
+from vicmae.engine.gradients import local_norms
 from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.utils.config import load_config
 
@@ -52,29 +53,8 @@ class Range:
 
 
 @dataclass(frozen=True)
-class ReplayedSample:
-    """A sample of the batch.
-
-    Attributes:
-        key: What its random choices follow from: seed, epoch, index, visit; or the index alone.
-        file: What it was loaded from, unless that is a bad file, which another one replaces.
-        views: Values of each view, as the model gets them.
-    """
-
-    key: tuple[int, ...]
-    file: str
-    views: tuple[Range, ...]
-
-
-@dataclass(frozen=True)
 class BadModule:
-    """The first part of the model whose output has values that are not finite.
-
-    Attributes:
-        name: Its place in the model.
-        kind: Its class.
-        inputs: Values that went into it.
-    """
+    """The first part of the model whose output has values that are not finite: its place, class and input."""
 
     name: str
     kind: str
@@ -86,26 +66,20 @@ class Replay:
     """What a step gave.
 
     Attributes:
-        iteration: The step, counted from 1.
-        rank: Whose batch it is.
-        world_size: Number of ranks of the run.
+        record: What the run wrote of the step (see `vicmae.engine.bad_steps`).
         exact: Whether weights and seeds are those of the run.
         losses: Of each batch since the optimiser's step before, by name.
-        recorded: The same as they were in the run.
-        samples: Of all these batches.
+        views: Of each sample of these batches, values of its views as the model gets them.
         grad_norm: Norm of all gradients.
         bad_gradients: Parameters whose gradient is not finite.
         bad_weights: Parameters and buffers that are not finite themselves.
         bad_module: Where the forward pass stops being finite; None where it doesn't.
     """
 
-    iteration: int
-    rank: int
-    world_size: int
+    record: dict[str, Any]
     exact: bool
     losses: list[dict[str, float]]
-    recorded: list[dict[str, float]]
-    samples: list[ReplayedSample]
+    views: list[tuple[Range, ...]]
     grad_norm: float
     bad_gradients: list[str]
     bad_weights: list[str]
@@ -149,7 +123,7 @@ def replay(
     bad_weights = [name for name, t in model.state_dict().items() if not t.isfinite().all()]
     scale, autocast = _precision(row['amp'], amp, device)
     losses: list[dict[str, float]] = []
-    samples: list[ReplayedSample] = []
+    views: list[tuple[Range, ...]] = []
     with _watch(model) as found:
         for batch, described in zip(batches, row['batches'], strict=True):
             if described['step_seed'] is not None:
@@ -162,21 +136,19 @@ def replay(
                 outputs = model(**data, mode='loss')
             total, logged = model.parse_losses(outputs)
             (total / len(batches) * scale).backward()
-            losses.append({n: v.item() for n, v in logged.items() if n in outputs and 'loss' in n})
-            samples += _samples(described['samples'], data['inputs'])
-    norm = global_norm(model.parameters()).item() / scale
+            losses.append({name: value.item() for name, value in named_losses(logged).items()})
+            for number in range(len(described['samples'])):
+                views.append(tuple(Range.of([view]) for view in data.sample(number)))
+    trained = {name: p for name, p in model.named_parameters() if p.grad is not None}
+    norms = local_norms(list(trained.values()))
+    seeded = all(batch['step_seed'] is not None for batch in row['batches'])
     return Replay(
-        iteration=row['iteration'],
-        rank=rank,
-        world_size=row['world_size'],
-        exact=checkpoint is None and all(b['step_seed'] is not None for b in row['batches']),
+        record=row,
+        exact=weights.name == WEIGHTS and checkpoint is None and seeded,
         losses=losses,
-        recorded=[
-            {name: float(value) for name, value in b['losses'].items()} for b in row['batches']
-        ],
-        samples=samples,
-        grad_norm=norm,
-        bad_gradients=non_finite_gradients(model),
+        views=views,
+        grad_norm=torch.linalg.vector_norm(norms).item() / scale,
+        bad_gradients=[n for n, norm in zip(trained, norms, strict=True) if not norm.isfinite()],
         bad_weights=bad_weights,
         bad_module=found[0] if found else None,
     )
@@ -190,17 +162,19 @@ def print_replay(result: Replay, console: Console | None = None) -> None:
         console: Where to; by default stdout.
     """
     console = console or Console()
-    table = Table('loss', 'in the run', 'now', title=f'iteration {result.iteration}')
-    for before, now in zip(result.recorded, result.losses, strict=True):
-        for name, value in now.items():
-            table.add_row(name, f'{before.get(name, math.nan):.6g}', f'{value:.6g}')
+    batches = result.record['batches']
+    table = Table('loss', 'in the run', 'now', title=f'iteration {result.record["iteration"]}')
+    for batch, losses in zip(batches, result.losses, strict=True):
+        for name, value in losses.items():
+            before = float(batch['losses'].get(name, math.nan))
+            table.add_row(name, f'{before:.6g}', f'{value:.6g}')
     table.add_row('norm of all gradients', '', f'{result.grad_norm:.6g}')
     console.print(table)
-    views = max((len(sample.views) for sample in result.samples), default=0)
-    table = Table('sample', 'key', *(f'view {n + 1}' for n in range(views)))
-    for sample in result.samples:
-        key = ', '.join(map(str, sample.key))
-        table.add_row(sample.file, key, *map(str, sample.views))
+    num_views = max(map(len, result.views), default=0)
+    table = Table('sample', 'key', *(f'view {n + 1}' for n in range(num_views)))
+    samples = [sample for batch in batches for sample in batch['samples']]
+    for sample, views in zip(samples, result.views, strict=True):
+        table.add_row(sample['file'], str(sample['key']).strip('[]'), *map(str, views))
     console.print(table)
     for line in _findings(result):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -221,9 +195,10 @@ def _findings(result: Replay) -> Iterator[str]:
         if names:
             more = ', ...' if len(names) > _MOST_NAMED else ''
             yield f'{len(names)} {what}: {", ".join(names[:_MOST_NAMED])}{more}.'
-    if result.world_size > 1:
+    if result.record['world_size'] > 1:
         yield (
-            f'The run had {result.world_size} ranks. This is the batch of rank {result.rank} alone: the contrastive '
+            f'The run had {result.record["world_size"]} ranks. This is the batch of rank {result.record["rank"]} '
+            'alone: the contrastive '
             'loss lacks the negatives of the others, and gradients are not averaged with theirs.'
         )
     if not result.exact:
@@ -310,15 +285,6 @@ def _precision(recorded: dict[str, Any] | None, amp: bool | None, device: str) -
         return 1.0, torch.autocast(device, enabled=False)
     settings = recorded or dict(dtype='bfloat16', loss_scale=1.0)
     return settings['loss_scale'], torch.autocast(device, getattr(torch, settings['dtype']))
-
-
-def _samples(
-    described: Sequence[dict[str, Any]], views: Sequence[Tensor]
-) -> Iterator[ReplayedSample]:
-    for number, sample in enumerate(described):
-        key = sample['key'] if isinstance(sample['key'], list) else [sample['key']]
-        ranges = tuple(Range.of([view[number]]) for view in views)
-        yield ReplayedSample(tuple(key), sample['file'], ranges)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import groupby, islice
 from multiprocessing import active_children, parent_process
@@ -22,6 +22,7 @@ from mmengine.logging import print_log
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from vicmae.errors import DataError, VicmaeError
+from vicmae.structures import as_batch
 
 from .bad_files import BadFile, BadFileLedger
 from .sample_key import SampleKey
@@ -320,6 +321,7 @@ class SteadyLoader(DataLoader):
         if self.batch_size is not None and isinstance(self.sampler, MixtureSampler):
             self.sampler.batch_size = self.batch_size
         self.ledger = BadFileLedger() if ledger is None else ledger
+        self.replace = replace
         self.sample_seconds = sample_seconds
         self.seen: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
@@ -381,7 +383,8 @@ class SteadyLoader(DataLoader):
                     excused.clear()
                     self._account(report)
                     if batch is not None:
-                        yield batch
+                        typed = isinstance(batch, Mapping) and 'inputs' in batch
+                        yield as_batch(batch) if typed else batch
                 return
             except VicmaeError:
                 raise

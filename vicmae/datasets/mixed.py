@@ -12,6 +12,7 @@ from vicmae.errors import ConfigError
 from vicmae.registry import DATASETS
 
 from .sample_key import SampleKey, as_sample_key
+from .sources.source import Source
 
 
 @DATASETS.register_module()
@@ -52,6 +53,9 @@ class MixedDataset(Dataset):
         self.visits_per_opening = tuple(getattr(s, 'visits_per_opening', 1) for s in self.sources)
         self.weights = self._read_weights(weights, known=tuple(sources))
         self._ends = np.cumsum(self.sizes)
+        for number, source in enumerate(self.sources):
+            if isinstance(source, Source):
+                source.first_index = self.span_of(number)[0]
 
     @property
     def metainfo(self) -> dict[str, Any]:

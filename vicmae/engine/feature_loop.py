@@ -136,5 +136,5 @@ class FeatureTestLoop(TestLoop):
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
     """Each sample once, in an order that no number of ranks or batches changes."""
-    names = ('probe', 'role', 'path')
+    names = ('probe', 'role', 'path', 'sample_idx')
     return sorted(each_once(rows), key=lambda row: [str(row.get(name)) for name in names])

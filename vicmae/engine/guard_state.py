@@ -1,11 +1,25 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What a run knows of its bad steps: in the message hub, hence in checkpoints and known after a resume."""
+"""What a run knows of its bad steps: in the message hub, so that checkpoints hold it."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 _KEY = 'step_guard'
+
+
+class RewindDue(Exception):
+    """Ends a training step from which the loop has to go back.
+
+    Attributes:
+        checkpoint: Its path.
+        first: The first iteration to pass over.
+        end: The one behind the last.
+    """
+
+    def __init__(self, checkpoint: str, first: int, end: int) -> None:
+        super().__init__(checkpoint, first, end)
+        self.checkpoint, self.first, self.end = checkpoint, first, end
 
 
 @dataclass
@@ -16,10 +30,10 @@ class GuardState:
         total: Bad steps of the run.
         in_a_row: Those since the last good step.
         since: The iteration in which the row began.
-        first_step: That of its first step, which names its record; a later one than `since` where gradients accumulate.
-        checkpoint: The last one from before the row; None where there was none.
-        weights_in: The iteration whose record holds the weights of the row; None where none does.
+        record: Folder of the record of its first step.
+        weights: File with the weights of the row, relative to a record; None where none has them.
         num_weights: Records with weights so far.
+        checkpoint: The last one from before the row; None where there was none.
         rewinds: How often the run went back to a checkpoint.
         passed_over: Ranges of iterations, half-open, that train nothing.
     """
@@ -27,17 +41,18 @@ class GuardState:
     total: int = 0
     in_a_row: int = 0
     since: int = 0
-    first_step: int = 0
-    checkpoint: str | None = None
-    weights_in: int | None = None
+    record: str = ''
+    weights: str | None = None
     num_weights: int = 0
+    checkpoint: str | None = None
     rewinds: int = 0
     passed_over: list[list[int]] = field(default_factory=list)
 
     @classmethod
     def of(cls, runner: Any) -> 'GuardState':
         """That of a run."""
-        return cls(**runner.message_hub.runtime_info.get(_KEY, {}))
+        saved = runner.message_hub.runtime_info.get(_KEY, {})
+        return cls(**{f.name: saved[f.name] for f in fields(cls) if f.name in saved})
 
     def keep(self, runner: Any) -> None:
         """Makes it that of a run."""
@@ -45,14 +60,14 @@ class GuardState:
 
     def end_row(self) -> None:
         """Notes that the steps are good again."""
-        self.in_a_row, self.weights_in = 0, None
+        self.in_a_row, self.weights = 0, None
 
     def renumber(self, factor: float) -> None:
         """Takes iterations for others, so many times as many."""
         self.passed_over = [
             [math.floor(first * factor), math.ceil(end * factor)] for first, end in self.passed_over
         ]
-        self.since, self.first_step = int(self.since * factor), int(self.first_step * factor)
+        self.since = int(self.since * factor)
 
     def passes_over(self, iteration: int) -> bool:
         """Whether an iteration trains nothing."""

@@ -8,8 +8,7 @@ from torch.utils.data import DataLoader
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.registry import LOOPS
 
-from .guard_state import GuardState
-from .rewind import RewindDue, go_back, pass_over
+from .guard_state import GuardState, RewindDue
 
 _EVALUATED = 'evaluated_at'
 
@@ -27,16 +26,39 @@ class _GoesOn:
 
     def _train_or_pass_over(self, number: int, batch: Any) -> bool:
         """Trains a step, or passes it over; returns whether the run goes on from where it is, and didn't go back."""
-        if GuardState.of(self.runner).passes_over(self._iter):
-            pass_over(self.runner, number, batch)
-            self._iter += 1
-            return True
         try:
-            self.run_iter(*self._step(number, batch))
+            if GuardState.of(self.runner).passes_over(self._iter):
+                self._pass_over(number, batch)
+            else:
+                self.run_iter(*self._step(number, batch))
         except RewindDue as due:
-            go_back(self.runner, due.rewind)
+            self._go_back(due)
             return False
         return True
+
+    def _pass_over(self, number: int, batch: Any) -> None:
+        """Counts an iteration, for schedules, checkpoints and accumulation too, and trains nothing."""
+        self.runner.call_hook('before_train_iter', batch_idx=number, data_batch=batch)
+        self.runner.optim_wrapper.pass_over()
+        self.runner.call_hook('after_train_iter', batch_idx=number, data_batch=batch, outputs=None)
+        self._iter += 1
+
+    def _go_back(self, due: RewindDue) -> None:
+        """Makes weights, optimiser, schedules and iteration those of a checkpoint, and notes what to pass over."""
+        runner = self.runner
+        state = GuardState.of(runner)  # the checkpoint's is older
+        runner.optim_wrapper.zero_grad()
+        runner.resume(due.checkpoint)
+        runner.optim_wrapper.initialize_count_status(runner.model, runner.iter, runner.max_iters)
+        state.end_row()
+        state.rewinds += 1
+        first, end = max(due.first, runner.iter), due.end
+        state.passed_over.append([first, end])
+        state.keep(runner)
+        runner.logger.warning(
+            f'Back at {due.checkpoint!r}, in front of iteration {runner.iter + 1}. The batches of iterations '
+            f'{first + 1} to {end} are passed over. This is rewind {state.rewinds} of the run.'
+        )
 
     def _step(self, number: int, batch: Any) -> tuple[Any, ...]:
         """What `run_iter` takes."""

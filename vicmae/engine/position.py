@@ -8,8 +8,8 @@ from mmengine.dist import all_gather_object, broadcast_object_list, is_main_proc
 from mmengine.optim import OptimWrapper
 from torch.utils.data import DataLoader
 
+from vicmae.checkpoints.last import find_last_checkpoint
 from vicmae.errors import CheckpointError, ConfigError
-from vicmae.utils.checkpoint_files import find_last_checkpoint
 
 from .guard_state import GuardState
 

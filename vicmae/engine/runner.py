@@ -5,34 +5,35 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mmengine
 import torch
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import LocalVisBackend, Visualizer
 from torch.utils.data import DataLoader
 
+from vicmae.checkpoints.fit import load_weights, reading_nothing
+from vicmae.checkpoints.read import find_weights, load_checkpoint
+from vicmae.checkpoints.state import shard_moments_on_loading, whole_state
+from vicmae.checkpoints.write import as_plain, restore_histories, write_checkpoint
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.errors import CheckpointError, ConfigError
-from vicmae.models.algorithms import BasePretrainer
+from vicmae.models.feature_model import FeatureModel
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
-from vicmae.utils.checkpoint_files import (
-    as_plain,
-    restore_histories,
-    write_checkpoint,
-)
 from vicmae.utils.distributed import unwrapped
 from vicmae.version import __version__
 
+from .hooks.checkpoint_fit import CheckpointFitHook
+from .message_hub import DeferredMessageHub
 from .position import Position, adopt_position, agree_on_last_checkpoint, position_of
-from .sharding import FullyShard, cut_moments_on_loading, full_states
+from .sharding import FullyShard
 
 # What a config's data loaders take beside torch's options.
 LOADER_OPTIONS = ('max_bad_fraction', 'sample_seconds')
@@ -56,13 +57,14 @@ class VicmaeRunner(Runner):
     It shows short messages on the console and everything in the log file (environment, config and the order of
     hooks are some six hundred lines at the start of each run), refuses a part without the hook that it needs,
     switches any default hook off by None, reads data with `SteadyLoader`, writes and reads checkpoints that hold
-    tensors and plain values alone, and compiles layer by layer. A model that `FullyShard` divides has the checkpoints
+    tensors and plain values alone, and compiles layer by layer. A model that `FullyShard` shards has the checkpoints
     of a whole one.
     """
 
     _resume: bool
     _load_from: str | None
     _resuming = False
+    _role = ''  # what the loop that is being built is for
 
     def __init__(self, *args: Any, randomness: dict[str, Any] | None = None, **kwargs: Any) -> None:
         # MMEngine's own default is one dict for all Runners of a process, and a resume writes its seed into that.
@@ -88,8 +90,10 @@ class VicmaeRunner(Runner):
         """Builds a loader that no bad file stops; `LOADER_OPTIONS` are ours, the rest torch's."""
         if isinstance(dataloader, DataLoader):
             return dataloader
-        training = dataloader is self._train_dataloader
-        role = 'train' if training else 'val' if dataloader is self._val_dataloader else 'test'
+        # A copy serves as well as the config's own: hooks and subclasses make some.
+        role = self._role or next(
+            (r for r in ('train', 'val') if dataloader == getattr(self, f'_{r}_dataloader')), 'test'
+        )
         options = {name: dataloader[name] for name in LOADER_OPTIONS if name in dataloader}
         rest = {name: dataloader[name] for name in dataloader if name not in LOADER_OPTIONS}
         if rest.get('batch_sampler'):  # torch takes this for a contradiction
@@ -104,25 +108,52 @@ class VicmaeRunner(Runner):
             judged_from=min(1000, len(loader.dataset)) * most_visits,
             option=f'{role}_dataloader.max_bad_fraction',
         )
-        return SteadyLoader.around(loader, ledger=ledger, replace=training, **options)
+        return SteadyLoader.around(loader, ledger=ledger, replace=role == 'train', **options)
+
+    def build_train_loop(self, loop: Any) -> BaseLoop:
+        return self._build_loop('train', loop)
+
+    def build_val_loop(self, loop: Any) -> BaseLoop:
+        return self._build_loop('val', loop)
+
+    def build_test_loop(self, loop: Any) -> BaseLoop:
+        return self._build_loop('test', loop)
+
+    def _build_loop(self, role: str, loop: Any) -> BaseLoop:
+        """Builds a loop, whose loader learns what it is for."""
+        self._role = role
+        try:
+            return getattr(super(), f'build_{role}_loop')(loop)
+        finally:
+            self._role = ''
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: Any) -> Any:
         """Wraps the model; MMEngine looks in its own registry alone for the type."""
         if isinstance((model_wrapper_cfg or {}).get('type'), str):
             model_wrapper_cfg = dict(model_wrapper_cfg or {})
             model_wrapper_cfg['type'] = MODEL_WRAPPERS.get(model_wrapper_cfg['type'])
-        return super().wrap_model(model_wrapper_cfg, model)
+            if model_wrapper_cfg['type'] is FullyShard:  # it draws weights
+                self._choose_checkpoint()
+        with self._reading_own_checkpoint_alone():
+            return super().wrap_model(model_wrapper_cfg, model)
 
     def _init_model_weights(self) -> None:
-        """Draws weights, except where `FullyShard` did before it divided them."""
+        """Draws weights, except where `FullyShard` did before it sharded them."""
+        self._choose_checkpoint()
         if not isinstance(self.model, FullyShard):
-            super()._init_model_weights()
+            with self._reading_own_checkpoint_alone():
+                super()._init_model_weights()
+
+    def _reading_own_checkpoint_alone(self) -> AbstractContextManager[None]:
+        """Lets models read no pretrained weights where the run resumes: those files may be gone."""
+        resumes = self._resume and self._load_from is not None
+        return reading_nothing() if resumes else nullcontext()
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """Builds the optimiser, of which a divided model's loads the state of a whole one's."""
+        """Builds the optimizer, of which a sharded model's loads the state of a whole one's."""
         built = super().build_optim_wrapper(optim_wrapper)
         if isinstance(self.model, FullyShard) and built is not optim_wrapper:
-            cut_moments_on_loading(built.optimizer)
+            shard_moments_on_loading(built.optimizer)
         return built
 
     # ------------------------------------------------------------------------- checkpoints
@@ -132,7 +163,6 @@ class VicmaeRunner(Runner):
         *,
         save_optimizer: bool = True,
         save_param_scheduler: bool = True,
-        whole: bool = True,
     ) -> dict[str, Any]:
         """Copies all that a run has to go on from: tensors and plain values, on the CPU.
 
@@ -142,8 +172,8 @@ class VicmaeRunner(Runner):
             meta: What else is said of it; `epoch` and `iter` are how many are done.
             save_optimizer: Whether the state of the optimiser is in it.
             save_param_scheduler: Whether that of schedules is in it.
-            whole: Whether a divided model's tensors are put together on the first process, or stay divided.
         """
+        self.call_hook('before_collect_checkpoint')
         meta = {'epoch': self.epoch, 'iter': self.iter, **(meta or {})}
         meta.update(
             cfg=self._config_text,
@@ -155,19 +185,15 @@ class VicmaeRunner(Runner):
             dataset_meta=getattr(self.train_dataloader.dataset, 'metainfo', None),
             position=position_of(self, meta['epoch'], meta['iter'])._asdict(),
         )
-        model = unwrapped(self.model)
-        # All ranks take part; the first one has what they bring together, the others nothing of it.
-        gathered = full_states(self.model, self.optim_wrapper if save_optimizer else None)
-        with gathered if whole else nullcontext():
-            checkpoint: dict[str, Any] = dict(
-                meta=meta, state_dict=model.state_dict(), message_hub=self.message_hub.state_dict()
-            )
-            if save_optimizer:
-                checkpoint['optimizer'] = self.optim_wrapper.state_dict()
+        checkpoint: dict[str, Any] = dict(
+            meta=meta,
+            message_hub=self.message_hub.state_dict(),
+            **whole_state(self.model, self.optim_wrapper if save_optimizer else None),
+        )
         if save_param_scheduler and self.param_schedulers is not None:
             checkpoint['param_schedulers'] = [s.state_dict() for s in self.param_schedulers]
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-        return as_plain(checkpoint) if whole and self.rank == 0 else checkpoint
+        return as_plain(checkpoint) if self.rank == 0 else checkpoint
 
     def save_checkpoint(
         self,
@@ -191,7 +217,12 @@ class VicmaeRunner(Runner):
             write_checkpoint(Path(out_dir, filename), checkpoint)
 
     def load_or_resume(self) -> None:
-        """Loads weights, or goes on from a checkpoint: by default from the run's last one that is whole."""
+        """Loads weights, or resumes from a checkpoint: by default from the run's last one that is whole."""
+        self._choose_checkpoint()
+        super().load_or_resume()
+
+    def _choose_checkpoint(self) -> None:
+        """Finds what to resume from where no checkpoint is named."""
         if self._resume and self._load_from is None and not self._has_loaded:
             last = agree_on_last_checkpoint(self.work_dir)
             if last is None:
@@ -199,15 +230,25 @@ class VicmaeRunner(Runner):
                     f'Nothing to resume in {self.work_dir!r}: starting from the beginning.'
                 )
             self._resume, self._load_from = last is not None, last
-        super().load_or_resume()
 
-    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+    def load_checkpoint(self, filename: str, map_location: Any = 'cpu', **_: Any) -> dict[str, Any]:
+        """Loads a checkpoint's weights by `load_weights`, and returns all that it holds."""
+        checkpoint = load_checkpoint(filename, map_location)
         if self._resuming and not {'meta', 'message_hub'} <= set(checkpoint):
             raise CheckpointError(
                 f'{filename!r} holds weights alone, not the state of a run that could go on. '
                 f'Begin a run from them with `--cfg-options load_from={filename}`, without `--resume`.'
             )
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        load_weights(
+            self.model,
+            find_weights(checkpoint, repr(filename))[0],
+            source=repr(filename),
+            strict=all(h.strict for h in self.hooks if isinstance(h, CheckpointFitHook)),
+            advice='Use the config that it was trained with, or load what fits: '
+            '`default_hooks.checkpoint_fit.strict=False`.',
+        )
+        self._has_loaded = True
         restore_histories(checkpoint)
         self._loaded_meta = checkpoint.get('meta') or {}
         return checkpoint
@@ -259,7 +300,7 @@ class VicmaeRunner(Runner):
                 f'`compile` must be True, False or options of torch.compile ({", ".join(known)}), got {options}.'
             )
         model = unwrapped(self.model)
-        if not options or not isinstance(model, BasePretrainer):
+        if not options or not isinstance(model, FeatureModel):
             super()._maybe_compile(target)
             return
         number = model.compile_layers(**({} if options is True else options))
@@ -274,6 +315,13 @@ class VicmaeRunner(Runner):
             else:
                 handler.addFilter(_is_news)
         return logger
+
+    def build_message_hub(self, message_hub: dict[str, Any] | None = None) -> MessageHub:
+        """Builds a hub in which logged tensors stay on their device until the log is written."""
+        settings = {'name': self._experiment_name, **(message_hub or {})}
+        hub = DeferredMessageHub.get_instance(**settings)
+        MessageHub._instance_dict[settings['name']] = hub  # where MMEngine's own parts look for it
+        return hub
 
     def build_visualizer(self, *args: Any, **kwargs: Any) -> Visualizer:
         visualizer = super().build_visualizer(*args, **kwargs)

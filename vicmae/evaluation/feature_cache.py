@@ -16,13 +16,13 @@ from mmengine.logging import print_log
 from rich.console import Console
 from torch import Tensor, nn
 
+from vicmae.checkpoints.read import load_checkpoint_file
+from vicmae.checkpoints.write import write_checkpoint
 from vicmae.datasets.mixed import MixedDataset
 from vicmae.errors import CheckpointError
-from vicmae.utils.checkpoint import load_checkpoint_file
-from vicmae.utils.checkpoint_files import write_checkpoint
 from vicmae.utils.progress import share_bar
 
-_FORMAT = 1
+_FORMAT = 2
 _DIGITS = 12
 _FILES_PER_PICTURE = 1000
 

@@ -13,6 +13,8 @@ from .masking import Mask
 
 __all__ = ['ContrastiveCache']
 
+Encode = Callable[[Tensor, Mask], dict[str, Tensor]]
+
 
 @MODELS.register_module()
 class ContrastiveCache(nn.Module):
@@ -41,9 +43,15 @@ class ContrastiveCache(nn.Module):
         self.num_parts = num_parts
 
     def forward(
-        self, encode: Callable[[Tensor, Mask], dict[str, Tensor]], views: Tensor, mask: Mask
+        self, encode: Encode, teach: Encode, views: Tensor, mask: Mask
     ) -> dict[str, Tensor]:
-        """Calls `encode(views, mask)` on parts of the rows, and puts the results together.
+        """Calls both functions on parts of the rows, and puts the results together.
+
+        Args:
+            encode: Takes views and a mask. Called again for each part in the backward pass.
+            teach: The same for results without a gradient, called once for each part.
+            views: Views of the whole batch.
+            mask: Their masks.
 
         Shape:
             views (R, C, H, W) -> vectors `(R, D)` joined, losses `()` averaged over the rows
@@ -54,7 +62,9 @@ class ContrastiveCache(nn.Module):
                 *(tensor.chunk(self.num_parts) for tensor in (views, *mask)), strict=True
             )
         ]
-        results = [checkpoint(encode, *part, use_reentrant=False) for part in parts]
+        results = [
+            {**checkpoint(encode, *part, use_reentrant=False), **teach(*part)} for part in parts
+        ]
         shares = [len(rows) / len(views) for rows, _ in parts]
         return {name: _join([r[name] for r in results], shares) for name in results[0]}
 

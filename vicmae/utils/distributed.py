@@ -21,24 +21,6 @@ def unwrapped(model: nn.Module) -> Any:
     return model.module if is_model_wrapper(model) else model
 
 
-class SharedFlag:
-    """Tells all ranks whether one of them raised a flag. Made and asked on all of them alike.
-
-    It is passed between CPUs, so that nothing waits for a device.
-    """
-
-    def __init__(self) -> None:
-        self._group = dist.new_group(backend='gloo') if rank_and_world_size()[1] > 1 else None
-
-    def any(self, raised: bool) -> bool:
-        """Whether this rank or another raises it now."""
-        if self._group is None:
-            return raised
-        flag = torch.tensor([raised], dtype=torch.uint8)
-        dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._group)
-        return bool(flag)
-
-
 class GatherOnCPU:
     """Brings a plain value of each rank to all of them. Made and called on all of them alike.
 

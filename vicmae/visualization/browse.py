@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What a model really gets: samples in the order of training, through all that happens to them.
 
-V views, B batch, H W pixels, N patches.
+V views, B batch, C channels, T frames, H W pixels.
 """
 
 import logging
@@ -24,28 +24,34 @@ from vicmae.datasets.image_io import EncodedImage
 from vicmae.datasets.sample_key import SampleKey, as_sample_key
 from vicmae.datasets.sources.source import NO_LABEL, Source
 from vicmae.datasets.steps import steps
+from vicmae.datasets.transforms import ClipView
 from vicmae.errors import DataError
 from vicmae.models.masking import seeds_of_views
+from vicmae.models.parts import build_preprocessor
 from vicmae.registry import MODELS
+from vicmae.structures import Batch, Clips, Views
 
 _BATCHES_COUNTED = 100
 _MOST_BAD = 20  # of a source, before no more of its samples are tried
+_FRAMES_SHOWN = 4  # of a clip
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class ShownView:
-    """One view of a sample, and where it comes from.
+    """One view of a sample, or a frame of its clip, and where it comes from.
 
     Attributes:
         frame: The untouched frame, uint8 of shape (H, W, 3), RGB.
+        frame_id: Its number in the video; None for an image.
         box: What was cut out of it: top, left, height and width in its pixels; None where that isn't known.
         view: What the model gets, likewise uint8.
         visible: The same with the patches that the encoder doesn't see in gray; None without a masking.
     """
 
     frame: np.ndarray
+    frame_id: int | None
     box: Box | None
     view: np.ndarray
     visible: np.ndarray | None
@@ -58,10 +64,10 @@ class ShownSample:
     Attributes:
         place: Which one of the epoch's samples it is, from 0 on.
         path: Its file.
-        label: Its class; empty where there is none.
-        frame_ids: Numbers of the frames that its views come from; none for an image.
+        label: Its class, with its share where the sample is mixed with another; empty where there is none.
+        frame_ids: Numbers of the frames that its views or its clip come from; none for an image.
         fps: Frames per second of its video; 0 for an image.
-        views: Its views.
+        views: Its views, or some frames of its clip.
     """
 
     place: int
@@ -105,7 +111,7 @@ def browse(
     """Loads the first samples of an epoch, as many of each source, also where they are fewer than a batch.
 
     Args:
-        cfg: A pretraining config. Its seed decides on everything, as in training.
+        cfg: A config that trains. Its seed decides on everything, as in training.
         number: How many samples in all, or a few more.
         epoch: Which epoch, from 0 on.
         report: Called with the share of the samples that is loaded, after each.
@@ -209,8 +215,10 @@ def _load_some(
 def _load(source: Source, place: int, key: SampleKey) -> _Loaded:
     seen: dict[str, Any] = {}
     boxes: list[Box] = []
-    for _, (results,) in steps(source, [key]):
-        if 'views' not in results and 'inputs' not in results:  # what it was before it was changed
+    changed = False
+    for transform, (results,) in steps(source, [key]):
+        changed |= isinstance(transform, ClipView) or bool({'views', 'inputs'} & set(results))
+        if not changed:
             seen = results
         boxes = results.get('boxes', boxes)
     return _Loaded(place, results, seen, boxes)
@@ -218,57 +226,76 @@ def _load(source: Source, place: int, key: SampleKey) -> _Loaded:
 
 # ------------------------------------------------------------------------- what the model makes of them
 def _show(loaded: Sequence[_Loaded], loader: DataLoader, cfg: Config) -> Iterator[ShownSample]:
-    """Collates samples and runs the device's part of the augmentation and the mask over them."""
+    """Collates samples, and runs the device's part of the augmentation and the mask over them."""
     if not loaded:
         return
-    preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    preprocessor = build_preprocessor(cfg.model.data_preprocessor, cfg.model.get('head'))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(cfg))
         batch = preprocessor(loader.collate_fn([one.packed for one in loaded]), training=True)
-        views = torch.stack([preprocessor.denormalize(view) for view in batch['inputs']])
-        visible = _hide_patches(views, cfg, batch.get('seeds'))
+        batch = batch.replace(inputs=[preprocessor.denormalize(one) for one in batch.inputs])
+        visible = _hide_patches(batch, cfg)
     for n, one in enumerate(loaded):
-        shown = (views[:, n], None if visible is None else visible[:, n])
-        yield _describe(one, *shown)
+        labels = batch.data_samples[n] if isinstance(batch, Clips) else None
+        hidden = None if visible is None else visible.sample(n)
+        yield _describe(one, batch.sample(n), hidden, labels)
 
 
-def _hide_patches(views: Tensor, cfg: Config, seeds: Tensor | None) -> Tensor | None:
-    """Paints what the encoder doesn't see in training, (V, B, C, H, W) uint8; None where it sees everything."""
+def _hide_patches(batch: Batch, cfg: Config) -> Views | None:
+    """Paints what the encoder doesn't see in training gray; None where it sees everything."""
     masking = cfg.model.backbone.get('masking')
-    if masking is None:
+    if masking is None or not isinstance(batch, Views):
         return None
+    views = torch.stack(batch.inputs)  # (V, B, C, H, W)
     size = cfg.model.backbone.get('patch_size', 16)
     height, width = (pixels // size for pixels in views.shape[-2:])
     pictures = views.flatten(0, 1)
-    seeds = seeds_of_views(seeds, len(views))
+    seeds = seeds_of_views(batch.get('seeds'), len(views))
     mask = MODELS.build(masking)(len(pictures), (1, height, width), pictures.device, seeds)
     visible = mask.visible.view(-1, 1, height, width)
     visible = visible.repeat_interleave(size, dim=2).repeat_interleave(size, dim=3)
     gray = torch.full_like(pictures, 128)
-    return torch.where(visible, pictures, gray).view_as(views)
+    return batch.replace(inputs=list(torch.where(visible, pictures, gray).view_as(views)))
 
 
-def _describe(one: _Loaded, views: Tensor, visible: Tensor | None) -> ShownSample:
+def _describe(
+    one: _Loaded, views: Sequence[Tensor], visible: Sequence[Tensor] | None, labels: Any
+) -> ShownSample:
     seen = one.seen
-    frames = [_decoded(frame) for frame in seen['frames']]
-    label = seen.get('class_name', seen['gt_label'])
-    boxes: Sequence[Box | None] = one.boxes if len(one.boxes) == len(views) else [None] * len(views)
+    frames, ids = seen['frames'], seen.get('frame_ids', ())
+    if views[0].ndim == 4:  # a clip: (T, C, H, W)
+        chosen = np.linspace(0, len(views[0]) - 1, min(len(views[0]), _FRAMES_SHOWN)).round()
+        shown = [(int(n), views[0][int(n)]) for n in chosen]
+    else:
+        shown = [(min(n, len(frames) - 1), view) for n, view in enumerate(views)]
+    boxes: Sequence[Box | None] = one.boxes if len(one.boxes) == len(shown) else [None] * len(shown)
     return ShownSample(
         place=one.place,
         path=seen['path'],
-        label='' if label == NO_LABEL else str(label),
-        frame_ids=tuple(seen.get('frame_ids', ())),
+        label=_label(seen, labels),
+        frame_ids=tuple(ids),
         fps=seen.get('fps', 0.0),
         views=tuple(
             ShownView(
-                frame=frames[0] if n == 0 else frames[-1],
-                box=boxes[n],
-                view=_picture(views[n]),
-                visible=None if visible is None else _picture(visible[n]),
+                frame=_decoded(frames[n]),
+                frame_id=ids[n] if len(ids) else None,
+                box=box,
+                view=_picture(view),
+                visible=None if visible is None else _picture(visible[number]),
             )
-            for n in range(len(views))
+            for number, ((n, view), box) in enumerate(zip(shown, boxes, strict=True))
         ),
     )
+
+
+def _label(seen: dict[str, Any], labels: Any) -> str:
+    """The class of a sample, and its share where it is mixed with another one."""
+    label = seen.get('class_name', seen['gt_label'])
+    if label == NO_LABEL:
+        return ''
+    if labels is None or 'gt_score' not in labels:
+        return str(label)
+    return f'{label} {100 * float(labels.gt_score[labels.gt_label]):.0f}%'
 
 
 def _decoded(frame: np.ndarray | EncodedImage) -> np.ndarray:

@@ -91,10 +91,12 @@ def _sample_figure(sample: ShownSample, kind: str) -> str:
     gap = ''
     if len(sample.frame_ids) > 1:
         frames = sample.frame_ids[-1] - sample.frame_ids[0]
-        gap = f' <span class="gap">gap {frames / sample.fps:.2f} s, {count(frames, "frame")}</span>'
+        text = f'gap {frames / sample.fps:.2f} s, {count(frames, "frame")}'
+        if len(sample.frame_ids) > 2:
+            text = f'clip of {len(sample.frame_ids)} frames in {frames / sample.fps:.2f} s'
+        gap = f' <span class="gap">{text}</span>'
     rows = ''.join(
-        _view_row(view, f'{name}, view {n + 1}', _when(sample, n))
-        for n, view in enumerate(sample.views)
+        _view_row(view, f'{name}, view {n + 1}', sample.fps) for n, view in enumerate(sample.views)
     )
     return (
         f'<figure><figcaption><span class="kind-{kind}s">#{sample.place + 1:,}</span>{label}{gap}'
@@ -102,21 +104,16 @@ def _sample_figure(sample: ShownSample, kind: str) -> str:
     )
 
 
-def _when(sample: ShownSample, view: int) -> str:
-    """Where in its video the frame of a view lies."""
-    if not sample.frame_ids:
-        return ''
-    frame = sample.frame_ids[-1 if view else 0]
-    return f'frame {frame:,}, {frame / sample.fps:.2f} s'
-
-
-def _view_row(view: ShownView, name: str, when: str) -> str:
+def _view_row(view: ShownView, name: str, fps: float) -> str:
     height, width = view.frame.shape[:2]
+    origin = f'{width} x {height}'
+    if view.frame_id is not None:
+        origin = f'frame {view.frame_id:,}, {view.frame_id / fps:.2f} s'
     frame = picture_uri(_shrink(view.frame), _MAX_PNG_PIXELS)
     cells = [
         f'<div class="framed" style="--shape:{width / height:.3f}">'
         f'<img src="{frame}" alt="{escape(name)}, untouched">{_box(view)}</div>'
-        f'<span>{when or f"{width} x {height}"}</span>'
+        f'<span>{origin}</span>'
     ]
     cells += [
         f'{picture(pixels, f"{name}, {title}", width=_VIEW_WIDTH, max_png_pixels=_MAX_PNG_PIXELS)}'
@@ -159,7 +156,7 @@ def _gap_section(name: str, gaps: GapDraws) -> str:
 
 def _describe_draws(gaps: GapDraws) -> str:
     return (
-        f'{count(len(gaps.seconds), "pair")} drawn by {gaps.sampler} from the real lengths of '
+        f'{count(len(gaps.seconds), "draw")} of {gaps.sampler} from the real lengths of '
         f'{count(gaps.num_videos, "video")}'
     )
 

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vicmae.errors import ConfigError
+from vicmae.models.algorithms import BasePretrainer
 from vicmae.models.layers import gather_tokens, unpatchify
 from vicmae.models.losses import denormalize_patches
 
@@ -42,6 +44,10 @@ def draw_reconstructions(model: Any, frames: Tensor, *, seed: int = 0) -> Recons
     Shape:
         (B, C, H, W) -> three arrays (B, H, W, C)
     """
+    if not isinstance(model, BasePretrainer):
+        raise ConfigError(
+            f'A {type(model).__name__} reconstructs nothing. Give the config of a pretraining, with its checkpoint.'
+        )
     device = next(model.parameters()).device
     preprocessor = model.data_preprocessor
     views = preprocessor.normalize(frames.to(device))

@@ -5,7 +5,6 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from mmengine.config import Config
 
 import vicmae
 from vicmae.apis import Features, extract_features, load_model
+from vicmae.environment import installed
 from vicmae.registry import DATASETS
 
 from .charts import Curve, CurvePanel, ProbeResult
@@ -73,7 +73,7 @@ def report_of_run(
             )
         ],
         neighbours=[row for probe in probes for row in _neighbour_rows(dataset, features, probe)],
-        facts={**facts, **_machine_facts()},
+        facts={**facts, **machine_facts()},
         next_steps=next_steps,
     )
 
@@ -204,14 +204,16 @@ def _source_sizes(cfg: Config) -> dict[str, int]:
     return dict(zip(dataset.names, dataset.sizes, strict=True))
 
 
-def _machine_facts() -> dict[str, str]:
+def machine_facts() -> dict[str, str]:
+    """Returns the date, the machine and the versions of the packages that are installed."""
+    names = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmpretrain', 'av', 'decord')
+    found = [package for package in map(installed, names) if package is not None]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
-    packages = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmpretrain', 'decord')
     return {
         'Date': date.today().isoformat(),
         'Machine': f'{platform.system()} {platform.machine()}, {torch.get_num_threads()} CPU threads, GPU: {gpu}',
         'Python': platform.python_version(),
         'Packages': ', '.join(
-            [f'vicmae {vicmae.__version__}', *(f'{p} {version(p)}' for p in packages)]
+            [f'vicmae {vicmae.__version__}', *(f'{p.name} {p.version}' for p in found)]
         ),
     }

@@ -29,3 +29,8 @@ model = dict(
         contrastive_weight=0.03,
     ),
 )
+
+# Reconstruction leads, contrast joins. The paper ramps, but doesn't say along which curve.
+custom_hooks = [
+    dict(type='LossWeightScheduleHook', weight='head.contrastive_weight', begin=0, end=40)
+]

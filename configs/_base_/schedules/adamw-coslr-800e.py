@@ -35,8 +35,3 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-
-# Reconstruction leads, contrast joins. The paper ramps, but doesn't say along which curve.
-custom_hooks = [
-    dict(type='LossWeightScheduleHook', weight='head.contrastive_weight', begin=0, end=40)
-]

@@ -39,6 +39,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1, 2))
 test_evaluator = val_evaluator
 
+auto_scale_lr = dict(base_batch_size=8)
 train_cfg = dict(max_epochs=4, val_interval=2)
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=1)

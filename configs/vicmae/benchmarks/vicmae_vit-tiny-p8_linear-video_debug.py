@@ -41,6 +41,7 @@ val_evaluator = dict(topk=(1, 2))
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(optimizer=dict(lr=1e-2))
+auto_scale_lr = dict(base_batch_size=8)
 train_cfg = dict(max_epochs=4, val_interval=2)
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=1)

@@ -15,7 +15,7 @@ model = dict(
     backbone=_base_.model.backbone,
     aggregator=dict(type='MeanPooling'),
 )
-custom_hooks = []
+custom_hooks = []  # without ViC-MAE's
 train_cfg = None  # nothing is trained
 
 test_evaluator = [

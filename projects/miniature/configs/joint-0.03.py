@@ -144,6 +144,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
+auto_scale_lr = dict(base_batch_size=256)
 train_cfg = dict(type='EpochLoop', max_epochs=16)
 param_scheduler = [
     dict(
@@ -164,3 +165,4 @@ param_scheduler = [
     ),
 ]
 default_hooks = dict(logger=dict(interval=13), checkpoint=dict(interval=4, max_keep_ckpts=1))
+custom_hooks = []  # the weight is constant

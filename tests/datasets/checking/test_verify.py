@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import resource
 import time
 from pathlib import Path
 
@@ -22,6 +21,8 @@ from vicmae.datasets.checking.file_check import FileCheck, Verdict
 from vicmae.datasets.checking.report import CheckReport
 from vicmae.datasets.checking.verify import check_files, find_files, verify
 from vicmae.errors import ConfigError, DataError, EnvironmentFault
+
+from ...child import alone, limit_files
 
 ODD = Path(__file__).parents[3] / '../shared/data/odd_files'
 needs_odd_files = pytest.mark.skipif(
@@ -320,16 +321,14 @@ def test_report_that_cannot_be_written_is_an_error(pictures, tmp_path):
             verify([str(pictures)], str(path))
 
 
+@alone
 def test_disk_that_is_full_is_an_error(tmp_path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with CheckReport(str(tmp_path / 'report.jsonl')) as report:
         report.add(Verdict('a', 'image', True))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-        try:
-            with pytest.raises(DataError, match="Can't write the report .*File too large"):
-                report.add(Verdict('b', 'image', True))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        limit_files(100)
+        with pytest.raises(DataError, match="Can't write the report .*File too large"):
+            report.add(Verdict('b', 'image', True))
+        limit_files()
 
 
 def test_report_is_written_by_one_process_at_a_time(pictures, tmp_path):

@@ -3,7 +3,6 @@ import faulthandler
 import json
 import multiprocessing
 import os
-import resource
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -22,6 +21,8 @@ from vicmae.datasets.packing.packing import Packing
 from vicmae.datasets.packing.recoding import CopyImages, ShrinkImages, VideosAsJpeg, VideosAsMp4
 from vicmae.datasets.shards.index import index_path, read_index, write_index
 from vicmae.errors import ConfigError, DataError, EnvironmentFault
+
+from ...child import alone, limit_files
 
 
 @pytest.fixture(scope='module')
@@ -421,22 +422,20 @@ def test_worker_that_outlives_a_killed_run_does_not_keep_others_out(pictures, tm
     assert pack(pictures, tmp_path / 'out').num_samples == 12
 
 
+@alone
 def test_full_disk_is_said_once_and_what_is_finished_stays(pictures, tmp_path):
     one = (pictures / 'ant/00.png').stat().st_size
     pack(pictures, tmp_path / 'whole', max_samples=3)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def shrink_disk(tally):
         if tally.num_files == 4:  # in the second shard
-            resource.setrlimit(resource.RLIMIT_FSIZE, (2 * one, limits[1]))
+            limit_files(2 * one)
 
-    try:
-        with pytest.raises(
-            DataError, match="Can't write shards to .*File too large.* same command goes on"
-        ):
-            pack(pictures, tmp_path / 'out', max_samples=3, report=shrink_disk)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(
+        DataError, match="Can't write shards to .*File too large.* same command goes on"
+    ):
+        pack(pictures, tmp_path / 'out', max_samples=3, report=shrink_disk)
+    limit_files()
     assert [path.name for path in (tmp_path / 'out').glob('*.tar*')] != []
     assert not list((tmp_path / 'out').glob('*.unfinished'))
     pack(pictures, tmp_path / 'out', max_samples=3)

@@ -5,6 +5,9 @@ from fractions import Fraction
 
 import av
 import numpy as np
+import pytest
+
+from vicmae.datasets.video_io import READERS
 
 SOURCE = '-f lavfi -i testsrc2=size=96x64:rate=25:duration=2'
 X264 = '-c:v libx264 -pix_fmt yuv420p -x264-params keyint=12:min-keyint=12:scenecut=0:bframes=3'
@@ -34,6 +37,19 @@ MADE = {
     'without_times.h264': '-i h264.mp4 -bsf:v h264_mp4toannexb -c copy',
     'wrong_times.avi': '-i h264.mp4 -bsf:v h264_mp4toannexb -c copy',
 }
+
+
+def one_reader_fast(name, values):
+    """All readers with all values: PyAV's are fast tests, as are the others' with the first value."""
+    values = list(values)
+    pairs = [
+        pytest.param(
+            reader, value, marks=[pytest.mark.slow] * (reader != 'pyav' and value != values[0])
+        )
+        for value in values
+        for reader in READERS
+    ]
+    return pytest.mark.parametrize(('reader', name), pairs, indirect=['reader'])
 
 
 class Reference:

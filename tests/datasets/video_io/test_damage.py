@@ -12,6 +12,8 @@ import pytest
 from vicmae.datasets.video_io import open_video
 from vicmae.errors import DataError
 
+from .kinds import one_reader_fast
+
 pytestmark = pytest.mark.needs('ffmpeg')
 
 REMUXED = {
@@ -45,7 +47,7 @@ def whole(made, tmp_path_factory):
 
 
 @pytest.mark.parametrize('share', [0.3, 0.8])
-@pytest.mark.parametrize('name', REMUXED)
+@one_reader_fast('name', REMUXED)
 def test_cut_file_has_the_frames_that_are_there(
     whole, made, reference_of, tmp_path, reader, name, share
 ):

@@ -12,7 +12,7 @@ from vicmae.datasets.video_io import open_video
 from vicmae.errors import DataError
 from vicmae.testing import write_clip
 
-from .kinds import MADE, SOURCE, Reference
+from .kinds import MADE, SOURCE, Reference, one_reader_fast
 
 pytestmark = pytest.mark.needs('ffmpeg')
 
@@ -31,7 +31,7 @@ PLAIN = (
 NO_TIMES = ('without_times.h264', 'wrong_times.avi')
 
 
-@pytest.mark.parametrize('name', MADE)
+@one_reader_fast('name', MADE)
 def test_frames_by_number_are_those_of_a_decode_in_sequence(made, reference_of, reader, name):
     reference = reference_of(made / name)
     num_frames = len(reference.frames)
@@ -74,8 +74,8 @@ def test_rate_is_that_of_the_times(made, reader):
         assert video.fps == pytest.approx((video.num_frames - 1) / last)
 
 
-@pytest.mark.parametrize('num_quarters', range(4))
 @pytest.mark.parametrize('mirror', [False, True])
+@one_reader_fast('num_quarters', range(4))
 def test_metadata_turn_and_mirror_as_ffmpeg_does(made, tmp_path, reader, num_quarters, mirror):
     path = tmp_path / 'turned.mp4'
     path.write_bytes(with_matrix((made / 'h264.mp4').read_bytes(), num_quarters, mirror))

@@ -10,11 +10,10 @@ import torch.distributed as dist
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
+from vicmae.checkpoints.read import load_checkpoint_file
 from vicmae.engine.hooks import PreemptionHook
 from vicmae.errors import ConfigError, Preempted
 from vicmae.testing import toy_runner
-from vicmae.utils.checkpoint import load_checkpoint_file
-from vicmae.utils.distributed import SharedFlag
 
 
 class Signal(Hook):
@@ -130,10 +129,12 @@ def test_signal_that_is_none_is_refused():
         PreemptionHook(signals=['SIGFOO'])
 
 
-def ask(rounds):
-    flag = SharedFlag()
-    return [flag.any(dist.get_rank() == 1 and number == 2) for number in range(rounds)]
+def end_on_rank(work_dir):
+    hooks = [Signal(2)] if dist.get_rank() == 1 else []
+    with pytest.raises(Preempted, match=r'Ended after iteration 3 of 9'):
+        run(work_dir, *hooks)
+    return True
 
 
-def test_signal_to_one_rank_is_one_to_all(gloo_pool):
-    assert gloo_pool.run(ask, 2, 4) == [[False, False, True, False]] * 2
+def test_signal_to_one_rank_ends_all_after_the_same_step(tmp_path, gloo_pool):
+    assert gloo_pool.run(end_on_rank, 2, tmp_path) == [True, True]

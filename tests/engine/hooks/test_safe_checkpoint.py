@@ -1,7 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """A run's checkpoints: which are kept, what happens where one can't be written, and versions that don't mix."""
 
-import resource
 import shutil
 import threading
 from functools import partial
@@ -11,11 +10,13 @@ import torch
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
+from vicmae.checkpoints.read import load_checkpoint_file
 from vicmae.engine.hooks import SafeCheckpointHook, safe_checkpoint
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.testing import toy_runner
 from vicmae.testing.toy_run import ToyModel
-from vicmae.utils.checkpoint import load_checkpoint_file
+
+from ...child import alone, limit_files
 
 
 def run(
@@ -139,15 +140,16 @@ def test_best_checkpoint_goes_when_a_better_one_is_written(tmp_path):
     assert len(list(tmp_path.glob('best*'))) == 2  # with its hash
 
 
-def test_best_checkpoint_stays_where_no_better_one_can_be_written(tmp_path, small_disk):
+@alone
+def test_best_checkpoint_stays_where_no_better_one_can_be_written(tmp_path):
     class FullAfter(Hook):
         priority = 'VERY_HIGH'
 
         def before_val(self, runner):
-            small_disk(200_000 if runner.epoch == 3 else None)
+            limit_files(200_000 if runner.epoch == 3 else None)
 
         def after_val(self, runner):
-            small_disk(None)
+            limit_files()
 
     best_run(tmp_path, FullAfter())
     assert 'best_toy_score_epoch_1.pth' in files(tmp_path)
@@ -196,22 +198,11 @@ def test_run_that_accumulates_goes_on_as_without_a_break(tmp_path, by_epoch, sto
 
 
 # ------------------------------------------------------------------------- what can't be written
-@pytest.fixture
-def small_disk():
-    """While it is set, no file may be longer than a checkpoint is; fails as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size or before[0], before[1]))
-
-    yield limit
-    limit(None)
-
-
 @pytest.mark.parametrize('async_save', [False, True])
-def test_full_disk_costs_a_checkpoint_and_not_the_run(tmp_path, small_disk, async_save):
-    full = After(3, lambda runner: small_disk(200_000))
-    room = After(6, lambda runner: (wait(runner), small_disk(None)))
+@alone
+def test_full_disk_costs_a_checkpoint_and_not_the_run(tmp_path, async_save):
+    full = After(3, lambda runner: limit_files(200_000))
+    room = After(6, lambda runner: (wait(runner), limit_files()))
     runner = run(tmp_path, full, room, max_keep_ckpts=2, async_save=async_save)
     assert runner.iter == 8
     assert files(tmp_path) == ['iter_7.pth', 'iter_8.pth']
@@ -227,17 +218,19 @@ def wait(runner):
         hook._writing.exception()
 
 
-def test_earlier_checkpoints_stay_while_none_can_be_written(tmp_path, small_disk):
+@alone
+def test_earlier_checkpoints_stay_while_none_can_be_written(tmp_path):
     with pytest.raises(CheckpointError, match='File too large'):  # the last one has to be written
-        run(tmp_path, After(3, lambda runner: small_disk(200_000)), max_keep_ckpts=2)
+        run(tmp_path, After(3, lambda runner: limit_files(200_000)), max_keep_ckpts=2)
     assert files(tmp_path) == ['iter_2.pth', 'iter_3.pth']
     assert load_checkpoint_file(tmp_path / 'iter_3.pth')['meta']['iter'] == 3
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_3.pth')
 
 
 @pytest.mark.parametrize('async_save', [False, True])
-def test_run_stops_where_it_is_told_to(tmp_path, small_disk, async_save):
-    full = After(3, lambda runner: small_disk(200_000))
+@alone
+def test_run_stops_where_it_is_told_to(tmp_path, async_save):
+    full = After(3, lambda runner: limit_files(200_000))
     with pytest.raises(CheckpointError, match=r'iter_[34].pth.: File too large'):
         run(tmp_path, full, when_unwritten='stop', async_save=async_save)
 

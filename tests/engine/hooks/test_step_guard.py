@@ -10,9 +10,12 @@ from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vicmae.engine.guard_state import GuardState
 from vicmae.engine.hooks import StepGuardHook
+from vicmae.engine.optimizers import GuardedOptimWrapper
 from vicmae.errors import ConfigError, TrainingError
 from vicmae.registry import MODELS, OPTIM_WRAPPERS
 from vicmae.testing import (
@@ -77,8 +80,8 @@ def train(work_dir, *hooks, guard=None, model=None, data_parallel=False, **kwarg
         work_dir,
         hooks=[StepGuardHook(**(guard or {})), *hooks, watch],
         model=model or NormedModel(),
-        num_batches=BATCHES,
         **{
+            'num_batches': BATCHES,
             'max_epochs': 2,
             'optim_wrapper': dict(optimizer=MOMENTUM),
             'param_scheduler': SCHEDULE,
@@ -186,15 +189,20 @@ def test_schedules_find_the_step_that_they_count(tmp_path, recwarn):
     assert [w for w in recwarn if 'optimizer.step' in str(w.message)] == []
 
 
-def test_optimiser_and_model_are_let_go_of_when_the_run_ends(tmp_path):
-    _, runner = train(tmp_path, param_scheduler=None)
-    assert 'step' not in vars(runner.optim_wrapper)
-    assert not runner.model._forward_hooks and not runner.model._forward_pre_hooks
+def test_hooks_on_the_model_and_patches_of_the_optimiser_are_not_needed(tmp_path):
+    seen = []
+
+    class Look(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            seen.append((runner.model._forward_hooks, runner.model._forward_pre_hooks))
+            seen.append('step' in vars(runner.optim_wrapper))
+
+    train(tmp_path, Look(), param_scheduler=None)
+    assert not any(any(row) if isinstance(row, tuple) else row for row in seen)
 
 
 # ------------------------------------------------------------------------- scaled losses
-@OPTIM_WRAPPERS.register_module()
-class ScaledOptimWrapper(OptimWrapper):
+class Scaled(OptimWrapper):
     """AmpOptimWrapper's scaler without its autocast, which needs a GPU."""
 
     def __init__(self, scale, **kwargs):
@@ -208,6 +216,11 @@ class ScaledOptimWrapper(OptimWrapper):
     def step(self, **kwargs):
         self.loss_scaler.step(self.optimizer, **kwargs)
         self.loss_scaler.update()
+
+
+@OPTIM_WRAPPERS.register_module()
+class ScaledOptimWrapper(GuardedOptimWrapper, Scaled):
+    """The same with the guard."""
 
 
 def scaled(scale):
@@ -288,9 +301,9 @@ def test_record_holds_what_a_replay_needs(tmp_path):
     _, runner = train(tmp_path, dict(type='StepSeedHook'), PoisonPixels(5), randomness=dict(seed=3))
     written = record(tmp_path, 6)
     (batch,) = written.pop('batches')
-    assert (written['iteration'], written['epoch']) == (6, 2)
-    assert (written['batch'], written['rank'], written['world_size']) == (2, 0, 1)
-    assert (written['batch_size'], written['seed'], written['grad_norm']) == (4, 3, 'nan')
+    assert (written['iteration'], written['rank'], written['world_size']) == (6, 0, 1)
+    assert (batch['iteration'], batch['epoch'], batch['batch']) == (6, 2, 2)
+    assert (written['seed'], written['grad_norm']) == (3, 'nan')
     assert set(written['bad_gradients']) == {n for n, _ in runner.model.named_parameters()}
     assert written['amp'] is None
     assert batch['losses'] == {'loss_difference': 'nan'}
@@ -341,6 +354,7 @@ def test_bad_steps_with_good_ones_between_them_stop_nothing(tmp_path):
     ('settings', 'message'),
     [
         (dict(max_bad_steps=0), '`max_bad_steps` must be at least 1, got 0'),
+        (dict(check_interval=0), '`check_interval` must be at least 1, got 0'),
         (dict(when_exceeded='go on'), "`when_exceeded` must be one of stop, rewind, got 'go on'"),
         (dict(max_rewinds=-1), '`max_rewinds` must not be negative, got -1'),
         (dict(rewind_margin=-1), '`rewind_margin` must not be negative, got -1'),
@@ -352,6 +366,260 @@ def test_setting_that_makes_no_sense_is_refused(settings, message):
         StepGuardHook(**settings)
 
 
+class OwnStep(GuardedOptimWrapper):
+    """Steps by itself, past the guard."""
+
+    def step(self, **kwargs):
+        self.optimizer.step(**kwargs)
+
+
+@pytest.mark.parametrize('wrapper', [OptimWrapper, OwnStep])
+def test_optimiser_whose_step_is_not_guarded_is_refused(tmp_path, wrapper):
+    model = NormedModel()
+    unguarded = wrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    message = f'needs one `GuardedOptimWrapper`, got {wrapper.__name__}. Derive yours from that'
+    with pytest.raises(ConfigError, match=message):
+        train(tmp_path, model=model, optim_wrapper=unguarded, param_scheduler=None)
+
+
 def test_rewind_without_a_loop_that_can_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"needs `train_cfg.type='EpochLoop'` .*, got EpochBased"):
         train(tmp_path, guard=dict(when_exceeded='rewind'))
+
+
+# ------------------------------------------------------------------------- the device decides
+@OPTIM_WRAPPERS.register_module()
+class DeviceOptimWrapper(GuardedOptimWrapper):
+    """Skips as on a GPU, where the host looks only now and then."""
+
+    def skips_on_device(self):
+        return True
+
+
+class CountScalars(TorchDispatchMode):
+    """Counts values that are read from tensors, where the host would wait for a GPU."""
+
+    ops = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func in self.ops
+        return func(*args, **(kwargs or {}))
+
+
+class CountLists(TorchFunctionMode):
+    """Counts `tolist`, which reads the memory of a tensor on a CPU without any operator."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.count += func in (torch.Tensor.tolist, torch.Tensor.numpy)
+        return func(*args, **(kwargs or {}))
+
+
+class CountWaits(Hook):
+    """Counts how often a value leaves its device from the start of each iteration to its last hook."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.counts = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.modes = CountScalars(), CountLists()
+        for mode in self.modes:
+            mode.__enter__()
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        for mode in reversed(self.modes):
+            mode.__exit__(None, None, None)
+        self.counts.append(sum(mode.count for mode in self.modes))
+
+
+# `eps` keeps gradients that are nothing but rounding from moving weights.
+FUSED = dict(type='AdamW', lr=0.01, eps=0.01, fused=True)
+
+
+def on_device(**settings):
+    return dict(type='DeviceOptimWrapper', optimizer=FUSED, **settings)
+
+
+def on_host(**settings):
+    return dict(optimizer=FUSED, **settings)
+
+
+def same_on_both(tmp_path, *hooks, interval=3, settings=None, **kwargs):
+    """Trains with the device deciding and with the host; asserts that they end alike, and returns both runners."""
+    settings = settings or {}
+    guard = dict(check_interval=interval, **kwargs.pop('guard', {}))
+    runners = [
+        train(
+            tmp_path / where.__name__,
+            *hooks,
+            guard=guard,
+            optim_wrapper=where(**settings),
+            **{**kwargs, 'model': kwargs['model']()} if 'model' in kwargs else kwargs,
+        )[1]
+        for where in (on_device, on_host)
+    ]
+    device, host = (runner.model.state_dict() for runner in runners)
+    for name, tensor in host.items():
+        torch.testing.assert_close(device[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+    moments = [runner.optim_wrapper.optimizer.state_dict()['state'] for runner in runners]
+    for number, state in moments[1].items():
+        for name, value in state.items():
+            torch.testing.assert_close(moments[0][number][name], value)
+    return runners
+
+
+@pytest.mark.parametrize('poison', [PoisonPixels, PoisonGradients, PoisonLoss])
+def test_device_skips_what_the_host_would(tmp_path, poison):
+    settings = dict(clip_grad=dict(max_norm=0.5))
+    device, host = same_on_both(tmp_path, poison(0, 3, 4), settings=settings)
+    assert GuardState.of(device).total == GuardState.of(host).total == 3
+    watch, _ = train(tmp_path / 'again', poison(1, 5, 6), optim_wrapper=on_device())
+    assert watch.moved == [True, False, True, True, True, False, False, True]
+
+
+def test_device_drops_all_that_was_accumulated_with_a_bad_batch(tmp_path):
+    device, _ = same_on_both(tmp_path, PoisonPixels(2), settings=dict(accumulative_counts=2))
+    assert GuardState.of(device).total == 1
+    (row,) = [json.loads(p.read_text()) for p in (tmp_path / 'on_device').rglob('rank_0.json')]
+    assert [batch['iteration'] for batch in row['batches']] == [3, 4]
+
+
+def test_device_leaves_a_teacher_where_it_is(tmp_path):
+    config = toy_vicmae_config()
+    config['target'] = dict(type='EMATarget', momentum=0.5)
+    torch.manual_seed(0)
+    loader = dict(
+        batch_size=4,
+        dataset=[{'inputs': list(torch.rand(2, 3, 16, 16))} for _ in range(4 * BATCHES)],
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+    )
+
+    def model():
+        torch.manual_seed(0)
+        return MODELS.build(config)
+
+    options = dict(model=model, train_dataloader=loader, max_epochs=1, randomness=dict(seed=0))
+    hooks = dict(type='TargetEMAHook'), dict(type='StepSeedHook'), PoisonPixels(1)
+    same_on_both(tmp_path, *hooks, **options)
+    watch, _ = train(
+        tmp_path / 'again',
+        *hooks,
+        optim_wrapper=on_device(),
+        **{**options, 'model': model()},
+    )
+    assert watch.moved == [True, False, True, True]
+
+
+def count_waits(work_dir, model, samples, wrapper, log_every):
+    """How often the host waited in each of 12 steps."""
+    counter = CountWaits()
+    toy_runner(
+        work_dir,
+        max_epochs=1,
+        model=model,
+        train_dataloader=dict(
+            batch_size=4,
+            dataset=samples,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        optim_wrapper=wrapper,
+        hooks=[
+            StepGuardHook(check_interval=4),
+            dict(type='TargetEMAHook'),
+            dict(type='StepSeedHook'),
+            counter,
+        ],
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=log_every), checkpoint=None),
+    ).train()
+    return counter.counts
+
+
+def test_host_waits_for_the_device_at_the_check_and_logging_intervals_only(tmp_path):
+    config = toy_vicmae_config()
+    config['target'] = dict(type='EMATarget')
+    pictures = [{'inputs': list(torch.rand(2, 3, 16, 16))} for _ in range(48)]
+    wrapper = on_device(clip_grad=dict(max_norm=1.0))
+    waits = count_waits(tmp_path, MODELS.build(config), pictures, wrapper, log_every=6)
+    assert [number for number, count in enumerate(waits, start=1) if count] == [4, 6, 8, 12]
+
+
+def test_host_that_decides_waits_once_a_step(tmp_path):
+    samples = [{'inputs': list(torch.randn(2, 2))} for _ in range(48)]
+    wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+    waits = count_waits(tmp_path, ToyModel(), samples, wrapper, log_every=6)
+    assert [count for number, count in enumerate(waits, start=1) if number % 6] == [1] * 10
+
+
+@pytest.mark.parametrize(('interval', 'last'), [(1, 6), (4, 8), (100, 12)])
+def test_stop_comes_at_most_an_interval_late_and_names_the_right_step(tmp_path, interval, last):
+    seen = []
+
+    class Seen(Hook):
+        priority = 'VERY_HIGH'
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            seen.append(runner.iter + 1)
+
+    message = r'3 steps in a row, since iteration 4, .*replay.py .*bad_steps/iter_4`'
+    with pytest.raises(TrainingError, match=message):
+        train(
+            tmp_path,
+            Seen(),
+            PoisonPixels(3, 4, 5, 7),
+            guard=dict(max_bad_steps=3, check_interval=interval),
+            max_epochs=3,
+            num_batches=12,
+            optim_wrapper=on_device(),
+        )
+    assert seen[-1] == last
+    records = sorted(path.name for path in (tmp_path / 'bad_steps').glob('iter_*'))
+    assert records == ['iter_4', 'iter_5', 'iter_6']
+    samples = record(tmp_path, 5)['batches'][0]['samples']
+    assert [sample['key'] for sample in samples] == [16, 17, 18, 19]
+
+
+def test_weights_that_moved_on_before_the_host_looked_are_called_later_ones(tmp_path):
+    train(tmp_path, PoisonPixels(1), optim_wrapper=on_device())
+    assert record(tmp_path, 2)['weights'] == '../iter_2/later_state.pth'
+    assert (tmp_path / 'bad_steps/iter_2/later_state.pth').exists()
+    train(tmp_path / 'row', PoisonPixels(2, 3), optim_wrapper=on_device())
+    assert record(tmp_path / 'row', 3)['weights'] == '../iter_3/state.pth'
+
+
+def test_checkpoint_knows_of_all_bad_steps_before_it(tmp_path):
+    options = dict(optim_wrapper=on_device(), guard=dict(check_interval=100))
+    checkpoint = dict(type='SafeCheckpointHook', by_epoch=False, interval=1)
+    hooks = dict(logger=dict(type='LoggerHook', interval=1), checkpoint=checkpoint)
+    train(tmp_path, PoisonPixels(1), default_hooks=hooks, **options)
+    saved = torch.load(tmp_path / 'iter_3.pth', weights_only=True)
+    assert saved['message_hub']['runtime_info']['step_guard']['total'] == 1
+
+
+def train_on_rank_and_device(work_dir):
+    watch, runner = train(
+        work_dir,
+        PoisonPixels(1, rank=1),
+        model=ToyModel(),
+        data_parallel=True,
+        optim_wrapper=on_device(),
+    )
+    return watch.moved, runner.model.module.state_dict(), GuardState.of(runner)
+
+
+def test_device_skips_on_all_ranks_what_is_bad_on_one(tmp_path, gloo_pool):
+    (moved, weights, state), others = gloo_pool.run(train_on_rank_and_device, 2, tmp_path)
+    assert moved == others[0] == [True, False, True, True]
+    assert _equal(weights, others[1]) and state == others[2]
+    assert state.total == 1
+    assert [record(tmp_path, 2, rank)['rank'] for rank in (0, 1)] == [0, 1]

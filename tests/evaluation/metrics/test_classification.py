@@ -11,11 +11,12 @@ from vicmae.errors import ConfigError, DataError
 from vicmae.evaluation.metrics import ClassAccuracy
 
 
-def make_samples(scores, labels, paths=None, names=None):
+def make_samples(scores, labels, paths=None, names=None, numbers=None):
     return [
         dict(
             pred_score=score,
             gt_label=torch.tensor([label]),
+            sample_idx=numbers[i] if numbers else i,
             path=paths[i] if paths else f'{i}.jpg',
             class_name=names[label] if names else None,
         )
@@ -67,8 +68,10 @@ def test_score_that_is_rounded_to_zero_can_still_be_right():
 def test_sample_that_two_ranks_got_counts_once():
     right, wrong = [1.0, 0.0], [0.0, 1.0]
     scores = torch.tensor([right, wrong, wrong])
-    found = evaluate(make_samples(scores, [0, 0, 0], paths=['a', 'b', 'b']), topk=(1,))
-    assert found['accuracy/top1'] == 50
+    padded = make_samples(scores, [0, 0, 0], paths=['a', 'b', 'b'], numbers=[0, 1, 1])
+    assert evaluate(padded, topk=(1,))['accuracy/top1'] == 50
+    named_twice = make_samples(scores, [0, 0, 1], paths=['a', 'b', 'b'])
+    assert evaluate(named_twice, topk=(1,))['accuracy/top1'] == pytest.approx(200 / 3)
 
 
 def test_class_without_a_sample_is_told_and_left_out_of_the_mean(log):

@@ -172,7 +172,7 @@ def test_samples_that_two_ranks_were_given_count_once():
     rows = [('bank', 0, [1.0, 0.0]), ('bank', 1, [0.0, 1.0]), ('query', 0, [1.0, 0.1])]
     rows += [('query', 1, [1.0, 0.2])]  # nearer to the wrong class
     samples = [
-        {**make_sample('p', role, label, feature), 'path': f'{i}.jpg'}
+        {**make_sample('p', role, label, feature), 'path': '0.jpg', 'sample_idx': i}
         for i, (role, label, feature) in enumerate(rows)
     ]
     assert evaluate(samples, k=1)['p/knn_top1'] == 50

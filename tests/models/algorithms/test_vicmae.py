@@ -393,8 +393,15 @@ def test_class_token_to_pool_has_to_be_there():
         MODELS.build({**config, 'backbone': backbone, 'aggregator': dict(type='ClsPooling')})
 
 
-def test_cosine_loss_with_gradient_through_both_sides_is_warned_of():
+@pytest.mark.parametrize(
+    ('changes', 'keeper'),
+    [({}, 'only the reconstruction'), (dict(reconstruction=None), 'nothing')],
+)
+def test_log_warns_of_a_cosine_loss_with_gradient_through_both_sides(changes, keeper, log):
     config = toy_vicmae_config()
-    config['head']['contrastive'] = dict(type='CosineLoss')
-    with pytest.warns(UserWarning, match='nothing but the reconstruction keeps embeddings'):
-        MODELS.build(config)
+    config['head'].update(contrastive=dict(type='CosineLoss'), **changes)
+    MODELS.build(config)
+    assert f'CosineLoss with a SharedTarget: {keeper} keeps embeddings' in ''.join(log)
+    log.clear()
+    MODELS.build({**config, 'target': dict(type='StopGradientTarget')})
+    assert 'collapse' not in ''.join(log)

@@ -4,9 +4,9 @@ import copy
 import pytest
 import torch
 
-from vicmae.engine.hooks.checkpoint_fit import find_misfits
+from vicmae.checkpoints.fit import fit_weights, load_weights
 from vicmae.errors import CheckpointError, ConfigError
-from vicmae.models.algorithms import BasePretrainer
+from vicmae.models.feature_model import FeatureModel
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
 
@@ -52,16 +52,17 @@ def test_features_are_those_of_the_pretrained_model_whatever_lies_beside_it(meth
     source = pretrained(method).eval()
     model = MODELS.build(features_config()).eval()
     state = source.state_dict()
-    assert find_misfits(model, state) == []
-    model.load_state_dict(dict(state))
+    report = fit_weights(model, state)[1]
+    assert report.missing == report.reshaped == []
+    load_weights(model, state, source='a.pth')
     frames = torch.rand(3, 3, 16, 16)
-    assert model(frames).equal(BasePretrainer.extract_feat(source, frames))
+    assert model(frames).equal(FeatureModel.extract_feat(source, frames))
 
 
 def test_backbone_alone_as_mmpretrain_stores_it_is_taken():
     source = pretrained('mae')
     model = MODELS.build(features_config())
-    model.load_state_dict(source.backbone.state_dict())
+    load_weights(model, source.backbone.state_dict(), source='a.pth')
     for name, value in source.backbone.state_dict().items():
         assert model.backbone.state_dict()[name].equal(value)
 
@@ -70,18 +71,17 @@ def test_teacher_is_taken_where_it_is_asked_for():
     source = pretrained('vicmae-ema')
     randomize(source.target.backbone, seed=2)
     model = MODELS.build(dict(features_config(), pretrained_branch='teacher'))
-    model.load_state_dict(source.state_dict())
+    load_weights(model, source.state_dict(), source='a.pth')
     assert model.backbone.pos_embed.equal(source.target.backbone.pos_embed)
     assert not model.backbone.cls_token.equal(source.backbone.cls_token)
-    with pytest.raises(CheckpointError, match='no averaged teacher'):
-        model.load_state_dict(pretrained('mae').state_dict())
+    with pytest.raises(CheckpointError, match='no EMA teacher'):
+        load_weights(model, pretrained('mae').state_dict(), source='a.pth')
 
 
 def test_images_are_inflated_where_the_backbone_takes_clips():
     source = pretrained('mae').eval()
     model = MODELS.build(features_config(num_frames=4, tubelet_size=2)).eval()
-    assert find_misfits(model, source.state_dict()) == []
-    model.load_state_dict(source.state_dict())
+    load_weights(model, source.state_dict(), source='a.pth')
     frames = torch.rand(2, 3, 16, 16)
     still = [frame.expand(4, -1, -1, -1) for frame in frames]
     torch.testing.assert_close(model.extract_clip_feat(still), source.extract_feat(frames))
@@ -91,9 +91,8 @@ def test_checkpoint_of_another_width_is_refused_and_nothing_is_loaded():
     arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=32)
     model = MODELS.build(features_config(arch=arch))
     before = copy.deepcopy(model.state_dict())
-    for load in (model.load_state_dict, lambda state: find_misfits(model, state)):
-        with pytest.raises(CheckpointError, match='width 16, that of the config width 32'):
-            load(pretrained('mae').state_dict())
+    with pytest.raises(CheckpointError, match='width 16, that of the config width 32'):
+        load_weights(model, pretrained('mae').state_dict(), source='a.pth')
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
 
 

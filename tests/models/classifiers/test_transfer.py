@@ -4,9 +4,11 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 
+from vicmae.checkpoints.fit import load_backbone
 from vicmae.engine.optimizers import TransferOptimWrapperConstructor
 from vicmae.errors import CheckpointError, ConfigError
-from vicmae.models.classifiers.pretrained import load_backbone
+from vicmae.models.algorithms import BasePretrainer
+from vicmae.models.feature_model import FeatureModel
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
 
@@ -183,3 +185,13 @@ def test_inflated_weights_of_images_see_in_a_still_clip_what_they_saw_in_the_ima
 def test_joining_frames_of_a_backbone_that_encodes_clips_is_refused():
     with pytest.raises(ConfigError, match='`over_time` joins frames .* encodes clips of 4'):
         build_for_clips(over_time=dict(type='MeanOverTime'))
+
+
+def test_only_methods_of_pretraining_are_pretrainers():
+    names = sorted(
+        name for name, cls in MODELS.module_dict.items() if issubclass(cls, FeatureModel)
+    )
+    assert names == ['FrozenFeatures', 'MAE', 'SimCLR', 'TransferClassifier', 'ViCMAE']
+    pretrainers = [name for name in names if issubclass(MODELS.get(name), BasePretrainer)]
+    assert pretrainers == ['MAE', 'SimCLR', 'ViCMAE']
+    assert isinstance(MODELS.build(toy_transfer_config()), FeatureModel)

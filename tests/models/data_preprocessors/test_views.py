@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vicmae.models.data_preprocessors import ViewPreprocessor
-from vicmae.structures import as_vector
+from vicmae.structures import Clips, as_vector
 
 
 def test_views_are_normalised_channel_by_channel():
@@ -35,7 +35,7 @@ def test_views_are_changed_by_their_own_numbers_and_then_normalised():
 
 def test_clips_of_different_lengths_are_normalised_each():
     clips = [torch.randint(0, 256, (t, 3, 4, 4), dtype=torch.uint8) for t in (1, 5)]
-    inputs = ViewPreprocessor()(dict(inputs=clips))['inputs']
+    inputs = ViewPreprocessor()(Clips(clips)).inputs
     assert [len(clip) for clip in inputs] == [1, 5]
     assert all(clip.dtype == torch.float32 for clip in inputs)
 

@@ -1,8 +1,10 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Laws of all maskings, and what is RandomMasking's own."""
 
+import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vicmae.models.layers import gather_tokens
 from vicmae.models.masking import BlockMasking, FrameMasking, RandomMasking
@@ -49,6 +51,31 @@ def test_visible_is_true_where_the_encoder_sees_the_patch(masking):
 def test_masked_patches_come_in_grid_order(masking):
     ids = masking(0.6)(8, (2, 5, 5), CPU).ids_masked
     assert (ids[:, 1:] > ids[:, :-1]).all()
+
+
+class OtherOrderOfTies(TorchDispatchMode):
+    """A device whose sort puts equal values in the opposite order, unless it is asked to be stable."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is not torch.ops.aten.sort.default:
+            return function(*args, **(kwargs or {}))
+        values, ids = torch.sort(args[0].flip(-1), dim=-1, stable=True)
+        return values, args[0].shape[-1] - 1 - ids
+
+
+@pytest.mark.parametrize('masking', MASKINGS)
+def test_mask_is_the_same_on_a_device_that_orders_equal_noise_otherwise(masking):
+    grid = (3, 8, 8)
+    noise = torch.randint(5, (6, 192)) / 8  # many ties, and means without rounding
+    draw = masking(0.75)
+    draw.noise = lambda *_: noise
+    expected = draw(6, grid, CPU, torch.arange(6))
+    with OtherOrderOfTies():
+        mask = draw(6, grid, CPU, torch.arange(6))
+    assert all(map(torch.equal, mask, expected))
+    if masking is RandomMasking:
+        order = np.argsort(noise.numpy(), axis=1, kind='stable')
+        assert np.array_equal(mask.ids_keep, order[:, :48])
 
 
 @pytest.mark.parametrize('masking', MASKINGS)

@@ -2,6 +2,7 @@
 import pytest
 import torch
 
+from vicmae.checkpoints.fit import load_weights
 from vicmae.models.targets import EMATarget
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_vicmae_config
@@ -121,7 +122,7 @@ def test_weights_without_a_teacher_begin_one_as_their_student(projector):
     randomize(model)
     state = {k: v for k, v in model.state_dict().items() if not k.startswith('target.')}
     other = make_model(projector=projector)
-    other.load_state_dict(state)  # strictly
+    load_weights(other, state, source='a.pth')  # strictly
     assert all(torch.equal(teacher, student) for _, teacher, student in parts_of(other))
     assert torch.equal(other.predictor[0].weight, model.predictor[0].weight)
     teacher = next(iter(other.target.parameters()))
@@ -133,7 +134,7 @@ def test_weights_of_the_base_model_begin_a_teacher_though_they_have_a_target_hea
     trained, model = MODELS.build(toy_vicmae_config()), make_model()
     randomize(trained)
     assert any(key.startswith('target.head.') for key in trained.state_dict())
-    model.load_state_dict(trained.state_dict(), strict=False)
+    load_weights(model, trained.state_dict(), source='a.pth', strict=False)
     assert torch.equal(model.backbone.cls_token, trained.backbone.cls_token)
     assert all(torch.equal(teacher, student) for _, teacher, student in parts_of(model))
 
@@ -156,11 +157,12 @@ def test_another_size_is_told_of_once_by_student_and_teacher():
     with pytest.warns(UserWarning, match='resized') as caught:
         model.loss([torch.randn(4, 3, 24, 16) for _ in range(2)])
     assert len(caught) == 1
+    larger = MODELS.build(
+        {**toy_vicmae_config(), 'target': dict(type='EMATarget')}
+        | dict(backbone={**toy_vicmae_config()['backbone'], 'img_size': 24})
+    )
     with pytest.warns(UserWarning, match='resized') as caught:
-        MODELS.build(
-            {**toy_vicmae_config(), 'target': dict(type='EMATarget')}
-            | dict(backbone={**toy_vicmae_config()['backbone'], 'img_size': 24})
-        ).load_state_dict(model.state_dict())
+        load_weights(larger, model.state_dict(), source='a.pth')
     assert len(caught) == 1
 
 

@@ -28,6 +28,7 @@ class Source(Dataset):
     """
 
     kind = 'file'
+    first_index = 0  # of its samples in the `MixedDataset` that it is part of
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class Source(Dataset):
     ) -> list[dict[str, Any]]:
         """What the first transform gets of visits to one sample."""
         known = {**self.get_data_info(index), **self.tags, 'kind': self.kind, 'notes': notes}
+        known['sample_idx'] = self.first_index + index
         return [{**known, 'rng': key.generator()} for key in keys]
 
     def drain_notes(self) -> dict[str, int]:

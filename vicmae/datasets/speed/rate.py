@@ -7,6 +7,8 @@ from itertools import chain, repeat
 
 from torch.utils.data import DataLoader
 
+from vicmae.structures import as_batch
+
 
 def samples_per_second(
     loader: DataLoader,
@@ -17,7 +19,7 @@ def samples_per_second(
     """Takes batches as fast as they come, epoch after epoch, after each worker has delivered one.
 
     Args:
-        loader: Batches with views under `inputs`.
+        loader: Delivers `Views` or `Clips`.
         seconds: For how long, or until each worker has delivered as many batches as the others.
         clock: Tells the time.
         report: Called now and then with the share of the time that is over.
@@ -32,7 +34,7 @@ def samples_per_second(
     while True:
         # Workers that began together deliver together: whole rounds are counted.
         for _ in range(workers):
-            count += len(next(batches)['inputs'][0])
+            count += len(as_batch(next(batches)))
         elapsed = clock() - begun
         report(min(1.0, elapsed / seconds))
         if elapsed >= seconds:

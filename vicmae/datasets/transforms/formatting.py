@@ -58,7 +58,7 @@ class PackClip(BaseTransform):
     """Packs the frames of a sample with its label and origin, for evaluation, and clips for training a classifier.
 
     **Required keys:** frames, gt_label, path, kind. **Optional keys:** num_clips, num_crops: how many views of the
-    sample there are. **Result:** inputs (T, C, H, W) uint8, of several views (V, T, C, H, W); data_samples.
+    sample there are; sample_idx, by which metrics count each sample once. **Result:** inputs (T, C, H, W) uint8, of several views (V, T, C, H, W); data_samples.
 
     Args:
         meta_keys: What else the data sample carries, where the sample has it.
@@ -70,7 +70,8 @@ class PackClip(BaseTransform):
         self.meta_keys = meta_keys
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        meta = {key: results[key] for key in self.meta_keys if key in results}
+        keys = (*self.meta_keys, 'sample_idx')
+        meta = {key: results[key] for key in keys if key in results}
         sample = DataSample(metainfo=meta).set_gt_label(results['gt_label'])
         inputs = torch.stack([_to_tensor(frame) for frame in results['frames']])
         num_views = results.get('num_clips', 1) * results.get('num_crops', 1)

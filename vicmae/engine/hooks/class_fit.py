@@ -12,8 +12,7 @@ from mmengine.hooks import Hook
 from vicmae.errors import ConfigError, DataError
 from vicmae.registry import HOOKS
 from vicmae.utils.distributed import unwrapped
-
-_MOST_NAMED = 4
+from vicmae.utils.names import name_some
 
 
 @HOOKS.register_module()
@@ -63,7 +62,7 @@ class ClassFitHook(Hook):
         if empty:
             runner.logger.log(
                 logging.WARNING,
-                f'{len(empty)} of {len(counts)} classes have no sample in the training set: {_name_some(empty)}. They '
+                f'{len(empty)} of {len(counts)} classes have no sample in the training set: {name_some(empty)}. They '
                 'are never predicted rightly. Add samples, or leave these classes out of all lists.',
             )
 
@@ -85,7 +84,7 @@ def require_fit(dataset: Any, num_classes: int, what: str) -> None:
     if classes is not None and len(classes) != num_classes:
         raise ConfigError(
             f'`model.head.num_classes` is {num_classes}, but the {what} set has {len(classes)} classes '
-            f'({_name_some(classes)}).{_name_empty_folders(dataset, classes)} Set `model.head.num_classes='
+            f'({name_some(classes)}).{_name_empty_folders(dataset, classes)} Set `model.head.num_classes='
             f'{len(classes)}`, or mend the folders.'
         )
     if classes is None and hasattr(dataset, 'labels'):
@@ -112,7 +111,7 @@ def require_same_classes(
     missing = [name for name in train if name not in other]
     strange = [name for name in other if name not in train]
     differ = [
-        f'{_name_some(names)} only in the {where} set'
+        f'{name_some(names)} only in the {where} set'
         for names, where in [(missing, 'training'), (strange, what)]
         if names
     ]
@@ -136,9 +135,4 @@ def _name_empty_folders(dataset: Any, classes: Sequence[str]) -> str:
     if listed or chosen or not os.path.isdir(root):
         return ''
     empty = sorted(e.name for e in os.scandir(root) if e.is_dir() and e.name not in classes)
-    return f' Without a file are: {_name_some(empty)}.' if empty else ''
-
-
-def _name_some(names: Sequence[str]) -> str:
-    rest = len(names) - _MOST_NAMED
-    return ', '.join(names[:_MOST_NAMED]) + (f' and {rest} more' if rest > 0 else '')
+    return f' Without a file are: {name_some(empty)}.' if empty else ''

@@ -65,11 +65,6 @@ class LossWeightScheduleHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Finds the weight."""
         owner = self._owner(runner)
-        if not isinstance(getattr(owner, self._name, None), (int, float)):
-            raise ConfigError(
-                f"LossWeightScheduleHook finds no number '{self._name}' in the model's "
-                f"'{self._path or 'root'}'. Name another attribute in `weight`."
-            )
         if self.end_value is None:
             self.end_value = float(getattr(owner, self._name))
         length = runner.max_epochs if self.unit == 'epoch' else runner.max_iters
@@ -103,10 +98,15 @@ class LossWeightScheduleHook(Hook):
         return self.start_value + done * (end_value - self.start_value)
 
     def _owner(self, runner: Any) -> Any:
+        """Finds the part of the model that has the weight."""
         model = unwrapped(runner.model)
         try:
-            return model.get_submodule(self._path)
-        except AttributeError as error:
+            owner = model.get_submodule(self._path)
+        except AttributeError:
+            owner = None
+        if not isinstance(getattr(owner, self._name, None), (int, float)):
             raise ConfigError(
-                f"LossWeightScheduleHook finds no part '{self._path}' in the model: {error}."
-            ) from error
+                f"The config's LossWeightScheduleHook moves `model.{self.weight}`, and a {type(model).__name__} has no "
+                'such number. Remove the hook from `custom_hooks`, or set its `weight` to an attribute of the model.'
+            )
+        return owner

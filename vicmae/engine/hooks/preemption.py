@@ -5,13 +5,14 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 
 from vicmae.errors import CheckpointError, ConfigError, Preempted
 from vicmae.registry import HOOKS
 from vicmae.utils.cli import mark_preempted
-from vicmae.utils.distributed import SharedFlag
 
+from ..optimizers.guarded import GuardedOptimWrapper
 from .safe_checkpoint import SafeCheckpointHook, is_between_steps
 
 
@@ -19,7 +20,8 @@ from .safe_checkpoint import SafeCheckpointHook, is_between_steps
 class PreemptionHook(Hook):
     """Ends a run that is asked to by a signal, after the step that it is at and with a checkpoint of that.
 
-    A signal to one rank ends all of them. The exit status is 75, on which tools/slurm_train.sh puts the job back into
+    A signal to one rank ends all of them; where the device skips bad steps, up to `check_interval` steps later (see
+    `StepGuardHook`). The exit status is 75, on which tools/slurm_train.sh puts the job back into
     the queue; `--resume` goes on as if there had been no break.
 
     Args:
@@ -41,14 +43,20 @@ class PreemptionHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Waits for signals."""
-        self._flag = SharedFlag()
+        if runner.world_size > 1 and not isinstance(runner.optim_wrapper, GuardedOptimWrapper):
+            raise ConfigError(
+                'PreemptionHook passes a signal to other processes with the steps of a `GuardedOptimWrapper`, got '
+                f'{type(runner.optim_wrapper).__name__}. Leave the hook out: `default_hooks.preemption=None`.'
+            )
+        self._wrapper = runner.optim_wrapper
         if threading.current_thread() is threading.main_thread():
             self._before = {name: signal.signal(name, self._receive) for name in self.signals}
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        if is_between_steps(runner) and self._flag.any(self._received is not None):
+        alone = runner.world_size == 1 and self._received is not None
+        if is_between_steps(runner) and (alone or getattr(self._wrapper, 'end_agreed', False)):
             self._end(runner, runner.epoch, runner.iter + 1)
 
     def after_val_iter(
@@ -66,6 +74,7 @@ class PreemptionHook(Hook):
 
     def _receive(self, number: int, frame: Any) -> None:
         self._received = signal.Signals(number)
+        self._wrapper.asked_to_end = True
         print(
             f'{self._received.name}: ending after this step, with a checkpoint.',
             file=sys.stderr,
@@ -87,12 +96,12 @@ class PreemptionHook(Hook):
         if hook is None:
             return ''
         try:
-            if self._flag.any(not hook.is_saved(step)):
+            if any(all_gather_object(not hook.is_saved(step))):
                 hook.save(runner, f'iter_{step}.pth', epoch=epoch, step=step)
             hook.finish()
         except CheckpointError as error:
             runner.logger.error(str(error))
             hook.forget()
-        if self._flag.any(not hook.is_saved(step)):
+        if any(all_gather_object(not hook.is_saved(step))):
             return "This step's checkpoint could not be written; an earlier one is the last"
         return f'The checkpoint is {hook.last_ckpt}'

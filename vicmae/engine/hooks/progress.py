@@ -12,6 +12,7 @@ from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vicmae.registry import HOOKS
+from vicmae.structures import as_batch
 
 _SECONDS_PER_LOSS = 1.0
 
@@ -118,13 +119,10 @@ class ProgressHook(Hook):
     def _advance(self, name: str, data_batch: Any, runner: Any, what: str) -> None:
         if self._progress is None or name not in self._tasks:
             return
-        inputs = data_batch['inputs']
         meter, now = self._meters[name], time.monotonic()
-        meter[0] += (
-            now - self._last
-        )  # since any task went on: what an evaluation took is not training's
-        # Views are batched per view, clips are a list of samples.
-        meter[1] += len(inputs[0]) if name == 'train' else len(inputs)
+        # Since any task advanced: what an evaluation took is not training's.
+        meter[0] += now - self._last
+        meter[1] += len(as_batch(data_batch))
         self._last = now
         rate = f'{meter[1] * runner.world_size / max(meter[0], 1e-9):.0f}/s'
         self._progress.update(

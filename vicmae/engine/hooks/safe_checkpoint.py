@@ -9,12 +9,10 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 
+from vicmae.checkpoints.last import LAST
+from vicmae.checkpoints.write import remove_checkpoint, write_checkpoint, write_text
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import HOOKS
-from vicmae.utils.checkpoint import PARTS_SUFFIX
-from vicmae.utils.checkpoint_files import LAST, remove_checkpoint, write_checkpoint, write_text
-
-from ..sharding import is_divided, save_parts
 
 WHEN_UNWRITTEN = ('continue', 'stop')
 _KEPT = 'kept_checkpoints'
@@ -30,9 +28,6 @@ class SafeCheckpointHook(CheckpointHook):
     Args:
         async_save: Whether training goes on while a checkpoint is written. Its state is copied first, which takes as
             much memory again; the next one waits until it is written.
-        in_parts: Whether each process writes its share of a model that is divided (`FullyShard`), into a folder
-            `NAME.sharded`. Nothing is gathered then; such a folder is read wherever a checkpoint is, and
-            tools/model_converters/gather.py makes one file of it.
         when_unwritten: What to do where a checkpoint can't be written (a full disk, a folder that is gone):
             'continue' says so and trains on, 'stop' ends the run. That of the last step has to be written.
         kwargs: As of MMEngine's `CheckpointHook`: `interval`, `by_epoch`, `max_keep_ckpts`, `save_best`, ...
@@ -42,21 +37,15 @@ class SafeCheckpointHook(CheckpointHook):
         self,
         *args: Any,
         async_save: bool = False,
-        in_parts: bool = False,
         when_unwritten: str = 'continue',
         **kwargs: Any,
     ) -> None:
-        if async_save and in_parts:
-            raise ValueError(
-                '`async_save` and `in_parts` do not go together: all processes write their parts at once. Choose one.'
-            )
         if when_unwritten not in WHEN_UNWRITTEN:
             raise ValueError(
                 f"`when_unwritten` must be one of {', '.join(WHEN_UNWRITTEN)}, got '{when_unwritten}'."
             )
         super().__init__(*args, **kwargs)
         self.when_unwritten = when_unwritten
-        self.in_parts = in_parts
         self._thread = ThreadPoolExecutor(1, 'checkpoint') if async_save else None
         self._writing: Future[None] | None = None
         self._due: int | None = None  # what is to be written after the optimiser's step: its number
@@ -68,11 +57,6 @@ class SafeCheckpointHook(CheckpointHook):
             raise ConfigError(
                 f'SafeCheckpointHook writes to folders, got `out_dir` {self.out_dir!r}. '
                 "MMEngine's `CheckpointHook` writes to other places, less safely."
-            )
-        if self.in_parts and not is_divided(runner.model):
-            raise ConfigError(
-                '`in_parts` of SafeCheckpointHook is for a model that is divided among processes: set '
-                '`model_wrapper_cfg.type=FullyShard`, or leave it out.'
             )
         super().before_train(runner)
         if is_main_process():
@@ -120,12 +104,8 @@ class SafeCheckpointHook(CheckpointHook):
         """
         self._due = None
         self._saved_at = step
-        name = self._in_its_form(name)
         runner.logger.info(f'Saving checkpoint {name} after {step} iterations')
         self._save_checkpoint_with_step(runner, name, dict(epoch=epoch, iter=step))
-
-    def _in_its_form(self, name: str) -> str:
-        return str(Path(name).with_suffix(PARTS_SUFFIX)) if self.in_parts else name
 
     def forget(self) -> None:
         """Forgets what is due and what is saved, where the run goes back."""
@@ -138,7 +118,7 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(
         self, runner: Any, step: str | int, meta: dict[str, Any]
     ) -> None:
-        name = self._in_its_form(step if isinstance(step, str) else self.filename_tmpl.format(step))
+        name = step if isinstance(step, str) else self.filename_tmpl.format(step)
         self._report(runner, self.finish)
         self._kept_before = runner.message_hub.get_info(_KEPT)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
@@ -152,15 +132,11 @@ class SafeCheckpointHook(CheckpointHook):
             meta,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
-            whole=not self.in_parts,
-        )
-        write = partial(
-            save_parts if self.in_parts else write_checkpoint, self.last_ckpt, checkpoint
         )
         last_file = Path(runner.work_dir, LAST)
         stale = [str(Path(self.out_dir, name)) for name in stale]
-        job = partial(write_and_tidy, write, self.last_ckpt, last_file, stale)
-        if self.in_parts or is_main_process():
+        job = partial(write_and_tidy, checkpoint, self.last_ckpt, last_file, stale)
+        if is_main_process():
             self._submit(runner, job, is_last=meta['iter'] >= runner.max_iters)
 
     def _save_best_checkpoint(self, runner: Any, metrics: dict[str, float]) -> None:
@@ -233,12 +209,10 @@ class SafeCheckpointHook(CheckpointHook):
 
 
 def write_and_tidy(
-    write: Callable[[], None], path: str, last_file: Path, stale: Sequence[str]
+    checkpoint: dict[str, Any], path: str, last_file: Path, stale: Sequence[str]
 ) -> None:
     """Writes a checkpoint, names it as the run's last, and only then deletes those that it replaces."""
-    write()
-    if not is_main_process():
-        return
+    write_checkpoint(path, checkpoint)
     try:
         write_text(last_file, str(path))
     except OSError as error:

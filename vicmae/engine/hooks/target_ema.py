@@ -42,7 +42,8 @@ class TargetEMAHook(Hook):
 
         def update(*_: Any) -> None:
             momentum = self.momentum_at(runner.iter / runner.max_iters)
-            model.update_target(momentum)
+            skipped = getattr(runner.optim_wrapper, 'found_bad', None)
+            model.update_target(momentum, skipped=skipped)
             runner.message_hub.update_scalar('train/target_momentum', momentum)
 
         self._handle = runner.optim_wrapper.optimizer.register_step_post_hook(update)

@@ -5,26 +5,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.optim import OptimWrapper
 from mmpretrain.models.utils import MultiheadAttention
 from mmpretrain.models.utils.attention import scaled_dot_product_attention_pyimpl
 from torch import nn
 
 from vicmae.registry import OPTIM_WRAPPERS
 
+from .guarded import GuardedOptimWrapper
+
 
 @OPTIM_WRAPPERS.register_module()
-class BFloat16OptimWrapper(OptimWrapper):
-    """Forward passes in bfloat16 on any device: `AmpOptimWrapper` refuses CPUs.
+class BFloat16OptimWrapper(GuardedOptimWrapper):
+    """Forward passes in bfloat16 on any device: on a GPU `AmpOptimWrapper` becomes this where the GPU can.
 
-    bfloat16 reaches as far as float32, so that the loss needs no scale. Weights and their moments stay float32. On a
-    CPU attention is written out: the fused one goes backward several times slower there, at sequences as short as those
-    of small pictures.
+    bfloat16 reaches as far as float32, so that the loss needs no scale, and has none. Weights and their moments stay
+    float32. On a CPU attention is written out: the fused one goes backward several times slower there, at sequences as
+    short as those of small pictures.
 
     Args:
         optimizer: The optimizer.
         kwargs: The other arguments of `OptimWrapper`, such as `clip_grad`.
     """
+
+    cast_dtype = torch.bfloat16
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -32,7 +35,7 @@ class BFloat16OptimWrapper(OptimWrapper):
         device = next(model.parameters()).device.type
         if device == 'cpu':
             _write_out_attention(model)
-        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+        with super().optim_context(model), torch.autocast(device, self.cast_dtype):
             yield
 
 

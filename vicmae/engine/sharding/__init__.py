@@ -1,20 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-from .fully_shard import FullyShard
-from .parts import save_parts
-from .state import (
-    collect_state,
-    cut_moments_on_loading,
-    full_states,
-    is_divided,
-    spread_state,
-)
+from vicmae.checkpoints.state import collect_state
 
-__all__ = [
-    'FullyShard',
-    'collect_state',
-    'cut_moments_on_loading',
-    'full_states',
-    'is_divided',
-    'save_parts',
-    'spread_state',
-]
+from .fully_shard import FullyShard
+
+__all__ = ['FullyShard', 'collect_state']

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A model whose weights, gradients and optimiser state are divided among the processes."""
+"""A model whose weights, gradients and optimizer state are sharded over the processes."""
 
 from typing import Any
 
@@ -16,21 +16,19 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from vicmae.errors import ConfigError
 from vicmae.registry import MODEL_WRAPPERS
 
-from .state import cut_weights_on_loading
-
 HALVES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
 
 
 @MODEL_WRAPPERS.register_module()
 class FullyShard(nn.Module):
-    """Divides a model among the processes (FSDP2), for one that is too large beside its optimiser on each GPU.
+    """Shards a model over the processes (FSDP2), for one that is too large beside its optimiser on each GPU.
 
     Losses and updates are those of `MMDistributedDataParallel`, and so are checkpoints. Each transformer layer, of the
     encoder, the decoder and a teacher, is put together when it is needed and taken apart afterwards; what is outside
     of them (patch embedding, tokens, heads) is one unit more. Choose it with
     `--cfg-options model_wrapper_cfg.type=FullyShard`; in a run of one process it isn't used.
 
-    Weights are drawn here, before they are divided, and all processes get those of the first. All processes have to
+    Weights are drawn here, before they are sharded, and all processes get those of the first. All processes have to
     evaluate as many batches, which samplers see to that round up, as MMEngine's do if they aren't told otherwise.
 
     Args:
@@ -65,7 +63,6 @@ class FullyShard(nn.Module):
                 layer, reshard_after_forward=reshard_after_forward, mp_policy=policy, **options
             )
         self.module: Any = fully_shard(module, **options)
-        cut_weights_on_loading(module)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
@@ -86,7 +83,7 @@ class FullyShard(nn.Module):
 
 
 def draw_weights(module: BaseModel) -> None:
-    """Draws weights as MMEngine's Runner does for a model that isn't divided: the first process's, for all."""
+    """Draws weights as MMEngine's Runner does for a model that isn't sharded: the first process's, for all."""
     module.init_weights()
     for value in module.state_dict().values():
         broadcast(value)

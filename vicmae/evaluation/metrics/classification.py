@@ -73,7 +73,8 @@ class ClassAccuracy(BaseMetric):
                 )
             row = dict(scores=scores.numpy(), label=label, name=sample.get('class_name'))
             views = sample.get('view_scores', scores[None])
-            row.update(path=sample.get('path'), views=views.argmax(dim=1).tolist())
+            row.update(path=sample.get('path'), sample_idx=sample.get('sample_idx'))
+            row.update(views=views.argmax(dim=1).tolist())
             self.results.append(row)
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:

@@ -13,10 +13,7 @@ Row = TypeVar('Row', bound=Mapping[str, Any])
 
 @METRICS.register_module()
 class DumpPredictions(DumpResults):
-    """Writes what the model said of each sample into a pickle file, each sample once.
-
-    MMEngine's own cuts what ranks were given twice off the end, which is another sample where a file was unreadable.
-    """
+    """Writes what the model said of each sample into a pickle file, each sample once."""
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Writes the file; there are no figures."""
@@ -24,9 +21,13 @@ class DumpPredictions(DumpResults):
 
 
 def each_once(rows: Sequence[Row]) -> list[Row]:
-    """Each sample once, by its probe, role and path; all of those that have no path."""
+    """Keeps the first row of each sample, by its position in the data set; and all rows that have none.
+
+    Ranks get some samples twice, so that all have equally many. MMEngine cuts these off the end, which is another
+    sample where a file was unreadable. A file that a list names twice is two samples.
+    """
     seen: dict[Any, Row] = {}
     for number, row in enumerate(rows):
-        own = number if row.get('path') is None else row['path']
-        seen.setdefault((row.get('probe'), row.get('role'), own), row)
+        sample = row.get('sample_idx')
+        seen.setdefault((True, number) if sample is None else (False, sample), row)
     return list(seen.values())

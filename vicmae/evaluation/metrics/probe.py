@@ -15,6 +15,8 @@ from torch import Tensor
 
 from vicmae.errors import DataError
 
+from .predictions import each_once
+
 ROLES = ('bank', 'query')
 
 
@@ -103,12 +105,14 @@ class ProbeMetric(BaseMetric):
             label = sample.get('class_name', int(sample['gt_label']))
             probe = sample.get('probe', 'probe')
             row = dict(probe=probe, role=sample['role'], label=label, feature=feature)
-            self.results.append({**row, 'path': sample.get('path')})
+            names = {name: sample.get(name) for name in ('path', 'sample_idx')}
+            self.results.append({**row, **names})
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Computes the figures of each probe."""
         metrics: dict[str, float] = {}
-        results = _once(results)
+        # The order of paths, whatever the number of ranks.
+        results = sorted(each_once(results), key=lambda row: row['path'] or '')
         for name in sorted({row['probe'] for row in results}):
             rows = [row for row in results if row['probe'] == name]
             if all(np.isfinite(row['feature']).all() for row in rows):
@@ -161,15 +165,3 @@ def _compare_classes(probe: str, parts: dict[str, list[dict[str, Any]]]) -> None
             'current',
             logging.WARNING,
         )
-
-
-def _once(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without what the sampler gave to a second rank, so that all have equally many; in the order of paths.
-
-    MMEngine cuts that off at the end, which only finds it where no bad file is missing in between.
-    """
-    seen: dict[Any, dict[str, Any]] = {}
-    for number, row in enumerate(results):
-        own = number if row['path'] is None else row['path']
-        seen.setdefault((row['probe'], row['role'], own), row)
-    return sorted(seen.values(), key=lambda row: row['path'] or '')

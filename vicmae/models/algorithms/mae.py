@@ -11,7 +11,8 @@ from torch import Tensor
 from vicmae.registry import MODELS
 
 from ..masking import seeds_of_views
-from .base import BasePretrainer, Part, build_part, require_parameter_free
+from ..parts import Part, build_part, require_parameter_free
+from .base import BasePretrainer
 
 
 @MODELS.register_module()

@@ -11,7 +11,8 @@ from torch import Tensor
 from vicmae.registry import MODELS
 
 from ..heads.mlp import apply_per_view
-from .base import BasePretrainer, Part, build_part
+from ..parts import Part, build_part
+from .base import BasePretrainer
 
 
 @MODELS.register_module()

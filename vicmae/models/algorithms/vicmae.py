@@ -4,11 +4,12 @@
 V views, B batch, C channels, H W pixels, K kept and M masked patches, D width, E embedding.
 """
 
-import warnings
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
@@ -17,14 +18,9 @@ from vicmae.registry import MODELS
 from ..heads.mlp import apply_per_view
 from ..losses import CosineLoss
 from ..masking import Mask, seeds_of_views
+from ..parts import Part, build_part, output_width, require_parameter_free
 from ..targets import EMATarget, SharedTarget, StopGradientTarget
-from .base import (
-    BasePretrainer,
-    Part,
-    build_part,
-    output_width,
-    require_parameter_free,
-)
+from .base import BasePretrainer
 
 
 @MODELS.register_module()
@@ -101,14 +97,15 @@ class ViCMAE(BasePretrainer):
         self.target = build_part(target, nested=('head',), nested_offers=dict(in_dim=width))
         self._require_equal_widths()
         if isinstance(self.head.contrastive, CosineLoss) and isinstance(self.target, SharedTarget):
-            warnings.warn(
-                'CosineLoss with a SharedTarget: nothing but the reconstruction keeps embeddings from becoming all '
-                'the same. SimSiam has a StopGradientTarget, BYOL an EMATarget.',
-                stacklevel=2,
+            keeper = 'nothing' if self.head.reconstruction is None else 'only the reconstruction'
+            print_log(
+                f'CosineLoss with a SharedTarget: {keeper} keeps embeddings from becoming all the same (collapse). '
+                'SimSiam has a StopGradientTarget, BYOL an EMATarget.',
+                'current',
+                logging.WARNING,
             )
         if isinstance(self.target, EMATarget):
             self.target.follow(*self.online)
-            self._register_load_state_dict_pre_hook(self._begin_teacher)
 
     def _require_equal_widths(self) -> None:
         if not isinstance(self.target, (SharedTarget, StopGradientTarget, EMATarget)):
@@ -147,14 +144,16 @@ class ViCMAE(BasePretrainer):
         if (self.init_cfg or {}).get('type') != 'Pretrained':  # which may hold a teacher of its own
             self.update_target(momentum=0.0)
 
-    def update_target(self, momentum: float | None = None) -> None:
-        """Moves a teacher towards its student; nothing to do for other targets."""
+    def update_target(self, momentum: float | None = None, skipped: Tensor | None = None) -> None:
+        """Moves a teacher towards its student, unless `skipped` is 1; nothing to do for other targets."""
         if isinstance(self.target, EMATarget):
-            self.target.update(*self.online, momentum=momentum)
+            self.target.update(*self.online, momentum=momentum, skipped=skipped)
 
-    def _begin_teacher(self, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
-        """Gives a checkpoint without a teacher one that equals its student; called on loading."""
-        if any(key.startswith(f'{prefix}target.backbone.') for key in state_dict):
+    def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Gives a checkpoint without a teacher one that equals its student, in place."""
+        if not isinstance(self.target, EMATarget) or any(
+            key.startswith(f'{prefix}target.backbone.') for key in state_dict
+        ):
             return
         embedder = 'predictor' if self.embedder is self.predictor else 'projector'
         for student in ('backbone', 'aggregator', embedder):
@@ -169,19 +168,13 @@ class ViCMAE(BasePretrainer):
         data_samples: Sequence[DataSample] | None = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Computes the losses of a batch of view pairs.
-
-        Args:
-            inputs: One normalised batch (B, C, H, W) per view.
-            data_samples: Not used: no labels are needed.
-            seeds: A number for each sample, int64 (B,), that its masks follow from. Without them they are drawn anew.
-        """
+        """Computes the losses of a batch of view pairs."""
         views = torch.cat(list(inputs))  # (V*B, C, H, W), view 1's samples first
         mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
         if self.contrastive_cache is None:
-            encoded = self.encode(views, mask)
+            encoded = {**self.encode(views, mask), **self.teach(views, mask)}
         else:
-            encoded = self.contrastive_cache(self.encode, views, mask)
+            encoded = self.contrastive_cache(self.encode, self.teach, views, mask)
         losses = {name: value for name, value in encoded.items() if value.ndim == 0}
         if self.target is not None:
             per_view = {  # (V, B, D)
@@ -196,7 +189,7 @@ class ViCMAE(BasePretrainer):
         """What each view gives by itself: its pooled tokens, and how well its hidden patches are predicted.
 
         Shape:
-            (R, C, H, W) -> `reconstruction` (), `pooled` (R, D), a `teacher`'s (R, D); for any R of the V*B rows
+            (R, C, H, W) -> `reconstruction` (), `pooled` (R, D); for any R of the V*B rows
         """
         encoded = {}
         tokens, _ = self.backbone(views, mask)  # (R, 1+K, D)
@@ -205,9 +198,17 @@ class ViCMAE(BasePretrainer):
             encoded['reconstruction'] = self.head.reconstruction(predicted, patches)
         if self.target is not None:
             encoded['pooled'] = self.pool(tokens)
-        if isinstance(self.target, EMATarget):
-            encoded['teacher'] = self.target.encode(views, mask)
         return encoded
+
+    def teach(self, views: Tensor, mask: Mask) -> dict[str, Tensor]:
+        """Pools the tokens of the EMA teacher, where there is one; no gradient passes through it.
+
+        Shape:
+            (R, C, H, W) -> `teacher` (R, D); for any R of the V*B rows
+        """
+        if not isinstance(self.target, EMATarget):
+            return {}
+        return {'teacher': self.target.encode(views, mask)}
 
     def contrast(self, pooled: Tensor, teacher: Tensor | None = None) -> Tensor:
         """Compares each view's prediction with the targets.

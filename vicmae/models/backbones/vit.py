@@ -14,8 +14,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
+from mmengine.registry import DefaultScope
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
@@ -184,7 +186,8 @@ class MaskedViT(VisionTransformer):
 
     def init_weights(self) -> None:
         """Draws weights as MAE does: Xavier-uniform everywhere, the patch embedding as one linear layer."""
-        super().init_weights()
+        with DefaultScope.overwrite_default_scope('vicmae'):  # its `Pretrained` runs no code
+            super().init_weights()
         if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
             return
         self.pos_embed.data.copy_(self._position_table())
@@ -348,7 +351,7 @@ class MaskedViT(VisionTransformer):
     def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
         """Fits the weights of a checkpoint of another size, or of images for clips and back, in place.
 
-        Called on loading, and where checkpoints are compared with models.
+        `vicmae.checkpoints.fit` calls it before it loads.
         """
         weight = state_dict.get(f'{prefix}patch_embed.projection.weight')
         table = state_dict.get(f'{prefix}pos_embed')
@@ -393,8 +396,9 @@ class MaskedViT(VisionTransformer):
         state_dict[f'{prefix}pos_embed'] = loaded
 
     def _prepare_pos_embed(self, state_dict: Any, prefix: str, *_: Any, **__: Any) -> None:
-        """Of mmpretrain, which has it called on loading."""
-        self.fit_checkpoint(state_dict, prefix)
+        """Fits weights where others load them (mmpretrain's hook), such as a detector around this backbone."""
+        if not isinstance(state_dict.get(f'{prefix}pos_embed'), DTensor):  # sharded: fitted before
+            self.fit_checkpoint(state_dict, prefix)
 
 
 def _architecture(arch: str | dict[str, int]) -> dict[str, int]:

@@ -3,15 +3,16 @@
 
 from typing import Any, NoReturn
 
+from vicmae.checkpoints.fit import require_branch, take_branch
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
-from ..algorithms.base import BasePretrainer, Part, require_parameter_free
-from .pretrained import require_branch, take_backbone
+from ..feature_model import FeatureModel
+from ..parts import Part, require_parameter_free
 
 
 @MODELS.register_module()
-class FrozenFeatures(BasePretrainer):
+class FrozenFeatures(FeatureModel):
     """The backbone of any checkpoint and a pooling: for kNN, and for classifiers that learn from stored features.
 
     Of the checkpoint that `tools/test.py` is given, it takes the backbone and leaves the rest: of any pretraining here,
@@ -24,6 +25,8 @@ class FrozenFeatures(BasePretrainer):
         data_preprocessor: Brings pixels to the device and normalises them.
         init_cfg: MMEngine's initialisation.
     """
+
+    takes_backbone_alone = True
 
     def __init__(
         self,
@@ -43,20 +46,14 @@ class FrozenFeatures(BasePretrainer):
         require_parameter_free(self.aggregator, 'FrozenFeatures takes the backbone alone')
         self.pretrained_branch = require_branch(pretrained_branch)
         self.requires_grad_(False)
-        self.register_load_state_dict_pre_hook(self._fit_on_loading)
 
     def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Leaves of a checkpoint its backbone, under the names that it has here, in place."""
+        """Gives the backbone of a checkpoint the names that it has here, in place."""
         own = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith(prefix)}
         weights = {name.removeprefix(prefix): own[name] for name in own}
-        found, _ = take_backbone(self.backbone, weights, 'the checkpoint', self.pretrained_branch)
+        found, rest = take_branch(weights, 'the checkpoint', self.pretrained_branch)
+        state_dict.update({f'{prefix}{name}': rest[name] for name in rest})
         state_dict.update({f'{prefix}backbone.{name}': found[name] for name in found})
-
-    @staticmethod
-    def _fit_on_loading(
-        module: 'FrozenFeatures', state_dict: dict[str, Any], prefix: str, *_: Any
-    ) -> None:
-        module.fit_checkpoint(state_dict, prefix)
 
     def loss(self, *_: Any, **__: Any) -> NoReturn:
         """There is none."""

@@ -5,7 +5,7 @@ B batch, V views, C channels, T H W frames and pixels, N patches, D width, c cla
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,18 +13,19 @@ from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from vicmae.checkpoints.fit import load_backbone, require_branch
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
-from ..algorithms.base import BasePretrainer, Part, build_part
-from .pretrained import load_backbone, require_branch
+from ..feature_model import FeatureModel
+from ..parts import Part, build_part, build_preprocessor
 
 # Views of videos, which are many times as many as samples; more are encoded one part after the other.
 _CLIPS_AT_ONCE = 64
 
 
 @MODELS.register_module()
-class TransferClassifier(BasePretrainer):
+class TransferClassifier(FeatureModel):
     """Backbone, pooling and a linear layer: fine-tuned as a whole, or with the backbone frozen, as a probe.
 
     Linear probe: `freeze_backbone` and an aggregator without parameters. Attentive probe: the same with
@@ -68,8 +69,7 @@ class TransferClassifier(BasePretrainer):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         if data_preprocessor is not None:
-            classes = head.get('num_classes') if isinstance(head, Mapping) else head.num_classes
-            data_preprocessor = build_part(data_preprocessor, num_classes=classes)
+            data_preprocessor = build_preprocessor(data_preprocessor, head)
         super().__init__(
             backbone=backbone,
             aggregator=aggregator,
@@ -121,8 +121,8 @@ class TransferClassifier(BasePretrainer):
             return self._encode(frames)
         if self.backbone.takes_clips:
             return self._encode(frames.transpose(1, 2))
-        of_frames = self._encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # (B, T, D)
-        return self.over_time(of_frames)
+        of_frames = self._encode(frames.flatten(0, 1))  # (B*T, D)
+        return self.over_time(of_frames.unflatten(0, frames.shape[:2]))
 
     def _encode(self, inputs: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_backbone):
@@ -145,13 +145,7 @@ class TransferClassifier(BasePretrainer):
         data_samples: Sequence[DataSample] | None = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Compares the predicted classes of a batch with the true ones.
-
-        Args:
-            inputs: Normalised images (B, C, H, W) or clips (B, T, C, H, W).
-            data_samples: Their labels, or shares of classes where images were mixed.
-            seeds: Not used: nothing is masked.
-        """
+        """Compares the predicted classes of a batch with the true ones, or with shares where images were mixed."""
         return self.head.loss((self.extract_feat(inputs),), data_samples)
 
     def predict(

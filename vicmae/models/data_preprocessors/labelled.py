@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Labelled images and clips, mixed with each other. B batch, V views, C channels, T H W frames and pixels."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,13 +10,14 @@ from mmpretrain.models.utils.batch_augments import CutMix, Mixup, RandomBatchAug
 from torch import Tensor
 
 from vicmae.registry import MODELS
+from vicmae.structures import Batch, Clips
 from vicmae.utils.numpy_seed import seeded_numpy
 
-from .views import ViewPreprocessor
+from .pixels import PixelPreprocessor
 
 
 @MODELS.register_module()
-class LabelledPreprocessor(ViewPreprocessor):
+class LabelledPreprocessor(PixelPreprocessor):
     """Moves labelled images or clips to the device, normalises them, and mixes them in training.
 
     Mixup (https://arxiv.org/abs/1710.09412) and CutMix (https://arxiv.org/abs/1905.04899) are mmpretrain's; with both,
@@ -26,12 +28,14 @@ class LabelledPreprocessor(ViewPreprocessor):
         num_classes: Number of classes, which mixing needs; filled in from the head.
         mixup_alpha: Of the beta distribution that mixup's shares are drawn from; 0 for none.
         cutmix_alpha: The same for cutmix.
-        kwargs: Further arguments of `ViewPreprocessor`.
+        kwargs: Further arguments of `PixelPreprocessor`: `mean`, `std`, `non_blocking`.
 
     Shape:
         training: B images (C, H, W) or clips (T, C, H, W) uint8 -> (B, C, H, W) or (B, T, C, H, W) float
         evaluation: B clips (T, C, H, W), or (V, T, C, H, W), uint8 -> the same as float
     """
+
+    trained_on = Clips
 
     def __init__(
         self,
@@ -52,18 +56,20 @@ class LabelledPreprocessor(ViewPreprocessor):
         if augments and num_classes is None:
             raise ValueError('Mixing images needs `num_classes`, got None. Give that of the head.')
 
-    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+    def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
+        """Normalises the pixels; in training stacks and mixes them, and gives mixed ones shares of classes."""
         if not training:
             return super().forward(data, training)
-        samples = data['data_samples']
-        images: Any = self.cast_data(torch.stack(list(data['inputs'])))
+        batch = self.take(data, training)
+        samples = batch.data_samples
+        images: Any = self.cast_data(torch.stack(list(batch.inputs)))
         labels: Any = self.cast_data(torch.cat([sample.gt_label for sample in samples]))
         images, shares = self._mix(self.normalize(images), labels)
         for number, sample in enumerate(samples):
             sample.set_gt_label(labels[number : number + 1])
             if shares is not None:
                 sample.set_gt_score(shares[number])
-        return {**data, 'inputs': images, 'data_samples': samples}
+        return batch.replace(inputs=images)
 
     def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images with their shares of classes (B, number of classes), or as they are."""

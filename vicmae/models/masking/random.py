@@ -83,7 +83,7 @@ class RandomMasking(nn.Module):
         num_patches = math.prod(grid)
         num_keep = self.count_kept(num_patches)
         noise = self.noise(batch_size, num_patches, device, seeds)
-        ids_shuffle = self.rank(noise, grid, seeds).argsort(dim=1)
+        ids_shuffle = self.rank(noise, grid, seeds).argsort(dim=1, stable=True)
         # From here on the order of the masked ones is free: grid order, so that predictions are too.
         ids_keep, ids_masked = (
             ids_shuffle[:, :num_keep],
@@ -98,4 +98,5 @@ class RandomMasking(nn.Module):
 
 def places(values: Tensor) -> Tensor:
     """Numbers each value of the last dimension by its place among them, the smallest 0."""
-    return values.argsort(dim=-1).argsort(dim=-1)
+    # Stable: devices differ in the order of equal values, and a clip's noise has some in one sample of fourteen.
+    return values.argsort(dim=-1, stable=True).argsort(dim=-1)

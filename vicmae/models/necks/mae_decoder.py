@@ -88,7 +88,6 @@ class MAEDecoder(BaseModule):
         )
         self.decoder_norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self.decoder_pred = nn.Linear(embed_dim, patch_values)
-        self._register_load_state_dict_pre_hook(self._fit_on_loading)
         if with_cp:
             checkpoint_layers(self.decoder_blocks)
 
@@ -127,6 +126,3 @@ class MAEDecoder(BaseModule):
             state_dict[name] = fit_pos_embed(
                 state_dict[name], self.grid, num_prefix_tokens=self.num_prefix_tokens
             )
-
-    def _fit_on_loading(self, state_dict: Any, prefix: str, *_: Any) -> None:
-        self.fit_checkpoint(state_dict, prefix)

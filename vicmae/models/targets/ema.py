@@ -53,10 +53,18 @@ class EMATarget(nn.Module):
         embedder: nn.Module,
         *,
         momentum: float | None = None,
+        skipped: Tensor | None = None,
     ) -> None:
         """Moves the teacher's parameters towards the student's: m * teacher + (1 - m) * student.
 
         Buffers (statistics of batch norm) are the teacher's own, from what it has seen itself.
+
+        Args:
+            backbone: The student's.
+            aggregator: The student's.
+            embedder: The student's.
+            momentum: m; None for the target's own.
+            skipped: 1 or 0, on the device: whether nothing moves.
         """
         weight = 1 - (self.momentum if momentum is None else check_momentum('momentum', momentum))
         pairs = [
@@ -66,7 +74,12 @@ class EMATarget(nn.Module):
         ]
         teachers: list[Tensor] = [p for teacher, _ in pairs for p in teacher.parameters()]
         students: list[Tensor] = [p for _, student in pairs for p in student.parameters()]
-        torch._foreach_lerp_(teachers, students, weight)
+        if skipped is None:
+            torch._foreach_lerp_(teachers, students, weight)
+            return
+        ways = torch._foreach_sub(students, teachers)
+        torch._foreach_mul_(ways, weight * (1 - skipped))
+        torch._foreach_add_(teachers, ways)
 
     def train(self, mode: bool = True) -> 'EMATarget':
         """Batch norm in the teacher's head uses the batch as the student's does; dropped paths stay off."""

@@ -44,6 +44,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(layer_decay_rate=0.75, flat_decay_mult=0.0),
 )
+auto_scale_lr = dict(base_batch_size=64)
 train_cfg = dict(max_epochs=8, val_interval=8)
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=1)

@@ -55,6 +55,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(optimizer=dict(lr=2e-3), paramwise_cfg=dict(layer_decay_rate=0.85))
+auto_scale_lr = dict(base_batch_size=16)
 train_cfg = dict(max_epochs=16, val_interval=16)
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=2)

@@ -3,7 +3,6 @@
 
 import hashlib
 import os
-import resource
 import shutil
 import subprocess
 from collections import OrderedDict
@@ -13,16 +12,18 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from vicmae.errors import CheckpointError, TornCheckpointError
-from vicmae.utils.checkpoint import load_checkpoint_file
-from vicmae.utils.checkpoint_files import (
+from vicmae.checkpoints.last import find_last_checkpoint
+from vicmae.checkpoints.read import load_checkpoint_file
+from vicmae.checkpoints.write import (
     as_plain,
-    find_last_checkpoint,
     remove_checkpoint,
     restore_histories,
     write_checkpoint,
     write_text,
 )
+from vicmae.errors import CheckpointError, TornCheckpointError
+
+from ..child import alone, limit_files
 
 
 def write(path, number=0, last=None, age=0):
@@ -61,16 +62,9 @@ def test_checkpoint_has_the_hash_that_sha256sum_checks(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ['a b.pth', 'a b.pth.sha256']
 
 
-@pytest.fixture
-def small_disk():
-    """No file may be longer than 10 kB, which fails as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_checkpoint_that_does_not_fit_leaves_the_one_before_as_it_was(tmp_path, small_disk):
+@alone
+def test_checkpoint_that_does_not_fit_leaves_the_one_before_as_it_was(tmp_path):
+    limit_files(10_000)
     path = write(tmp_path / 'last.pth', 1)
     before = path.read_bytes()
     with pytest.raises(CheckpointError, match=r"last.pth': File too large. Earlier ones are as"):

@@ -1,9 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Reading checkpoints without running what a file brings along.
-
-`import vicmae.utils.checkpoint` makes MMEngine read all of its checkpoints this way too, whether they are named in
-`load_from`, in `init_cfg` or behind `--resume`.
-"""
+"""Reading checkpoints without running what a file brings along."""
 
 import hashlib
 import os
@@ -14,21 +10,19 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.fileio import get_file_backend
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 from torch.hub import download_url_to_file, get_dir
 
 from vicmae.errors import CheckpointError, TornCheckpointError
-
-from .cli import TRUST
+from vicmae.utils.cli import TRUST
 
 HASH_SUFFIX = '.sha256'  # beside a checkpoint, as sha256sum writes it
-PARTS_SUFFIX = '.sharded'  # of the folder of a checkpoint in parts
 
 _SAFETENSORS = '.safetensors'
 _CHUNK = 1 << 24
+_WHOLE: set[tuple[int, ...]] = set()  # files that are known to be what their hash was made of
 
 
 class _Unread:
@@ -75,8 +69,6 @@ def is_unread(value: Any) -> bool:
 def require_checkpoint(path: str | Path) -> None:
     """Refuses what is no checkpoint, before anything is built."""
     path = Path(path)
-    if path.is_dir() and path.suffix == PARTS_SUFFIX:
-        return
     if not path.is_file():
         raise CheckpointError(f'There is no checkpoint {str(path)!r}.')
     if path.suffix != _SAFETENSORS and not zipfile.is_zipfile(path):
@@ -89,20 +81,40 @@ def require_checkpoint(path: str | Path) -> None:
 def require_whole(path: str | Path) -> None:
     """Refuses a checkpoint that isn't what the hash beside it was made of; one without a hash is looked at only."""
     require_checkpoint(path)
-    if Path(path).is_dir():
-        from .checkpoint_parts import require_parts
-
-        require_parts(path)
-        return
     beside = Path(f'{path}{HASH_SUFFIX}')
     if not beside.is_file():
         return
     expected = beside.read_text(encoding='utf-8', errors='replace').partition(' ')[0].strip()
-    if len(expected) == 2 * hashlib.sha256().digest_size and hash_of(path) != expected:
+    identity = _identity(path)
+    if identity in _WHOLE or len(expected) != 2 * hashlib.sha256().digest_size:
+        return
+    if hash_of(path) != expected:
         raise TornCheckpointError(
             f'{str(path)!r} is torn or was changed: its SHA-256 is not the one in {str(beside)!r}. Take the '
             'checkpoint before it, or delete the latter if you changed the file yourself.'
         )
+    _WHOLE.add(identity)
+
+
+def require_whole_together(path: str | Path) -> None:
+    """Lets the first process refuse a checkpoint that isn't whole, for all; all processes have to call it."""
+    verdict: list[Any] = [None]
+    if is_main_process():
+        try:
+            require_whole(path)
+        except CheckpointError as error:  # an error of one would leave the others waiting
+            verdict = [error]
+    broadcast_object_list(verdict)
+    if verdict[0] is not None:
+        raise verdict[0]
+    require_checkpoint(path)
+    _WHOLE.add(_identity(path))
+
+
+def _identity(path: str | Path) -> tuple[int, ...]:
+    """Changes whenever a file is written."""
+    found = os.stat(path)
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def hash_of(path: str | Path) -> str:
@@ -115,21 +127,16 @@ def hash_of(path: str | Path) -> str:
 
 
 # ------------------------------------------------------------------------- reading
-def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu', *, mmap: bool = False) -> Any:
+def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> Any:
     """Reads all that a checkpoint holds.
 
     Tensors and plain values are built, and nothing else: no code in the file is run. What is known to lie in
     checkpoints beside them is left unread; what isn't known is refused.
 
     Args:
-        path: The file, or the folder of a checkpoint in parts.
+        path: The file.
         map_location: Where tensors go, as of `torch.load`.
-        mmap: Whether tensors are read only when they are used.
     """
-    if Path(path).is_dir():
-        from .checkpoint_parts import gather_parts
-
-        return gather_parts(path)
     require_whole(path)
     if Path(path).suffix == _SAFETENSORS:
         return {'state_dict': _read_safetensors(path, map_location)}
@@ -137,7 +144,7 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu', *, mmap: b
         return torch.load(path, map_location=map_location, weights_only=False)
     try:
         with torch.serialization.safe_globals(_STAND_INS):
-            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+            return torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, EOFError) as error:
         raise CheckpointError(
             f"Can't read the checkpoint {str(path)!r} as weights alone: {_asked_for(error)} "
@@ -177,13 +184,23 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
     """Reads what `read_weights` does, and names what the file holds beside the weights."""
-    state, rest = _find_state(load_checkpoint_file(path))
+    return find_weights(load_checkpoint_file(path), repr(str(path)))
+
+
+def find_weights(loaded: Any, where: str) -> tuple[dict[str, Tensor], list[str]]:
+    """The weights in what was read, without the prefix that a DDP wrapper leaves, and the names beside them.
+
+    Args:
+        loaded: All that a checkpoint holds.
+        where: What messages call it.
+    """
+    state, rest = _find_state(loaded)
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f'The checkpoint {str(path)!r} holds no state dict.')
+        raise CheckpointError(f'The checkpoint {where} holds no state dict.')
     weights = {str(key).removeprefix('module.'): value for key, value in state.items()}
     if len(weights) < len(state):
         raise CheckpointError(
-            f'The checkpoint {str(path)!r} has keys both with and without the prefix `module.`: '
+            f'The checkpoint {where} has keys both with and without the prefix `module.`: '
             f'{len(state)} keys, {len(weights)} names. Save the weights of one model alone.'
         )
     return weights, rest
@@ -199,47 +216,36 @@ def _find_state(loaded: Any) -> tuple[Any, list[str]]:
     return loaded, []
 
 
-# ------------------------------------------------------------------------- MMEngine's doors
-def load_from_local(filename: str, map_location: Any = 'cpu') -> Any:
-    """Reads a file; MMEngine calls it for whatever looks like no URL."""
-    return load_checkpoint_file(os.path.expanduser(filename), map_location)
+# ------------------------------------------------------------------------- from anywhere
+def load_checkpoint(name: str, map_location: Any = 'cpu') -> Any:
+    """Reads all that a checkpoint holds, by path or URL. All processes of a run have to call it.
 
-
-def load_from_http(filename: str, map_location: Any = 'cpu') -> Any:
-    """Fetches a file into this machine's cache, and reads it."""
-    # Of one name there are many: every run's last epoch has it.
-    name = (
-        f'{hashlib.sha256(filename.encode()).hexdigest()[:16]}-{Path(urlparse(filename).path).name}'
+    Nothing but tensors and plain values is built: no code in the file is run. A hash beside a file is compared by the
+    first process alone, which tells the others. Lists of models, whose files MMEngine would run, are refused.
+    """
+    scheme, colon, _ = name.partition('://')
+    if not colon:
+        path = os.path.expanduser(name)
+        require_whole_together(path)
+        return load_checkpoint_file(path, map_location)
+    if scheme in ('http', 'https'):
+        return load_checkpoint_file(_download(name), map_location)
+    if scheme.rpartition(':')[2] in ('s3', 'petrel'):
+        with get_file_backend(name).get_local_path(name) as local:
+            return load_checkpoint_file(local, map_location)
+    raise CheckpointError(
+        f"{name!r} is a name in a list of models, which isn't looked up. Fetch the file, and give its path or URL."
     )
+
+
+def _download(url: str) -> Path:
+    """Fetches a file into this machine's cache."""
+    # Of one name there are many: every run's last epoch has it.
+    name = f'{hashlib.sha256(url.encode()).hexdigest()[:16]}-{Path(urlparse(url).path).name}'
     cached = Path(get_dir(), 'checkpoints', name)
     for goes_first in (True, False):  # the others find it there, or are on another machine
         if is_main_process() is goes_first and not cached.is_file():
             cached.parent.mkdir(parents=True, exist_ok=True)
-            download_url_to_file(filename, str(cached), progress=goes_first)
+            download_url_to_file(url, str(cached), progress=goes_first)
         barrier()
-    return load_checkpoint_file(cached, map_location)
-
-
-def load_from_remote(filename: str, map_location: Any = 'cpu') -> Any:
-    """Fetches a file by one of MMEngine's backends (s3, petrel), and reads it."""
-    with get_file_backend(filename).get_local_path(filename) as local:
-        return load_checkpoint_file(local, map_location)
-
-
-def load_from_nowhere(filename: str, map_location: Any = 'cpu') -> Any:
-    """Refuses lists of models whose files MMEngine would run."""
-    raise CheckpointError(
-        f"{filename!r} is a name in a list of models, which isn't looked up. Fetch the file, and give its path or URL."
-    )
-
-
-for _prefixes, _loader in [
-    ('', load_from_local),
-    (('http://', 'https://'), load_from_http),
-    ((r'(\S+\:)?s3://', r'(\S+\:)?petrel://'), load_from_remote),
-    (
-        ('pavi://', 'modelzoo://', 'torchvision://', 'open-mmlab://', 'openmmlab://', 'mmcls://'),
-        load_from_nowhere,
-    ),
-]:
-    CheckpointLoader.register_scheme(_prefixes, loader=_loader, force=True)
+    return cached

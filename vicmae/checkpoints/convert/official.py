@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
+from vicmae.checkpoints.read import read_checkpoint, require_checkpoint
 from vicmae.errors import CheckpointError, ConfigError
-from vicmae.utils.checkpoint import read_checkpoint, require_checkpoint
 from vicmae.utils.files import whole_file, why_unwritten
 from vicmae.version import __version__
 

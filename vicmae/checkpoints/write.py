@@ -1,11 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Writing checkpoints whole, and finding a run's last one that is."""
+"""Writing checkpoints whole, with tensors and plain values alone."""
 
 import hashlib
 import logging
 import os
-import re
-import shutil
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,14 +15,12 @@ import torch
 from mmengine.logging import HistoryBuffer, print_log
 from torch import Tensor
 
-from vicmae.errors import CheckpointError, TornCheckpointError
+from vicmae.errors import CheckpointError
+from vicmae.utils.files import whole_file, why_unwritten
 
-from .checkpoint import HASH_SUFFIX, PARTS_SUFFIX, is_unread, require_whole
-from .files import whole_file, why_unwritten
+from .read import HASH_SUFFIX, is_unread
 
-LAST = 'last_checkpoint'
 _PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.Size, torch.dtype, torch.device)
-_MAX_TRIED = 20
 
 
 # ------------------------------------------------------------------------- writing
@@ -56,10 +52,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def remove_checkpoint(path: str | Path) -> None:
-    """Deletes a checkpoint and its hash, or the folder of one in parts, where they are there."""
-    if os.path.isdir(path):
-        shutil.rmtree(path, ignore_errors=True)
-        return
+    """Deletes a checkpoint and its hash, where they are there."""
     for name in (f'{path}{HASH_SUFFIX}', str(path)):
         with suppress(OSError):
             os.unlink(name)
@@ -139,74 +132,3 @@ def restore_histories(checkpoint: dict[str, Any]) -> None:
         elif is_unread(value):  # of a checkpoint that MMEngine wrote
             del scalars[name]
             hub['resumed_keys'].pop(name, None)
-
-
-# ------------------------------------------------------------------------- finding
-def find_last_checkpoint(work_dir: str | Path) -> Path | None:
-    """Finds what a run is to go on from: its last checkpoint, or the last one before it that is whole.
-
-    Returns:
-        The checkpoint, None where the run has written none yet, or none that is whole.
-    """
-    work_dir = Path(work_dir)
-    candidates = _candidates(work_dir)
-    for path in candidates[:_MAX_TRIED]:
-        try:
-            require_whole(path)
-        except TornCheckpointError as error:
-            print_log(f'{error} Trying the one before it.', 'current', logging.WARNING)
-        else:
-            return path
-    named = _named_last(work_dir)
-    if candidates:
-        print_log(
-            f'None of the {len(candidates)} checkpoints in {str(work_dir)!r} is whole: the run begins anew.',
-            'current',
-            logging.WARNING,
-        )
-    elif named is not None:
-        raise CheckpointError(
-            f'There is no checkpoint {str(named)!r}, which {str(work_dir / LAST)!r} names, nor another one. '
-            'Bring it back, or begin anew without `--resume`.'
-        )
-    return None
-
-
-def _candidates(work_dir: Path) -> list[Path]:
-    """The checkpoint that is named as the last, and behind it all others of its folder, from the newest on."""
-    named = _named_last(work_dir)
-    folder = named.parent if named is not None and named.parent.is_dir() else work_dir
-    kinds = {'epoch_#', 'iter_#', '' if named is None else _kind_of(named)}
-    others = [
-        path
-        for path in [*folder.glob('*.pth'), *folder.glob(f'*{PARTS_SUFFIX}')]
-        if _kind_of(path) in kinds
-    ]
-    others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    if named is None:
-        return others
-    if not named.exists():
-        print_log(
-            f'{str(work_dir / LAST)!r} names {str(named)!r}, which is gone: looking for others in its place.',
-            'current',
-            logging.WARNING,
-        )
-        return others
-    limit = named.stat().st_mtime_ns
-    return [named, *(p for p in others if p != named and p.stat().st_mtime_ns <= limit)]
-
-
-def _kind_of(path: Path) -> str:
-    """A checkpoint's name without its number."""
-    return re.sub(r'\d+', '#', path.stem)
-
-
-def _named_last(work_dir: Path) -> Path | None:
-    """What is named as the last checkpoint; the one in this folder, where there is one: it may be a copy of another."""
-    file = work_dir / LAST
-    text = file.read_text(encoding='utf-8', errors='replace') if file.is_file() else ''
-    text = text.replace('\0', '').strip()
-    if not text:
-        return None
-    here = work_dir / Path(text).name
-    return here if here.exists() else work_dir / text  # an absolute path stays what it is

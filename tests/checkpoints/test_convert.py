@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import resource
 from pathlib import Path
 
 import pytest
@@ -16,10 +15,12 @@ from mmengine.config import Config
 from safetensors import safe_open
 
 from vicmae.apis import CHECKPOINT_FORMATS, convert_checkpoint, load_model
+from vicmae.checkpoints.read import read_weights
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_vicmae_config
-from vicmae.utils.checkpoint import read_weights
+
+from ..child import alone, limit_files
 
 # Of the toy model: images of 16 x 16 in patches of 4 x 4.
 WIDTH, HIDDEN, NUM_HEADS, DECODER_WIDTH, DECODER_HIDDEN = 16, 32, 2, 8, 32
@@ -584,17 +585,14 @@ def test_file_that_is_written_over_keeps_its_content_under_other_names(tmp_path)
     assert (tmp_path / 'other.pth').read_text() == 'mine'
 
 
+@alone
 def test_checkpoint_is_written_whole_or_not_at_all(tmp_path):
     source = save_official(tmp_path / 'in.pth', official_state())
     _, target = to_ours(source)
     before = target.read_bytes()
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
-    try:
-        with pytest.raises(CheckpointError, match=f"Can't write '{target}': .*Make room"):
-            to_ours(source, force=True)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    limit_files(len(before) // 2)
+    with pytest.raises(CheckpointError, match=f"Can't write '{target}': .*Make room"):
+        to_ours(source, force=True)
     assert target.read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ['in.pth', 'ours.pth']
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
+from vicmae.checkpoints.read import read_checkpoint, read_weights, require_checkpoint
 from vicmae.errors import CheckpointError
 from vicmae.testing import toy_runner
-from vicmae.utils.checkpoint import read_checkpoint, read_weights, require_checkpoint
 
 
 class Malicious:

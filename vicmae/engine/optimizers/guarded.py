@@ -1,0 +1,223 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Optimiser wrappers whose `step()` skips what is not finite, on all ranks alike."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from torch import Tensor, nn
+
+from vicmae.registry import OPTIM_WRAPPERS
+from vicmae.utils.distributed import rank_and_world_size
+
+from ..gradients import local_norms
+
+
+@dataclass
+class StepCheck:
+    """What was found before a step of the optimiser.
+
+    Attributes:
+        flags: 1 or 0 on any rank: whether the run is to end, a loss is not finite, a gradient is not finite.
+        parameters: Those with a gradient on this rank.
+        norms: Norms of these gradients, or of this rank's part of them.
+        bad: Whether the step is skipped; None until the host has read `flags`.
+    """
+
+    flags: Tensor
+    parameters: list[nn.Parameter]
+    norms: Tensor
+    bad: bool | None = None
+
+
+@OPTIM_WRAPPERS.register_module(name='OptimWrapper')
+class GuardedOptimWrapper(OptimWrapper):
+    """MMEngine's wrapper that skips a step whose losses or gradients are not finite on any rank.
+
+    Weights, the optimiser's state and the model's buffers stay as they are then. Where `skips_on_device`, the device
+    does that without the host, which reads the flags every `check_interval` steps; elsewhere the host decides at each
+    step. `StepGuardHook` switches the guard on, counts and records; without it, every step is taken.
+
+    For a wrapper with a `step` of its own, derive from this class first: `class Mine(GuardedOptimWrapper, Theirs)`.
+
+    Attributes:
+        guarded: Whether steps are checked.
+        check_interval: After how many steps the host reads what the device decided.
+        asked_to_end: Whether this rank wants the run to end. All ranks learn it with the flags of a step.
+        end_agreed: Whether a rank does, as far as the host has read.
+        last_check: Of the last step.
+        found_bad: 1 or 0, where the device decides about the step at hand; None where the host does.
+    """
+
+    guarded = False
+    check_interval = 10
+    asked_to_end = False
+    end_agreed = False
+    last_check: StepCheck | None = None
+    found_bad: Tensor | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._unread: list[StepCheck] = []
+        self._buffers: list[tuple[Tensor, Tensor]] = []
+        self._bad_loss: Tensor | None = None
+
+    def initialize_count_status(self, *args: Any, **kwargs: Any) -> None:
+        """MMEngine's, where a run begins or goes back; nothing of steps before it is left."""
+        super().initialize_count_status(*args, **kwargs)
+        self._forget()
+
+    @property
+    def scale(self) -> float:
+        """What losses are multiplied with before they go backward."""
+        scaler = getattr(self, 'loss_scaler', None)
+        return scaler.get_scale() if scaler is not None and scaler.is_enabled() else 1.0
+
+    def skips_on_device(self) -> bool:
+        """Whether the device can skip a step by itself: on a GPU, with a fused optimiser, without a scaler.
+
+        Not SGD with momentum: where its first step is skipped, torch's fused one keeps moments that it never wrote.
+        """
+        scaler = getattr(self, 'loss_scaler', None)
+        groups = self.optimizer.param_groups
+        return (
+            groups[0]['params'][0].device.type == 'cuda'
+            and getattr(self.optimizer, '_step_supports_amp_scaling', False)
+            and all(group.get('fused') and not group.get('momentum') for group in groups)
+            and not (scaler is not None and scaler.is_enabled())
+        )
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Where the forward pass runs; running means are kept as they were before a step's first."""
+        if self.guarded and model.training and self._bad_loss is None:
+            self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+        with super().optim_context(model):
+            yield
+
+    def update_params(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """MMEngine's; it also notes whether the loss is finite."""
+        bad = ~loss.detach().isfinite()
+        self._bad_loss = bad if self._bad_loss is None else self._bad_loss | bad
+        super().update_params(loss, *args, **kwargs)
+
+    def pass_over(self) -> None:
+        """Counts an iteration that trains nothing."""
+        self._inner_count += 1
+        if self.should_update():
+            self._check([])
+
+    def step(self, **kwargs: Any) -> None:
+        """Steps, unless a rank has a loss or gradient that is not finite."""
+        parameters = [p for group in self.optimizer.param_groups for p in group['params']]
+        check = self._check([p for p in parameters if self.guarded and p.grad is not None])
+        if not self.guarded:
+            super().step(**kwargs)
+        elif self.skips_on_device():
+            self._step_on_device(check.flags[1:].amax(), kwargs)
+        elif not check.bad:
+            super().step(**kwargs)
+        else:
+            for buffer, before in self._buffers:
+                buffer.copy_(before)
+        self._buffers, self._bad_loss = [], None
+
+    def _step_on_device(self, bad: Tensor, kwargs: dict[str, Any]) -> None:
+        """Steps where `bad` is 0; what a fused optimiser does with it is torch's protocol for `GradScaler`."""
+        optimizer: Any = self.optimizer
+        self.found_bad, optimizer.found_inf, optimizer.grad_scale = bad, bad, None
+        try:
+            super().step(**kwargs)
+        finally:
+            self.found_bad = None
+            del optimizer.found_inf, optimizer.grad_scale
+        for buffer, before in self._buffers:
+            buffer.copy_(torch.where(bad > 0, before, buffer))
+
+    def _check(self, parameters: list[nn.Parameter]) -> StepCheck:
+        """Looks at losses and gradients, with all ranks in one small all-reduce."""
+        device = self.optimizer.param_groups[0]['params'][0].device
+        norms = local_norms(parameters, device)
+        fine = torch.zeros((), dtype=torch.bool, device=device)
+        flags = torch.stack(
+            [
+                torch.full((), float(self.asked_to_end), device=device),
+                fine if self._bad_loss is None else self._bad_loss.reshape(()),
+                ~torch.linalg.vector_norm(norms).isfinite(),
+            ]
+        ).float()
+        if rank_and_world_size()[1] > 1:
+            dist.all_reduce(flags, dist.ReduceOp.MAX)
+        check = StepCheck(flags, parameters, norms)
+        self._unread.append(check)
+        on_device = (device.type == 'cuda' and not self.guarded) or self.skips_on_device()
+        if not on_device or len(self._unread) >= self.check_interval:
+            self.read_checks()
+        self.last_check = check
+        return check
+
+    def read_checks(self) -> None:
+        """Brings what is known of steps so far to the host: the only wait for the device."""
+        unread, self._unread = self._unread, []
+        if unread:
+            scaler_copes = self._scaler_copes()
+            rows = torch.stack([check.flags for check in unread]).tolist()
+            for check, (end, bad_loss, bad_gradient) in zip(unread, rows, strict=True):
+                self.end_agreed |= bool(end)
+                check.bad = bool(bad_loss or (bad_gradient and not scaler_copes))
+
+    def _scaler_copes(self) -> bool:
+        """Whether infinite gradients may come of the scale alone, which the scaler lowers then by itself."""
+        return getattr(self, '_scale_update_param', None) is None and self.scale > 1
+
+    def _clip_grad(self) -> None:
+        """MMEngine's, without a wait for the norm."""
+        parameters = [p for group in self.optimizer.param_groups for p in group['params']]
+        parameters = [p for p in parameters if p.requires_grad and p.grad is not None]
+        norm = self.clip_func(parameters, **self.clip_grad_kwargs) if parameters else None
+        if norm is not None:
+            self.message_hub.update_scalar(f'train/{self.grad_name}', norm)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads a state; how the optimiser computes (fused or not) is a matter of this run, not of that one."""
+        state_dict = dict(state_dict)
+        if not state_dict.get('loss_scaler'):  # a scaler that was switched off has no state
+            state_dict.pop('loss_scaler', None)
+        own = [
+            {k: g[k] for k in ('foreach', 'fused') if k in g} for g in self.optimizer.param_groups
+        ]
+        saved = state_dict['param_groups']
+        if len(own) == len(saved):  # else the optimiser says what doesn't fit
+            saved = [{**group, **how} for group, how in zip(saved, own, strict=True)]
+        super().load_state_dict({**state_dict, 'param_groups': saved})
+
+
+@OPTIM_WRAPPERS.register_module(name='AmpOptimWrapper')
+class GuardedAmpOptimWrapper(GuardedOptimWrapper, AmpOptimWrapper):
+    """MMEngine's mixed precision with the guard: float16, whose loss is scaled.
+
+    bfloat16 is given to `BFloat16OptimWrapper` by `apis.launch.choose_precision`; here, too, it has no scaler.
+
+    Args:
+        dtype: What to compute in.
+        loss_scale: 'dynamic', a fixed factor or options of `GradScaler`; bfloat16 has none.
+        kwargs: The other arguments of `AmpOptimWrapper`.
+    """
+
+    def __init__(
+        self,
+        *,
+        dtype: str | torch.dtype = 'float16',
+        loss_scale: Any = 'dynamic',
+        **kwargs: Any,
+    ) -> None:
+        if dtype in ('bfloat16', torch.bfloat16):
+            loss_scale = dict(enabled=False)
+        super().__init__(dtype=dtype, loss_scale=loss_scale, **kwargs)

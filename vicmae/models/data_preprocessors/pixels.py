@@ -1,0 +1,66 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""uint8 from the workers to normalised floats on the device. C channels, H W pixels."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from vicmae.errors import ConfigError
+from vicmae.structures import Batch, as_batch
+
+
+class PixelPreprocessor(BaseDataPreprocessor):
+    """Moves a batch to the device and normalises its pixels; subclasses change it for training.
+
+    Args:
+        mean: Mean of each channel, in 0..255.
+        std: Standard deviation of each channel, in 0..255.
+        non_blocking: Whether copies to the device overlap with computing.
+    """
+
+    trained_on: type[Batch]
+
+    def __init__(
+        self,
+        mean: Sequence[float] = (123.675, 116.28, 103.53),
+        std: Sequence[float] = (58.395, 57.12, 57.375),
+        non_blocking: bool = True,
+    ) -> None:
+        super().__init__(non_blocking=non_blocking)
+        if len(mean) != len(std):
+            raise ValueError(f'`mean` has {len(mean)} channels and `std` {len(std)}.')
+        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
+        """Moves and normalises a batch.
+
+        Args:
+            data: What the loader delivers.
+            training: Whether it is a batch for training, which subclasses change.
+        """
+        batch = self.take(data, training)
+        moved = batch.replace(**self.cast_data(dict(batch)))
+        return moved.replace(inputs=[self.normalize(pixels) for pixels in moved.inputs])
+
+    def take(self, data: Mapping[str, Any], training: bool) -> Any:
+        """Gives what the loader delivers its type, and refuses another than the model is trained on."""
+        batch = as_batch(data)
+        if training and not isinstance(batch, self.trained_on):
+            raise ConfigError(
+                f'{type(self).__name__} trains on {self.trained_on.__name__}, and the training data are '
+                f'{type(batch).__name__}. End the pipeline with `PackViews` for pretraining, with `PackImage` or '
+                '`PackClip` for a classifier.'
+            )
+        return batch
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """0..255 to mean 0 and variance 1, channel by channel: (..., C, H, W) -> (..., C, H, W)."""
+        return (pixels.float() - self.mean) / self.std
+
+    def denormalize(self, pixels: Tensor) -> Tensor:
+        """The inverse of `normalize`, as uint8."""
+        return (pixels * self.std + self.mean).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,152 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""A backbone and a way to pool its tokens: what pretrainers, classifiers and probes share.
+
+B batch, C channels, T H W frames and pixels, K kept of N patches, D width.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel, BaseModule
+from mmengine.registry import DefaultScope
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from .aggregators import MeanOverTime
+from .parts import Part, build_part
+
+
+class FeatureModel(BaseModel):
+    """Encodes images and clips to one vector each.
+
+    Parts are configs or built modules. Widths that one part prescribes to another are filled in here.
+
+    Args:
+        backbone: Encodes patches: all of them, or those that its `masking` keeps.
+        aggregator: Pools patch tokens to one vector.
+        data_preprocessor: Brings pixels to the device and normalises them.
+        init_cfg: MMEngine's initialisation, such as `dict(type='Pretrained', checkpoint=...)`.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Part,
+        aggregator: Part,
+        data_preprocessor: Part | None = None,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        # Built here: MMEngine's registry would find ours only where a default scope is set.
+        if data_preprocessor is not None:
+            data_preprocessor = build_part(data_preprocessor)
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.backbone = build_part(backbone, nested=('masking',))
+        self.aggregator = build_part(aggregator, in_dim=self.backbone.embed_dims)
+        if getattr(self.aggregator, 'needs_prefix', False) and not self.backbone.num_extra_tokens:
+            raise ValueError(
+                f'{type(self.aggregator).__name__} takes the class token, and the backbone has none: '
+                'set `backbone.with_cls_token=True` or use `MeanPooling`.'
+            )
+        self.over_time: nn.Module = MeanOverTime()  # another where `FeatureTestLoop` is told so
+
+    def init_weights(self) -> None:
+        """Draws all weights, or loads those that `init_cfg` names."""
+        for module in self.modules():
+            # MMEngine reaches direct children and their BaseModules alone, not a target's head.
+            own = not isinstance(module, BaseModule) and hasattr(module, 'init_weights')
+            if own and any(p.requires_grad for p in module.parameters()):
+                module.init_weights()
+        with DefaultScope.overwrite_default_scope('vicmae'):  # its `Pretrained` runs no code
+            super().init_weights()
+
+    @abstractmethod
+    def loss(
+        self,
+        inputs: Any,
+        data_samples: Sequence[DataSample] | None = None,
+        seeds: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Computes the losses of a batch.
+
+        Args:
+            inputs: Normalised pixels: one batch (B, C, H, W) per view in pretraining, else images (B, C, H, W) or
+                clips (B, T, C, H, W).
+            data_samples: Labels of the samples; none in pretraining.
+            seeds: A number for each sample, int64 (B,), that its masks follow from. Without them they are random.
+        """
+
+    def extract_feat(self, frames: Tensor) -> Tensor:
+        """Encodes whole frames, without masking, to one vector each.
+
+        Shape:
+            (B, C, H, W) -> (B, D)
+        """
+        (tokens,) = self.backbone(frames)
+        return self.pool(tokens)
+
+    def extract_clip_feat(self, clips: Sequence[Tensor]) -> Tensor:
+        """Encodes clips as a whole, or to what `over_time` makes of their frames: the mean; an image is one frame.
+
+        Shape:
+            B clips (T, C, H, W), of any T each where the backbone encodes images -> (B, D)
+        """
+        if self.backbone.takes_clips:
+            return self.extract_feat(torch.stack(list(clips)).transpose(1, 2))
+        features = self.extract_feat(torch.cat(list(clips)))
+        return torch.cat([self.over_time(f[None]) for f in features.split([len(c) for c in clips])])
+
+    def predict(
+        self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample]
+    ) -> Sequence[DataSample]:
+        """Writes `feature` into each data sample, for metrics that compare features."""
+        for sample, feature in zip(data_samples, self.extract_clip_feat(inputs), strict=True):
+            sample.set_field(feature, 'feature')
+        return data_samples
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Pools tokens to one vector.
+
+        Shape:
+            (B, 1 + K, D) -> (B, D)
+        """
+        return self.aggregator(*self.backbone.split_prefix(tokens))
+
+    def forward(
+        self,
+        inputs: Any,
+        data_samples: Sequence[DataSample] | None = None,
+        mode: str = 'tensor',
+        seeds: Tensor | None = None,
+    ) -> Any:
+        """MMEngine's entry: `mode` 'loss' in training, 'predict' in evaluation, 'tensor' for features."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples, seeds)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples or [])
+        if mode == 'tensor':
+            return self.extract_feat(inputs)
+        raise ValueError(f"`mode` must be 'loss', 'predict' or 'tensor', got '{mode}'.")
+
+    def compile_layers(self, **options: Any) -> int:
+        """Compiles each transformer layer by itself, and returns how many there are.
+
+        Layers of one shape share what is compiled, so that a model of 24 takes as long as one of 2, and gradients
+        reach other ranks layer by layer. Masks, loss weights and the loss stay outside: they are the same numbers.
+
+        Args:
+            options: Arguments of `torch.compile`.
+        """
+        layers = [m for m in self.modules() if isinstance(m, TransformerEncoderLayer)]
+        for layer in layers:
+            layer.compile(**options)
+        return len(layers)
+
+    def _dump_init_info(self, *args: Any) -> None:
+        """Keeps MMEngine from writing three lines per parameter into the log."""
+
+    def get_layer_depth(self, param_name: str) -> tuple[int, int]:
+        """Depth of a parameter, for layer-wise learning-rate decay."""
+        return self.backbone.get_layer_depth(param_name, 'backbone.')

@@ -1,0 +1,125 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What a loader delivers, a preprocessor takes and returns, and a model is called with.
+
+B samples, V views, C channels, T H W frames and pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from vicmae.errors import DataError
+
+_B = TypeVar('_B', bound='_Batch')
+
+
+class _Batch(dict[str, Any]):
+    """Samples that go through a model together, under the names of the arguments that the model takes.
+
+    It is a dict since MMEngine moves dicts to the device and calls the model with them; its length is the number of
+    samples all the same.
+    """
+
+    @property
+    def inputs(self) -> Any:
+        """The pixels."""
+        return self['inputs']
+
+    def replace(self: _B, **items: Any) -> _B:
+        """Copies the batch with other items."""
+        return type(self)(**{**self, **items})
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({len(self)} samples: {", ".join(self)})'
+
+
+class Views(_Batch):
+    """Samples without labels, for pretraining: each view of all samples is one tensor.
+
+    Args:
+        inputs: V tensors (B, C, [T], H, W).
+        items: What else there is of each sample: `seeds` (B,), which masks follow from; `augment`, V tensors (B, F)
+            with the numbers of `vicmae.structures.FIELDS`.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor], **items: Any) -> None:
+        views = list(inputs) if isinstance(inputs, (list, tuple)) else []
+        if not views or not all(isinstance(view, Tensor) for view in views):
+            raise DataError(
+                f'A batch for pretraining has one tensor (B, C, H, W) for each view in `inputs`, got {_say(inputs)}. '
+                "End the pipeline with `PackViews`, and set `train_dataloader.collate_fn=dict(type='default_collate')`."
+            )
+        if len({len(view) for view in views}) > 1:
+            raise DataError(
+                f'The views of a batch have the same samples, got {[len(view) for view in views]} of them. Make '
+                'as many views of each sample.'
+            )
+        super().__init__(inputs=views, **items)
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])
+
+    def sample(self, index: int) -> list[Tensor]:
+        """The pixels of a sample, one tensor for each view."""
+        return [view[index] for view in self.inputs]
+
+
+class Clips(_Batch):
+    """Images or clips, for transfer and evaluation: each sample is one tensor, or all of one shape are one.
+
+    Args:
+        inputs: B samples, each an image (C, H, W), a clip (T, C, H, W) or several views of one (V, T, C, H, W); or
+            stacked images (B, C, H, W) or clips (B, T, C, H, W).
+        items: What else there is: `data_samples`, B of them, with labels.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor] | Tensor, **items: Any) -> None:
+        if not isinstance(inputs, Tensor) and not all(isinstance(x, Tensor) for x in inputs):
+            raise DataError(
+                f'A batch of images or clips has one tensor for each sample in `inputs`, got {_say(inputs)}. End the '
+                'pipeline with `PackImage` or `PackClip`.'
+            )
+        super().__init__(inputs=inputs, **items)
+
+    @property
+    def data_samples(self) -> Any:
+        """Labels and origins of the samples; empty where there are none."""
+        return self.get('data_samples') or []
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def sample(self, index: int) -> list[Tensor]:
+        """The pixels of a sample, one image or clip for each view."""
+        pixels = self.inputs[index]
+        return list(pixels) if pixels.ndim == 5 else [pixels]
+
+
+Batch = Views | Clips
+
+
+def as_batch(data: Any) -> Batch:
+    """Gives what a loader has collated its type: `Clips` with data samples, `Views` without.
+
+    Args:
+        data: A batch, or a dict with `inputs`.
+    """
+    if isinstance(data, (Views, Clips)):
+        return data
+    if not isinstance(data, Mapping) or 'inputs' not in data:
+        raise DataError(
+            f'A batch is a dict with `inputs`, got {_say(data)}. End the pipeline with `PackViews`, `PackImage` or '
+            '`PackClip`.'
+        )
+    return (Views if data.get('data_samples') is None else Clips)(**data)
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f'a tensor {tuple(value.shape)}'
+    if isinstance(value, Mapping):
+        return f'a dict with {", ".join(map(str, value)) or "nothing"}'
+    if isinstance(value, (list, tuple)) and value:
+        return f'a {type(value).__name__} of {len(value)}, the first {_say(value[0])}'
+    return f'a {type(value).__name__}'

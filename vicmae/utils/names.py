@@ -1,0 +1,10 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Long lists of names in messages."""
+
+from collections.abc import Sequence
+
+
+def name_some(names: Sequence[str], most: int = 4) -> str:
+    """Names the first of some names and counts the rest: 'a, b and 3 more'."""
+    rest = len(names) - most
+    return ', '.join(names[:most]) + (f' and {rest} more' if rest > 0 else '')
