@@ -84,7 +84,7 @@ setup(
     keywords=['self-supervised learning', 'masked autoencoder', 'contrastive learning', 'video'],
     packages=find_packages(include=['vicmae', 'vicmae.*']),
     package_data={'vicmae': ['py.typed']},
-    python_requires='>=3.10',
+    python_requires='>=3.11',
     install_requires=read_requirements('runtime'),
     extras_require={**EXTRAS, 'all': sorted({line for lines in EXTRAS.values() for line in lines})},
     cmdclass={'build_py': BuildWithMim},
@@ -94,9 +94,7 @@ setup(
         'Intended Audience :: Science/Research',
         'Operating System :: POSIX :: Linux',
         'Programming Language :: Python :: 3',
-        'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
-        'Programming Language :: Python :: 3.12',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
 )

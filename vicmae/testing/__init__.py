@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What tests of this project share, and tests of parts that build on it can use."""
 
+from .component import check_component
 from .gloo import GlooPool
 from .memory import peak_memory
 from .poison import PoisonGradients, PoisonLoss, PoisonPixels
@@ -14,6 +15,7 @@ __all__ = [
     'PoisonLoss',
     'PoisonPixels',
     'ToyModel',
+    'check_component',
     'peak_memory',
     'randomize',
     'toy_runner',
