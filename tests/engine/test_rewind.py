@@ -9,7 +9,9 @@ from torch.utils.data import Dataset
 
 from vicmae.engine.guard_state import GuardState
 from vicmae.engine.hooks import StepGuardHook
+from vicmae.engine.optimizers import GuardedOptimWrapper
 from vicmae.errors import TrainingError
+from vicmae.registry import OPTIM_WRAPPERS
 from vicmae.testing import PoisonPixels, toy_runner
 
 BATCHES = 4  # of an epoch; three epochs
@@ -62,6 +64,7 @@ def train(
     accumulate=1,
     every=BATCHES,
     loop=EPOCHS,
+    optim_wrapper=None,
     **guard,
 ):
     """Trains with a checkpoint every so many iterations."""
@@ -79,9 +82,8 @@ def train(
         ),
         resume=resume,
         train_cfg=loop,
-        optim_wrapper=dict(
-            optimizer=dict(type='SGD', lr=0.1, momentum=0.9), accumulative_counts=accumulate
-        ),
+        optim_wrapper=optim_wrapper
+        or dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9), accumulative_counts=accumulate),
         param_scheduler=dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=12),
         train_dataloader=dict(
             batch_size=4 if not data_parallel else 2,
@@ -118,6 +120,36 @@ def test_loop_over_iterations_goes_back_too(tmp_path):
     epochs, _ = train(tmp_path / 'epochs', PoisonPixels(5, 6))
     last, others_last = watch.weights[-1], epochs.weights[-1]  # of the same batches
     assert all(torch.equal(last[name], others_last[name]) for name in last)
+
+
+@OPTIM_WRAPPERS.register_module()
+class RewoundOptimWrapper(GuardedOptimWrapper):
+    """Skips as on a GPU, where the host looks only now and then."""
+
+    def skips_on_device(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ('every', 'interval', 'seen'),
+    [(4, 100, 7), (4, 3, 6), (1, 100, 6)],
+    ids=['end of epoch', 'interval', 'checkpoint'],
+)
+def test_rewind_of_what_a_device_skipped_comes_later_and_passes_over_the_same(
+    tmp_path, every, interval, seen
+):
+    adam = dict(type='AdamW', lr=0.01, eps=0.01, fused=True)
+    options = dict(every=every, check_interval=interval)
+    wrapper = dict(type='RewoundOptimWrapper', optimizer=adam)
+    watch, runner = train(tmp_path, PoisonPixels(4, 5), optim_wrapper=wrapper, **options)
+    assert watch.iterations == [*range(seen), *range(4, 12)]
+    assert watch.passed_over == [4, 5]
+    state = GuardState.of(runner)
+    assert (state.rewinds, state.total) == (1, 2)
+    wrapper = dict(optimizer=adam)
+    host, _ = train(tmp_path / 'host', PoisonPixels(4, 5), optim_wrapper=wrapper, **options)
+    for name, tensor in host.weights[-1].items():
+        torch.testing.assert_close(watch.weights[-1][name], tensor)
 
 
 def test_iterations_passed_over_count_for_the_schedule_and_train_nothing(tmp_path):
