@@ -12,7 +12,7 @@ from vicmae.datasets.speed.rate import samples_per_second
 from vicmae.datasets.video_io import open_video
 from vicmae.engine.hooks import ProgressHook
 from vicmae.models.parts import build_preprocessor
-from vicmae.testing import PoisonLoss, toy_runner
+from vicmae.testing import PoisonGradients, toy_runner
 from vicmae.utils.paths import project_file
 from vicmae.visualization.browse import browse
 from vicmae.visualization.browse_page import render_browsed
@@ -102,14 +102,15 @@ def test_fine_tuning_counts_its_samples_and_a_bad_step_of_it_is_replayed(
     cfg.work_dir, cfg.launcher = str(tmp_path), 'none'
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     runner = build_runner(cfg, training=True)
-    runner.register_hook(PoisonLoss(1), priority='VERY_HIGH')
+    runner.register_hook(PoisonGradients(1))
     runner.train()
     (bar,) = (hook for hook in runner.hooks if isinstance(hook, ProgressHook))
     assert bar._meters['train'][1] == 8 * runner.iter == len(runner.train_dataloader) * 8
 
     result = replay(tmp_path / 'bad_steps/iter_2')
     assert result.exact and result.finite
-    assert len(result.samples) == 8
-    assert len({sample.file for sample in result.samples}) > 1
-    assert all(-4 < s.views[0].low < s.views[0].high < 4 for s in result.samples)
-    assert result.losses == [{'loss': result.recorded[0]['loss']}]
+    (recorded,) = result.record['batches']
+    assert len(result.views) == 8
+    assert len({sample['file'] for sample in recorded['samples']}) > 1
+    assert all(-4 < view.low < view.high < 4 for (view,) in result.views)
+    assert result.losses == [{'loss': float(recorded['losses']['loss'])}]
