@@ -276,9 +276,7 @@ def test_work_dir_below_a_file_is_refused(debug, tmp_path):
     cfg = debug()
     (tmp_path / 'file').touch()
     cfg.work_dir = str(tmp_path / 'file/work')
-    with pytest.raises(
-        ConfigError, match=r"Can't make the work directory '.*file/work': Not a dir"
-    ):
+    with pytest.raises(ConfigError, match=r"Can't write to `--work-dir` '.*file/work': Not a dir"):
         build_runner(cfg, training=True)
 
 

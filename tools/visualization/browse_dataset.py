@@ -43,10 +43,11 @@ def main() -> None:
 
     from vicmae.apis import load_config
     from vicmae.errors import ConfigError
+    from vicmae.utils.files import require_folder
     from vicmae.utils.progress import share_bar
     from vicmae.visualization.browse import browse, gaps_of_sources
     from vicmae.visualization.browse_page import gap_text, render_browsed
-    from vicmae.visualization.page import require_folder, write_page
+    from vicmae.visualization.page import write_page
 
     cfg = load_config(args.config, args.cfg_options)
     if args.seed is not None:

@@ -20,6 +20,7 @@ from vicmae.checkpoints.read import require_checkpoint
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
 from vicmae.utils.config import places_of
+from vicmae.utils.files import require_folder
 
 # What Python says of a call without all arguments.
 _MISSING = re.compile(
@@ -58,7 +59,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     _drop_halves(cfg)
-    require_work_dir(cfg.work_dir)
+    require_folder(Path(cfg.work_dir), '--work-dir')
     share_sampler_seed(cfg)
     cfg.setdefault('runner_type', 'VicmaeRunner')
     try:
@@ -228,16 +229,6 @@ def share_sampler_seed(cfg: Config) -> None:
     sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
     if seed is not None and sampler.get('type') == 'MixtureSampler':
         sampler.setdefault('seed', seed)
-
-
-def require_work_dir(path: str) -> None:
-    """Makes the work directory, or says why it can't be."""
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"Can't make the work directory {path!r}: {error.strerror}. Name another with `--work-dir`."
-        ) from error
 
 
 def _check_batches(runner: Runner) -> None:

@@ -1,11 +1,14 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Files that are whole or not there."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from vicmae.errors import ConfigError
 
 
 @contextmanager
@@ -34,6 +37,23 @@ def why_unwritten(error: Exception) -> str:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     lines = str(error).splitlines() or [type(error).__name__]
     return getattr(error, 'strerror', None) or lines[0]
+
+
+def require_folder(path: Path, option: str) -> None:
+    """Makes a folder to write to, or says why it can't be.
+
+    Args:
+        path: The folder.
+        option: How the user names another one.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(
+            f"Can't write to `{option}` {str(path)!r}: {error.strerror}. Name another folder."
+        ) from error
 
 
 def _settle(folder: str) -> None:

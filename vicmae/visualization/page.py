@@ -6,7 +6,6 @@ the rest. It is readable without its script, which only names the values under t
 """
 
 import base64
-import errno
 import io
 import os
 from collections.abc import Iterable
@@ -15,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
-from vicmae.errors import ConfigError
 
 from .page_style import SCRIPT, STYLE
 
@@ -76,23 +73,6 @@ def write_page(page: str, path: str | Path) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return path
-
-
-def require_folder(path: Path, option: str) -> None:
-    """Makes a folder to write to, or says why it can't be.
-
-    Args:
-        path: The folder.
-        option: How the user names another one.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise ConfigError(
-            f"Can't write to `{option}` {str(path)!r}: {error.strerror}. Name another folder."
-        ) from error
 
 
 def section(heading: str, note: str, content: str) -> str:
