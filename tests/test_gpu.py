@@ -1,5 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 import copy
+import itertools
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from vicmae.engine.optimizers import BFloat16OptimWrapper, GuardedAmpOptimWrapper
 from vicmae.registry import MODELS
 from vicmae.testing import toy_vicmae_config
 
@@ -161,3 +163,47 @@ def test_gradients_are_the_same_at_less_memory(parts, share):
                 saving.get_parameter(name).grad, parameter.grad, rtol=1e-3, atol=1e-5, msg=name
             )
     assert peaks[1] < share * peaks[0]
+
+
+def fused_step(bad):
+    """Three steps without a wait, the second bad or not; returns states, and which are equal to the next."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4)).cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    wrapper = BFloat16OptimWrapper(optimizer, clip_grad=dict(max_norm=1.0))
+    wrapper.guarded = True
+    inputs = torch.randn(8, 4, device='cuda')
+    assert wrapper.skips_on_device()
+    states = []
+    for number in range(3):
+        factor = torch.full((), float('inf') if bad and number == 1 else 1.0, device='cuda')
+        torch.cuda.set_sync_debug_mode('error')
+        with wrapper.optim_context(model):
+            loss = model(inputs).float().square().mean()
+        wrapper.update_params(loss * factor)
+        torch.cuda.set_sync_debug_mode('default')
+        moments = optimizer.state_dict()['state'].values()
+        tensors = [*model.state_dict().values(), *(t for state in moments for t in state.values())]
+        states.append([tensor.clone() for tensor in tensors])
+    wrapper.read_checks()
+    return states, [all_equal(a, b) for a, b in itertools.pairwise(states)]
+
+
+def all_equal(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_gpu_skips_a_bad_step_by_itself_without_a_wait():
+    assert fused_step(bad=False)[1] == [False, False]
+    states, equal = fused_step(bad=True)
+    assert equal == [True, False]
+    assert all(tensor.isfinite().all() for tensor in states[-1])
+
+
+def test_bfloat16_has_no_scaler_on_a_gpu():
+    model = torch.nn.Linear(2, 2).cuda()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for dtype in ('bfloat16', torch.bfloat16):
+        wrapper = GuardedAmpOptimWrapper(optimizer=optimizer, dtype=dtype, loss_scale='dynamic')
+        assert wrapper.scale == 1 and not wrapper.loss_scaler.is_enabled()
+    assert GuardedAmpOptimWrapper(optimizer=optimizer).loss_scaler.is_enabled()

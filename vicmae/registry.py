@@ -4,6 +4,7 @@
 `locations` lets MMEngine import the modules the first time a type is looked up, so that a config works
 without a manual `import vicmae.models`. Parts that MMEngine, mmcv or mmpretrain already have are not
 registered again: an unscoped name falls through to MMEngine's root, and `mmpretrain.Name` reaches mmpretrain.
+The exceptions are `OptimWrapper` and `AmpOptimWrapper`, which are MMEngine's with a guard against non-finite steps.
 """
 
 import warnings

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from rich.console import Console
 
 from vicmae.apis import build_runner, load_config
-from vicmae.apis.replay import print_replay, replay
+from vicmae.apis.replay import print_replay, range_of, replay
 from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.testing import PoisonLoss
 from vicmae.utils.paths import project_file
@@ -125,10 +125,10 @@ def test_what_the_model_draws_is_drawn_again(tmp_path, here):
 def test_replay_finds_the_module_at_which_a_step_stops_being_finite(broken, here):
     result = replay(broken / 'bad_steps/iter_6')
     assert not result.finite
-    assert result.bad_module.name == WEIGHT.removesuffix('.weight')
-    assert result.bad_module.kind == 'Linear'
-    assert result.bad_module.inputs.non_finite == 0
-    assert result.bad_module.inputs.low < result.bad_module.inputs.high
+    name, kind, inputs = result.bad_module
+    assert (name, kind) == (WEIGHT.removesuffix('.weight'), 'Linear')
+    low, high = map(float, inputs.split(' .. '))  # and nothing that is not finite
+    assert low < high
     assert result.bad_weights == [WEIGHT]
     assert WEIGHT in result.bad_gradients
     text = text_of(result)
@@ -143,9 +143,9 @@ def test_samples_are_those_of_the_batch_with_the_range_of_each_view(good, here):
     samples = written['batches'][0]['samples']
     assert len(result.views) == len(samples) == 8
     assert {sample['file'].rpartition('.')[2] for sample in samples} == {'jpg', 'mp4'}
-    for first, second in result.views:
-        assert -3 < first.low < first.high < 3
-        assert first.non_finite == second.non_finite == 0
+    for views in result.views:
+        for low, high in (map(float, view.split(' .. ')) for view in views):
+            assert -3 < low < high < 3
     text = text_of(result)
     assert all(sample['file'].rpartition('/')[2] in text for sample in samples)
     assert 'The step is finite here.' in text
@@ -231,3 +231,9 @@ def test_rank_that_was_not_there_is_refused_with_those_that_were(good, here):
 def test_device_that_is_not_there_is_refused(good):
     with pytest.raises(ConfigError, match="'cuda' needs a GPU; got 'cuda'"):
         replay(good[0] / 'bad_steps/iter_6', device='cuda')
+
+
+def test_range_counts_what_is_not_finite_apart():
+    values = torch.tensor([1.0, math.nan, -2.5, math.inf])
+    assert range_of([values, torch.zeros(2)]) == '-2.5 .. 1, 2 not finite'
+    assert range_of([]) == 'nan .. nan'

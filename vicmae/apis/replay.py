@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,36 +33,6 @@ _MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
-class Range:
-    """The least and the greatest finite value of some tensors, and how many values are not finite."""
-
-    low: float
-    high: float
-    non_finite: int
-
-    @classmethod
-    def of(cls, tensors: Sequence[Tensor]) -> 'Range':
-        """That of all values in tensors."""
-        values = torch.cat([t.detach().flatten().float() for t in tensors] or [torch.empty(0)])
-        finite = values[values.isfinite()]
-        low, high = (finite.min().item(), finite.max().item()) if len(finite) else (math.nan,) * 2
-        return cls(low, high, len(values) - len(finite))
-
-    def __str__(self) -> str:
-        text = f'{self.low:.4g} .. {self.high:.4g}'
-        return f'{text}, {self.non_finite} not finite' if self.non_finite else text
-
-
-@dataclass(frozen=True)
-class BadModule:
-    """The first part of the model whose output has values that are not finite: its place, class and input."""
-
-    name: str
-    kind: str
-    inputs: Range
-
-
-@dataclass(frozen=True)
 class Replay:
     """What a step gave.
 
@@ -69,21 +40,21 @@ class Replay:
         record: What the run wrote of the step (see `vicmae.engine.bad_steps`).
         exact: Whether weights and seeds are those of the run.
         losses: Of each batch since the optimiser's step before, by name.
-        views: Of each sample of these batches, values of its views as the model gets them.
+        views: Of each sample of these batches, the range of values of its views as the model gets them.
         grad_norm: Norm of all gradients.
         bad_gradients: Parameters whose gradient is not finite.
         bad_weights: Parameters and buffers that are not finite themselves.
-        bad_module: Where the forward pass stops being finite; None where it doesn't.
+        bad_module: The first module whose output is not finite: its name, class and range of inputs; None if all are.
     """
 
     record: dict[str, Any]
     exact: bool
     losses: list[dict[str, float]]
-    views: list[tuple[Range, ...]]
+    views: list[list[str]]
     grad_norm: float
     bad_gradients: list[str]
     bad_weights: list[str]
-    bad_module: BadModule | None
+    bad_module: tuple[str, str, str] | None
 
     @property
     def finite(self) -> bool:
@@ -123,7 +94,7 @@ def replay(
     bad_weights = [name for name, t in model.state_dict().items() if not t.isfinite().all()]
     scale, autocast = _precision(row['amp'], amp, device)
     losses: list[dict[str, float]] = []
-    views: list[tuple[Range, ...]] = []
+    views: list[list[str]] = []
     with _watch(model) as found:
         for batch, described in zip(batches, row['batches'], strict=True):
             if described['step_seed'] is not None:
@@ -138,7 +109,7 @@ def replay(
             (total / len(batches) * scale).backward()
             losses.append({name: value.item() for name, value in named_losses(logged).items()})
             for number in range(len(described['samples'])):
-                views.append(tuple(Range.of([view]) for view in data.sample(number)))
+                views.append([range_of([view]) for view in data.sample(number)])
     trained = {name: p for name, p in model.named_parameters() if p.grad is not None}
     norms = local_norms(list(trained.values()))
     seeded = all(batch['step_seed'] is not None for batch in row['batches'])
@@ -174,17 +145,18 @@ def print_replay(result: Replay, console: Console | None = None) -> None:
     table = Table('sample', 'key', *(f'view {n + 1}' for n in range(num_views)))
     samples = [sample for batch in batches for sample in batch['samples']]
     for sample, views in zip(samples, result.views, strict=True):
-        table.add_row(sample['file'], str(sample['key']).strip('[]'), *map(str, views))
+        table.add_row(sample['file'], str(sample['key']).strip('[]'), *views)
     console.print(table)
     for line in _findings(result):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _findings(result: Replay) -> Iterator[str]:
-    if module := result.bad_module:
+    if result.bad_module:
+        name, kind, inputs = result.bad_module
         yield (
-            f'The first output that is not finite is that of {module.name or "the model"} ({module.kind}). '
-            f'Its input: {module.inputs}.'
+            f'The first output that is not finite is that of {name or "the model"} ({kind}). '
+            f'Its input: {inputs}.'
         )
     elif not result.finite:
         yield "Each module's output is finite: it begins in a loss or on the way back."
@@ -288,20 +260,16 @@ def _precision(recorded: dict[str, Any] | None, amp: bool | None, device: str) -
 
 
 @contextmanager
-def _watch(model: nn.Module) -> Iterator[list[BadModule]]:
-    """Collects modules with outputs that are not finite, in the order in which they end."""
-    found: list[BadModule] = []
+def _watch(model: nn.Module) -> Iterator[list[tuple[str, str, str]]]:
+    """Collects the first module, in the order in which they end, with an output that is not finite."""
+    found: list[tuple[str, str, str]] = []
 
-    def look(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
-            if not found and not all(t.isfinite().all() for t in _floats(outputs)):
-                inputs = Range.of(_floats((args, kwargs)))
-                found.append(BadModule(name, type(module).__name__, inputs))
-
-        return hook
+    def look(name: str, module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
+        if not found and not all(t.isfinite().all() for t in _floats(outputs)):
+            found.append((name, type(module).__name__, range_of(_floats((args, kwargs)))))
 
     handles = [
-        module.register_forward_hook(look(name), with_kwargs=True)
+        module.register_forward_hook(partial(look, name), with_kwargs=True)
         for name, module in model.named_modules()
     ]
     try:
@@ -311,9 +279,15 @@ def _watch(model: nn.Module) -> Iterator[list[BadModule]]:
             handle.remove()
 
 
+def range_of(tensors: Sequence[Tensor]) -> str:
+    """The least and the greatest finite value of some tensors, and how many values are not finite."""
+    values = torch.cat([t.detach().flatten().float() for t in tensors] or [torch.empty(0)])
+    finite = values[values.isfinite()]
+    text = f'{finite.min():.4g} .. {finite.max():.4g}' if len(finite) else 'nan .. nan'
+    wrong = len(values) - len(finite)
+    return f'{text}, {wrong} not finite' if wrong else text
+
+
 def _floats(values: Any) -> list[Tensor]:
-    return [
-        leaf
-        for leaf in tree_leaves(values)
-        if isinstance(leaf, Tensor) and leaf.is_floating_point()
-    ]
+    leaves = tree_leaves(values)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]

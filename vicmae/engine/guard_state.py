@@ -58,10 +58,6 @@ class GuardState:
         """Makes it that of a run."""
         runner.message_hub.update_info(_KEY, asdict(self))
 
-    def end_row(self) -> None:
-        """Notes that the steps are good again."""
-        self.in_a_row, self.weights = 0, None
-
     def renumber(self, factor: float) -> None:
         """Takes iterations for others, so many times as many."""
         self.passed_over = [

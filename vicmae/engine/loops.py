@@ -50,7 +50,7 @@ class _GoesOn:
         runner.optim_wrapper.zero_grad()
         runner.resume(due.checkpoint)
         runner.optim_wrapper.initialize_count_status(runner.model, runner.iter, runner.max_iters)
-        state.end_row()
+        state.in_a_row, state.weights = 0, None
         state.rewinds += 1
         first, end = max(due.first, runner.iter), due.end
         state.passed_over.append([first, end])

@@ -1,4 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import math
 import shlex
 from collections import deque
 from pathlib import Path
@@ -16,8 +17,6 @@ from vicmae.utils.distributed import unwrapped
 from ..bad_steps import (
     LATER_WEIGHTS,
     WEIGHTS,
-    SeenBatch,
-    SeenStep,
     folder_of,
     named_losses,
     write_record,
@@ -25,7 +24,7 @@ from ..bad_steps import (
 from ..gradients import global_norm
 from ..guard_state import GuardState, RewindDue
 from ..loops import EpochLoop, IterLoop
-from ..optimizers.guarded import GuardedOptimWrapper
+from ..optimizers.guarded import GuardedOptimWrapper, StepCheck
 from ..position import agree_on_last_checkpoint
 from .loss_weight_schedule import LossWeightScheduleHook
 from .safe_checkpoint import SafeCheckpointHook
@@ -91,10 +90,10 @@ class StepGuardHook(Hook):
         self.max_rewinds = max_rewinds
         self.rewind_margin = rewind_margin
         self.max_records = max_records
-        self._batches: list[SeenBatch] = []
-        self._steps: deque[SeenStep] = deque()
+        self._batches: list[dict[str, Any]] = []
+        self._steps: deque[tuple[StepCheck, list[dict[str, Any]]]] = deque()
         self._due: Exception | None = None
-        self._older_checkpoint: int | None = None
+        self._last_checkpoint: str | None = None
 
     def before_train(self, runner: Any) -> None:
         """Switches the optimiser's guard on."""
@@ -111,8 +110,6 @@ class StepGuardHook(Hook):
             )
         wrapper.guarded, wrapper.check_interval = True, self.check_interval
         self._forget()
-        # Of an earlier run in this folder, where this one doesn't resume it.
-        self._older_checkpoint = None if runner.iter else _time_of(runner.work_dir)
 
     def after_train(self, runner: Any) -> None:
         """Switches it off."""
@@ -123,10 +120,12 @@ class StepGuardHook(Hook):
     ) -> None:
         """Keeps what a record needs, and acts on the steps that the host knows of."""
         wrapper = runner.optim_wrapper
+        # Later in this iteration, or while one is collected, it is that of the checkpoint to be written.
+        self._last_checkpoint = runner.message_hub.get_info('last_ckpt')
         if isinstance(outputs, dict):  # a batch that is passed over has none
             self._batches.append(_seen(runner, batch_idx, outputs))
         if self._batches and wrapper.should_update():
-            self._steps.append(SeenStep(self._batches, wrapper.last_check))
+            self._steps.append((wrapper.last_check, self._batches))
             self._batches = []
         if self.end_of_epoch(runner.train_dataloader, batch_idx) or self.is_last_train_iter(runner):
             wrapper.read_checks()
@@ -149,78 +148,58 @@ class StepGuardHook(Hook):
 
     def _look(self, runner: Any) -> None:
         """Goes through the steps of which the host knows whether they were skipped."""
-        while self._due is None and self._steps and self._steps[0].check.bad is not None:
-            step = self._steps.popleft()
+        while self._due is None and self._steps and self._steps[0][0].bad is not None:
+            check, batches = self._steps.popleft()
             state = GuardState.of(runner)
-            if step.check.bad:
-                self._count(runner, state, step)
+            if check.bad:
+                self._count(runner, state, check, batches)
             elif state.in_a_row:
-                state.end_row()
+                state.in_a_row, state.weights = 0, None
                 state.keep(runner)
 
-    def _count(self, runner: Any, state: GuardState, step: SeenStep) -> None:
+    def _count(
+        self, runner: Any, state: GuardState, check: StepCheck, batches: list[dict[str, Any]]
+    ) -> None:
+        """Counts a bad step, records it, says what happened and decides what follows."""
         state.total += 1
         state.in_a_row += 1
-        writes = state.in_a_row == 1 and state.num_weights < self.max_records
+        folder = folder_of(runner, batches)
+        weights = None
         if state.in_a_row == 1:
-            state.since = step.batches[0].iteration
-            state.record = str(folder_of(runner, step))
-            state.checkpoint = self._checkpoint(runner)
-        if writes:
-            state.num_weights += 1
-            moved = any(not later.check.bad for later in self._steps)
-            state.weights = (
-                f'../{folder_of(runner, step).name}/{LATER_WEIGHTS if moved else WEIGHTS}'
-            )
+            state.since, state.record = batches[0]['iteration'] - 1, str(folder)
+            state.checkpoint = self._last_checkpoint
+            if state.num_weights < self.max_records:
+                state.num_weights += 1
+                moved = any(not later.bad for later, _ in self._steps)
+                state.weights = f'../{folder.name}/{LATER_WEIGHTS if moved else WEIGHTS}'
+                weights = collect_state(runner.model)
         state.keep(runner)
-        self._report(runner, state, step, collect_state(runner.model) if writes else None)
-        if state.in_a_row >= self.max_bad_steps:
-            self._due = self._consequence(runner, state, step)
-
-    def _report(
-        self, runner: Any, state: GuardState, step: SeenStep, weights: dict[str, Any] | None
-    ) -> None:
-        """Writes the record, and says what happened."""
-        check, batch = step.check, step.batches[-1]
         norm = global_norm(check.parameters, check.norms).item() / runner.optim_wrapper.scale
-        bad = {
-            id(p)
-            for p, fine in zip(check.parameters, check.norms.isfinite().tolist(), strict=True)
-            if not fine
-        }
+        fine = check.norms.isfinite().tolist()
+        bad = {id(p) for p, good in zip(check.parameters, fine, strict=True) if not good}
         names = [n for n, p in unwrapped(runner.model).named_parameters() if id(p) in bad]
-        losses = {
-            name: str(value.item())
-            for batch in step.batches
-            for name, value in batch.losses.items()
-            if not value.isfinite()
-        }
-        folder = str(folder_of(runner, step))
-        where = f'Recorded in {folder!r}.'
+        where = f'Recorded in {str(folder)!r}.'
+        found = dict(grad_norm=str(norm), bad_gradients=names, weights=state.weights)
         try:
-            write_record(
-                runner,
-                step,
-                weights=state.weights,
-                state=weights,
-                grad_norm=str(norm),
-                bad_gradients=names,
-            )
+            write_record(runner, batches, weights, **found)
         except OSError as error:
-            where = f"Can't record it in {folder!r}: {error.strerror or error}."
-        faults = all_gather_object(_faults_text(losses, names))
+            where = f"Can't record it in {str(folder)!r}: {error.strerror or error}."
+        faults = all_gather_object(_faults_text(batches, names))
         on_ranks = [
             f'on rank {rank} {text}' if len(faults) > 1 else text
             for rank, text in enumerate(faults)
             if text
         ]
+        last = batches[-1]
         runner.logger.warning(
-            f'Bad step in iteration {step.iteration + 1} (epoch {batch.epoch + 1}, batch {batch.number + 1}): '
+            f'Bad step in iteration {last["iteration"]} (epoch {last["epoch"]}, batch {last["batch"]}): '
             f'{"; ".join(on_ranks) or f"the norm of all gradients is {norm}"}. Nothing is trained in it. '
             f'Bad steps: {state.in_a_row} in a row, {state.total} in all. {where}'
         )
+        if state.in_a_row >= self.max_bad_steps:
+            self._due = self._consequence(runner, state, last['iteration'])
 
-    def _consequence(self, runner: Any, state: GuardState, step: SeenStep) -> Exception:
+    def _consequence(self, runner: Any, state: GuardState, end: int) -> Exception:
         """Going back to a checkpoint where that may be, else the end of the run."""
         why = ''
         if self.when_exceeded == 'rewind':
@@ -228,11 +207,11 @@ class StepGuardHook(Hook):
                 if isinstance(hook, SafeCheckpointHook):
                     hook.finish()
                     hook.forget()
-            checkpoint = self._checkpoint(runner, state.checkpoint)
+            checkpoint = _checkpoint(runner, state.checkpoint)
             if checkpoint and state.rewinds < self.max_rewinds:
                 together = runner.optim_wrapper._accumulative_counts
                 first = max(state.since - self.rewind_margin, 0) // together * together
-                return RewindDue(checkpoint, first, step.iteration + 1)
+                return RewindDue(checkpoint, first, end)
             why = (
                 f' The run went back to a checkpoint {state.rewinds} time(s) already, and no more is allowed by '
                 '`default_hooks.step_guard.max_rewinds`.'
@@ -253,37 +232,25 @@ class StepGuardHook(Hook):
             )
         )
 
-    def _checkpoint(self, runner: Any, wanted: str | None = None) -> str | None:
-        """A checkpoint of this run, the last one if the wanted one isn't there, as rank 0 finds it."""
-        usable = [bool(wanted and Path(wanted).exists())]
-        own = [_time_of(runner.work_dir) != self._older_checkpoint]
-        broadcast_object_list(usable)
-        broadcast_object_list(own)
-        if usable[0]:
-            return wanted
-        return agree_on_last_checkpoint(runner.work_dir) if own[0] else None
 
-
-def _seen(runner: Any, number: int, outputs: dict[str, Any]) -> SeenBatch:
-    """The batch that a run is at, with what came out of the model."""
+def _seen(runner: Any, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
+    """The batch that a run is at, with what came out of the model, for `write_record`."""
     seeded = any(isinstance(hook, StepSeedHook) for hook in runner.hooks)
-    return SeenBatch(
-        iteration=runner.iter,
-        epoch=runner.epoch,
-        number=number,
-        losses=named_losses(outputs),
-        loss_weights={
-            hook.weight: hook.value_now(runner)
-            for hook in runner.hooks
-            if isinstance(hook, LossWeightScheduleHook)
-        },
+    schedules = [hook for hook in runner.hooks if isinstance(hook, LossWeightScheduleHook)]
+    return dict(
+        iteration=runner.iter + 1,
+        epoch=runner.epoch + 1,
+        batch=number + 1,
         step_seed=seed_of_step(runner.seed, runner.iter, runner.rank) if seeded else None,
+        loss_weights={hook.weight: hook.value_now(runner) for hook in schedules},
+        losses=named_losses(outputs),
     )
 
 
-def _faults_text(losses: dict[str, str], gradients: list[str]) -> str:
+def _faults_text(batches: list[dict[str, Any]], gradients: list[str]) -> str:
     """What is not finite on one rank."""
-    texts = [f'{name} is {value}' for name, value in losses.items()]
+    losses = {name: value.item() for batch in batches for name, value in batch['losses'].items()}
+    texts = [f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value)]
     if gradients:
         more = ', ...' if len(gradients) > _MOST_NAMED else ''
         names = ', '.join(gradients[:_MOST_NAMED])
@@ -291,7 +258,12 @@ def _faults_text(losses: dict[str, str], gradients: list[str]) -> str:
     return ', '.join(texts)
 
 
-def _time_of(work_dir: str) -> int | None:
-    """When the work directory's last checkpoint was named."""
-    file = Path(work_dir, LAST)
-    return file.stat().st_mtime_ns if file.is_file() else None
+def _checkpoint(runner: Any, wanted: str | None) -> str | None:
+    """A checkpoint of this run: the wanted one, or the last one if that is gone; rank 0 finds it."""
+    usable = [bool(wanted and Path(wanted).exists())]
+    broadcast_object_list(usable)
+    if usable[0]:
+        return wanted
+    # A run that has written none leaves those of an earlier one in its folder alone.
+    written = runner.message_hub.get_info('last_ckpt') is not None
+    return agree_on_last_checkpoint(runner.work_dir) if written else None
