@@ -27,11 +27,11 @@ status=0; $(PY) -m pytest -n $(JOBS) --dist loadgroup --durations=10 $(1) $(ARGS
 	printf 'make %s: %d min %02d s\n' '$@' $$((SECONDS / 60)) $$((SECONDS % 60)); exit $$status
 endef
 
-.PHONY: help setup demo test test-slow test-all lint format type doctor clean distclean
+.PHONY: help setup demo test test-slow test-all test-newest test-oldest lint format type doctor clean distclean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  Variables: PYTHON=python3.12 (before .venv is there), CONSTRAINTS=other-versions.txt'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  Variables: PYTHON=python3.11 (before .venv is there), CONSTRAINTS=other-versions.txt'
 
 setup: $(STAMP) ## Make .venv with everything in it
 	@echo 'vicmae is set up in .venv. Next: make demo'
@@ -47,6 +47,12 @@ test-slow: $(STAMP) ## Run the tests that train, kill, export or install
 
 test-all: $(STAMP) ## Run both
 	@$(call run_tests)
+
+test-newest: ## Install the newest versions elsewhere, and run what a version can break
+	@PYTHON=$(PYTHON) .ci/versions newest
+
+test-oldest: ## The same with the oldest versions of requirements/runtime.txt
+	@PYTHON=$(PYTHON) .ci/versions oldest
 
 lint: $(STAMP) ## Check style and spelling
 	@$(PY) -m ruff check .
@@ -72,9 +78,9 @@ distclean: clean ## Remove .venv too
 	rm -rf .venv vicmae/.mim
 
 $(PY):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
-		echo "vicmae needs Python 3.10 or newer, but PYTHON=$(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
-		echo 'Name another one: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 1; } >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "vicmae needs Python 3.11 or newer, but PYTHON=$(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
+		echo 'Name another one: make $(MAKECMDGOALS) PYTHON=python3.11'; exit 1; } >&2
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo 'PYTHON=$(PYTHON) cannot make virtual environments (it has no venv or no ensurepip).'; \
 		echo 'On Debian and Ubuntu: apt-get install python3-venv'; exit 1; } >&2

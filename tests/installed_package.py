@@ -1,16 +1,17 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Import every module and build every config's model from the vicmae that this Python has installed.
 
-`test_packaging.py` runs this with the Python of another environment. It prints what it did as JSON.
+`test_packaging.py` and `.ci/versions` run this with the Python of another environment. Arguments are folders of more
+configs. It prints what it did as JSON.
 """
 
 import importlib
 import json
 import pkgutil
+import sys
+from pathlib import Path
 
 import torch
-from mmengine import Config
-from mmengine.registry import init_default_scope
 
 import vicmae
 from vicmae.errors import EnvironmentFault
@@ -32,21 +33,21 @@ def import_all_modules():
     return names
 
 
-def build_all_configs():
-    """Build the model of each config, and return how many parameters it has."""
+def build_all_configs(folders):
+    """Check the types and the arguments of each config, build its model, and return how many parameters it has."""
+    from vicmae.apis import load_config
     from vicmae.registry import MODELS
 
     sizes = {}
-    root = project_file('configs')
-    for path in sorted(root.rglob('*.py')):
-        name = path.relative_to(root)
-        if '_base_' not in name.parts and not path.stem.startswith('_'):
-            config = Config.fromfile(path)
-            init_default_scope(config.default_scope)
-            # On this device a tensor has a shape and no memory: the huge model is as quick as the tiny.
-            with torch.device('meta'):
-                model = MODELS.build(config.model)
-            sizes[name.as_posix()] = sum(parameter.numel() for parameter in model.parameters())
+    for root in folders:
+        for path in sorted(root.rglob('*.py')):
+            name = path.relative_to(root)
+            if '_base_' not in name.parts and not path.stem.startswith('_'):
+                config = load_config(path)
+                # On this device a tensor has a shape and no memory: the huge model is as quick as the tiny.
+                with torch.device('meta'):
+                    model = MODELS.build(config.model)
+                sizes[name.as_posix()] = sum(p.numel() for p in model.parameters())
     return sizes
 
 
@@ -54,6 +55,6 @@ if __name__ == '__main__':
     report = {
         'package': vicmae.__path__[0],
         'modules': import_all_modules(),
-        'configs': build_all_configs(),
+        'configs': build_all_configs([project_file('configs'), *map(Path, sys.argv[1:])]),
     }
     print(json.dumps(report))

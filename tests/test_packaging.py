@@ -2,7 +2,7 @@
 """What `pip install .` installs: all of the project, and nothing that works in the checkout alone.
 
 The environments that the tests make see the third-party packages of this one, so that torch isn't
-installed again. With VICMAE_FULL_INSTALL=1, as in CI, all dependencies are installed anew (5 GB).
+installed again. `make test-newest` and `make test-oldest` install all dependencies (5 GB).
 """
 
 import ast
@@ -23,7 +23,6 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PROBE = Path(__file__).with_name('installed_package.py')
-FULL_INSTALL = bool(os.environ.get('VICMAE_FULL_INSTALL'))
 
 # What the package is built from.
 SOURCES = (
@@ -100,34 +99,26 @@ def build_wheel(source: Path, target: Path) -> Path:
     return next(target.glob('vicmae-*.whl'))
 
 
-def make_environment(folder: Path, *, with_packages: bool) -> Path:
-    """Make a virtual environment, and return its Python.
+def make_environment(folder: Path) -> Path:
+    """Make a virtual environment that sees the packages of the one that runs the tests, and return its Python.
 
-    Args:
-        folder: Where it is made.
-        with_packages: Whether it sees the packages of the environment that runs the tests. Their
-            folders become a part of its search path; `.pth` files in them, such as those of an editable
-            vicmae, have no effect there.
+    Their folders become a part of its search path; `.pth` files in them, such as those of an editable
+    vicmae, have no effect there.
     """
     # pip and setuptools are among the packages that it sees, newer than those that venv brings.
-    options = ['--without-pip'] if with_packages else []
-    run(sys.executable, '-m', 'venv', *options, folder, cwd=folder.parent)
+    run(sys.executable, '-m', 'venv', '--without-pip', folder, cwd=folder.parent)
     python = folder / ('Scripts/python.exe' if sys.platform == 'win32' else 'bin/python')
-    if with_packages:
-        own = run(
-            python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', cwd=folder
-        )
-        seen = [path for path in sys.path if Path(path).name in ('site-packages', 'dist-packages')]
-        (Path(own.strip()) / 'seen.pth').write_text('\n'.join(seen) + '\n')
+    own = run(python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', cwd=folder)
+    seen = [path for path in sys.path if Path(path).name in ('site-packages', 'dist-packages')]
+    (Path(own.strip()) / 'seen.pth').write_text('\n'.join(seen) + '\n')
     return python
 
 
 @pytest.fixture(scope='module')
 def installed_python(folder, source):
     """The Python of an environment after `pip install .`."""
-    python = make_environment(folder / 'environment', with_packages=not FULL_INSTALL)
-    constraints = source / 'requirements' / 'constraints.txt'
-    options = ['-c', constraints] if FULL_INSTALL else ['--no-deps', '--no-build-isolation']
+    python = make_environment(folder / 'environment')
+    options = ['--no-deps', '--no-build-isolation']
     run(python, '-m', 'pip', 'install', '--quiet', *options, '.', cwd=source)
     return python
 
@@ -183,7 +174,7 @@ def test_configs_are_found_however_vicmae_is_installed(request, folder, source, 
     if mode == 'wheel':
         python = request.getfixturevalue('installed_python')
     else:
-        python = make_environment(folder / 'editable', with_packages=True)
+        python = make_environment(folder / 'editable')
         options = ['--no-deps', '--no-build-isolation', '--quiet']
         run(python, '-m', 'pip', 'install', *options, '-e', '.', cwd=source)
         assert (source / 'vicmae' / '.mim' / 'configs').resolve() == (source / 'configs').resolve()
