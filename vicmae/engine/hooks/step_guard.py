@@ -8,7 +8,6 @@ from typing import Any
 from mmengine.dist import all_gather_object, broadcast_object_list
 from mmengine.hooks import Hook
 
-from vicmae.checkpoints.last import LAST
 from vicmae.checkpoints.state import collect_state
 from vicmae.errors import ConfigError, TrainingError
 from vicmae.registry import HOOKS
