@@ -7,12 +7,12 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
-from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
 from torch.distributed.tensor import DTensor
 
 from vicmae.checkpoints.fit import load_weights
 from vicmae.checkpoints.state import collect_state
+from vicmae.engine.optimizers import GuardedOptimWrapper
 from vicmae.engine.sharding import FullyShard
 from vicmae.errors import ConfigError
 from vicmae.models.targets import EMATarget
@@ -74,7 +74,8 @@ def train(kind, case, weights, batches, noise):
     load_weights(wrapped, weights, source='a.pth')
     # A large `eps`: of the bias in front of a batch norm, the gradient is rounding alone, which would be a whole step.
     adamw = torch.optim.AdamW(wrapped.parameters(), lr=1e-2, eps=1e-3)
-    optim = OptimWrapper(adamw, **copy.deepcopy(case.get('optim', {})))  # it takes `type` out
+    options = copy.deepcopy(case.get('optim', {}))  # the wrapper takes `type` out
+    optim = GuardedOptimWrapper(adamw, **options)
     optim.initialize_count_status(model, 0, STEPS)
     if isinstance(model.target, EMATarget):
         optim.optimizer.register_step_post_hook(lambda *_: model.update_target(0.9))
@@ -149,7 +150,7 @@ def test_on_three_ranks_and_on_one_it_is_the_same(gloo_pool):
 def sizes():
     """Elements that a rank holds between steps, of weights, gradients and moments, and elements in all."""
     wrapped = FullyShard(build(config_of(TEACHER), torch.float32))
-    optim = OptimWrapper(torch.optim.AdamW(wrapped.parameters()))
+    optim = GuardedOptimWrapper(torch.optim.AdamW(wrapped.parameters()))
     wrapped.train_step(dict(inputs=list(torch.rand(2, 4, 3, 16, 16))), optim)
     assert all(isinstance(p, DTensor) for p in wrapped.parameters())
     trained = [p for p in wrapped.parameters() if p.requires_grad]
@@ -169,7 +170,9 @@ def test_each_rank_holds_its_share(gloo_pool):
 def steps_of_two():
     """How many weights have a divided gradient after each of two accumulated steps' backward passes."""
     wrapped = FullyShard(build(config_of({}), torch.float32))
-    optim = OptimWrapper(torch.optim.SGD(wrapped.parameters(), lr=0.0), accumulative_counts=2)
+    optim = GuardedOptimWrapper(
+        torch.optim.SGD(wrapped.parameters(), lr=0.0), accumulative_counts=2
+    )
     optim.zero_grad = lambda: None
     counts = []
     for _ in range(2):
@@ -207,7 +210,7 @@ def compiled_losses(config, compiled):
     wrapped = FullyShard(model)
     if compiled:
         model.compile_layers(backend='aot_eager')
-    optim = OptimWrapper(torch.optim.SGD(wrapped.parameters(), lr=0.1))
+    optim = GuardedOptimWrapper(torch.optim.SGD(wrapped.parameters(), lr=0.1))
     losses = []
     for step in range(3):
         torch.manual_seed(step)
@@ -226,7 +229,7 @@ def precisions(mixed_precision, batch):
     """What layers and heads compute in, and a loss; the same weights on each call."""
     model = build(config_of({}), torch.float32)
     wrapped = FullyShard(model, mixed_precision=mixed_precision)
-    optim = OptimWrapper(torch.optim.AdamW(wrapped.parameters(), lr=1e-3))
+    optim = GuardedOptimWrapper(torch.optim.AdamW(wrapped.parameters(), lr=1e-3))
     seen = {}
 
     def watch(name):

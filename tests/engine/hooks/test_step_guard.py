@@ -234,6 +234,16 @@ def test_infinite_gradients_at_finite_losses_are_left_to_a_scaler(tmp_path):
     assert not (tmp_path / 'bad_steps').exists()
 
 
+def test_infinite_gradients_in_bfloat16_are_counted_and_recorded_at_the_first_step(tmp_path):
+    wrapper = dict(type='BFloat16OptimWrapper', optimizer=MOMENTUM)
+    watch, runner = train(tmp_path, PoisonGradients(0), optim_wrapper=wrapper, max_epochs=1)
+    assert watch.moved == [False, True, True, True]
+    assert GuardState.of(runner).total == 1
+    written = record(tmp_path, 1)
+    assert math.isfinite(float(written['batches'][0]['losses']['loss_difference']))
+    assert written['amp'] == dict(dtype='bfloat16', loss_scale=1.0)
+
+
 def test_scale_that_is_all_used_up_is_no_excuse_for_infinite_gradients(tmp_path):
     _, runner = train(tmp_path, PoisonGradients(1, 2, 3), optim_wrapper=scaled(2.0))
     assert GuardState.of(runner).total == 2

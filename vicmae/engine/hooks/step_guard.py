@@ -138,8 +138,9 @@ class StepGuardHook(Hook):
 
     def before_collect_checkpoint(self, runner: Any) -> None:
         """Counts what a checkpoint is to know of; a stop or rewind waits for the end of the next iteration."""
-        runner.optim_wrapper.read_checks()
-        self._look(runner)
+        if self._steps:
+            runner.optim_wrapper.read_checks()
+            self._look(runner)
 
     def _forget(self) -> None:
         self._batches, self._due = [], None

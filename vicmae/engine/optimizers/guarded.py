@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from vicmae.registry import OPTIM_WRAPPERS
 from vicmae.utils.distributed import rank_and_world_size
@@ -182,7 +183,8 @@ class GuardedOptimWrapper(OptimWrapper):
         parameters = [p for group in self.optimizer.param_groups for p in group['params']]
         parameters = [p for p in parameters if p.requires_grad and p.grad is not None]
         norm = self.clip_func(parameters, **self.clip_grad_kwargs) if parameters else None
-        if norm is not None:
+        if norm is not None:  # `clip_grad_value_` gives none
+            norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
             self.message_hub.update_scalar(f'train/{self.grad_name}', norm)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
