@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-from vicmae.checkpoints.convert.official import CHECKPOINT_FORMATS, Conversion, convert_checkpoint
+from vicmae.checkpoints.convert.conversion import CHECKPOINT_FORMATS, Conversion, convert_checkpoint
 from vicmae.utils.config import load_config
 
 from .features import Features, encode_files, extract_features, load_clips

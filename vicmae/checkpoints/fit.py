@@ -104,7 +104,7 @@ def load_weights(
     if not report.mapped or (strict and not (complete and (allow_unused or not report.unused))):
         raise CheckpointError(
             f'{source} does not fit the model: {len(report.mapped)} of {len(model.state_dict())} weights do.\n'
-            + '\n'.join(report.misfits())
+            + '\n'.join((report._replace(unused=[]) if allow_unused else report).misfits())
             + f'\n{_why_unfit(model.state_dict(), fitted) or advice}'
         )
     print_log(str(report), 'current', logging.INFO if complete else logging.WARNING)
