@@ -5,12 +5,14 @@ import os
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # toys are faster so, and processes share the cores
 
+import functools
 import random
 import shutil
 import signal
 
 import numpy as np
 import pytest
+from yapf.yapflib import yapf_api
 
 from vicmae.datasets.demo import make_demo_data
 
@@ -25,6 +27,12 @@ def demo_data(tmp_path_factory):
 
 
 def pytest_configure():
+    """Leaves configs unformatted: each Runner formats its own five times, which takes longer than its training."""
+    yapf_api.FormatCode = functools.wraps(yapf_api.FormatCode)(lambda text, **_: (text, True))
+    _let_ctrl_c_through()
+
+
+def _let_ctrl_c_through():
     """Lets Ctrl-C reach what tests start: `make test &` is born deaf to it, and hands that on."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,8 +7,10 @@ import re
 
 import pytest
 
-from vicmae.apis import build_runner, load_config
+from vicmae.apis import build_runner
 from vicmae.utils.paths import project_file
+
+from .cached import load
 
 FOLDER = project_file('configs/vicmae/ablations')
 BASE = project_file('configs/vicmae/vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py')
@@ -60,7 +62,7 @@ def shorten(cfg, data, work_dir):
 
 @pytest.mark.parametrize('path', ABLATIONS + WHOLE, ids=lambda path: path.stem)
 def test_config_trains_two_steps(path, demo_data, tmp_path):
-    runner = build_runner(shorten(load_config(path), demo_data, tmp_path), training=True)
+    runner = build_runner(shorten(load(path), demo_data, tmp_path), training=True)
     before = {n: p.detach().clone() for n, p in runner.model.named_parameters() if p.requires_grad}
     runner.train()
     assert runner.iter == 2
@@ -74,7 +76,7 @@ def test_config_trains_two_steps(path, demo_data, tmp_path):
 
 @pytest.mark.parametrize('path', ABLATIONS, ids=lambda path: path.stem)
 def test_ablation_changes_its_base_in_about_ten_lines(path):
-    base, ablation = load_config(BASE).to_dict(), load_config(path).to_dict()
+    base, ablation = load(BASE).to_dict(), load(path).to_dict()
     assert ablation != base
     code = re.sub(r'""".*?"""|#[^\n]*', '', path.read_text(), flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 12

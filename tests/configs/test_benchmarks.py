@@ -8,10 +8,11 @@ import re
 import pytest
 import torch
 
-from vicmae.apis import build_runner, load_config
+from vicmae.apis import build_runner
 from vicmae.registry import MODELS
 from vicmae.utils.paths import project_file
 
+from .cached import load
 from .test_ablations import shrink
 
 FOLDER = project_file('configs/vicmae/benchmarks')
@@ -21,9 +22,54 @@ SETS = ('cifar10', 'cifar100', 'food101', 'cars', 'dtd', 'pets', 'flowers', 'cal
 VIDEO_SETS = dict(k400=400, k600=600, k700=700, ssv2=174, ucf101=101, hmdb51=51)
 SIZES = ('small-p16', 'base-p16', 'large-p16', 'huge-p14')
 
-_TRAINED: set[str] = set()
+# Sizes and small sets differ in nothing once they are shrunken: these stand for all, and are trained and tested.
+FAST = (
+    'vicmae_vit-base-p16_attentive_8xb128-amp-coslr-20e_in1k',
+    'vicmae_vit-base-p16_attentive_8xb64-amp-coslr-20e_k400',
+    'vicmae_vit-base-p16_attentive_8xb64-amp-coslr-20e_ssv2',
+    'vicmae_vit-base-p16_finetune_1xb256-amp-coslr-100e_dtd',
+    'vicmae_vit-base-p16_finetune_8xb128-amp-coslr-100e_in1k-10pct',
+    'vicmae_vit-base-p16_finetune_8xb128-amp-coslr-100e_in1k',
+    'vicmae_vit-base-p16_finetune_8xb16-amp-coslr-150e_k400',
+    'vicmae_vit-base-p16_finetune_8xb16-amp-coslr-50e_ssv2',
+    'vicmae_vit-base-p16_linear_1xb256-amp-coslr-90e_in1k-5shot',
+    'vicmae_vit-base-p16_linear_8xb2048-amp-lars-coslr-90e_in1k',
+    'vicmae_vit-base-p16_linear_8xb64-amp-coslr-20e_k400',
+    'vicmae_vit-base-p16_linear_8xb64-amp-coslr-20e_ssv2',
+)
+SLOW = (
+    'vicmae_vit-base-p16_finetune_8xb128-amp-coslr-100e_in1k-1pct',
+    'vicmae_vit-base-p16_linear_1xb256-amp-coslr-90e_in1k-10shot',
+    'vicmae_vit-base-p16_linear_1xb256-amp-coslr-90e_in1k-1shot',
+    'vicmae_vit-huge-p14_finetune_8xb128-amp-coslr-50e_in1k-10pct',
+    'vicmae_vit-huge-p14_finetune_8xb128-amp-coslr-50e_in1k-1pct',
+    'vicmae_vit-huge-p14_finetune_8xb128-amp-coslr-50e_in1k',
+    'vicmae_vit-huge-p14_linear_8xb2048-amp-lars-coslr-50e_in1k',
+    'vicmae_vit-large-p16_finetune_8xb128-amp-coslr-50e_in1k-10pct',
+    'vicmae_vit-large-p16_finetune_8xb128-amp-coslr-50e_in1k-1pct',
+    'vicmae_vit-large-p16_finetune_8xb128-amp-coslr-50e_in1k',
+    'vicmae_vit-large-p16_finetune_8xb16-amp-coslr-100e_k400',
+    'vicmae_vit-large-p16_finetune_8xb16-amp-coslr-50e_ssv2',
+    'vicmae_vit-tiny-p8_attentive-video_debug',
+    'vicmae_vit-tiny-p8_attentive_debug',
+    'vicmae_vit-tiny-p8_finetune-video_debug',
+    'vicmae_vit-tiny-p8_finetune_debug',
+    'vicmae_vit-tiny-p8_linear-video_debug',
+    'vicmae_vit-tiny-p8_linear_debug',
+)
+FAST_PROBES = ('vicmae_vit-base-p16_probes_in1k', 'vicmae_vit-base-p16_probes_k400')
+SLOW_PROBES = (
+    *(f'vicmae_vit-base-p16_probes_{name}' for name in (*SETS, 'inat2018', 'places365')),
+    *(f'vicmae_vit-base-p16_probes_{name}' for name in VIDEO_SETS if name != 'k400'),
+    'vicmae_vit-tiny-p8_probes_debug',
+)
 
 every_benchmark = pytest.mark.parametrize('path', BENCHMARKS, ids=lambda path: path.stem)
+
+
+def distinct(fast, slow):
+    stems = [*fast, *(pytest.param(stem, marks=pytest.mark.slow) for stem in slow)]
+    return pytest.mark.parametrize('stem', stems)
 
 
 def shrink_clips(node):
@@ -60,30 +106,51 @@ def shorten(cfg, data, work_dir):
     return cfg
 
 
-def is_trained_already(cfg):
-    """Whether the same shrunken config was trained before: sizes and small sets often differ in nothing else."""
-    settings = {k: v for k, v in cfg.to_dict().items() if k not in ('work_dir', 'experiment_name')}
-    known = repr(settings) in _TRAINED
-    _TRAINED.add(repr(settings))
-    return known
+def shorten_probes(cfg, data):
+    """Small features of the demo data."""
+    shrink(cfg._cfg_dict)
+    cfg._cfg_dict.pop('demo_data', None)
+    for source in cfg.test_dataloader.dataset.sources.values():
+        take_demo_data(source, data, 'train' if source.tags.role == 'bank' else 'val')
+    return cfg
+
+
+def groups_of(paths, change):
+    """The names of all configs, those together that are equal after a change."""
+    groups = {}
+    for path in paths:
+        groups.setdefault(repr(change(load(path)).to_dict()), set()).add(path.stem)
+    return list(groups.values())
+
+
+def test_each_benchmark_is_equal_to_one_that_is_trained(demo_data, tmp_path):
+    groups = groups_of(BENCHMARKS, lambda cfg: shorten(cfg, demo_data, tmp_path))
+    trained = [len(group & {*FAST, *SLOW}) for group in groups]
+    assert trained == [1] * len(groups), [g for g, n in zip(groups, trained, strict=True) if n != 1]
+    assert len(groups) == len(FAST + SLOW)
+
+
+def test_each_config_of_probes_is_equal_to_one_that_is_tested(demo_data):
+    groups = groups_of(PROBES, lambda cfg: shorten_probes(cfg, demo_data))
+    tested = [len(group & {*FAST_PROBES, *SLOW_PROBES}) for group in groups]
+    assert tested == [1] * len(groups), [g for g, n in zip(groups, tested, strict=True) if n != 1]
+    assert len(groups) == len(FAST_PROBES + SLOW_PROBES)
 
 
 @pytest.fixture(scope='session')
 def pretrained(tmp_path_factory):
     """Weights of a run of pretraining at each shrunken size, which is the same for all."""
-    cfg = load_config(project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py'))
+    cfg = load(project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py'))
     shrink(cfg._cfg_dict)
     path = tmp_path_factory.mktemp('pretrained') / 'epoch_1.pth'
     torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, path)
     return path
 
 
-@every_benchmark
-def test_config_trains_two_steps_from_pretrained_weights(path, demo_data, pretrained, tmp_path):
-    cfg = shorten(load_config(path), demo_data, tmp_path)
+@distinct(FAST, SLOW)
+def test_config_trains_two_steps_from_pretrained_weights(stem, demo_data, pretrained, tmp_path):
+    cfg = shorten(load(FOLDER / f'{stem}.py'), demo_data, tmp_path)
     cfg.model.pretrained = str(pretrained)
-    if is_trained_already(cfg):
-        return
     runner = build_runner(cfg, training=True)
     runner.train()
     assert runner.iter == 2
@@ -104,7 +171,7 @@ def test_config_trains_two_steps_from_pretrained_weights(path, demo_data, pretra
 
 @every_benchmark
 def test_probe_freezes_the_backbone_and_keeps_its_last_norm(path):
-    model = load_config(path).model
+    model = load(path).model
     probe = any(word in path.stem for word in ('_linear', '_attentive'))
     assert model.get('freeze_backbone', False) is probe
     assert model.backbone.get('final_norm', True) is probe
@@ -118,7 +185,7 @@ def test_probe_freezes_the_backbone_and_keeps_its_last_norm(path):
 @pytest.mark.parametrize('protocol', ['finetune', 'linear', 'attentive', 'probes'])
 def test_each_set_of_videos_has_each_protocol_in_each_size(name, protocol, size):
     (path,) = FOLDER.glob(f'vicmae_vit-{size}_{protocol}_*{name}.py')
-    cfg = load_config(path)
+    cfg = load(path)
     if protocol == 'probes':
         assert list(cfg.test_dataloader.dataset.sources) == ['video_bank', 'video_query']
         return
@@ -154,7 +221,7 @@ def test_small_set_is_a_few_lines(name):
     assert len(list(FOLDER.glob(f'*_probes_{name}.py'))) == 1
     code = re.sub(r'""".*?"""|#[^\n]*', '', path.read_text(), flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
-    cfg = load_config(path)
+    cfg = load(path)
     roots = [cfg[f'{part}_dataloader'].dataset.data_root for part in ('train', 'val', 'test')]
     assert roots == [f'data/{name}/train', f'data/{name}/val', f'data/{name}/val']
 
@@ -166,16 +233,15 @@ def test_table_of_benchmarks_names_each_config_once():
 
 
 @pytest.mark.parametrize('path', PROBES, ids=lambda path: path.stem)
-def test_probes_test_frozen_features_of_whole_sets(path, demo_data, tmp_path):
-    cfg = load_config(path)
-    shrink(cfg._cfg_dict)
-    cfg._cfg_dict.pop('demo_data', None)
-    sources = cfg.test_dataloader.dataset.sources
+def test_probes_take_whole_sets(path):
+    sources = load(path).test_dataloader.dataset.sources
     assert all(source.get('max_per_class') is None for source in sources.values())
-    for source in sources.values():
-        take_demo_data(source, demo_data, 'train' if source.tags.role == 'bank' else 'val')
-    if is_trained_already(cfg):
-        return
+
+
+@distinct(FAST_PROBES, SLOW_PROBES)
+def test_probes_test_frozen_features(stem, demo_data, tmp_path):
+    cfg = shorten_probes(load(FOLDER / f'{stem}.py'), demo_data)
+    sources = cfg.test_dataloader.dataset.sources
     cfg.test_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
     cfg.test_cfg.cache_dir = str(tmp_path / 'features')
     cfg.work_dir, cfg.launcher, cfg.experiment_name = str(tmp_path), 'none', tmp_path.name
