@@ -171,7 +171,7 @@ def test_schedule_ends_where_training_ends(path):
 
 @every_trained
 def test_batch_learning_rate_and_epochs_are_those_of_the_file_name(path):
-    cfg = load_config(path)
+    cfg = load(path)
     batch = cfg.train_dataloader.batch_size
     named = re.search(r'_(\d+)xb(\d+)-', path.stem)
     processes = 1
