@@ -118,6 +118,10 @@ def test_demo_has_the_losses_that_are_checked_in(tmp_path, monkeypatch):
 
 @on_cpu
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not (RECORDS / 'miniature.json').is_file(),
+    reason='`compare_losses.py miniature --write` records these losses',
+)
 @pytest.mark.skipif(not DATA.is_dir(), reason=f'needs the real pictures and clips at {DATA}')
 def test_row_of_the_miniature_has_the_losses_that_are_checked_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
