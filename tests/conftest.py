@@ -27,7 +27,7 @@ def demo_data(tmp_path_factory):
 
 
 def pytest_configure():
-    """Leaves configs unformatted: each Runner formats its own five times, which takes longer than its training."""
+    """Leaves configs unformatted: a Runner formats its own five times, slower than toys are trained."""
     yapf_api.FormatCode = functools.wraps(yapf_api.FormatCode)(lambda text, **_: (text, True))
     _let_ctrl_c_through()
 

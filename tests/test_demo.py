@@ -58,9 +58,10 @@ def test_demo_report_has_curves_pictures_and_neighbours_of_both_kinds(demo):
 
 def test_demo_that_is_complete_starts_nothing_and_says_where_the_report_is(demo):
     work_dir, _ = demo
-    begun = time.monotonic()
+    begun = os.times()
     result = run_demo(work_dir)
-    assert time.monotonic() - begun < 3  # importing torch alone takes as long
+    ended = os.times()
+    assert ended.children_user - begun.children_user < 3  # importing torch takes as long
     assert 'train.py' not in result.stdout
     assert f'complete: {work_dir / "report.html"}' in result.stdout
 
