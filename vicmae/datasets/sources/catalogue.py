@@ -9,11 +9,10 @@ import numpy as np
 import torch
 
 from vicmae.errors import DataError
+from vicmae.utils.names import name_some
 
 from ..transforms.clip_sampling import require_open_video
 from .source import NO_LABEL, Source
-
-_MOST_NAMED = 8
 
 
 class Catalogue(Protocol):
@@ -132,7 +131,7 @@ class CatalogueSource(Source):
         if unused or not patterns:
             raise DataError(
                 f'`classes` must name classes of {self.catalogue.name!r}, got {", ".join(unused) or "none"}: there are '
-                f'{", ".join(names[:_MOST_NAMED])}{", ..." if len(names) > _MOST_NAMED else ""}.'
+                f'{name_some(names, 8)}.'
             )
         taken = [
             label for label, name in enumerate(names) if any(fnmatchcase(name, p) for p in patterns)

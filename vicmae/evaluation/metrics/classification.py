@@ -15,10 +15,9 @@ from torch import Tensor
 
 from vicmae.errors import ConfigError, DataError
 from vicmae.registry import METRICS
+from vicmae.utils.names import name_some
 
 from .predictions import each_once
-
-_MOST_NAMED = 4
 
 
 @METRICS.register_module()
@@ -105,9 +104,8 @@ def mean_class_accuracy(confusion: Tensor) -> float:
     empty = [str(label) for label in torch.nonzero(counts == 0).flatten().tolist()]
     if empty:
         print_log(
-            f'{len(empty)} of {len(counts)} classes have no sample in the set that is tested on ('
-            f'{", ".join(empty[:_MOST_NAMED])}{", ..." if len(empty) > _MOST_NAMED else ""}): `mean_class` is the mean '
-            'over the others.',
+            f'{len(empty)} of {len(counts)} classes have no sample in the set that is tested on '
+            f'({name_some(empty)}): `mean_class` is the mean over the others.',
             'current',
             logging.WARNING,
         )
