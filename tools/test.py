@@ -8,17 +8,9 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.utils.cli import (
-        add_config_options,
-        add_launcher_options,
-        add_trust_option,
-        run_tool,
-    )
+    from vicmae.utils import cli
 except ImportError as error:
-    sys.exit(
-        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
-        '`source .venv/bin/activate` makes it the python of this shell.'
-    )
+    sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,9 +33,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='test in mixed precision')
     parser.add_argument('--seed', type=int, help='seed of random weights')
-    add_config_options(parser)
-    add_trust_option(parser)
-    add_launcher_options(parser)
+    cli.add_config_options(parser)
+    cli.add_trust_option(parser)
+    cli.add_launcher_options(parser)
     args = parser.parse_args()
     if (args.checkpoint is None) != args.random_init:
         parser.error('give a checkpoint, or --random-init for random weights (not both)')
@@ -70,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    cli.run_tool(main)

@@ -8,19 +8,9 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.utils.cli import (
-        add_config_options,
-        add_launcher_options,
-        add_trust_option,
-        end_on_signals,
-        require_not_preempted,
-        run_tool,
-    )
+    from vicmae.utils import cli
 except ImportError as error:
-    sys.exit(
-        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
-        '`source .venv/bin/activate` makes it the python of this shell.'
-    )
+    sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,9 +42,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--deterministic', action='store_true', help='use deterministic GPU kernels only'
     )
-    add_config_options(parser)
-    add_trust_option(parser)
-    add_launcher_options(parser)
+    cli.add_config_options(parser)
+    cli.add_trust_option(parser)
+    cli.add_launcher_options(parser)
     return parser.parse_args()
 
 
@@ -62,8 +52,8 @@ def main() -> None:
     """Trains."""
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    require_not_preempted()
-    end_on_signals()
+    cli.require_not_preempted()
+    cli.end_on_signals()
     # Imported here, so that --help and a typing error answer at once.
     from vicmae.apis import build_runner, load_config
     from vicmae.apis.options import apply_train_options, train_overrides
@@ -75,7 +65,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(
+    cli.run_tool(
         main,
         when_interrupted='`--resume` goes on from the last checkpoint, which `last_checkpoint` in the work '
         'directory names.',

@@ -2,7 +2,6 @@
 """The demo: every step of the project's main job through the tools that a user has."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vicmae.errors import ConfigError
+from vicmae.utils.files import whole_file
 from vicmae.utils.paths import project_file
 
 CONFIG = 'configs/vicmae/vicmae_vit-tiny-p8_demo.py'
@@ -103,9 +103,8 @@ class Demo:
 
     def _note(self, **changes: Any) -> None:
         self.state.update(changes)
-        unfinished = self.work_dir / f'{_STATE}.tmp'
-        unfinished.write_text(json.dumps(self.state), encoding='utf-8')
-        os.replace(unfinished, self.work_dir / _STATE)
+        with whole_file(self.work_dir / _STATE) as file:
+            file.write(json.dumps(self.state).encode())
 
     def _pretrain(self) -> None:
         if self.state.get('trained'):

@@ -15,10 +15,7 @@ from pathlib import Path
 try:
     from vicmae.utils.cli import run_tool
 except ImportError as error:
-    sys.exit(
-        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
-        '`source .venv/bin/activate` makes it the python of this shell.'
-    )
+    sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / 'tests/data/losses'

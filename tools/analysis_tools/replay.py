@@ -8,10 +8,7 @@ import sys
 try:
     from vicmae.utils.cli import run_tool
 except ImportError as error:
-    sys.exit(
-        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
-        '`source .venv/bin/activate` makes it the python of this shell.'
-    )
+    sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING
 try:
     from vicmae.utils.cli import add_trust_option, run_tool
 except ImportError as error:
-    sys.exit(
-        f'error: {error}\nIn a source tree, `make setup` installs vicmae and what it needs into .venv; '
-        '`source .venv/bin/activate` makes it the python of this shell.'
-    )
+    sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 if TYPE_CHECKING:
     from vicmae.apis import Conversion
 

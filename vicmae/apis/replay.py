@@ -24,12 +24,12 @@ from vicmae.engine.bad_steps import WEIGHTS, named_losses
 from vicmae.engine.gradients import local_norms
 from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.utils.config import load_config
+from vicmae.utils.names import name_some
 
 from .model import load_model
 from .train_data import build_train_loader
 
 DEVICES = ('cpu', 'cuda')
-_MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,7 @@ def _findings(result: Replay) -> Iterator[str]:
         (result.bad_gradients, 'parameters with gradients that are not finite'),
     ]:
         if names:
-            more = ', ...' if len(names) > _MOST_NAMED else ''
-            yield f'{len(names)} {what}: {", ".join(names[:_MOST_NAMED])}{more}.'
+            yield f'{len(names)} {what}: {name_some(names, 10)}.'
     if result.record['world_size'] > 1:
         yield (
             f'The run had {result.record["world_size"]} ranks. This is the batch of rank {result.record["rank"]} '

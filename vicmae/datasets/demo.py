@@ -14,25 +14,18 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from vicmae.datasets import demo_scenes
 from vicmae.errors import DataError
+from vicmae.utils.files import whole_file
+from vicmae.utils.progress import live_bar
 
 FORMAT_VERSION = 1  # raise it when the same seed draws other pictures
 MANIFEST = 'manifest.json'
@@ -230,14 +223,14 @@ def _complete(
     missing = random.Random(0).sample(missing, len(missing))
     kept = f' ({len(sizes)} files are there already)' if sizes else ''
     console.print(f'writing demo data: {_count(missing)} to {root}{kept}')
-    shows_bar = console.is_terminal if progress is None else progress
+    columns = ('demo data', BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
-        _progress_bar(len(missing), console, shows_bar) as advance,
+        live_bar(console, *columns, total=len(missing), shown=progress) as update,
         closing(_draw(root, layout.seed, missing, num_workers)) as written,
     ):
         for name, size in written:
             sizes[name] = size
-            advance()
+            update(advance=1)
     _write_json(root / MANIFEST, {**asdict(layout), 'sizes': dict(sorted(sizes.items()))})
     console.print(f'wrote demo data: {_count(missing)} in {time.perf_counter() - start:.1f} s')
 
@@ -322,36 +315,11 @@ def _read_json(path: Path) -> dict:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    """Write a JSON file so that it is there whole or not at all."""
-    unfinished = path.with_name(path.name + '.tmp')
-    unfinished.write_text(json.dumps(content, indent=1), encoding='utf-8')
-    os.replace(unfinished, path)
+    with whole_file(path) as file:
+        file.write(json.dumps(content, indent=1).encode())
 
 
 # --------------------------------------------------------------------------- messages
-class _RateColumn(ProgressColumn):
-    """Files per second."""
-
-    def render(self, task: Task) -> Text:
-        """Return the rate, or nothing before it is known."""
-        return Text(f'{task.speed:.0f} files/s' if task.speed else '', style='progress.data.speed')
-
-
-@contextmanager
-def _progress_bar(total: int, console: Console, shown: bool) -> Iterator[Callable[[], None]]:
-    """Yield a function to call when a file is written."""
-    columns = (
-        TextColumn('demo data'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not shown) as bar:
-        task = bar.add_task('', total=total)
-        yield lambda: bar.advance(task)
-
-
 def _count(names: list[str]) -> str:
     num_images = sum(name.endswith('.jpg') for name in names)
     return f'{num_images} images, {len(names) - num_images} videos'

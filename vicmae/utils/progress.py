@@ -1,19 +1,60 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """How far a tool is, where somebody looks at it."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TimeElapsedColumn
 
 _SECONDS_PER_PICTURE = 0.1
 
 
 @contextmanager
+def live_bar(
+    console: Console,
+    *columns: str | ProgressColumn,
+    total: float,
+    transient: bool = False,
+    shown: bool | None = None,
+    **fields: Any,
+) -> Iterator[Callable[..., None]]:
+    """Draws a bar made of columns.
+
+    Args:
+        console: Where it is drawn.
+        columns: Of rich; a text may name fields, `{task.fields[NAME]}`.
+        total: What is done at the end.
+        transient: Whether the bar goes away at the end.
+        shown: Whether it is drawn; without it, on a terminal alone.
+        fields: First values of the fields.
+
+    Yields:
+        A function to call with what is new by name: `completed`, `advance`, fields.
+    """
+    shown = console.is_terminal if shown is None else shown
+    # Drawn when there is news: a thread that draws could hold a lock at the moment when a process is forked.
+    bar = Progress(
+        *columns, console=console, auto_refresh=False, transient=transient, disable=not shown
+    )
+    with bar:
+        task = bar.add_task('', total=total, **fields)
+        drawn = 0.0
+
+        def update(**changes: Any) -> None:
+            nonlocal drawn
+            bar.update(task, **changes)
+            if bar.get_time() - drawn > _SECONDS_PER_PICTURE:
+                drawn = bar.get_time()
+                bar.refresh()
+
+        yield update
+
+
+@contextmanager
 def share_bar(what: str, console: Console) -> Iterator[Callable[[float], None]]:
-    """Draws a bar that goes away again; nothing elsewhere than on a terminal.
+    """Draws a bar that goes away again, on a terminal alone.
 
     Args:
         what: What is being done.
@@ -22,24 +63,6 @@ def share_bar(what: str, console: Console) -> Iterator[Callable[[float], None]]:
     Yields:
         A function to call with the share that is done, from 0 to 1.
     """
-    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    # Drawn when there is news: a thread that draws could hold a lock at the moment when a process is forked.
-    bar = Progress(
-        *columns,
-        console=console,
-        auto_refresh=False,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task('', total=1.0)
-        drawn = 0.0
-
-        def report(share: float) -> None:
-            nonlocal drawn
-            bar.update(task, completed=share)
-            if time.monotonic() - drawn > _SECONDS_PER_PICTURE:
-                drawn = time.monotonic()
-                bar.refresh()
-
-        yield report
+    columns = (what, BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with live_bar(console, *columns, total=1.0, transient=True) as update:
+        yield lambda share: update(completed=share)

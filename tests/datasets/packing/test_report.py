@@ -6,28 +6,28 @@ import threading
 from rich.console import Console
 
 from vicmae.datasets.checking.file_check import Verdict
-from vicmae.datasets.packing import report as pack_report
 from vicmae.datasets.packing.folder import Tally
 from vicmae.datasets.packing.packing import Estimate
 from vicmae.datasets.packing.report import describe, pack_progress, summarize
 
 
-def show(monkeypatch, terminal, seconds):
+def show(terminal, seconds):
     """What is shown of 100 files, of which 20 were there before, one each so many seconds."""
-    clock = iter(range(10**6))
-    monkeypatch.setattr(pack_report.time, 'monotonic', lambda: next(clock) * seconds)
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=100, highlight=False)
+    out, now = io.StringIO(), seconds
+    console = Console(
+        file=out, force_terminal=terminal, width=100, highlight=False, get_time=lambda: now
+    )
     before = threading.active_count()
     with pack_progress(100, console) as progress:
         assert threading.active_count() == before  # a fork must not meet a lock that a thread holds
         for number in range(20, 101):
+            now += seconds
             progress(Tally(num_files=number, num_samples=number - number // 50))
     return out.getvalue()
 
 
-def test_lines_come_now_and_then_where_there_is_no_terminal(monkeypatch):
-    lines = show(monkeypatch, False, 10.0).splitlines()
+def test_lines_come_now_and_then_where_there_is_no_terminal():
+    lines = show(False, 10.0).splitlines()
     assert len(lines) == 1 + 80 // 3 + 1
     assert lines[0] == 'packing: 20/100 files'
     assert lines[1] == 'packing: 23/100 files, 0.1 files/s, 0:12:50 left'
@@ -36,8 +36,8 @@ def test_lines_come_now_and_then_where_there_is_no_terminal(monkeypatch):
     )
 
 
-def test_bar_on_a_terminal_has_rate_and_time_left(monkeypatch):
-    shown = show(monkeypatch, True, 0.05)
+def test_bar_on_a_terminal_has_rate_and_time_left():
+    shown = show(True, 0.05)
     assert '100/100 files, 20.0 files/s, 0:00:00 left, 2 bad, checking the shards' in shown
     assert 10 < shown.count(' left') < 60  # drawn five times a second
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vicmae.errors import DataError
+from vicmae.utils.files import whole_file
 
 from ..sources.file_source import PathAndLabel
 from ..sources.source import NO_LABEL
@@ -120,10 +121,8 @@ def _reason_against(verdict: Verdict) -> str:
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    """So that it is there whole or not at all."""
-    unfinished = path.with_name(path.name + '.tmp')
     try:
-        unfinished.write_text(''.join(line + '\n' for line in lines), encoding='utf-8')
-        os.replace(unfinished, path)
+        with whole_file(path) as file:
+            file.writelines(f'{line}\n'.encode() for line in lines)
     except OSError as error:
         raise DataError(f"Can't write the list {str(path)!r}: {error.strerror}.") from error

@@ -2,10 +2,9 @@
 """Checks files before training does, over any number of interruptions."""
 
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 import cv2
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from vicmae.errors import ConfigError, DataError
 from vicmae.utils.isolated_pool import run_isolated
+from vicmae.utils.progress import live_bar
 
 from ..sources.file_source import PathAndLabel
 from ..sources.found_files import walk
@@ -27,7 +27,6 @@ from .report import CheckReport
 from .summary import summarize, write_good_list
 
 LISTS = ('.txt', '.lst', '.list', '.csv')
-_SECONDS_PER_PICTURE = 0.1  # of the progress bar
 
 
 # ------------------------------------------------------------------------- what there is to check
@@ -141,10 +140,14 @@ def verify(
         known = f'; of {len(answers)} others the report has a verdict already' if answers else ''
         console.print(f'checking {len(files)} files{known}')
         verdicts = check_files(files, check, num_workers=num_workers, seconds=seconds)
-        with closing(verdicts), _progress_bar(len(files), console) as advance:
+        columns = ('checking', BarColumn(), MofNCompleteColumn(), '{task.fields[bad]} bad')
+        bar = live_bar(console, *columns, TimeRemainingColumn(), total=len(files), bad=0)
+        num_bad = 0
+        with closing(verdicts), bar as update:
             for verdict in verdicts:
                 answers.add(verdict)
-                advance(verdict)
+                num_bad += not verdict.ok
+                update(advance=1, bad=num_bad)
         said = [summarize(answers)]
         if list_good:
             said.append(write_good_list(list_good, answers, wanted.labels))
@@ -254,33 +257,6 @@ def _check_alone(check: FileCheck, path: str) -> Verdict | ImportError:
 
 
 # ------------------------------------------------------------------------- what is said
-@contextmanager
-def _progress_bar(total: int, console: Console) -> Iterator[Callable[[Verdict], None]]:
-    """Yields a function to call after each file."""
-    columns = (
-        TextColumn('checking'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn('{task.fields[bad]} bad'),
-        TimeRemainingColumn(),
-    )
-    # Drawn when there is news: a thread that draws could hold a lock at the moment when a process is forked.
-    bar = Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal)
-    with bar:
-        task = bar.add_task('', total=total, bad=0)
-        num_bad, drawn = 0, 0.0
-
-        def advance(verdict: Verdict) -> None:
-            nonlocal num_bad, drawn
-            num_bad += not verdict.ok
-            bar.update(task, advance=1, bad=num_bad)
-            if time.monotonic() - drawn > _SECONDS_PER_PICTURE:
-                drawn = time.monotonic()
-                bar.refresh()
-
-        yield advance
-
-
 def _passed_over(wanted: Wanted) -> str:
     count = sum(wanted.passed_over.values())
     if not count:

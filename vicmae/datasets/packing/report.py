@@ -2,15 +2,16 @@
 """What a user sees of a packing: how far it is, and what came of it."""
 
 import json
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn
+
+from vicmae.utils.progress import live_bar
 
 from ..checking.file_check import Verdict
 from ..checking.summary import summarize as summarize_verdicts
@@ -26,20 +27,19 @@ class PackProgress:
     Args:
         total: Number of files.
         console: Where it is shown.
-        bar: Of rich; not shown elsewhere than on a terminal.
+        update: Of the bar.
     """
 
-    def __init__(self, total: int, console: Console, bar: Progress) -> None:
+    def __init__(self, total: int, console: Console, update: Callable[..., None]) -> None:
         self._total = total
         self._console = console
-        self._bar = bar
-        self._task = bar.add_task('packing', total=total)
+        self._update = update
         self._first: int | None = None
-        self._begun = self._shown = time.monotonic()
+        self._begun = self._shown = console.get_time()
         self._pause = 0.2 if console.is_terminal else 30.0
 
     def __call__(self, tally: Tally) -> None:
-        now = time.monotonic()
+        now = self._console.get_time()
         if self._first is None:  # what an earlier run packed says nothing about the rate
             self._first, self._begun = tally.num_files, now
         elif now - self._shown < self._pause and tally.num_files < self._total:
@@ -47,8 +47,7 @@ class PackProgress:
         self._shown = now
         text = self._text(tally, now)
         if self._console.is_terminal:
-            self._bar.update(self._task, completed=tally.num_files, description=text)
-            self._bar.refresh()
+            self._update(completed=tally.num_files, text=text)
         else:
             self._console.print(f'packing: {text}')
 
@@ -74,12 +73,9 @@ def pack_progress(total: int, console: Console) -> Iterator[PackProgress]:
         total: Number of files.
         console: Where it is shown.
     """
-    # Drawn when there is news: a thread that draws could hold a lock at the moment when a process is forked.
-    columns = (BarColumn(), TextColumn('{task.description}'))
-    with Progress(
-        *columns, console=console, auto_refresh=False, disable=not console.is_terminal
-    ) as bar:
-        yield PackProgress(total, console, bar)
+    columns = (BarColumn(), '{task.fields[text]}')
+    with live_bar(console, *columns, total=total, text='packing') as update:
+        yield PackProgress(total, console, update)
 
 
 def summarize(folder: str | Path, kind: str, tally: Tally) -> str:

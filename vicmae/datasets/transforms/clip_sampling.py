@@ -9,16 +9,16 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import BaseTransform
 
 from vicmae.errors import ConfigError
 from vicmae.registry import TRANSFORMS
 
+from .base import Transform
 from .loading import DecodeFrames, OpenVideo
 
 
 @TRANSFORMS.register_module()
-class DistantFramePair(BaseTransform):
+class DistantFramePair(Transform):
     """The paper's distant sampling: a window is cut into equal segments, and one frame drawn from each.
 
     With the default of two segments of a 64/30 s window, the frames lie 1.07 s apart on average, as in the
@@ -53,12 +53,9 @@ class DistantFramePair(BaseTransform):
         ids = start + (positions * length).astype(int)
         return {**results, 'frame_ids': self.window.frames_shown(results, ids)}
 
-    def __repr__(self) -> str:
-        return f'DistantFramePair(num_segments={self.num_segments}, {self.window})'
-
 
 @TRANSFORMS.register_module()
-class SameFramePair(BaseTransform):
+class SameFramePair(Transform):
     """A frame gap of 0: one frame, drawn uniformly, of which `TwoViews` makes both views.
 
     The paper's figure for it is 63.25 % on ImageNet-1K (ViT-B/16, linear probe).
@@ -69,12 +66,9 @@ class SameFramePair(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         return {**results, 'frame_ids': [int(results['rng'].integers(results['num_frames']))]}
 
-    def __repr__(self) -> str:
-        return 'SameFramePair()'
-
 
 @TRANSFORMS.register_module()
-class FixedGapFramePair(BaseTransform):
+class FixedGapFramePair(Transform):
     """Two frames that always lie equally far apart, anywhere in the video.
 
     The paper's figure for a gap of 4 is 65.25 % on ImageNet-1K (ViT-B/16, linear probe). A video that is too
@@ -125,12 +119,9 @@ class FixedGapFramePair(BaseTransform):
         """Whether two frames of such a video can lie that far apart."""
         return num_frames > self.gap_in_frames(fps)
 
-    def __repr__(self) -> str:
-        return f'FixedGapFramePair(gap={self.gap}, unit={self.unit!r})'
-
 
 @TRANSFORMS.register_module()
-class UniformFramePair(BaseTransform):
+class UniformFramePair(Transform):
     """Two different frames, each pair as likely as any other, in order of time; one frame alone is taken twice.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
@@ -153,12 +144,9 @@ class UniformFramePair(BaseTransform):
         ids = start + np.sort(results['rng'].choice(length, size=2, replace=False))
         return {**results, 'frame_ids': self.window.frames_shown(results, ids)}
 
-    def __repr__(self) -> str:
-        return f'UniformFramePair({self.window})'
-
 
 @TRANSFORMS.register_module()
-class DistantClips(BaseTransform):
+class DistantClips(Transform):
     """Distant sampling for models of clips: one clip from each of equal segments of the video, anywhere inside it.
 
     A clip longer than its segment reaches into its neighbours; one longer than the video ends in repetitions of the
@@ -192,15 +180,9 @@ class DistantClips(BaseTransform):
         starts = np.clip(starts.astype(int), 0, max(num_frames - span, 0))
         return _with_clips(results, starts, self.clip_len, self.frame_stride)
 
-    def __repr__(self) -> str:
-        return (
-            f'DistantClips(num_segments={self.num_segments}, clip_len={self.clip_len}, '
-            f'frame_stride={self.frame_stride})'
-        )
-
 
 @TRANSFORMS.register_module()
-class UniformClips(BaseTransform):
+class UniformClips(Transform):
     """Clips that are spread evenly over the video, from its first frame to its last: the same each time, for tests.
 
     One alone lies in the middle. A clip longer than the video ends in repetitions of the last frame.
@@ -227,15 +209,9 @@ class UniformClips(BaseTransform):
         starts = (positions * max(room, 0)).astype(int)
         return _with_clips(results, starts, self.clip_len, self.frame_stride)
 
-    def __repr__(self) -> str:
-        return (
-            f'UniformClips(num_clips={self.num_clips}, clip_len={self.clip_len}, '
-            f'frame_stride={self.frame_stride})'
-        )
-
 
 @TRANSFORMS.register_module()
-class UniformFrames(BaseTransform):
+class UniformFrames(Transform):
     """The middle frames of equal segments of the whole video: the same each time, for evaluation.
 
     Several clips take turns: each segment is cut once more, and the first clip has the middles of the first parts.
@@ -262,9 +238,6 @@ class UniformFrames(BaseTransform):
             'num_clips': self.num_clips,
             'clip_len': self.num_frames,
         }
-
-    def __repr__(self) -> str:
-        return f'UniformFrames(num_frames={self.num_frames}, num_clips={self.num_clips})'
 
 
 _NEED_A_VIDEO = (
@@ -336,8 +309,8 @@ class _Window:
 
     def __repr__(self) -> str:
         if self.frames is not None:
-            return f'window_frames={self.frames}'
-        return f'window_seconds={self.seconds if self.seconds is None else round(self.seconds, 3)}'
+            return f'{self.frames} frames'
+        return f'{round(self.seconds, 3)} s' if self.seconds else 'the whole video'
 
 
 def _frames_shown(results: dict[str, Any], ticks: np.ndarray) -> list[int]:

@@ -62,9 +62,6 @@ class ColorJitter(ViewChange):
             img = _ADJUST[name](img, drawn[name])
         return img
 
-    def __repr__(self) -> str:
-        return f'ColorJitter(prob={self.prob}, {self.spans})'
-
 
 def _blend(img: np.ndarray, factor: float, other: float) -> np.ndarray:
     """Moves all values away from another one, or towards it by a factor below 1."""
@@ -120,9 +117,6 @@ class RandomGrayscale(ViewChange):
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
         return cv2.cvtColor(cv2.cvtColor(img, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
-    def __repr__(self) -> str:
-        return f'RandomGrayscale(prob={self.prob})'
-
 
 @TRANSFORMS.register_module()
 class GaussianBlur(ViewChange):
@@ -160,9 +154,6 @@ class GaussianBlur(ViewChange):
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
         size = int(drawn['blur_width']), int(drawn['blur_height'])
         return cv2.GaussianBlur(img, size, drawn['blur_sigma'])
-
-    def __repr__(self) -> str:
-        return f'GaussianBlur(sigma={self.sigma}, prob={self.prob}, kernel_size={self.kernel_size})'
 
 
 def _check_kernel_size(kernel_size: int | Sequence[int] | None) -> tuple[int, int] | None:
@@ -203,6 +194,3 @@ class RandomSolarize(ViewChange):
 
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
         return np.where(img >= drawn['solarize'], 255 - img, img)
-
-    def __repr__(self) -> str:
-        return f'RandomSolarize(threshold={self.threshold}, prob={self.prob})'

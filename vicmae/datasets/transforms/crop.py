@@ -8,11 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
 from torch.nn import functional as F
 
 from vicmae.registry import TRANSFORMS
 
+from .base import Transform
 from .view_change import ViewChange, check_probability
 
 Box = tuple[int, int, int, int]  # top, left, height, width
@@ -40,7 +40,7 @@ def _check_range(name: str, values: Sequence[float]) -> tuple[float, float]:
 
 
 @TRANSFORMS.register_module()
-class RandomResizedCrop(BaseTransform):
+class RandomResizedCrop(Transform):
     """A random part of the image, at a fixed size.
 
     A `scale` of (1, 1) leaves nothing to draw: it is the largest part in the middle with a ratio in range, so
@@ -94,9 +94,6 @@ class RandomResizedCrop(BaseTransform):
         w = min(width, max(1, round(height * ratio)))
         return (height - h) // 2, (width - w) // 2, h, w
 
-    def __repr__(self) -> str:
-        return f'RandomResizedCrop(size={self.size}, scale={self.scale}, ratio={self.ratio})'
-
 
 @TRANSFORMS.register_module()
 class RandomFlip(ViewChange):
@@ -119,12 +116,9 @@ class RandomFlip(ViewChange):
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
         return cv2.flip(img, 1)
 
-    def __repr__(self) -> str:
-        return f'RandomFlip(prob={self.prob})'
-
 
 @TRANSFORMS.register_module()
-class CenterCrop(BaseTransform):
+class CenterCrop(Transform):
     """The middle of each frame, for evaluation: the largest part of the result's shape, less a rim.
 
     **Required keys:** frames. **Modified keys:** frames.
@@ -151,12 +145,9 @@ class CenterCrop(BaseTransform):
         h, w = max(1, round(rows)), max(1, round(rows * shape))
         return crop_and_resize(frame, ((height - h) // 2, (width - w) // 2, h, w), self.size)
 
-    def __repr__(self) -> str:
-        return f'CenterCrop(size={self.size}, crop_ratio={self.crop_ratio:.3f})'
-
 
 @TRANSFORMS.register_module()
-class SpatialCrops(BaseTransform):
+class SpatialCrops(Transform):
     """Several parts of each frame, evenly spaced along its longer side and as wide as its shorter one, for tests.
 
     All clips come once for each crop: left, middle and right of a landscape, top, middle and bottom of a portrait.
@@ -193,6 +184,3 @@ class SpatialCrops(BaseTransform):
         position = number / (self.num_crops - 1) if self.num_crops > 1 else 0.5
         top, left = (round(position * (length - side)) for length in (height, width))
         return crop_and_resize(frame, (top, left, side, side), (self.size, self.size))
-
-    def __repr__(self) -> str:
-        return f'SpatialCrops(size={self.size}, num_crops={self.num_crops})'

@@ -3,17 +3,16 @@
 
 from typing import Any
 
-from mmcv.transforms import BaseTransform
-
 from vicmae.registry import TRANSFORMS
 
 from ..image_io import EncodedImage
 from ..video_io import open_video
 from ..video_io.reader import require_reader
+from .base import Transform
 
 
 @TRANSFORMS.register_module()
-class LoadImage(BaseTransform):
+class LoadImage(Transform):
     """Reads an image as one RGB frame, turned upright.
 
     **Required keys:** path. **Optional keys:** media (path, bytes). **Added keys:** frames (one, (H, W, 3), uint8).
@@ -36,12 +35,9 @@ class LoadImage(BaseTransform):
         frames = [image if self.lazy else image.decode()]
         return [{**visit, 'frames': frames} for visit in visits]
 
-    def __repr__(self) -> str:
-        return f'LoadImage(lazy={self.lazy})'
-
 
 @TRANSFORMS.register_module()
-class OpenVideo(BaseTransform):
+class OpenVideo(Transform):
     """Opens a video, so that a frame sampler knows how long it is.
 
     **Required keys:** path. **Optional keys:** media (path, bytes, an open reader).
@@ -65,12 +61,9 @@ class OpenVideo(BaseTransform):
         opened = dict(reader=reader, num_frames=reader.num_frames, fps=reader.fps)
         return [{**visit, **opened} for visit in visits]
 
-    def __repr__(self) -> str:
-        return f'OpenVideo(reader={self.reader!r})'
-
 
 @TRANSFORMS.register_module()
-class DecodeFrames(BaseTransform):
+class DecodeFrames(Transform):
     """Decodes the frames that a sampler chose, and lets go of the file.
 
     **Required keys:** reader, frame_ids. **Added keys:** frames. **Removed keys:** reader.

@@ -3,10 +3,11 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import BaseTransform
+
+from .base import Transform
 
 
-class ViewChange(BaseTransform):
+class ViewChange(Transform):
     """A random change of a view, drawn and carried out apart from each other.
 
     As a transform it does both, image by image. `TwoViews(on_device=True)` only draws, and the model's

@@ -104,8 +104,8 @@ def mean_class_accuracy(confusion: Tensor) -> float:
     empty = [str(label) for label in torch.nonzero(counts == 0).flatten().tolist()]
     if empty:
         print_log(
-            f'{len(empty)} of {len(counts)} classes have no sample in the set that is tested on ({name_some(empty)}): '
-            '`mean_class` is the mean over the others.',
+            f'{len(empty)} of {len(counts)} classes have no sample in the set that is tested on '
+            f'({name_some(empty)}): `mean_class` is the mean over the others.',
             'current',
             logging.WARNING,
         )
