@@ -172,7 +172,8 @@ def test_gradient_by_every_single_weight_equals_differences_of_the_reference():
     setup = set_up(TINY, 6)  # of fewer pairs, batch norm itself loses more than that in float32
     names = set(setup.gradients())
     true = difference_gradients(setup.loss_of, setup.weights, names)
-    assert above(1e-5, relative_errors(setup.gradients(), true)) == {}
+    # 1.03e-5 in front of a batch norm with torch 2.14, less with torch 2.12.
+    assert above(2e-5, relative_errors(setup.gradients(), true)) == {}
     # What is left is rounding: with more digits it goes away.
     assert above(1e-7, relative_errors(setup.gradients(torch.float64), true)) == {}
 
