@@ -83,7 +83,7 @@ setup(
     license='Apache-2.0',
     keywords=['self-supervised learning', 'masked autoencoder', 'contrastive learning', 'video'],
     packages=find_packages(include=['vicmae', 'vicmae.*']),
-    package_data={'vicmae': ['py.typed']},
+    package_data={'vicmae': ['py.typed', 'visualization/templates/*']},
     python_requires='>=3.11',
     install_requires=read_requirements('runtime'),
     extras_require={**EXTRAS, 'all': sorted({line for lines in EXTRAS.values() for line in lines})},

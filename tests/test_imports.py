@@ -29,6 +29,7 @@ def state():
         torch=(torch.get_default_dtype(), torch.get_num_threads(), torch.initial_seed(), torch.is_grad_enabled()),
         deterministic=(torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark),
         scope=DefaultScope.get_current_instance(),
+        drawing={'matplotlib', 'jinja2'} & set(sys.modules),
         cv2=cv2.getNumThreads(),
     )
 

@@ -1,39 +1,50 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-import json
 import math
+import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 
 from vicmae.visualization import Curve, CurvePanel, ProbeResult
 from vicmae.visualization.charts import (
-    Axis,
-    accuracy_chart,
+    accuracy_figure,
     curve_change,
-    curve_chart,
+    curve_figure,
     drawn_runs,
-    linear_ticks,
-    log_ticks,
+    histogram,
+    histogram_figure,
+    histogram_text,
+    inline_svg,
     num_gaps,
     running_mean,
-    thin_out,
     wilson_interval,
 )
 
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 430.0, 20.0, 186.0
+
+def drawn(panel: CurvePanel) -> list:
+    """The lines of a panel, without its levels and its grid."""
+    return [line for line in curve_figure(panel).axes[0].lines if line.get_clip_on() is False]
 
 
-def parse(chart: str) -> ElementTree.Element:
-    return ElementTree.fromstring(chart)
+def heights(line) -> np.ndarray:
+    """Where the points of a line are drawn, from the bottom (0) to the top (1) of the plot area."""
+    axes = line.axes
+    axes.figure.draw_without_rendering()
+    points = axes.transData.transform(line.get_xydata())
+    return axes.transAxes.inverted().transform(points)[:, 1]
 
 
-def with_class(chart: str, tag: str, css: str) -> list[ElementTree.Element]:
-    return [node for node in parse(chart).iter(tag) if css in node.get('class', '').split()]
+def tick_values(axis) -> np.ndarray:
+    """The ticks that are seen."""
+    low, high = sorted(axis.get_view_interval())
+    return np.array([tick for tick in axis.get_ticklocs() if low <= tick <= high])
 
 
-def coordinates(polyline: ElementTree.Element) -> np.ndarray:
-    return np.array([pair.split(',') for pair in polyline.get('points', '').split()], dtype=float)
+def texts(figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
 
 
 def probe(**changes) -> ProbeResult:
@@ -42,44 +53,50 @@ def probe(**changes) -> ProbeResult:
     return ProbeResult(**{**values, **counts, **changes})
 
 
-def test_bar_lengths_are_proportional_to_accuracies():
-    chart = accuracy_chart(probe(pretrained=72.5, random_init=14.5))
-    (pretrained,) = with_class(chart, 'rect', 'series-images')
-    (random_init,) = with_class(chart, 'rect', 'random')
-    assert float(pretrained.get('width')) / float(random_init.get('width')) == pytest.approx(
-        5, abs=0.02
-    )
+def test_bars_are_as_long_as_the_accuracies_on_a_scale_of_percent():
+    (axes,) = accuracy_figure(probe(pretrained=72.5, random_init=14.5)).axes
+    assert [bar.get_width() for bar in axes.patches] == [72.5, 14.5]
+    assert [bar.get_x() for bar in axes.patches] == [0, 0]
+    assert axes.get_xlim() == (0, 100)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == [
+        '0%',
+        '25%',
+        '50%',
+        '75%',
+        '100%',
+    ]
+    names = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert names == ['Pretrained', 'Random weights']
+    assert axes.yaxis.get_inverted()
 
 
-def test_bars_end_where_the_axis_says():
-    chart = accuracy_chart(probe(pretrained=75.0, random_init=25.0))
-    labels = {node.text: float(node.get('x')) for node in with_class(chart, 'text', 'tick')}
-    for css, tick in (('series-images', '75%'), ('random', '25%')):
-        (bar,) = with_class(chart, 'rect', css)
-        assert float(bar.get('x')) == labels['0%']
-        assert float(bar.get('x')) + float(bar.get('width')) == pytest.approx(labels[tick], abs=0.1)
+def test_intervals_are_those_of_wilson():
+    (axes,) = accuracy_figure(probe(num_queries=50)).axes
+    (bars,) = axes.collections
+    intervals = [tuple(segment[:, 0]) for segment in bars.get_segments()]
+    assert intervals == [pytest.approx(wilson_interval(percent, 50)) for percent in (80, 20)]
 
 
 def test_chance_line_stands_on_the_scale_of_the_bars():
-    (line,) = with_class(accuracy_chart(probe(chance=30.0, random_init=30.0)), 'line', 'level')
-    (bar,) = with_class(accuracy_chart(probe(chance=30.0, random_init=30.0)), 'rect', 'random')
-    end = float(bar.get('x')) + float(bar.get('width'))
-    assert float(line.get('x1')) == pytest.approx(end, abs=0.11)
+    figure = accuracy_figure(probe(chance=30.0))
+    dashed = [line for line in figure.axes[0].lines if line.is_dashed()]
+    assert [list(line.get_xdata()) for line in dashed] == [[30, 30]]
+    assert 'chance 30%' in texts(figure)
 
 
 @pytest.mark.parametrize('percent', [0.0, 100.0])
-def test_bars_stay_inside_the_picture_at_both_ends_of_the_scale(percent):
-    chart = accuracy_chart(
-        probe(pretrained=percent, random_init=percent, chance=percent, num_queries=3)
-    )
-    width = float(parse(chart).get('viewBox').split()[2])
-    # A character of the figure is at most 9 units wide.
-    ends = [float(n.get('x')) + 9 * len(n.text) for n in with_class(chart, 'text', 'figure')]
-    assert max(ends) <= width + 9
+def test_figures_beside_the_bars_stay_inside_the_picture_at_both_ends_of_the_scale(percent):
+    values = dict(pretrained=percent, random_init=percent, chance=percent, num_queries=3)
+    figure = accuracy_figure(probe(**values))
+    figure.draw_without_rendering()
+    assert texts(figure).count(f'{percent:.1f}%') == 2
+    for text in figure.axes[0].texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
 
 
-def test_accuracies_are_told_to_who_cannot_see_the_bars():
-    label = parse(accuracy_chart(probe())).get('aria-label')
+def test_accuracies_have_words_for_who_cannot_see_the_bars():
+    label = ElementTree.fromstring(inline_svg(accuracy_figure(probe()))).get('aria-label')
     assert label == (
         'kNN accuracy on images: pretrained 80.0%, random weights 20.0%, chance 10.0%.'
     )
@@ -111,111 +128,103 @@ def test_unknown_kind_is_refused():
         probe(kind='audio')
 
 
-def test_curve_points_map_to_the_right_coordinates():
+def test_points_of_a_curve_are_drawn_where_its_values_are():
     panel = CurvePanel('Loss', [Curve('loss', [0, 5, 10], [0.0, 1.0, 4.0])])
-    (line,) = with_class(curve_chart(panel), 'polyline', 'line')
-    # The values take the lower 1 / 1.06 of the plot area, since 6 % of room is left above them.
-    heights = BOTTOM - (BOTTOM - TOP) * np.array([0.0, 1.0, 4.0]) / 4.24
-    expected = np.stack([np.array([LEFT, (LEFT + RIGHT) / 2, RIGHT]), heights], axis=1)
-    np.testing.assert_allclose(coordinates(line), expected, atol=0.051)
-
-
-def test_ticks_stand_where_the_curve_has_their_values():
-    panel = CurvePanel('Loss', [Curve('loss', [0, 50, 100], [1.0, 2.0, 3.0])])
-    chart = curve_chart(panel)
-    (line,) = with_class(chart, 'polyline', 'line')
-    ticks = with_class(chart, 'text', 'tick')
-    y_of_two = next(
-        float(n.get('y')) for n in ticks if n.text == '2' and n.get('text-anchor') == 'end'
-    )
-    x_of_hundred = next(float(n.get('x')) for n in ticks if n.text == '100')
-    assert coordinates(line)[1, 1] == pytest.approx(y_of_two - 4, abs=0.1)
-    assert coordinates(line)[2, 0] == x_of_hundred
+    (line,) = drawn(panel)
+    np.testing.assert_array_equal(line.get_xydata(), [[0, 0], [5, 1], [10, 4]])
+    assert line.axes.get_xlim() == (0, 10)
+    # What is never negative has no room below zero; above is 6 %.
+    np.testing.assert_allclose(heights(line), np.array([0, 1, 4]) / 4.24)
 
 
 def test_logarithmic_panel_gives_equal_ratios_equal_distances():
     panel = CurvePanel('Loss', [Curve('loss', [0, 1, 2], [100.0, 10.0, 1.0])], log=True)
-    (line,) = with_class(curve_chart(panel), 'polyline', 'line')
-    first, second = np.diff(coordinates(line)[:, 1])
-    assert first == pytest.approx(second, abs=0.11)
-    assert first > 0  # downwards
+    (line,) = drawn(panel)
+    first, second = np.diff(heights(line))
+    assert first == pytest.approx(second)
+    assert first < 0
 
 
 @pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
 def test_value_that_is_not_finite_splits_a_line(bad):
     panel = CurvePanel('Loss', [Curve('loss', range(5), [5.0, 4.0, bad, 2.0, 1.0])])
-    chart = curve_chart(panel)
-    lines = with_class(chart, 'polyline', 'line')
-    assert [len(coordinates(line)) for line in lines] == [2, 2]
-    assert not any(word in chart for word in ('nan', 'inf'))
+    assert [line.get_xydata().tolist() for line in drawn(panel)] == [
+        [[0, 5], [1, 4]],
+        [[3, 2], [4, 1]],
+    ]
+    assert not any(word in inline_svg(curve_figure(panel)) for word in (' nan', ' inf'))
     assert num_gaps(panel) == 1
 
 
 def test_zero_is_a_gap_on_a_logarithmic_scale_only():
     curve = Curve('weight', [0, 1, 2], [0.0, 0.1, 1.0])
-    assert len(drawn_runs(curve)[0]) == 3
-    assert drawn_runs(curve, log=True) == [[(1.0, 0.1), (2.0, 1.0)]]
+    (whole,), (positive,) = drawn_runs(curve), drawn_runs(curve, log=True)
+    assert len(whole) == 3
+    assert positive.tolist() == [[1.0, 0.1], [2.0, 1.0]]
     assert num_gaps(CurvePanel('Weight', [curve], log=True)) == 1
 
 
 def test_single_point_is_drawn_as_a_dot_in_the_middle():
-    chart = curve_chart(CurvePanel('Loss', [Curve('loss', [7], [0.5])]))
-    (dot,) = with_class(chart, 'circle', 'dot')
-    assert float(dot.get('cx')) == pytest.approx((LEFT + RIGHT) / 2)
-    assert float(dot.get('cy')) == pytest.approx((TOP + BOTTOM) / 2)
-    assert with_class(chart, 'polyline', 'line') == []
+    (dot,) = drawn(CurvePanel('Loss', [Curve('loss', [7], [0.5])]))
+    assert dot.get_marker() == 'o'
+    assert heights(dot) == pytest.approx([0.5])
+    assert np.mean(dot.axes.get_xlim()) == pytest.approx(7)
 
 
 def test_point_between_two_gaps_is_seen():
     values = [1.0, 2.0, math.nan, 3.0, math.nan, 4.0, 5.0]
-    chart = curve_chart(CurvePanel('Loss', [Curve('loss', range(7), values)]))
-    assert len(with_class(chart, 'circle', 'dot')) == 1
-    assert len(with_class(chart, 'polyline', 'line')) == 2
+    lines = drawn(CurvePanel('Loss', [Curve('loss', range(7), values)]))
+    assert [line.get_marker() for line in lines] == ['', 'o', '']
 
 
 @pytest.mark.parametrize(
     'curves', [[], [Curve('a', [], [])], [Curve('a', [1, 2], [math.nan, math.nan])]]
 )
 def test_panel_without_values_has_no_chart(curves):
-    assert curve_chart(CurvePanel('Loss', curves)) == ''
+    assert curve_figure(CurvePanel('Loss', curves)) is None
 
 
 @pytest.mark.parametrize('value', [0.0, -2.5, 1e-12, 3e7])
 @pytest.mark.parametrize('log', [False, True])
 def test_constant_curve_lies_inside_the_panel(value, log):
-    chart = curve_chart(CurvePanel('Loss', [Curve('loss', [0, 1], [value, value])], log=log))
+    panel = CurvePanel('Loss', [Curve('loss', [0, 1], [value, value])], log=log)
     if log and value <= 0:
-        assert chart == ''
+        assert curve_figure(panel) is None
         return
-    (line,) = with_class(chart, 'polyline', 'line')
-    heights = coordinates(line)[:, 1]
-    assert ((heights >= TOP) & (heights <= BOTTOM)).all()
+    (line,) = drawn(panel)
+    assert ((heights(line) >= 0) & (heights(line) <= 1)).all()
+    assert len(tick_values(line.axes.yaxis)) >= 2
 
 
 def test_level_is_drawn_at_its_value_and_makes_room_for_itself():
     curve = Curve('images', [0, 1], [50.0, 100.0])
-    chart = curve_chart(CurvePanel('kNN', [curve], levels={'chance': 0.0}))
-    (level,) = with_class(chart, 'line', 'level')
-    assert float(level.get('y1')) == BOTTOM
-    (line,) = with_class(chart, 'polyline', 'line')
-    middle = (BOTTOM + coordinates(line)[1, 1]) / 2
-    assert coordinates(line)[0, 1] == pytest.approx(middle, abs=0.1)
+    figure = curve_figure(CurvePanel('kNN', [curve], levels={'chance': 0.0}))
+    level, line = sorted(figure.axes[0].lines, key=lambda line: line.get_clip_on(), reverse=True)
+    assert list(level.get_ydata()) == [0, 0]
+    assert texts(figure) == ['chance']
+    low, middle, high = 0, *heights(line)
+    assert middle == pytest.approx((low + high) / 2)
+
+
+@pytest.mark.parametrize('level', [math.nan, 0.0])
+def test_level_that_the_scale_cannot_show_is_left_out(level):
+    curve = Curve('loss', [0, 1], [1.0, 2.0])
+    panel = CurvePanel('Loss', [curve], log=True, levels={'target': level})
+    assert texts(curve_figure(panel)) == []
 
 
 def test_many_values_are_drawn_pale_under_their_running_mean():
     rng = np.random.default_rng(0)
     values = 1 + rng.normal(0, 0.1, 600)
-    chart = curve_chart(CurvePanel('Loss', [Curve('loss', np.arange(600), values)]))
-    lines = with_class(chart, 'polyline', 'line')
-    pale = [line for line in lines if 'raw' in line.get('class').split()]
-    (strong,) = [line for line in lines if line not in pale]
-    assert len(pale) == 1
-    assert coordinates(strong)[:, 1].std() < coordinates(pale[0])[:, 1].std() / 3
+    pale, strong = drawn(CurvePanel('Loss', [Curve('loss', np.arange(600), values)]))
+    np.testing.assert_array_equal(pale.get_ydata(), values)
+    assert (pale.get_alpha(), strong.get_alpha()) == (0.3, None)
+    assert strong.get_ydata().std() < values.std() / 3
 
 
 def test_running_mean_equals_a_slow_loop():
     values = np.random.default_rng(1).normal(size=50)
-    got = running_mean(list(enumerate(values)), window=9)
+    got = running_mean(np.column_stack([np.arange(50), values]), window=9)
     for i, (step, mean) in enumerate(got):
         before = min(i, 4)
         after = min(before, 49 - i)
@@ -230,72 +239,74 @@ def test_legend_begins_with_the_first_value_and_ends_with_a_mean():
     assert curve_change(curve, CurvePanel('Loss', [curve])) == '9 \u2192 2.5'
 
 
-def test_thinning_out_keeps_the_peaks_the_ends_and_the_order():
+def test_long_curve_keeps_its_peak_in_a_page_of_a_bearable_size():
     values = np.random.default_rng(2).normal(size=20_000)
-    values[[0, -1]] = 0.0  # the ends are kept though they are no peaks
     values[12_345] = 50.0
-    kept = thin_out(list(enumerate(values)), columns=100)
-    assert len(kept) <= 202
-    assert (12_345, 50.0) in kept
-    assert kept[0][0] == 0
-    assert kept[-1][0] == 19_999
-    assert kept == sorted(kept)
+    figure = curve_figure(CurvePanel('Loss', [Curve('loss', np.arange(20_000), values)]))
+    svg = inline_svg(figure)
+    assert len(svg) < 100_000
+    line = figure.axes[0].lines[0]
+    (_, height) = line.axes.transData.transform((12_345, 50.0)) / figure.dpi * 72
+    assert re.search(rf'[ML] \S+ {230 - height:.1f}\d* ?$', svg, re.MULTILINE)
 
 
-def test_names_of_curves_and_levels_are_escaped():
+def test_names_are_escaped_and_dollars_are_no_formulas():
     curve = Curve('<b>&"loss"', [0, 1], [1.0, 2.0])
-    chart = curve_chart(CurvePanel('Loss <i>', [curve], x_label='<u>', levels={'<s>': 1.0}))
-    assert not any(tag in chart for tag in ('<b>', '<i>', '<u>', '<s>'))
-    data = json.loads(parse(chart).get('data-curves'))
-    assert data['curves'][0]['name'] == '<b>&"loss"'
+    names = dict(x_label='<u> in $', levels={'<s> of $x^2$': 1.0})
+    svg = inline_svg(curve_figure(CurvePanel('Loss <i>', [curve], **names)))
+    assert not any(tag in svg for tag in ('<b>', '<i>', '<u>', '<s>'))
+    root = ElementTree.fromstring(svg)
+    written = [node.text for node in root.iter('text')]
+    assert {'<u> in $', '<s> of $x^2$'} <= set(written)
+    assert root.get('aria-label') == 'Loss <i> by <u> in $: <b>&"loss" 1 \u2192 2.'
 
 
-def test_hover_data_holds_the_values_and_where_they_are_drawn():
-    panel = CurvePanel('Loss', [Curve('loss', [0, 1, 2], [3.0, math.nan, 1.25])], unit='%')
-    chart = curve_chart(panel)
-    data = json.loads(parse(chart).get('data-curves'))
-    dots = [[float(d.get('cx')), float(d.get('cy'))] for d in with_class(chart, 'circle', 'dot')]
-    assert [point[:2] for point in data['curves'][0]['points']] == dots
-    assert [point[2:] for point in data['curves'][0]['points']] == [['0', '3'], ['2', '1.25']]
-    assert (data['unit'], data['x']) == ('%', 'step')
+def test_images_and_videos_keep_their_colours_in_any_order_and_none_is_told_by_colour_alone():
+    def strokes(*names):
+        panel = CurvePanel('Loss', [Curve(name, [0, 1], [1.0, 2.0]) for name in names])
+        return {line.get_label(): (line.get_color(), line.is_dashed()) for line in drawn(panel)}
+
+    one, other = strokes('videos', 'total', 'images'), strokes('images', 'total', 'videos')
+    assert one == other
+    assert len({colour for colour, _ in one.values()}) == 3
+    assert one['videos'][1] and not one['images'][1]
 
 
-def test_images_and_videos_keep_their_colours_in_any_order():
-    curves = [Curve(name, [0, 1], [1.0, 2.0]) for name in ('videos', 'total', 'images')]
-    lines = with_class(curve_chart(CurvePanel('Loss', curves)), 'polyline', 'line')
-    assert [line.get('class') for line in lines] == [
-        'line series-videos',
-        'line series-1',
-        'line series-images',
-    ]
+def test_colours_are_those_of_the_page():
+    svg = inline_svg(accuracy_figure(probe()))
+    assert 'fill: var(--images)' in svg and 'fill: var(--random)' in svg
+    assert set(re.findall(r'#[0-9a-f]{6}', svg)) == set()
 
 
-@pytest.mark.parametrize(
-    ('low', 'high', 'expected'),
-    [
-        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
-        (0.02, 0.31, [0.1, 0.2, 0.3]),
-        (-3, 3, [-2, 0, 2]),
-        (0, 1200, [0, 500, 1000]),
-    ],
-)
-def test_linear_ticks_are_round(low, high, expected):
-    assert linear_ticks(low, high) == expected
+def test_chart_is_the_same_string_each_time_whatever_the_settings_are():
+    panel = CurvePanel('Loss', [Curve('loss', [0, 1, 2], [3.0, math.nan, 1.25])])
+    first = inline_svg(curve_figure(panel))
+    settings = {
+        'font.size': 30,
+        'axes.facecolor': 'red',
+        'svg.hashsalt': 'other',
+        'lines.marker': 'x',
+    }
+    with matplotlib.rc_context(settings):
+        before = dict(matplotlib.rcParams)
+        assert inline_svg(curve_figure(panel)) == first
+        assert dict(matplotlib.rcParams) == before
+    assert 'id="figure' not in first and '<style' not in first
 
 
-def test_whole_steps_have_whole_ticks():
-    assert linear_ticks(0, 2, minimum_step=1.0) == [0, 1, 2]
+@pytest.mark.parametrize('high', [2, 7, 299, 123_456])
+def test_whole_steps_have_few_whole_ticks(high):
+    (line,) = drawn(CurvePanel('Loss', [Curve('loss', [0, 1, high], [1.0, 3.0, 2.0])]))
+    ticks = tick_values(line.axes.xaxis)
+    assert 3 <= len(ticks) <= 6
+    assert (ticks == ticks.round()).all()
 
 
-def test_logarithmic_ticks_are_decades_or_parts_of_them():
-    assert log_ticks(0.5, 2000) == [1, 10, 100, 1000]
-    assert log_ticks(0.3, 4) == [0.5, 1, 2]
-    assert len(log_ticks(1e-30, 1e30)) <= 10
-
-
-def test_axis_maps_its_ends_and_its_middle():
-    axis = Axis(10, 20, 100, 0)
-    assert [axis(10), axis(15), axis(20)] == [100, 50, 0]
+@pytest.mark.parametrize('values', [(0.5, 2000), (0.3, 4), (1e-30, 1e30), (2.0, 2.1)])
+def test_logarithmic_ticks_are_few(values):
+    (line,) = drawn(CurvePanel('Loss', [Curve('loss', [0, 1], values)], log=True))
+    line.axes.figure.draw_without_rendering()
+    assert 2 <= len(tick_values(line.axes.yaxis)) <= 10
 
 
 def test_curve_with_unequal_lengths_is_refused():
@@ -303,3 +314,48 @@ def test_curve_with_unequal_lengths_is_refused():
         ValueError, match="Curve 'loss' needs one value per step, got 2 steps and 1 values"
     ):
         Curve('loss', [0, 1], [1.0])
+
+
+@pytest.mark.parametrize('scale', [1e-3, 1.0, 7e4])
+@pytest.mark.parametrize('shift', [0.0, -0.4, 3.0])
+def test_every_value_lies_in_one_bin(scale, shift):
+    values = (np.random.default_rng(0).random(1000) + shift) * scale
+    shares, edges = histogram(values)
+    assert 8 <= len(shares) <= 20
+    counts = [np.sum((values >= a) & (values < b)) for a, b in pairwise(edges)]
+    np.testing.assert_allclose(shares, np.array(counts) / 10)
+    assert sum(counts) == 1000
+
+
+def test_bounds_are_round_and_a_value_on_a_bound_opens_its_bin():
+    shares, edges = histogram([0.0, 0.1 + 0.2, 1.9])
+    assert edges[:4].tolist() == [0.0, 0.1, 0.2, 0.3]
+    assert shares[:4] == pytest.approx([100 / 3, 0, 0, 100 / 3])
+
+
+@pytest.mark.parametrize('value', [0.0, 1.0, -2.5])
+def test_equal_values_make_one_bin(value):
+    shares, (low, high) = histogram([value] * 5)
+    assert low <= value < high
+    assert shares == [100]
+
+
+def test_bars_of_the_histogram_are_as_high_as_their_shares():
+    values = [0.5] * 30 + [1.5] * 10 + [2.5] * 60
+    figure = histogram_figure(values, 'gap, s')
+    (axes,) = figure.axes
+    bars = {bar.get_x(): bar.get_height() for bar in axes.patches if bar.get_height() > 0}
+    assert bars == pytest.approx({0.4: 30, 1.4: 10, 2.4: 60}, abs=0.2)
+    assert texts(figure) == ['mean 1.80']
+    assert axes.get_xlabel() == 'gap, s'
+    label = ElementTree.fromstring(inline_svg(figure)).get('aria-label')
+    assert label.startswith('Histogram of gap, s, mean 1.80: ')
+
+
+def test_text_has_a_line_per_bin_and_its_longest_bar_is_the_fullest_bin():
+    values = np.repeat([0.0, 1.0, 2.0], [10, 40, 20])
+    lines = histogram_text(values, unit='s').splitlines()
+    full = [line for line in lines if '#' in line]
+    assert [line.count('#') for line in full] == [10, 40, 20]
+    assert [float(line.split()[-2]) for line in full] == [14.3, 57.1, 28.6]
+    assert len({len(line) for line in lines}) == 1

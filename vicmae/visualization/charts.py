@@ -1,31 +1,68 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Charts as inline SVG: accuracies as bars, training curves as small panels.
+"""Charts with matplotlib: accuracies as bars, training curves as small panels, histograms.
 
-Each chart is a string that goes into an HTML page as it is. Colours are CSS classes, so that the page decides
-how they look (light, dark, print). Coordinates are rounded to a tenth of a unit of the view box.
+Each figure can be looked at and saved as any other. `inline_svg` turns it into a string that goes into an HTML page as
+it is and whose colours are the page's (light, dark, print). Nothing here changes matplotlib's settings for others.
 """
 
-import json
+import io
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from html import escape
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+if TYPE_CHECKING:  # matplotlib is imported by what draws
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 KINDS = ('images', 'videos')
 
-Point = tuple[float, float]
+_P = ParamSpec('_P')
+_T = TypeVar('_T')
 
-_WIDTH = 440
-_PANEL_HEIGHT = 230
-_PANEL_BOX = (52.0, 430.0, 20.0, 186.0)  # left, right, top, bottom of the plot area
-_BARS_BOX = (124.0, 384.0)  # where 0 % and 100 % are
-_BARS_HEIGHT = 124
-_BAR_TOPS = (24.0, 60.0)
-_BAR_HEIGHT = 26.0
-_BARS_BOTTOM = 96.0
-_MAX_COLUMNS = 400  # more points than twice this cannot be told apart at the width of a panel
+_WIDTH = 440  # points, as all sizes
+_COLOURS = dict(  # each is a variable of this name in the page's style sheet, too
+    images='#2a66ad',
+    videos='#b3561b',
+    third='#5b4b9a',
+    fourth='#2f7f78',
+    ink='#1b2026',
+    wrong='#b83227',
+    random='#a3abb4',
+    muted='#58626d',
+    grid='#ebedef',
+    paper='#fdfdfc',
+)
+_STYLE: dict[Any, Any] = {
+    'axes.axisbelow': True,
+    'axes.edgecolor': _COLOURS['muted'],
+    'axes.facecolor': 'none',
+    'axes.labelcolor': _COLOURS['muted'],
+    'axes.labelsize': 12,
+    'axes.spines.left': False,
+    'axes.spines.right': False,
+    'axes.spines.top': False,
+    'axes.xmargin': 0,
+    'axes.ymargin': 0.06,
+    'figure.facecolor': 'none',
+    'font.size': 12,
+    'grid.color': _COLOURS['grid'],
+    'lines.linewidth': 2,
+    'path.simplify_threshold': 1.0,
+    'svg.fonttype': 'none',
+    'svg.hashsalt': 'vicmae',
+    'text.color': _COLOURS['muted'],
+    'text.parse_math': False,
+    'xtick.color': _COLOURS['muted'],
+    'ytick.color': _COLOURS['muted'],
+    'ytick.left': False,
+}
 
 
 @dataclass(frozen=True)
@@ -129,200 +166,196 @@ def wilson_interval(percent: float, count: int) -> tuple[float, float]:
     return 100 * max(centre - half, 0.0), 100 * min(centre + half, 1.0)
 
 
-@dataclass(frozen=True)
-class Axis:
-    """Maps values to coordinates of the view box.
+def _styled(draw: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Runs a function with the settings above, on top of matplotlib's defaults, and leaves the user's as they are."""
 
-    Args:
-        low: The value at ``start``.
-        high: The value at ``end``.
-        start: Coordinate of ``low``.
-        end: Coordinate of ``high``.
-        log: Whether equal ratios, and not equal differences, are equally far apart.
-    """
+    @wraps(draw)
+    def styled(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        import matplotlib
 
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_STYLE)
+            return draw(*args, **kwargs)
 
-    def __call__(self, value: float) -> float:
-        low, high = self.low, self.high
-        if self.log:
-            low, high, value = math.log(low), math.log(high), math.log(value)
-        return self.start + (value - low) / (high - low) * (self.end - self.start)
-
-    def ticks(self, minimum_step: float = 0.0) -> list[float]:
-        """Round values inside the axis, about five of them."""
-        if self.log:
-            ticks = log_ticks(self.low, self.high)
-            if len(ticks) >= 3:
-                return ticks
-        return linear_ticks(self.low, self.high, minimum_step)
+    return styled
 
 
-def linear_ticks(low: float, high: float, minimum_step: float = 0.0) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten in [low, high]."""
-    rough = max((high - low) / 5, minimum_step)
-    magnitude = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= rough * (1 - 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    # Rounding turns 0.30000000000000004 into 0.3.
-    return [float(f'{i * step:.12g}') for i in range(first, last + 1)]
+def _new_axes(height: int, summary: str) -> tuple['Figure', 'Axes']:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH / 72, height / 72), layout='constrained', label=summary)
+    return figure, figure.add_subplot()
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten in [low, high], with their doubles and fives where that gives too few."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks: list[float] = []
-    for factors in ((1,), (1, 2, 5)):
-        ticks = [f * 10.0**d for d in decades for f in factors if low <= f * 10.0**d <= high]
-        if len(ticks) >= 3:
-            break
-    return ticks[:: math.ceil(len(ticks) / 7)] if ticks else ticks
+@_styled
+def inline_svg(figure: 'Figure') -> str:
+    """Returns a figure as an SVG element, the same one each time, with the figure's label for who cannot see it."""
+    buffer = io.StringIO()
+    metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
+    figure.savefig(buffer, format='svg', metadata=metadata)
+    svg = buffer.getvalue().partition('<svg')[2].partition('>')[2].replace('xlink:href', 'href')
+    # On a page, a style sheet would apply to all of it, and several figures would repeat the ids of groups.
+    svg = re.sub('<defs>\\s*<style.*?</defs>', '', svg, flags=re.DOTALL)
+    svg = re.sub('<g id=".*?">', '<g>', svg)
+    # A hundredth of a point is enough of a path.
+    svg = re.sub(
+        ' d=".*?"', lambda path: re.sub(r'(\.\d\d)\d+', r'\1', path[0]), svg, flags=re.DOTALL
+    )
+    for name, colour in _COLOURS.items():
+        svg = re.sub(f'(fill|stroke): {colour}', rf'\1: var(--{name})', svg)
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    label = escape(str(figure.get_label()))
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">{svg}'
 
 
-def format_value(value: float) -> str:
+def stroke(name: str, index: int) -> tuple[str, bool]:
+    """Names the colour of a curve and says whether it is dashed; images and videos keep theirs in any order."""
+    if name in KINDS:
+        return name, name == 'videos'
+    return ('third', 'fourth', 'ink', 'wrong')[index % 4], index % 2 == 1
+
+
+def format_value(value: float, _: Any = None) -> str:
     """A number with four figures that count."""
     return f'{value:,.0f}' if 1000 <= abs(value) < 1e9 else f'{value:.4g}'
 
 
-def drawn_runs(curve: Curve, log: bool = False) -> list[list[Point]]:
-    """Split a curve at the values that cannot be drawn.
+# ------------------------------------------------------------------------- accuracies
+@_styled
+def accuracy_figure(probe: ProbeResult) -> 'Figure':
+    """Draws two bars on one scale from 0 to 100 %, their 95 % intervals, and chance as a dashed line."""
+    summary = (
+        f'kNN accuracy on {probe.kind}: pretrained {probe.pretrained:.1f}%, '
+        f'random weights {probe.random_init:.1f}%, chance {probe.chance:.1f}%.'
+    )
+    figure, axes = _new_axes(124, summary)
+    percents = [probe.pretrained, probe.random_init]
+    lows, highs = zip(*(wilson_interval(p, probe.num_queries) for p in percents), strict=True)
+    colours = [_COLOURS[probe.kind], _COLOURS['random']]
+    axes.barh(['Pretrained', 'Random weights'], percents, height=0.72, color=colours)
+    errors = [np.subtract(percents, lows), np.subtract(highs, percents)]
+    kwargs: dict[str, Any] = dict(fmt='none', color=_COLOURS['ink'], elinewidth=1.2, capsize=4)
+    axes.errorbar(percents, [0, 1], xerr=np.maximum(errors, 0), **kwargs)
+    for row, (percent, high) in enumerate(zip(percents, highs, strict=True)):
+        axes.annotate(
+            f'{percent:.1f}%',
+            (max(percent, high), row),
+            (7, 0),
+            textcoords='offset points',
+            va='center',
+            color=_COLOURS['ink'],
+            weight='bold',
+        )
+    leaning = 'left' if probe.chance < 85 else 'right'
+    _vertical_line(axes, probe.chance, f'chance {probe.chance:.3g}%', leaning)
+    axes.set(xlim=(0, 100), xticks=range(0, 101, 25), ylim=(1.5, -0.5))
+    axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}%')
+    axes.tick_params('x', length=0)
+    axes.tick_params('y', labelsize=13, labelcolor=_COLOURS['ink'])
+    axes.spines.bottom.set_visible(False)
+    axes.grid(axis='x')
+    return figure
+
+
+def _vertical_line(axes: 'Axes', value: float, label: str, align: str) -> None:
+    """A dashed line with a halo, so that it is seen on bars too, and its label above."""
+    axes.axvline(value, color=_COLOURS['paper'], linewidth=3, alpha=0.75)
+    axes.axvline(value, color=_COLOURS['muted'], linewidth=1, dashes=(4, 3))
+    place = axes.get_xaxis_transform()
+    axes.text(value, 1.03, label, transform=place, ha=align, va='bottom')
+
+
+# ------------------------------------------------------------------------- curves
+@_styled
+def curve_figure(panel: CurvePanel) -> 'Figure | None':
+    """Draws a panel's curves; None where there is nothing to draw.
+
+    Many noisy points are drawn pale with a running mean over them, a point between two gaps as a dot.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    runs = [drawn_runs(curve, panel.log) for curve in panel.curves]
+    if not any(runs):
+        return None
+    changes = [f'{curve.name} {curve_change(curve, panel)}' for curve in panel.curves]
+    figure, axes = _new_axes(230, f'{panel.title} by {panel.x_label}: {"; ".join(changes)}.')
+    for index, (curve, curve_runs) in enumerate(zip(panel.curves, runs, strict=True)):
+        name, dashed = stroke(curve.name, index)
+        for run in curve_runs:
+            if mean_window(run) > 1:
+                axes.plot(*run.T, color=_COLOURS[name], linewidth=1, alpha=0.3, clip_on=False)
+            axes.plot(
+                *running_mean(run, mean_window(run)).T,
+                color=_COLOURS[name],
+                linestyle=(0, (3.5, 2)) if dashed else '-',
+                marker='o' if len(run) == 1 else '',
+                label=curve.name,
+                clip_on=False,
+            )
+    for label, level in panel.levels.items():
+        if math.isfinite(level) and (level > 0 or not panel.log):
+            axes.axhline(level, color=_COLOURS['muted'], linewidth=1, dashes=(4, 3))
+            place = axes.get_yaxis_transform()
+            axes.text(1, level, label, transform=place, ha='right', va='bottom')
+    whole = all(float(step).is_integer() for curve in panel.curves for step in curve.steps)
+    rounded: dict[str, Any] = dict(nbins=5, steps=[1, 2, 5, 10], min_n_ticks=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=whole, **rounded))
+    axes.yaxis.set_major_locator(MaxNLocator(**rounded))
+    if panel.log:
+        axes.set_yscale('log')
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        axes.yaxis.set_minor_locator(NullLocator())
+    elif axes.dataLim.y0 >= 0:  # no room below zero for what is never negative
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], 0))
+    axes.xaxis.set_major_formatter(format_value)
+    axes.yaxis.set_major_formatter(lambda value, _: format_value(value) + panel.unit)
+    axes.set_xlabel(panel.x_label)
+    axes.grid(axis='y')
+    return figure
+
+
+def drawn_runs(curve: Curve, log: bool = False) -> list[np.ndarray]:
+    """Splits a curve at the values that cannot be drawn.
 
     Returns:
-        Unbroken runs of (step, value), in order; none of them is empty.
+        Unbroken runs of (step, value), in order, each of shape (N, 2); none of them is empty.
     """
-    runs: list[list[Point]] = [[]]
-    for step, value in zip(curve.steps, curve.values, strict=True):
-        if math.isfinite(step) and math.isfinite(value) and (value > 0 or not log):
-            runs[-1].append((float(step), float(value)))
-        elif runs[-1]:
-            runs.append([])
-    return [run for run in runs if run]
+    points = np.column_stack([curve.steps, curve.values]).astype(float)
+    bad = ~np.isfinite(points).all(axis=1) | (log & (points[:, 1] <= 0))
+    edges = np.flatnonzero(np.diff([True, *bad, True]))
+    return [points[start:end] for start, end in edges.reshape(-1, 2)]
 
 
-def running_mean(run: Sequence[Point], window: int) -> list[Point]:
+def running_mean(run: np.ndarray, window: int) -> np.ndarray:
     """Mean over a centred window of about ``window`` points.
 
     The window narrows towards the start, where a curve often falls steeply, so that the first value stays
     what it was. At the end it only loses its later half, so that the last value is a mean and not noise.
     """
-    values = np.array([value for _, value in run])
+    if window == 1:
+        return run
     index = np.arange(len(run))
     before = index.clip(max=window // 2)
     after = np.minimum(before, index[::-1])
-    totals = np.concatenate([[0.0], np.cumsum(values)])
+    totals = np.concatenate([[0.0], np.cumsum(run[:, 1])])
     means = (totals[index + after + 1] - totals[index - before]) / (before + after + 1)
-    return [(step, float(mean)) for (step, _), mean in zip(run, means, strict=True)]
+    return np.column_stack([run[:, 0], means])
 
 
-def thin_out(run: Sequence[Point], columns: int = _MAX_COLUMNS) -> list[Point]:
-    """Keep the lowest and the highest point of each of ``columns`` groups, so that no peak is lost."""
-    if len(run) <= 2 * columns:
-        return list(run)
-    kept = {0, len(run) - 1}
-    for group in np.array_split(np.arange(len(run)), columns):
-        values = [run[i][1] for i in group]
-        kept |= {int(group[np.argmin(values)]), int(group[np.argmax(values)])}
-    return [run[i] for i in sorted(kept)]
-
-
-def series_class(name: str, index: int) -> str:
-    """CSS class of a curve: by its name for the two kinds of data, by its place for the others."""
-    return f'series-{name}' if name in KINDS else f'series-{index % 4}'
-
-
-def accuracy_chart(probe: ProbeResult) -> str:
-    """Two bars on one scale from 0 to 100 %, their 95 % intervals, and chance as a dashed line."""
-    axis = Axis(0, 100, *_BARS_BOX)
-    summary = (
-        f'kNN accuracy on {probe.kind}: pretrained {probe.pretrained:.1f}%, '
-        f'random weights {probe.random_init:.1f}%, chance {probe.chance:.1f}%.'
-    )
-    parts = [_bar_grid(axis)]
-    rows = (
-        ('Pretrained', probe.pretrained, f'bar series-{probe.kind}'),
-        ('Random weights', probe.random_init, 'bar random'),
-    )
-    for top, (label, percent, css) in zip(_BAR_TOPS, rows, strict=True):
-        parts.append(_bar(axis, top, label, percent, css, probe.num_queries))
-    parts.append(_chance_line(axis, probe.chance))
-    return svg(_BARS_HEIGHT, summary, ''.join(parts))
-
-
-def _bar_grid(axis: Axis) -> str:
-    """Vertical lines and their labels at the quarters."""
-    return ''.join(
-        f'<line class="grid" x1="{axis(tick):.1f}" x2="{axis(tick):.1f}" y1="18" y2="{_BARS_BOTTOM}"/>'
-        + svg_text(axis(tick), _BARS_BOTTOM + 17, f'{tick}%', 'tick', 'middle')
-        for tick in (0, 25, 50, 75, 100)
-    )
-
-
-def _bar(axis: Axis, top: float, label: str, percent: float, css: str, count: int) -> str:
-    """One bar with its name, its interval and its figure."""
-    low, high = wilson_interval(percent, count)
-    middle = top + _BAR_HEIGHT / 2
-    x0, x1, left, right = axis(0), axis(percent), axis(low), axis(high)
-    return (
-        svg_text(x0 - 10, middle + 4.5, label, 'name', 'end')
-        + f'<rect class="{css}" x="{x0:.1f}" y="{top:.1f}" width="{x1 - x0:.1f}" height="{_BAR_HEIGHT}"/>'
-        + f'<path class="interval" d="M{left:.1f} {middle:.1f}H{right:.1f}'
-        + f'M{left:.1f} {middle - 4:.1f}v8M{right:.1f} {middle - 4:.1f}v8"/>'
-        + svg_text(max(x1, right) + 7, middle + 5, f'{percent:.1f}%', 'figure', 'start')
-    )
-
-
-def _chance_line(axis: Axis, chance: float) -> str:
-    x = axis(chance)
-    ends = f'x1="{x:.1f}" x2="{x:.1f}" y1="16" y2="{_BARS_BOTTOM}"'
-    line = f'<line class="halo" {ends}/><line class="level" {ends}/>'  # seen on the bars too
-    # The label leans to the inside at both ends of the scale.
-    anchor, text_x = ('start', x - 2) if chance < 85 else ('end', x + 2)
-    return line + svg_text(text_x, 11, f'chance {chance:.3g}%', 'tick', anchor)
-
-
-def curve_chart(panel: CurvePanel) -> str:
-    """A panel's curves with axes, grid and ticks; an empty string where there is nothing to draw.
-
-    Many noisy points are drawn pale with a running mean over them.
-    """
-    runs = [drawn_runs(curve, panel.log) for curve in panel.curves]
-    points = [point for curve_runs in runs for run in curve_runs for point in run]
-    if not points:
-        return ''
-    x_axis, y_axis = _panel_axes(panel, points)
-    parts = [_panel_grid(panel, x_axis, y_axis)]
-    parts += [_level(name, y_axis(value)) for name, value in _levels(panel).items()]
-    for index, (curve, curve_runs) in enumerate(zip(panel.curves, runs, strict=True)):
-        css = series_class(curve.name, index)
-        parts += [_line(run, x_axis, y_axis, css) for run in curve_runs]
-    parts.append(svg_text(_PANEL_BOX[1], 12, '', 'readout', 'end'))
-    data = _hover_data(panel, runs, x_axis, y_axis)
-    return svg(_PANEL_HEIGHT, panel_summary(panel), ''.join(parts), f' data-curves="{data}"')
-
-
-def mean_window(run: Sequence[Point]) -> int:
+def mean_window(run: np.ndarray) -> int:
     """How many points the running mean of a run takes in; 1 draws the points alone."""
     return len(run) // 30 if len(run) >= 120 else 1
 
 
-def panel_summary(panel: CurvePanel) -> str:
-    """One sentence per curve for who cannot see the chart."""
-    parts = [f'{curve.name} {curve_change(curve, panel)}' for curve in panel.curves]
-    return f'{panel.title} by {panel.x_label}: {"; ".join(parts)}.'
-
-
 def curve_change(curve: Curve, panel: CurvePanel) -> str:
     """Where the strong line of a curve begins and ends, in words that fit a legend."""
-    runs = drawn_runs(curve, panel.log)
-    points = [point for run in runs for point in running_mean(run, mean_window(run))]
-    if not points:
+    runs = [running_mean(run, mean_window(run)) for run in drawn_runs(curve, panel.log)]
+    if not runs:
         return 'no values'
-    first, last = (format_value(value) + panel.unit for _, value in (points[0], points[-1]))
-    return first if len(points) == 1 else f'{first} \u2192 {last}'
+    first, last = (format_value(float(v)) + panel.unit for v in (runs[0][0, 1], runs[-1][-1, 1]))
+    return first if sum(map(len, runs)) == 1 else f'{first} \u2192 {last}'
 
 
 def num_gaps(panel: CurvePanel) -> int:
@@ -331,113 +364,62 @@ def num_gaps(panel: CurvePanel) -> int:
     return sum(len(curve.values) for curve in panel.curves) - drawn
 
 
-def _levels(panel: CurvePanel) -> dict[str, float]:
-    """The levels that the panel's scale can show."""
-    return {
-        name: value
-        for name, value in panel.levels.items()
-        if math.isfinite(value) and (value > 0 or not panel.log)
-    }
+# ------------------------------------------------------------------------- histograms
+def histogram(
+    values: Sequence[float] | np.ndarray, max_bins: int = 20
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts values in bins of a round width, from a multiple of it at or below the least value on.
+
+    Args:
+        values: Finite numbers, at least one.
+        max_bins: Most bins to make.
+
+    Returns:
+        The share of the values that lies in each bin, in percent, and the edges of the bins, one more.
+    """
+    values = np.asarray(values, dtype=float)
+    low, high = float(values.min()), float(values.max())
+    rough = (high - low) / (max_bins - 1) or abs(high) / max_bins or 1.0
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    width = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= rough * (1 - 1e-9))
+    # A value that lies on an edge, but for rounding, belongs to the bin that begins there.
+    numbers = np.floor(values / width + 1e-9).astype(int)
+    counts = np.bincount(numbers - numbers.min())
+    edges = [float(f'{n * width:.10g}') for n in range(numbers.min(), numbers.max() + 2)]
+    return 100 * counts / len(values), np.array(edges)
 
 
-def _panel_axes(panel: CurvePanel, points: Sequence[Point]) -> tuple[Axis, Axis]:
-    left, right, top, bottom = _PANEL_BOX
-    steps = [step for step, _ in points]
-    values = [value for _, value in points] + list(_levels(panel).values())
-    x_low, x_high = min(steps), max(steps)
-    if x_low == x_high:
-        x_low, x_high = x_low - 1, x_high + 1
-    y_low, y_high = _padded_range(min(values), max(values), panel.log)
-    return Axis(x_low, x_high, left, right), Axis(y_low, y_high, bottom, top, panel.log)
+@_styled
+def histogram_figure(values: Sequence[float] | np.ndarray, x_label: str) -> 'Figure':
+    """Draws a histogram, with the mean as a dashed line."""
+    shares, edges = histogram(values)
+    mean = float(np.mean(values))
+    bars = ', '.join(f'{s} {share:.0f}%' for s, share in zip(_spans(edges), shares, strict=True))
+    figure, axes = _new_axes(190, f'Histogram of {x_label}, mean {mean:.2f}: {bars}')
+    axes.bar(edges[:-1], shares, np.diff(edges) * 0.96, align='edge', color=_COLOURS['videos'])
+    _vertical_line(axes, mean, f'mean {mean:.2f}', 'center')
+    axes.set(xlabel=x_label, xlim=(edges[0], edges[-1]), ylim=(0, shares.max()))
+    axes.xaxis.set_major_formatter(format_value)
+    axes.yaxis.set_major_formatter(lambda value, _: f'{format_value(value)}%')
+    axes.grid(axis='y')
+    return figure
 
 
-def _padded_range(low: float, high: float, log: bool) -> tuple[float, float]:
-    """Room above and below the values, without going below zero for what is never negative."""
-    if log:
-        room = max((high / low) ** 0.06, 1.05)
-        return low / room, high * room
-    room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
-    return (max(low - room, 0.0) if low >= 0 else low - room), high + room
+def histogram_text(values: Sequence[float] | np.ndarray, *, unit: str) -> str:
+    """Draws a histogram with letters, one line a bin.
 
-
-def _panel_grid(panel: CurvePanel, x_axis: Axis, y_axis: Axis) -> str:
-    left, right, _, bottom = _PANEL_BOX
-    whole = all(float(step).is_integer() for curve in panel.curves for step in curve.steps)
-    parts = []
-    for tick in y_axis.ticks():
-        y = y_axis(tick)
-        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(svg_text(left - 7, y + 4, format_value(tick) + panel.unit, 'tick', 'end'))
-    for tick in x_axis.ticks(minimum_step=1.0 if whole else 0.0):
-        x = x_axis(tick)
-        parts.append(
-            f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>'
-        )
-        parts.append(svg_text(x, bottom + 18, format_value(tick), 'tick', 'middle'))
-    parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-    parts.append(svg_text((left + right) / 2, bottom + 37, panel.x_label, 'tick', 'middle'))
-    return ''.join(parts)
-
-
-def _level(name: str, y: float) -> str:
-    left, right, _, _ = _PANEL_BOX
-    line = f'<line class="level" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-    return line + svg_text(right, y - 5, name, 'tick', 'end')
-
-
-def _line(run: Sequence[Point], x_axis: Axis, y_axis: Axis, css: str) -> str:
-    """A run as a line; a dot where it is a single point, so that it is seen at all."""
-    if len(run) == 1:
-        (step, value) = run[0]
-        return (
-            f'<circle class="dot {css}" cx="{x_axis(step):.1f}" cy="{y_axis(value):.1f}" r="3.5"/>'
-        )
-    window = mean_window(run)
-    if window == 1:
-        return _polyline(run, x_axis, y_axis, f'line {css}')
-    raw = _polyline(thin_out(run), x_axis, y_axis, f'line raw {css}')
-    return raw + _polyline(thin_out(running_mean(run, window)), x_axis, y_axis, f'line {css}')
-
-
-def _polyline(run: Sequence[Point], x_axis: Axis, y_axis: Axis, css: str) -> str:
-    points = ' '.join(f'{x_axis(step):.1f},{y_axis(value):.1f}' for step, value in run)
-    return f'<polyline class="{css}" points="{points}"/>'
-
-
-def _hover_data(
-    panel: CurvePanel, runs: Sequence[Sequence[Sequence[Point]]], x_axis: Axis, y_axis: Axis
-) -> str:
-    """What the page's script needs to name the value under the pointer, as an escaped JSON attribute."""
-    curves = [
-        {
-            'name': curve.name,
-            'points': [
-                [
-                    round(x_axis(step), 1),
-                    round(y_axis(value), 1),
-                    f'{step:.10g}',
-                    format_value(value),
-                ]
-                for run in curve_runs
-                for step, value in thin_out(run)
-            ],
-        }
-        for curve, curve_runs in zip(panel.curves, runs, strict=True)
-    ]
-    data = {'x': panel.x_label, 'unit': panel.unit, 'curves': curves}
-    return escape(json.dumps(data, separators=(',', ':')))
-
-
-def svg_text(x: float, y: float, text: str, css: str, anchor: str) -> str:
-    """A line of text that starts, ends or has its middle (`anchor`) at a point."""
-    return (
-        f'<text class="{css}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    Args:
+        values: Finite numbers, at least one.
+        unit: Written after the bounds of a bin.
+    """
+    shares, edges = histogram(values)
+    names = [f'{span} {unit}' for span in _spans(edges)]
+    widest = max(map(len, names))
+    return '\n'.join(
+        f'{name:>{widest}} {"#" * round(40 * share / shares.max()):40} {share:5.1f} %'
+        for name, share in zip(names, shares, strict=True)
     )
 
 
-def svg(height: int, summary: str, content: str, attributes: str = '') -> str:
-    """A chart of the common width, with a summary for who cannot see it."""
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(summary)}"{attributes}>'
-        f'{content}</svg>'
-    )
+def _spans(edges: np.ndarray) -> list[str]:
+    return [f'{format_value(a)} to {format_value(b)}' for a, b in pairwise(edges)]

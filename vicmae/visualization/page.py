@@ -2,55 +2,37 @@
 """What all pages have in common: one HTML file that can be sent around.
 
 A page loads nothing: pictures are data URIs, charts are inline SVG, and its content security policy forbids
-the rest. It is readable without its script, which only names the values under the pointer.
+the rest, scripts too.
 """
 
 import base64
 import io
 import os
-from collections.abc import Iterable
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from .page_style import SCRIPT, STYLE
+from .charts import inline_svg
 
 _MAX_PNG_PIXELS = 256 * 256  # larger pictures are stored as JPEG, which is a tenth of the size
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
+def render_page(template: str, **values: Any) -> str:
+    """Fills a template with values, in which text is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-def render_page(title: str, lede: str, sections: Iterable[str]) -> str:
-    """A page as one string of HTML.
-
-    Args:
-        title: Heading.
-        lede: What the page says in a sentence or two.
-        sections: What follows, HTML.
-    """
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{escape(title)}</title>
-<link rel="icon" href="data:,">
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<header>
-<h1>{escape(title)}</h1>
-<p class="lede">{escape(lede)}</p>
-</header>
-{''.join(sections)}</main>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"""
+    environment = Environment(
+        loader=PackageLoader('vicmae.visualization'),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    shared = dict(count=count, inline_svg=inline_svg, picture=picture)
+    return environment.get_template(template).render(**shared, **values)
 
 
 def write_page(page: str, path: str | Path) -> Path:
@@ -75,40 +57,27 @@ def write_page(page: str, path: str | Path) -> Path:
     return path
 
 
-def section(heading: str, note: str, content: str) -> str:
-    """A part of the page: what it shows, in words, and the HTML that does."""
-    return f'<section>\n<h2>{escape(heading)}</h2>\n<p>{escape(note)}</p>\n{content}\n</section>\n'
-
-
-def empty(message: str) -> str:
-    """Stands where there is nothing to show, and says so."""
-    return f'<p class="empty">{escape(message)}</p>'
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun, which takes an s."""
-    return f'{number:,} {noun}' if number == 1 else f'{number:,} {noun}s'
+def count(number: int, noun: str, plural: str = '') -> str:
+    """A number with its noun, which takes an s where no other plural is given."""
+    return f'{number:,} {noun if number == 1 else plural or noun + "s"}'
 
 
 def picture(
     pixels: np.ndarray, alt: str, *, width: int, max_png_pixels: int = _MAX_PNG_PIXELS
 ) -> str:
-    """An image element of a width in CSS pixels, from (H, W, 3), uint8, RGB."""
+    """An image element of a width in CSS pixels, from (H, W, 3), uint8, RGB.
+
+    It is stored as PNG, which keeps every pixel, or as JPEG where it is larger than so many pixels.
+    """
     rows, columns = pixels.shape[:2]
-    return (
-        f'<img src="{picture_uri(pixels, max_png_pixels)}" width="{width}" '
-        f'height="{max(1, round(width * rows / columns))}" alt="{escape(alt)}">'
-    )
-
-
-def picture_uri(pixels: np.ndarray, max_png_pixels: int = _MAX_PNG_PIXELS) -> str:
-    """A picture as a data URI: PNG, which keeps every pixel, or JPEG where it is larger than that."""
     name, options = 'png', {'optimize': 1}
-    if pixels.shape[0] * pixels.shape[1] > max_png_pixels:
+    if rows * columns > max_png_pixels:
         name, options = 'jpeg', {'quality': 90}
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, name, **options)
-    return f'data:image/{name};base64,{base64.b64encode(buffer.getvalue()).decode()}'
+    uri = f'data:image/{name};base64,{base64.b64encode(buffer.getvalue()).decode()}'
+    height = max(1, round(width * rows / columns))
+    return f'<img src="{uri}" width="{width}" height="{height}" alt="{escape(alt)}">'
 
 
 def check_picture(pixels: np.ndarray, name: str) -> None:

@@ -3,7 +3,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +11,16 @@ from .charts import (
     KINDS,
     CurvePanel,
     ProbeResult,
-    accuracy_chart,
+    accuracy_figure,
     check_kind,
     curve_change,
-    curve_chart,
+    curve_figure,
     drawn_runs,
     mean_window,
     num_gaps,
-    series_class,
+    stroke,
 )
-from .page import check_picture, count, empty, picture, render_page, section, write_page
-
-_PICTURE_WIDTH = 128
-_MAX_COLUMNS = 5  # neighbours side by side
+from .page import check_picture, count, render_page, write_page
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,15 +147,22 @@ def write_report(report: Report, path: str | Path) -> Path:
 
 def render_report(report: Report) -> str:
     """The page as one string of HTML."""
-    sections = (
-        _probe_section(report.probes),
-        _curve_section(report.panels),
-        _reconstruction_section(report.reconstructions),
-        _neighbour_section(report.neighbours),
-        _next_section(report.next_steps),
-        _fact_section(report.facts),
+    curves = [(curve, panel.log) for panel in report.panels for curve in panel.curves]
+    return render_page(
+        'report.html',
+        title=report.title,
+        lede=describe_outcome(report),
+        report=report,
+        probes=_sorted_by_kind(report.probes),
+        smoothed=any(mean_window(run) > 1 for curve in curves for run in drawn_runs(*curve)),
+        totals=_neighbour_totals(report.neighbours),
+        accuracy_figure=accuracy_figure,
+        curve_figure=curve_figure,
+        curve_change=curve_change,
+        num_agreeing=num_agreeing,
+        num_gaps=num_gaps,
+        stroke=stroke,
     )
-    return render_page(report.title, describe_outcome(report), sections)
 
 
 def describe_outcome(report: Report) -> str:
@@ -206,125 +209,8 @@ def format_duration(seconds: float) -> str:
     return large if small.startswith('0 ') else f'{large} {small}'
 
 
-def _picture(pixels: np.ndarray, alt: str) -> str:
-    return picture(pixels, alt, width=_PICTURE_WIDTH)
-
-
 def _sorted_by_kind(probes: Sequence[ProbeResult]) -> list[ProbeResult]:
     return sorted(probes, key=lambda probe: KINDS.index(probe.kind))
-
-
-def _probe_section(probes: Sequence[ProbeResult]) -> str:
-    note = (
-        'The backbone is frozen and nothing is trained here: the nearest labelled samples vote on the class '
-        'of each sample that was held back. Thin lines are 95% intervals.'
-    )
-    figures = ''.join(_probe_figure(probe) for probe in _sorted_by_kind(probes))
-    content = (
-        f'<div class="charts">{figures}</div>' if figures else empty('No accuracy was measured.')
-    )
-    return section('What the features are worth', note, content)
-
-
-def _probe_figure(probe: ProbeResult) -> str:
-    sign = '+' if probe.gain >= 0 else '\u2212'
-    counts = (
-        f'{count(probe.num_queries, probe.kind[:-1])} classified by {probe.num_bank:,} labelled ones '
-        f'of {probe.num_classes:,} classes'
-    )
-    return (
-        '<figure>'
-        f'<figcaption class="chart-head"><h3 class="kind-{probe.kind}">{probe.kind.capitalize()}</h3>'
-        f'<span class="gain">{sign}{abs(probe.gain):.1f} <small>points over random weights</small></span>'
-        f'</figcaption>{accuracy_chart(probe)}<p class="note">{counts}</p></figure>'
-    )
-
-
-def _curve_section(panels: Sequence[CurvePanel]) -> str:
-    figures = ''.join(_panel_figure(panel) for panel in panels)
-    content = (
-        f'<div class="charts">{figures}</div>' if figures else empty('No curves were recorded.')
-    )
-    note = 'What was optimised, and what was watched along the way.'
-    runs = (
-        run for panel in panels for curve in panel.curves for run in drawn_runs(curve, panel.log)
-    )
-    if any(mean_window(run) > 1 for run in runs):
-        note += ' The pale line shows each value, the strong line their running mean.'
-    return section('How training went', note, content)
-
-
-def _panel_figure(panel: CurvePanel) -> str:
-    chart = curve_chart(panel) or empty('Nothing was recorded for this chart.')
-    gaps = num_gaps(panel)
-    warning = ''
-    if gaps:
-        verb = 'is' if gaps == 1 else 'are'
-        reason = 'not finite or not positive' if panel.log else 'not finite'
-        warning = f'<p class="note">{count(gaps, "value")} {verb} {reason} and left out.</p>'
-    scale = ' <span class="small">logarithmic scale</span>' if panel.log else ''
-    return (
-        f'<figure><figcaption><h3>{escape(panel.title)}{scale}</h3>{_legend(panel)}</figcaption>'
-        f'{chart}{warning}</figure>'
-    )
-
-
-def _legend(panel: CurvePanel) -> str:
-    """Each curve with its stroke, and where it began and ended."""
-    items = []
-    for index, curve in enumerate(panel.curves):
-        css = series_class(curve.name, index)
-        stroke = f'<svg viewBox="0 0 20 8" aria-hidden="true"><path class="line {css}" d="M1 4H19"/></svg>'
-        items.append(
-            f'<li>{stroke}{escape(curve.name)}&ensp;{escape(curve_change(curve, panel))}</li>'
-        )
-    return f'<ul class="legend">{"".join(items)}</ul>'
-
-
-def _reconstruction_section(rows: Sequence[ReconstructionRow]) -> str:
-    note = 'The input, what the encoder was shown of it, and what the decoder made of that.'
-    content = ''
-    for kind in KINDS:
-        figures = ''.join(_reconstruction_figure(row) for row in rows if row.kind == kind)
-        if figures:
-            content += (
-                f'<h3 class="kind-{kind}">{kind.capitalize()}</h3><div class="rows">{figures}</div>'
-            )
-    return section('Reconstructions', note, content or empty('No reconstructions were made.'))
-
-
-def _reconstruction_figure(row: ReconstructionRow) -> str:
-    name = row.label or row.source
-    source = f' <span class="small">{escape(row.source)}</span>' if row.label and row.source else ''
-    pictures = ''.join(
-        f'<div>{_picture(picture, f"{name}, {title}")}<span>{title}</span></div>'
-        for picture, title in (
-            (row.original, 'input'),
-            (row.masked, 'masked'),
-            (row.output, 'output'),
-        )
-    )
-    caption = f'<figcaption>{escape(name)}{source}</figcaption>'
-    return f'<figure>{caption}<div class="triple">{pictures}</div></figure>'
-
-
-def _neighbour_section(rows: Sequence[NeighbourRow]) -> str:
-    content = ''
-    for kind in KINDS:
-        of_kind = [row for row in rows if row.kind == kind]
-        if of_kind:
-            queries = ''.join(_query(row) for row in of_kind)
-            content += f'<h3 class="kind-{kind}">{kind.capitalize()}</h3>{queries}'
-    note = (
-        'For each query, the labelled samples with the most similar features, nearest first, with '
-        'their cosine similarity. \u2713 in a solid green frame: the class agrees. '
-        '\u2717 in a dashed red frame: it does not.'
-    )
-    return section(
-        'Nearest neighbours',
-        f'{note} {_neighbour_totals(rows)}'.strip(),
-        content or empty('No neighbours were looked up.'),
-    )
 
 
 def _neighbour_totals(rows: Sequence[NeighbourRow]) -> str:
@@ -344,59 +230,3 @@ def _neighbour_totals(rows: Sequence[NeighbourRow]) -> str:
 def num_agreeing(row: NeighbourRow, backbone: str) -> int:
     """How many neighbours found by ``pretrained`` or ``random_init`` have the class of the query."""
     return sum(neighbour.label == row.label for neighbour in getattr(row, backbone))
-
-
-def _query(row: NeighbourRow) -> str:
-    return (
-        f'<div class="query"><figure class="asked">{_picture(row.picture, f"query: {row.label}")}'
-        f'<figcaption>{escape(row.label)}<br><span class="small">query</span></figcaption></figure>'
-        f'{_strip(row, "pretrained", "Pretrained")}{_strip(row, "random_init", "Random weights")}</div>'
-    )
-
-
-def _strip(row: NeighbourRow, backbone: str, heading: str) -> str:
-    neighbours: Sequence[Neighbour] = getattr(row, backbone)
-    if not neighbours:
-        return f'<div class="strip"><p>{heading} <span>none</span></p></div>'
-    columns = min(len(neighbours), _MAX_COLUMNS)
-    items = ''.join(_neighbour(neighbour, row.label) for neighbour in neighbours)
-    agreement = f'{num_agreeing(row, backbone)} of {len(neighbours)} agree'
-    return (
-        f'<div class="strip"><p>{heading} <span>{agreement}</span></p>'
-        f'<ol style="--columns:{columns}">{items}</ol></div>'
-    )
-
-
-def _neighbour(neighbour: Neighbour, query_label: str) -> str:
-    css, mark, verdict = ('wrong', '\u2717', 'another class')
-    if neighbour.label == query_label:
-        css, mark, verdict = ('right', '\u2713', 'same class')
-    picture = _picture(neighbour.picture, f'{neighbour.label}, {verdict}')
-    return (
-        f'<li class="{css}">{picture}<b>{mark}</b> {escape(neighbour.label)}'
-        f'<i>{neighbour.similarity:.2f}</i></li>'
-    )
-
-
-def _next_section(steps: Sequence[NextStep]) -> str:
-    if not steps:
-        return ''
-    items = ''.join(
-        f'<li>{escape(step.text)}<pre><code>{escape(step.command)}</code></pre></li>'
-        for step in steps
-    )
-    return section(
-        'What to try next', 'From the root of the project:', f'<ol class="steps">{items}</ol>'
-    )
-
-
-def _fact_section(facts: Mapping[str, str]) -> str:
-    if not facts:
-        return ''
-    rows = ''.join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(str(value))}</td></tr>'
-        for name, value in facts.items()
-    )
-    return section(
-        'The run', 'What made this page, for who wants to repeat it.', f'<table>{rows}</table>'
-    )
