@@ -337,7 +337,10 @@ def examine_readers() -> Iterator[Finding]:
         path = Path(folder) / 'probe.mp4'
         # The libraries raise classes of their own, some of which inherit from Exception alone.
         try:
-            write_probe_video(path, num_frames=8, size=64)
+            scenes, np = import_module('vicmae.datasets.demo_scenes'), import_module('numpy')
+            scenes.write_video(
+                path, 8 * [np.zeros((scenes.FRAME_SIZE, scenes.FRAME_SIZE, 3), 'uint8')]
+            )
         except Exception as error:
             mend = pip('install --force-reinstall --no-deps', 'av')
             yield Finding('FAULT', 'writing', f'H.264: {first_line(error)}', mend)
@@ -365,19 +368,6 @@ def examine_reader(name: str, path: Path) -> Finding:
     return Finding(
         'ok', name, f'reads H.264: {len(frames)} frames{version and f", version{version}"}'
     )
-
-
-def write_probe_video(path: Path, num_frames: int, size: int) -> None:
-    """Write a grey H.264 video of square frames."""
-    av, np = import_module('av'), import_module('numpy')
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream('h264', rate=8)
-        stream.width = stream.height = size
-        stream.pix_fmt = 'yuv420p'
-        for index in range(num_frames):
-            image = np.full((size, size, 3), 20 * index, dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format='rgb24')))
-        container.mux(stream.encode(None))
 
 
 def examine_ffmpeg() -> Finding:

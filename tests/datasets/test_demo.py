@@ -94,7 +94,7 @@ def test_video_holds_the_frames_of_its_scene(tmp_path):
     """Channels in the right order, and no frame lost or moved by the codec."""
     scene = demo_scenes.Scene('zigzag_heart', np.random.default_rng(0))
     frames = [scene.draw(t) for t in np.linspace(0, 1, demo_scenes.NUM_FRAMES)]
-    demo_scenes._write_video(tmp_path / 'a.mp4', frames)
+    demo_scenes.write_video(tmp_path / 'a.mp4', frames)
     decoded = decord.VideoReader(str(tmp_path / 'a.mp4')).get_batch(range(36)).asnumpy()
     error = np.abs(decoded.astype(float) - np.stack(frames)).mean(axis=(1, 2))  # (T, C)
     assert error.max() < 16  # the codec keeps a quarter of the colour samples

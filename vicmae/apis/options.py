@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vicmae.errors import ConfigError
+from vicmae.utils.files import require_folder
 
 # Of `ClassAccuracy`.
 _TABLES = dict(confusion_file='confusion_matrix.csv', predictions_file='predictions.csv')
@@ -111,14 +112,9 @@ def _is_restart() -> bool:
 
 def _require_writable(path: Path) -> None:
     """Says before a test, not after it, that its result has nowhere to go."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"Can't write `--out` {str(path)!r}: {error.strerror}.") from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ConfigError(
-            f"Can't write `--out` {str(path)!r}: it is a folder, or lies in one that is read-only."
-        )
+    require_folder(path.parent, '--out')
+    if path.is_dir():
+        raise ConfigError(f"Can't write `--out` {str(path)!r}: it is a folder.")
 
 
 def _apply_seed(cfg: Config, args: argparse.Namespace) -> None:

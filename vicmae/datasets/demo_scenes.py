@@ -386,7 +386,7 @@ def write_file(root: Path, name: str, seed: int) -> int:
     if path.suffix == '.jpg':
         _write_image(unfinished, scene.draw(rng.uniform()))
     else:
-        _write_video(unfinished, [scene.draw(time) for time in np.linspace(0, 1, NUM_FRAMES)])
+        write_video(unfinished, [scene.draw(time) for time in np.linspace(0, 1, NUM_FRAMES)])
     os.replace(unfinished, path)
     return path.stat().st_size
 
@@ -396,7 +396,8 @@ def _write_image(path: Path, frame: np.ndarray) -> None:
     path.write_bytes(data.tobytes())
 
 
-def _write_video(path: Path, frames: list[np.ndarray]) -> None:
+def write_video(path: Path, frames: list[np.ndarray]) -> None:
+    """Write frames (FRAME_SIZE, FRAME_SIZE, 3), uint8, RGB, as H.264."""
     container_options = {'movflags': '+faststart'}
     codec_options = {
         'preset': 'veryfast',

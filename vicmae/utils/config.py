@@ -107,16 +107,7 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         raise ConfigError(f'There is no config {str(path)!r}.{_similar_files(path)}')
     try:
         cfg = Config.fromfile(path)
-    except (
-        SyntaxError,
-        LookupError,
-        TypeError,
-        ValueError,
-        OSError,
-        NameError,
-        ImportError,
-        AttributeError,
-    ) as error:
+    except Exception as error:  # a config is a program
         raise ConfigError(f"Can't read the config {str(path)!r}: {error}") from error
     set_default_scope(cfg.get('default_scope') or 'vicmae')
     if overrides:

@@ -16,7 +16,7 @@ from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-from vicmae.errors import VicmaeError
+from vicmae.errors import EnvironmentFault, VicmaeError
 
 Item = TypeVar('Item')
 Value = TypeVar('Value')
@@ -55,7 +55,7 @@ def run_isolated(
     The outcome is an error if the function raises, if its process dies, or if it takes too long: then the process
     is killed, with all that it started, and another one takes its place. Items are taken from their iterable when
     a process is free for them, so it may be endless. No process outlives the iterator, whether that is read to its
-    end, closed or interrupted.
+    end, closed or interrupted. An ImportError is the environment's fault and no item's: it ends the whole.
 
     Args:
         function: Of one item; runs in other processes, one item after the other in each.
@@ -139,6 +139,8 @@ class _Worker:
             self._has_started = True
             return None
         value, error = news
+        if isinstance(error, ImportError):  # of the environment: no item is to blame for it
+            raise EnvironmentFault(str(error)) from error
         return Outcome(self._item, value, error)
 
     def end(self) -> int:
@@ -205,9 +207,11 @@ def _work(connection: Connection, function: Callable[[Any], Any], seconds: float
             connection.send((None, _in_words(error)))
 
 
-def _answer(function: Callable[[Any], Any], item: Any) -> tuple[Any, str | None]:
+def _answer(function: Callable[[Any], Any], item: Any) -> tuple[Any, str | ImportError | None]:
     try:
         return function(item), None
+    except ImportError as error:
+        return None, error
     except (Exception, SystemExit) as error:
         return None, _in_words(error)
 

@@ -1,9 +1,13 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Reads a file to its end as training may come to do, and says whether that works. T frames, H W pixels."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import cv2
+import torch
 
 from vicmae.errors import DataError
 from vicmae.utils.isolated_pool import restart_deadline
@@ -109,6 +113,14 @@ def kind_by_extension(path: str) -> str | None:
     """'image' or 'video', whose source would take a file of this name; None if neither does."""
     name = path.lower()
     return next((kind for kind in KINDS if name.endswith(SOURCES[kind].extensions)), None)
+
+
+def be_one_of_many() -> None:
+    """Takes one core, as there is a process for each, and prints nothing of what C libraries think of a file."""
+    cv2.setNumThreads(0)  # 1 would wait for threads that a fork has left behind
+    torch.set_num_threads(1)
+    with open(os.devnull, 'w') as nowhere:
+        os.dup2(nowhere.fileno(), 2)
 
 
 def _read_image(path: str) -> Verdict:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import cv2
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
@@ -22,7 +20,7 @@ from ..sources.file_source import PathAndLabel
 from ..sources.found_files import walk
 from ..sources.list_file import ListFile
 from ..sources.source import NO_LABEL
-from .file_check import KINDS, SOURCES, FileCheck, Verdict, kind_by_extension
+from .file_check import KINDS, SOURCES, FileCheck, Verdict, be_one_of_many, kind_by_extension
 from .report import CheckReport
 from .summary import summarize, write_good_list
 
@@ -232,8 +230,6 @@ def check_files(
     with closing(outcomes):
         for outcome in outcomes:
             path, verdict = outcome.item, outcome.value
-            if isinstance(verdict, ImportError):
-                raise verdict
             kind = check.kind_of(path) or KINDS[0]
             error = f"Can't read {path!r}: {outcome.error}."
             size, mtime = stamp_of(path)
@@ -243,17 +239,11 @@ def check_files(
             yield verdict or bad
 
 
-def _check_alone(check: FileCheck, path: str) -> Verdict | ImportError:
-    """Runs in a process of its own: with one thread, as there is a process for each core, and silently."""
-    cv2.setNumThreads(0)  # 1 would wait for threads that a fork has lost
-    torch.set_num_threads(1)
-    with open(os.devnull, 'w') as nowhere:  # C libraries print what they think of a file
-        os.dup2(nowhere.fileno(), 2)
+def _check_alone(check: FileCheck, path: str) -> Verdict:
+    """Runs in a process of its own."""
+    be_one_of_many()
     size, mtime = stamp_of(path)
-    try:
-        return check(path)._replace(size=size, mtime=mtime, quick=check.quick)
-    except ImportError as fault:  # of the environment, not of the file
-        return fault
+    return check(path)._replace(size=size, mtime=mtime, quick=check.quick)
 
 
 # ------------------------------------------------------------------------- what is said

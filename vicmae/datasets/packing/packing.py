@@ -18,15 +18,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import cv2
 import numpy as np
-import torch
 
-from vicmae.errors import ConfigError, DataError, EnvironmentFault
+from vicmae.errors import ConfigError, DataError
 from vicmae.utils.isolated_pool import Outcome, run_isolated
 
 from ..bad_files import to_json_line
-from ..checking.file_check import Verdict
+from ..checking.file_check import Verdict, be_one_of_many
 from ..shards.writer import ShardWriter, write_shard
 from ..sources.catalogue import CatalogueSource
 from ..sources.source import NO_LABEL
@@ -200,18 +198,12 @@ class Packing:
 
     def _recode(self, numbers: Iterable[int]) -> _Outcomes:
         """Reads and encodes the files at some places of the order; yields them as they are ready."""
-        outcomes = run_isolated(
+        return run_isolated(
             partial(_recode, self.source, self.recipe, self._order),
             map(int, numbers),
             num_workers=self._num_workers,
             seconds=self.seconds,
         )
-        with closing(outcomes):
-            for outcome in outcomes:
-                sample = outcome.value
-                if isinstance(sample, ImportError):  # no file is to blame for it
-                    raise EnvironmentFault(str(sample)) from sample
-                yield Outcome(outcome.item, sample, outcome.error)
 
     def _pack(self, target: PackFolder, tally: Tally, report: Callable[[Tally], None]) -> None:
         first, begun = tally.num_files, time.monotonic() - tally.seconds
@@ -281,28 +273,15 @@ class Packing:
 
 
 # ------------------------------------------------------------------------------ one file
-def _recode(
-    source: CatalogueSource, recipe: Recipe, order: np.ndarray, number: int
-) -> _Sample | ImportError:
+def _recode(source: CatalogueSource, recipe: Recipe, order: np.ndarray, number: int) -> _Sample:
     """Runs in a process of its own."""
-    _be_one_of_many()
+    be_one_of_many()
     begun = time.perf_counter()
     index = int(order[number])
     known = source.get_data_info(index)
-    try:
-        recoded = recipe(known)
-    except ImportError as error:
-        return error
+    recoded = recipe(known)
     notes = {**_notes(source, index), **recoded.notes}
     return _Sample(recoded, notes, _num_bytes(known), time.perf_counter() - begun)
-
-
-def _be_one_of_many() -> None:
-    """Takes one core, as there is a process for each, and prints nothing of what C libraries think of a file."""
-    cv2.setNumThreads(0)  # 1 would wait for threads that a fork has left behind
-    torch.set_num_threads(1)
-    with open(os.devnull, 'w') as nowhere:
-        os.dup2(nowhere.fileno(), 2)
 
 
 def _known(source: CatalogueSource, index: int) -> dict[str, Any]:

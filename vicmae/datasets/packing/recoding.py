@@ -33,15 +33,8 @@ from ..transforms.crop import crop_and_resize
 from ..video_io import READERS, VideoReader, open_video
 
 X264_PRESETS = (
-    'ultrafast',
-    'superfast',
-    'veryfast',
-    'faster',
-    'fast',
-    'medium',
-    'slow',
-    'slower',
-    'veryslow',
+    *('ultrafast', 'superfast', 'veryfast', 'faster', 'fast'),
+    *('medium', 'slow', 'slower', 'veryslow'),
 )
 X264_TUNES = ('fastdecode', 'none')
 _MAX_DECODED_BYTES = 2**26  # held at a time: films have more frames than memory has room for

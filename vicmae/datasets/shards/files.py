@@ -29,7 +29,7 @@ from .index import (
     whole_file,
     write_index,
 )
-from .remote import Version, fetch, is_http, is_url, read_part, version_of
+from .remote import fetch, is_http, is_url, read_part, version_of
 
 _NUM_THREADS = 16  # they wait for servers and file systems
 _BLOCK = 512
@@ -104,9 +104,12 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _open_shard(name: str, cache: '_Cache') -> ShardFile:
-    if is_http(name) and (shard := _open_by_parts(name, cache)):
-        return shard
-    place = cache.fetched_shard(name) if is_url(name) else name
+    try:
+        if is_http(name) and (shard := _open_by_parts(name, cache)):
+            return shard
+        place = cache.fetched_shard(name) if is_url(name) else name
+    except FileNotFoundError as error:
+        raise DataError(f'There is no shard {error}.') from error
     size = os.stat(place).st_size
     index = index_path(place)
     if not os.path.exists(index):
@@ -119,10 +122,7 @@ def _open_shard(name: str, cache: '_Cache') -> ShardFile:
 
 def _open_by_parts(url: str, cache: '_Cache') -> ShardFile | None:
     """None where the server gives no parts of files, or has no index of the shard."""
-    try:
-        part = read_part(url, 0, _BLOCK)
-    except FileNotFoundError as error:
-        raise DataError(f'There is no shard {error}.') from error
+    part = read_part(url, 0, _BLOCK)
     index = part and cache.fetched_index(url, part.file_size)
     if not part or not index:
         return None
@@ -131,13 +131,6 @@ def _open_by_parts(url: str, cache: '_Cache') -> ShardFile | None:
         os.unlink(index)
         raise DataError(_stale(index_url(url), url, summary.tar_size, part.file_size))
     return ShardFile(url, url, index, summary)
-
-
-def _version_of_shard(url: str) -> Version:
-    try:
-        return version_of(url)
-    except FileNotFoundError as error:
-        raise DataError(f'There is no shard {error}.') from error
 
 
 def index_url(url: str) -> str:
@@ -169,7 +162,7 @@ class _Cache:
 
         The older one stays: a run may be reading it.
         """
-        version = _version_of_shard(url) if is_http(url) else ()
+        version = version_of(url) if is_http(url) else ()
         path = self._path_for(url, *map(str, version))
         with self._locked(path):
             if not os.path.exists(path):

@@ -9,8 +9,8 @@ from vicmae.errors import DataError
 from vicmae.registry import DATASETS
 
 from ..video_io import FrameSequence
-from .catalogue import Catalogue, CatalogueSource
-from .file_source import require_place
+from .catalogue import Catalogue
+from .file_source import FileSource
 from .found_files import FoundFiles, is_a_folder, scan
 from .gap_fit import require_gap_fits
 from .image_folder import ImageFolder
@@ -19,7 +19,7 @@ from .source import NO_LABEL
 
 
 @DATASETS.register_module()
-class FrameFolder(CatalogueSource):
+class FrameFolder(FileSource):
     """Videos of which each is a folder of images, its frames, in the order of the numbers in their names.
 
     Without `ann_file`, each folder below `data_root` with images in it is a video: where none lies in `data_root`
@@ -48,14 +48,11 @@ class FrameFolder(CatalogueSource):
         pattern: str = '*',
         **kwargs: Any,
     ) -> None:
-        require_place('FrameFolder', data_root, ann_file)
         if not 0 < fps < float('inf'):
             raise ValueError(f'`fps` must be a positive number, got {fps}.')
-        self.data_root = data_root
-        self.ann_file = os.path.join(data_root, ann_file) if ann_file else ''
         self.fps = fps
         self.pattern = pattern
-        super().__init__(self._catalogue(), **kwargs)
+        super().__init__(data_root, ann_file, **kwargs)
         require_gap_fits(self)
 
     def get_data_info(self, index: int) -> dict[str, Any]:

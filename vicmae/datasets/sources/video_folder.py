@@ -16,25 +16,8 @@ class VideoFolder(FileSource):
 
     kind = 'video'
     extensions = (
-        '.mp4',
-        '.webm',
-        '.mkv',
-        '.avi',
-        '.mov',
-        '.m4v',
-        '.mpg',
-        '.mpeg',
-        '.ts',
-        '.flv',
-        '.wmv',
-        '.3gp',
-        '.3g2',
-        '.asf',
-        '.f4v',
-        '.m2ts',
-        '.mts',
-        '.ogv',
-        '.vob',
+        *('.mp4', '.webm', '.mkv', '.avi', '.mov', '.m4v', '.mpg', '.mpeg', '.ts', '.flv', '.wmv'),
+        *('.3gp', '.3g2', '.asf', '.f4v', '.m2ts', '.mts', '.ogv', '.vob'),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
