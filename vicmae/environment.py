@@ -34,6 +34,8 @@ REQUIRED = {
     'pillow': 'PIL',
     'opencv-python': 'cv2',
     'rich': 'rich',
+    'matplotlib': 'matplotlib',
+    'jinja2': 'jinja2',
     'webdataset': 'webdataset',
     'braceexpand': 'braceexpand',
     'safetensors': 'safetensors',
