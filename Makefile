@@ -21,9 +21,9 @@ STAMP := .venv/.stamp-$(shell printf '%s' '$(CURDIR)' | cksum | cut -d' ' -f1)
 PROGRESS := grep --line-buffered -oE \
 	'^ *(Downloading|Using cached) .*\([0-9]{2,}\.[0-9] MB\)|^Installing collected packages|^ERROR.*'
 
-# loadgroup: tests of one `xdist_group` run one after the other, in one process.
+# loadfile: the tests of a file run in one process, and share its fixtures. (xdist 3.8 ignores groups under pytest 9.2.)
 define run_tests
-status=0; $(PY) -m pytest -n $(JOBS) --dist loadgroup --durations=10 $(1) $(ARGS) || status=$$?; \
+status=0; $(PY) -m pytest -n $(JOBS) --dist loadfile --durations=10 $(1) $(ARGS) || status=$$?; \
 	printf 'make %s: %d min %02d s\n' '$@' $$((SECONDS / 60)) $$((SECONDS % 60)); exit $$status
 endef
 

@@ -16,10 +16,6 @@ from yapf.yapflib import yapf_api
 
 from vicmae.datasets.demo import make_demo_data
 
-# Session fixtures of which one in all is enough.
-COSTLY = ('gloo_pool', 'made', 'run_tool')
-
-
 @pytest.fixture(scope='session')
 def demo_data(tmp_path_factory):
     """Real files: the debug data set, where the debug config looks for it below `demo_data.parents[1]`."""
@@ -36,17 +32,6 @@ def _let_ctrl_c_through():
     """Lets Ctrl-C reach what tests start: `make test &` is born deaf to it, and hands that on."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keeps in one process what shares a costly fixture, and otherwise the tests of a file."""
-    for item in items:
-        shared = [name for name in COSTLY if name in item.fixturenames]
-        if item.get_closest_marker('slow') and 'run_tool' in shared:
-            shared.remove('run_tool')  # the time is that of the tests, and not of the fixture
-        group = shared[0] if shared else item.nodeid.split('::')[0]
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_runtest_setup(item):

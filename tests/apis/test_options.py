@@ -102,7 +102,7 @@ def test_auto_scale_needs_the_batch_size_that_the_rate_is_for():
     with pytest.raises(
         ConfigError, match=r'`--auto-scale-lr` needs `auto_scale_lr = dict\(base_batch'
     ):
-        train_config(auto_scale_lr=True)
+        train_config(auto_scale_lr=True, cfg_options={'auto_scale_lr': None})
 
 
 def test_workers_are_not_kept_where_there_are_none():

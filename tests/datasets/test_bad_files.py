@@ -191,11 +191,11 @@ def test_warnings_do_not_flood_the_log(tmp_path, caplog):
 
     said = []
     ledger = BadFileLedger(tmp_path / 'bad_files.jsonl', max_fraction=1)
-    original, bad_files.print_log = bad_files.print_log, lambda text, *_: said.append(text)
+    original, bad_files.warn = bad_files.warn, said.append
     try:
         for number in range(50):
             ledger.add(bad(number))
     finally:
-        bad_files.print_log = original
+        bad_files.warn = original
     assert len(said) == 21
     assert 'Further bad files are only listed' in said[-1]

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
@@ -21,6 +20,7 @@ from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
 from vicmae.utils.config import places_of
 from vicmae.utils.files import require_folder
+from vicmae.utils.log import say
 
 # What Python says of a call without all arguments.
 _MISSING = re.compile(
@@ -98,7 +98,7 @@ def adapt_to_cpu(cfg: Config) -> None:
     """Changes what only works with a GPU, and says so."""
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') == 'AmpOptimWrapper':
-        print_log('No GPU: training in float32, without AmpOptimWrapper.', logger='current')
+        say('No GPU: training in float32, without AmpOptimWrapper.')
         wrapper['type'] = 'OptimWrapper'
         for key in _AMP_ONLY:
             wrapper.pop(key, None)
@@ -128,10 +128,10 @@ def choose_precision(cfg: Config) -> None:
         wrapper['type'] = 'BFloat16OptimWrapper'
         for key in _AMP_ONLY:
             wrapper.pop(key, None)
-        print_log('Mixed precision: bfloat16, which this GPU has.', 'current')
+        say('Mixed precision: bfloat16, which this GPU has.')
     else:
         wrapper.setdefault('loss_scale', 'dynamic')
-        print_log(f'Mixed precision: {wrapper["dtype"]} with a scaled loss.', 'current')
+        say(f'Mixed precision: {wrapper["dtype"]} with a scaled loss.')
 
 
 def let_device_skip(cfg: Config) -> None:

@@ -2,16 +2,14 @@
 """What becomes of files that can't be read: written down, counted, and the run stopped where there are too many."""
 
 import json
-import logging
 import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.logging import print_log
-
 from vicmae.errors import DataError
 from vicmae.utils.distributed import rank_and_world_size
+from vicmae.utils.log import warn
 
 _MAX_WARNINGS = 20
 _FEW = 3  # bad files, which are never too many: of a small set they are a large share
@@ -132,9 +130,7 @@ class BadFileLedger:
         except FileNotFoundError:
             return b''
         except OSError as error:
-            print_log(
-                f"Can't read {str(self.path)!r}: {error.strerror}.", 'current', logging.WARNING
-            )
+            warn(f"Can't read {str(self.path)!r}: {error.strerror}.")
             return b''
         self._num_read += len(lines) + len(newline)
         return lines
@@ -153,16 +149,14 @@ class BadFileLedger:
             finally:
                 os.close(handle)
         except OSError as error:
-            print_log(
-                f"Can't write {str(self.path)!r}: {error.strerror}.", 'current', logging.WARNING
-            )
+            warn(f"Can't write {str(self.path)!r}: {error.strerror}.")
 
     def _warn(self, bad: BadFile) -> None:
         if len(self._listed) <= _MAX_WARNINGS:
-            print_log(f'Bad file {bad.file!r}: {bad.error}', 'current', logging.WARNING)
+            warn(f'Bad file {bad.file!r}: {bad.error}')
         elif len(self._listed) == _MAX_WARNINGS + 1:
             where = f', in {str(self.path)!r}' if self.path else ''
-            print_log(f'Further bad files are only listed{where}.', 'current', logging.WARNING)
+            warn(f'Further bad files are only listed{where}.')
 
 
 def _round_up(share: float) -> float:

@@ -2,7 +2,6 @@
 """A data loader that goes on: a bad file, or a decoder that hangs or dies, costs one sample and not the run."""
 
 import copy
-import logging
 import os
 import signal
 import threading
@@ -18,11 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from vicmae.errors import DataError, VicmaeError
 from vicmae.structures import as_batch
+from vicmae.utils.log import warn
 
 from .bad_files import BadFile, BadFileLedger
 from .sample_key import SampleKey
@@ -411,10 +410,8 @@ class SteadyLoader(DataLoader):
                     raise
                 excused |= newly_excused
                 at = ' while it was at no file' if not notes else ''
-                print_log(
-                    f'A worker died{at} ({type(error).__name__}: {error}). Starting the workers anew.',
-                    'current',
-                    logging.WARNING,
+                warn(
+                    f'A worker died{at} ({type(error).__name__}: {error}). Starting the workers anew.'
                 )
             restarted_at = delivered
             bad_files = [self._describe_lost(note) for note in lost]

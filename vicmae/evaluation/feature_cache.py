@@ -3,7 +3,6 @@
 
 import hashlib
 import json
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -20,6 +18,7 @@ from vicmae.checkpoints.read import load_checkpoint_file
 from vicmae.checkpoints.write import write_checkpoint
 from vicmae.datasets.mixed import MixedDataset
 from vicmae.errors import CheckpointError
+from vicmae.utils.log import say, warn
 from vicmae.utils.progress import share_bar
 
 _FORMAT = 2
@@ -58,14 +57,13 @@ class FeatureCache:
         try:
             kept = load_checkpoint_file(self.path)
         except CheckpointError as error:
-            print_log(f'{error} The features are computed anew.', 'current', logging.WARNING)
+            warn(f'{error} The features are computed anew.')
             return None
         missing = kept.get('missing', 0)
         unread = f' {missing} more could not be read then.' if missing else ''
-        print_log(
+        say(
             f'Features of {len(kept["rows"])} samples, from {kept["time"]}: weights, data and protocol are those of '
-            f'{str(self.path)!r}.{unread} `--cfg-options test_cfg.cache_dir=None` computes them anew.',
-            'current',
+            f'{str(self.path)!r}.{unread} `--cfg-options test_cfg.cache_dir=None` computes them anew.'
         )
         return join_features(kept['rows'], kept['features'])
 
@@ -83,20 +81,14 @@ class FeatureCache:
             kept = dict(features=features, rows=plain, missing=missing, time=now)
             write_checkpoint(self.path, kept)
         except (OSError, CheckpointError) as error:
-            print_log(
-                f'The features are not kept: {error} `test_cfg.cache_dir` names another folder.',
-                'current',
-                logging.WARNING,
-            )
+            warn(f'The features are not kept: {error} `test_cfg.cache_dir` names another folder.')
             return
         unread = (
             f' {missing} more could not be read; delete the file once they can be.'
             if missing
             else ''
         )
-        print_log(
-            f'Features of {len(rows)} samples are kept in {str(self.path)!r}.{unread}', 'current'
-        )
+        say(f'Features of {len(rows)} samples are kept in {str(self.path)!r}.{unread}')
 
 
 def part_features(rows: Sequence[Row]) -> tuple[list[Row], Tensor]:

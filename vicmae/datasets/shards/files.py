@@ -16,9 +16,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from mmengine.logging import print_log
-
 from vicmae.errors import DataError
+from vicmae.utils.log import say
 
 from .index import (
     IndexSummary,
@@ -166,7 +165,7 @@ class _Cache:
         path = self._path_for(url, *map(str, version))
         with self._locked(path):
             if not os.path.exists(path):
-                print_log(f'Fetching {url!r} to {self.folder!r}.', 'current')
+                say(f'Fetching {url!r} to {self.folder!r}.')
                 try:
                     with whole_file(path) as file:
                         fetch(url, file)
@@ -198,7 +197,7 @@ class _Cache:
             for path in (index_path(shard), here):
                 if os.path.exists(path):  # by now
                     return path
-            print_log(f'Making the index of {shard!r}, once.', 'current')
+            say(f'Making the index of {shard!r}, once.')
             index = build_index(shard)
             try:
                 _write_index_at_once(index, index_path(shard))

@@ -1,7 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Files that were found below a folder, of which there may be millions."""
 
-import logging
 import os
 from array import array
 from collections.abc import Iterable, Iterator
@@ -9,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
+
+from vicmae.utils.log import warn
 
 from .source import NO_LABEL
 
@@ -132,7 +132,7 @@ def scan(root: str, folder: str, seen: set[tuple[int, int]]) -> Iterator['os.Dir
                     yield entry
     except OSError as error:
         text = f'Passed over the folder {path!r}: {error.strerror}.'
-        print_log(text, 'current', logging.WARNING)
+        warn(text)
 
 
 def is_a_folder(entry: 'os.DirEntry[str]') -> bool:

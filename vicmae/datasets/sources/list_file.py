@@ -1,16 +1,15 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """List files with a sample in each line, of which there may be ten millions."""
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 
 from vicmae.errors import DataError
+from vicmae.utils.log import warn
 
 _LINES_PER_BLOCK = 64
 _CHUNK_BYTES = 2**24
@@ -185,9 +184,7 @@ class ListedSamples:
                 f'{self.name}: none of the {len(numbers)} files that were looked for is there, such as {first}. '
                 f'Paths are relative to `data_root`, which is {self._root!r}.'
             )
-        print_log(
+        warn(
             f'{self.name}: {len(missing)} of the {len(numbers)} files that were looked for are missing, the first in '
-            f'{first}. They count as bad files.',
-            'current',
-            logging.WARNING,
+            f'{first}. They count as bad files.'
         )

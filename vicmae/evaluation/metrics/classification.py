@@ -2,19 +2,18 @@
 """How often a classifier is right. S samples, c classes."""
 
 import csv
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import print_log
 from mmpretrain.evaluation import Accuracy, ConfusionMatrix
 from torch import Tensor
 
 from vicmae.errors import ConfigError, DataError
 from vicmae.registry import METRICS
+from vicmae.utils.log import warn
 from vicmae.utils.names import name_some
 
 from .predictions import each_once
@@ -103,11 +102,9 @@ def mean_class_accuracy(confusion: Tensor) -> float:
     counts = confusion.sum(dim=1)
     empty = [str(label) for label in torch.nonzero(counts == 0).flatten().tolist()]
     if empty:
-        print_log(
+        warn(
             f'{len(empty)} of {len(counts)} classes have no sample in the set that is tested on '
-            f'({name_some(empty)}): `mean_class` is the mean over the others.',
-            'current',
-            logging.WARNING,
+            f'({name_some(empty)}): `mean_class` is the mean over the others.'
         )
     own = confusion.diagonal().double()[counts > 0] / counts[counts > 0]
     return 100 * own.mean().item()

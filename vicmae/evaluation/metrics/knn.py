@@ -1,17 +1,16 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What frozen features are worth, without training anything. Q queries, R references (the bank), D width."""
 
-import logging
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from torch import Tensor
 
 from vicmae.registry import METRICS
+from vicmae.utils.log import say, warn
 
 from .probe import Probe, ProbeMetric
 
@@ -156,10 +155,9 @@ class KNNAccuracy(ProbeMetric):
 
     def measure(self, probe: Probe) -> dict[str, float]:
         if max(self.ks) > len(probe.bank):
-            print_log(
+            say(
                 f'The bank of the probe {probe.name!r} has {len(probe.bank)} samples: where `k` is larger, all of them '
-                'vote.',
-                'current',
+                'vote.'
             )
         predicted = knn_predict_each(
             probe.queries,
@@ -181,10 +179,8 @@ class KNNAccuracy(ProbeMetric):
     def _measure_health(self, probe: Probe) -> dict[str, float]:
         figures = {name: measure(probe.bank) for name, measure in _HEALTH.items()}
         if figures['mean_cosine'] > _COLLAPSED:
-            print_log(
+            warn(
                 f'The features of the probe {probe.name!r} are nearly all the same: their mean cosine is '
-                f'{figures["mean_cosine"]:.4f}. The model has collapsed, or its inputs hardly differ.',
-                'current',
-                logging.WARNING,
+                f'{figures["mean_cosine"]:.4f}. The model has collapsed, or its inputs hardly differ.'
             )
         return figures

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from rich.console import Console
 from torch import Tensor, nn
 
 from vicmae.errors import DataError
 from vicmae.registry import METRICS
+from vicmae.utils.log import say
 from vicmae.utils.progress import share_bar
 
 from .probe import Probe, ProbeMetric
@@ -281,10 +281,9 @@ class LinearProbeAccuracy(_LinearMetric):
         shares = [accuracy(head, features, labels) for head in self._fit(probe, seen)]
         best = shares.index(max(shares))
         if best in (0, len(self.lrs) - 1):
-            print_log(
+            say(
                 f"The best learning rate of the probe '{probe.name}', {self.lrs[best]:g}, is at the end of the sweep "
-                f'({", ".join(f"{lr:g}" for lr in self.lrs)}): a wider `lrs` may find a better one.',
-                'current',
+                f'({", ".join(f"{lr:g}" for lr in self.lrs)}): a wider `lrs` may find a better one.'
             )
         return best
 

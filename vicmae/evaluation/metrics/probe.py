@@ -1,7 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What all measures of frozen features have in common. Q queries, R references (the bank), D width."""
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import print_log
 from torch import Tensor
 
 from vicmae.errors import DataError
+from vicmae.utils.log import warn
 
 from .predictions import each_once
 
@@ -118,11 +117,7 @@ class ProbeMetric(BaseMetric):
             if all(np.isfinite(row['feature']).all() for row in rows):
                 figures = self.measure(self._gather(name, rows))
             else:
-                print_log(
-                    f"The features of the probe '{name}' are not finite.",
-                    'current',
-                    logging.WARNING,
-                )
+                warn(f"The features of the probe '{name}' are not finite.")
                 figures = dict.fromkeys(self.names(), math.nan)
             metrics.update({f'{name}/{figure}': value for figure, value in figures.items()})
         return metrics
@@ -159,9 +154,7 @@ def _compare_classes(probe: str, parts: dict[str, list[dict[str, Any]]]) -> None
             'names, or both from lists.'
         )
     if strange:
-        print_log(
+        warn(
             f"{len(strange)} of {len(parts['query'])} queries of the probe '{probe}' are of classes that the "
-            f'bank lacks, such as {strange[0]!r}, and count as wrong.',
-            'current',
-            logging.WARNING,
+            f'bank lacks, such as {strange[0]!r}, and count as wrong.'
         )
