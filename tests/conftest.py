@@ -16,6 +16,7 @@ from yapf.yapflib import yapf_api
 
 from vicmae.datasets.demo import make_demo_data
 
+
 @pytest.fixture(scope='session')
 def demo_data(tmp_path_factory):
     """Real files: the debug data set, where the debug config looks for it below `demo_data.parents[1]`."""
