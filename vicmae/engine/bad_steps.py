@@ -19,20 +19,25 @@ from vicmae.datasets.loader import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey
 from vicmae.utils.files import whole_file, why_unwritten
 
-FOLDER = 'bad_steps'
 # The second one where the host looked only after further steps had moved the weights.
 WEIGHTS, LATER_WEIGHTS = 'state.pth', 'later_state.pth'
+_MOST_NAMED = 6
 
 
 def folder_of(runner: Any, batches: Sequence[dict[str, Any]]) -> Path:
     """Where the record of a step with these batches goes."""
-    return Path(runner.work_dir) / FOLDER / f'iter_{batches[-1]["iteration"]}'
+    return Path(runner.work_dir) / 'bad_steps' / f'iter_{batches[-1]["iteration"]}'
 
 
 def named_losses(values: dict[str, Any]) -> dict[str, Tensor]:
     """The losses among what a model logs, without their sum."""
     losses = {name: value.detach() for name, value in values.items() if 'loss' in name}
     return {name: value for name, value in losses.items() if name != 'loss'} or losses
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first of many names."""
+    return ', '.join([*names[:_MOST_NAMED], *(['...'] if len(names) > _MOST_NAMED else [])])
 
 
 def write_record(
@@ -50,14 +55,21 @@ def write_record(
     folder = folder_of(runner, batches)
     folder.mkdir(parents=True, exist_ok=True)
     config = folder.parent / f'config_{runner.timestamp}.py'
-    wrapper = runner.optim_wrapper
+    wrapper, loader = runner.optim_wrapper, runner.train_dataloader
     dtype = getattr(wrapper, 'cast_dtype', None)
     row = dict(
         iteration=batches[-1]['iteration'],
         rank=runner.rank,
         world_size=runner.world_size,
         seed=runner.seed,
-        batches=[_plain(batch, runner.train_dataloader) for batch in batches],
+        batches=[
+            {
+                **batch,
+                'losses': {name: str(value.item()) for name, value in batch['losses'].items()},
+                'samples': _samples(batch, loader) if isinstance(loader, SteadyLoader) else [],
+            }
+            for batch in batches
+        ],
         **found,
         config=f'../{config.name}',
         amp=dtype and dict(dtype=str(dtype).removeprefix('torch.'), loss_scale=wrapper.scale),
@@ -74,13 +86,8 @@ def write_record(
             raise OSError(why_unwritten(error)) from error
 
 
-def _plain(batch: dict[str, Any], loader: Any) -> dict[str, Any]:
-    """A batch in plain values, with the samples that the loader knows."""
-    steady = isinstance(loader, SteadyLoader)
-    keys = loader.keys_of(batch['epoch'] - 1, batch['batch'] - 1) if steady else []
-    samples = [
+def _samples(batch: dict[str, Any], loader: SteadyLoader) -> list[dict[str, Any]]:
+    return [
         dict(key=list(key) if isinstance(key, SampleKey) else int(key), file=loader.file_of(key))
-        for key in keys
+        for key in loader.keys_of(batch['epoch'] - 1, batch['batch'] - 1)
     ]
-    losses = {name: str(value.item()) for name, value in batch['losses'].items()}
-    return {**batch, 'losses': losses, 'samples': samples}

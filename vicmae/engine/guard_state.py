@@ -9,17 +9,10 @@ _KEY = 'step_guard'
 
 
 class RewindDue(Exception):
-    """Ends a training step from which the loop has to go back.
+    """Ends a training step; its arguments are the checkpoint to go back to, and which iterations to pass over.
 
-    Attributes:
-        checkpoint: Its path.
-        first: The first iteration to pass over.
-        end: The one behind the last.
+    These begin with the second argument, and end before the third.
     """
-
-    def __init__(self, checkpoint: str, first: int, end: int) -> None:
-        super().__init__(checkpoint, first, end)
-        self.checkpoint, self.first, self.end = checkpoint, first, end
 
 
 @dataclass
