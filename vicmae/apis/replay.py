@@ -19,10 +19,11 @@ from torch.utils._pytree import tree_leaves
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey
-from vicmae.engine.bad_steps import WEIGHTS, named_losses, shortened
+from vicmae.engine.bad_steps import WEIGHTS, named_losses
 from vicmae.engine.gradients import local_norms
 from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.utils.config import load_config
+from vicmae.utils.names import name_some
 
 from .model import load_model
 from .train_data import build_train_loader
@@ -163,9 +164,9 @@ def _findings(result: Replay) -> Iterator[str]:
     elif not result.finite:
         yield "Each module's output is finite: it begins in a loss or on the way back."
     if names := result.bad_weights:
-        yield f'{len(names)} weights or buffers that are not finite themselves: {shortened(names)}.'
+        yield f'{len(names)} weights or buffers that are not finite themselves: {name_some(names, 10)}.'
     if names := result.bad_gradients:
-        yield f'{len(names)} parameters with gradients that are not finite: {shortened(names)}.'
+        yield f'{len(names)} parameters with gradients that are not finite: {name_some(names, 10)}.'
     if result.record['world_size'] > 1:
         yield (
             f'The run had {result.record["world_size"]} ranks. This is the batch of rank {result.record["rank"]} '

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.registry import LOOPS
 
-from .guard_state import GuardState, RewindDue
+from .bad_steps import GuardState, RewindDue
 
 _EVALUATED = 'evaluated_at'
 
@@ -172,11 +172,8 @@ class EndlessBatches:
 
     def _begin(self) -> Iterator[Any]:
         epoch, done = self.position
-        samplers: list[Any] = [
-            self.loader.sampler,
-            getattr(self.loader.batch_sampler, 'sampler', None),
-        ]
-        for sampler in samplers:
+        loader: Any = self.loader
+        for sampler in (loader.sampler, getattr(loader.batch_sampler, 'sampler', loader.sampler)):
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(epoch)
         if done and isinstance(self.loader, SteadyLoader):

@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vicmae.engine.guard_state import GuardState
+from vicmae.engine.bad_steps import GuardState
 from vicmae.engine.hooks import StepGuardHook
 from vicmae.engine.optimizers import GuardedOptimWrapper
 from vicmae.errors import ConfigError, TrainingError

@@ -12,10 +12,10 @@ from vicmae.checkpoints.state import collect_state
 from vicmae.errors import ConfigError, TrainingError
 from vicmae.registry import HOOKS
 from vicmae.utils.distributed import unwrapped
+from vicmae.utils.names import name_some
 
-from ..bad_steps import LATER_WEIGHTS, WEIGHTS, folder_of, named_losses, shortened, write_record
+from ..bad_steps import LATER_WEIGHTS, WEIGHTS, GuardState, RewindDue, named_losses, write_record
 from ..gradients import global_norm
-from ..guard_state import GuardState, RewindDue
 from ..loops import EpochLoop, IterLoop
 from ..optimizers.guarded import GuardedOptimWrapper, StepCheck
 from ..position import agree_on_last_checkpoint
@@ -24,6 +24,7 @@ from .safe_checkpoint import SafeCheckpointHook
 from .step_seed import StepSeedHook, seed_of_step
 
 ACTIONS = ('stop', 'rewind')
+_LEAST = dict(max_bad_steps=1, check_interval=1, max_rewinds=0, rewind_margin=0, max_records=0)
 
 
 @HOOKS.register_module()
@@ -62,13 +63,6 @@ class StepGuardHook(Hook):
         rewind_margin: int = 100,
         max_records: int = 3,
     ) -> None:
-        at_least_1 = dict(max_bad_steps=max_bad_steps, check_interval=check_interval)
-        counts = dict(max_rewinds=max_rewinds, rewind_margin=rewind_margin, max_records=max_records)
-        for name, value in {**at_least_1, **counts}.items():
-            if value < (name in at_least_1):
-                raise ValueError(
-                    f'`{name}` must be at least {int(name in at_least_1)}, got {value}.'
-                )
         if when_exceeded not in ACTIONS:
             raise ValueError(
                 f"`when_exceeded` must be one of {', '.join(ACTIONS)}, got '{when_exceeded}'."
@@ -76,6 +70,9 @@ class StepGuardHook(Hook):
         self.max_bad_steps, self.check_interval = max_bad_steps, check_interval
         self.when_exceeded, self.max_rewinds = when_exceeded, max_rewinds
         self.rewind_margin, self.max_records = rewind_margin, max_records
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f'`{name}` must be at least {least}, got {getattr(self, name)}.')
         self._last_checkpoint: str | None = None
         self._forget()
 
@@ -146,7 +143,7 @@ class StepGuardHook(Hook):
         """Counts a bad step, records it, says what happened and decides what follows."""
         state.total += 1
         state.in_a_row += 1
-        folder = folder_of(runner, batches)
+        folder = Path(runner.work_dir, 'bad_steps', f'iter_{batches[-1]["iteration"]}')
         weights = None
         if state.in_a_row == 1:
             state.since, state.record = batches[0]['iteration'] - 1, str(folder)
@@ -164,19 +161,16 @@ class StepGuardHook(Hook):
         where = f'Recorded in {str(folder)!r}.'
         found = dict(grad_norm=str(norm), bad_gradients=names, weights=state.weights)
         try:
-            write_record(runner, batches, weights, **found)
+            write_record(runner, folder, batches, weights, **found)
         except OSError as error:
             where = f"Can't record it in {str(folder)!r}: {error.strerror or error}."
-        faults = [
-            (n, text)
-            for n, text in enumerate(all_gather_object(_faults_text(batches, names)))
-            if text
-        ]
-        on_ranks = [f'on rank {n} {text}' if runner.world_size > 1 else text for n, text in faults]
+        faults = all_gather_object(_faults_text(batches, names))
+        if runner.world_size > 1:
+            faults = [text and f'on rank {rank} {text}' for rank, text in enumerate(faults)]
         last = batches[-1]
         runner.logger.warning(
             f'Bad step in iteration {last["iteration"]} (epoch {last["epoch"]}, batch {last["batch"]}): '
-            f'{"; ".join(on_ranks) or f"the norm of all gradients is {norm}"}. Nothing is trained in it. '
+            f'{"; ".join(filter(None, faults)) or f"the norm of all gradients is {norm}"}. Nothing is trained in it. '
             f'Bad steps: {state.in_a_row} in a row, {state.total} in all. {where}'
         )
         if state.in_a_row >= self.max_bad_steps:
@@ -193,13 +187,11 @@ class StepGuardHook(Hook):
                 return RewindDue(checkpoint, first, end)
             why = ' There is no checkpoint of this run yet to go back to.'
             if checkpoint:
-                why = (
-                    f' The run went back to a checkpoint {state.rewinds} time(s) already, all that '
-                    '`default_hooks.step_guard.max_rewinds` allows.'
-                )
+                times = f'{state.rewinds} time(s) already'
+                why = f' It went back to a checkpoint {times}, see `default_hooks.step_guard.max_rewinds`.'
         else:
             advice = (
-                ' `default_hooks.step_guard.when_exceeded=rewind` goes back to the last checkpoint.'
+                ', and `default_hooks.step_guard.when_exceeded=rewind` goes back to a checkpoint'
             )
         return TrainingError(
             f'{state.in_a_row} steps in a row, since iteration {state.since + 1}, had losses or gradients that are '
@@ -207,7 +199,7 @@ class StepGuardHook(Hook):
             f'`python tools/analysis_tools/replay.py {shlex.quote(state.record)}` runs the first of them alone and '
             'says where it begins. What may help: a lower `optim_wrapper.optimizer.lr`, '
             '`optim_wrapper.clip_grad.max_norm=1.0`, `optim_wrapper.dtype=bfloat16` in the place of float16. '
-            f'`default_hooks.step_guard.max_bad_steps`, now {self.max_bad_steps}, says how many are too many.{advice}'
+            f'`default_hooks.step_guard.max_bad_steps`, now {self.max_bad_steps}, says how many are too many{advice}.'
         )
 
 
@@ -231,7 +223,7 @@ def _faults_text(batches: list[dict[str, Any]], gradients: list[str]) -> str:
     texts = [f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value)]
     if gradients:
         texts.append(
-            f'gradients of {len(gradients)} parameters are not finite ({shortened(gradients)})'
+            f'gradients of {len(gradients)} parameters are not finite ({name_some(gradients)})'
         )
     return ', '.join(texts)
 

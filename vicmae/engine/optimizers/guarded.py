@@ -132,7 +132,7 @@ class GuardedOptimWrapper(OptimWrapper):
         self._buffers, self._bad_loss = [], None
 
     def _step_on_device(self, bad: Tensor, kwargs: dict[str, Any]) -> None:
-        """Steps where `bad` is 0; what a fused optimiser does with it is torch's protocol for `GradScaler`."""
+        """Steps where `bad` is 0: torch's protocol between `GradScaler` and a fused optimiser."""
         optimizer: Any = self.optimizer
         self.found_bad, optimizer.found_inf, optimizer.grad_scale = bad, bad, None
         try:
@@ -154,13 +154,12 @@ class GuardedOptimWrapper(OptimWrapper):
         flags[2].copy_(~torch.linalg.vector_norm(norms).isfinite())
         if rank_and_world_size()[1] > 1:
             dist.all_reduce(flags, dist.ReduceOp.MAX)
-        check = StepCheck(flags, parameters, norms)
-        self._unread.append(check)
+        self.last_check = StepCheck(flags, parameters, norms)
+        self._unread.append(self.last_check)
         on_device = (device.type == 'cuda' and not self.guarded) or self.skips_on_device()
         if not on_device or len(self._unread) >= self.check_interval:
             self.read_checks()
-        self.last_check = check
-        return check
+        return self.last_check
 
     def read_checks(self) -> None:
         """Brings what is known of steps so far to the host: the only wait for the device."""
@@ -190,8 +189,8 @@ class GuardedOptimWrapper(OptimWrapper):
         own, saved = self.optimizer.param_groups, state_dict['param_groups']
         if len(own) == len(saved):  # else the optimiser says what doesn't fit
             how = [{k: g[k] for k in ('foreach', 'fused') if k in g} for g in own]
-            saved = [{**group, **mine} for group, mine in zip(saved, how, strict=True)]
-        super().load_state_dict({**state_dict, 'param_groups': saved})
+            state_dict['param_groups'] = [g | mine for g, mine in zip(saved, how, strict=True)]
+        super().load_state_dict(state_dict)
 
 
 @OPTIM_WRAPPERS.register_module(name='AmpOptimWrapper')
