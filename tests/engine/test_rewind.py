@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from torch.utils.data import Dataset
 
-from vicmae.engine.guard_state import GuardState
+from vicmae.engine.bad_steps import GuardState
 from vicmae.engine.hooks import StepGuardHook
 from vicmae.engine.optimizers import GuardedOptimWrapper
 from vicmae.errors import TrainingError

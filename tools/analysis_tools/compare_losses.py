@@ -57,30 +57,26 @@ def main() -> None:
 
 def compare(name: str, args: argparse.Namespace) -> bool:
     """Trains a run, and returns whether its losses are as they were."""
-    from vicmae.testing.losses import (
-        TOLERANCE,
-        compare_losses,
-        describe_losses,
-        record_losses_of,
-        write_losses,
-    )
+    from vicmae.testing import losses
 
-    config, steps = RUNS[name]
-    steps = args.steps or steps
+    config, recorded = RUNS[name]
+    steps = args.steps or recorded
     record = RECORDS / f'{name}.json'
-    after = record_losses_of(ROOT, ROOT / config, steps)
+    after = losses.record_losses_of(ROOT, ROOT / config, steps)
     if args.write:
-        write_losses(record, config, after)
+        losses.write_losses(record, config, after)
         print(f'{name}: {len(after)} steps written to {record}')
         return True
     if args.against:
         checkout, tolerance = args.against.resolve(), 0.0
-        before = record_losses_of(checkout, checkout / config, steps)
+        before = losses.record_losses_of(checkout, checkout / config, steps)
     else:
-        before, tolerance = json.loads(record.read_text(encoding='utf-8'))['losses'], TOLERANCE
-    before = before[:steps]
-    print(f'{name}: {describe_losses(before, after, tolerance)}')
-    return compare_losses(before, after, tolerance) is None
+        before, tolerance = (
+            json.loads(record.read_text(encoding='utf-8'))['losses'],
+            losses.TOLERANCE,
+        )
+    print(f'{name}: {losses.describe_losses(before[:steps], after, tolerance)}')
+    return losses.compare_losses(before[:steps], after, tolerance) is None
 
 
 if __name__ == '__main__':

@@ -3,8 +3,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -86,30 +85,36 @@ def replay(
         )
     folder = Path(record)
     row = _read(folder, rank)
-    cfg = _config(folder / row['config'])
-    weights = _weights(folder, row, checkpoint)
-    with _at_home(row['started_in']):
-        model = load_model(cfg, weights, device=device).train()
-        batches = list(_batches(cfg, row, folder))
+    weights = Path(checkpoint) if checkpoint is not None else _recorded_weights(folder, row)
+    try:
+        model, batches = _load(load_config(folder / row['config']), row, folder, weights)
+    except DataError as error:
+        if Path(row['started_in']) == Path.cwd():
+            raise
+        raise DataError(
+            f'{error} The run was started in {row["started_in"]!r}: relative paths are meant from there.'
+        ) from error
+    model = model.to(device).train()
     bad_weights = [name for name, t in model.state_dict().items() if not t.isfinite().all()]
-    scale, autocast = _precision(row['amp'], amp, device)
+    mixed = row['amp'] or dict(dtype='bfloat16', loss_scale=1.0)
+    enabled = bool(row['amp']) if amp is None else amp
+    scale = mixed['loss_scale'] if enabled else 1.0
+    bad_modules = _watch(model)
     losses: list[dict[str, float]] = []
     views: list[list[str]] = []
-    with _watch(model) as found:
-        for batch, described in zip(batches, row['batches'], strict=True):
-            if described['step_seed'] is not None:
-                torch.manual_seed(described['step_seed'])
-            for name, value in described['loss_weights'].items():
-                path, _, attribute = name.rpartition('.')
-                setattr(model.get_submodule(path), attribute, value)
-            with autocast:
-                data = model.data_preprocessor(batch, True)
-                outputs = model(**data, mode='loss')
-            total, logged = model.parse_losses(outputs)
-            (total / len(batches) * scale).backward()
-            losses.append({name: value.item() for name, value in named_losses(logged).items()})
-            for number in range(len(described['samples'])):
-                views.append([range_of([view]) for view in data.sample(number)])
+    for batch, described in zip(batches, row['batches'], strict=True):
+        if described['step_seed'] is not None:
+            torch.manual_seed(described['step_seed'])
+        for name, value in described['loss_weights'].items():
+            path, _, attribute = name.rpartition('.')
+            setattr(model.get_submodule(path), attribute, value)
+        with torch.autocast(device, getattr(torch, mixed['dtype']), enabled):
+            data = model.data_preprocessor(batch, True)
+            outputs = model(**data, mode='loss')
+        total, logged = model.parse_losses(outputs)
+        (total / len(batches) * scale).backward()
+        losses.append({name: value.item() for name, value in named_losses(logged).items()})
+        views += [[range_of(view) for view in data.sample(n)] for n in range(len(data))]
     trained = {name: p for name, p in model.named_parameters() if p.grad is not None}
     norms = local_norms(list(trained.values()))
     seeded = all(batch['step_seed'] is not None for batch in row['batches'])
@@ -121,7 +126,7 @@ def replay(
         grad_norm=torch.linalg.vector_norm(norms).item() / scale,
         bad_gradients=[n for n, norm in zip(trained, norms, strict=True) if not norm.isfinite()],
         bad_weights=bad_weights,
-        bad_module=found[0] if found else None,
+        bad_module=next(iter(bad_modules), None),
     )
 
 
@@ -141,7 +146,7 @@ def print_replay(result: Replay, console: Console | None = None) -> None:
             table.add_row(name, f'{before:.6g}', f'{value:.6g}')
     table.add_row('norm of all gradients', '', f'{result.grad_norm:.6g}')
     console.print(table)
-    num_views = max(map(len, result.views), default=0)
+    num_views = max(map(len, result.views))
     table = Table('sample', 'key', *(f'view {n + 1}' for n in range(num_views)))
     samples = [sample for batch in batches for sample in batch['samples']]
     for sample, views in zip(samples, result.views, strict=True):
@@ -154,23 +159,18 @@ def print_replay(result: Replay, console: Console | None = None) -> None:
 def _findings(result: Replay) -> Iterator[str]:
     if result.bad_module:
         name, kind, inputs = result.bad_module
-        yield (
-            f'The first output that is not finite is that of {name or "the model"} ({kind}). '
-            f'Its input: {inputs}.'
-        )
+        where = name or 'the model'
+        yield f'The first output that is not finite is that of {where} ({kind}). Its input: {inputs}.'
     elif not result.finite:
         yield "Each module's output is finite: it begins in a loss or on the way back."
-    for names, what in [
-        (result.bad_weights, 'weights or buffers that are not finite themselves'),
-        (result.bad_gradients, 'parameters with gradients that are not finite'),
-    ]:
-        if names:
-            yield f'{len(names)} {what}: {name_some(names, 10)}.'
+    if names := result.bad_weights:
+        yield f'{len(names)} weights or buffers that are not finite themselves: {name_some(names, 10)}.'
+    if names := result.bad_gradients:
+        yield f'{len(names)} parameters with gradients that are not finite: {name_some(names, 10)}.'
     if result.record['world_size'] > 1:
         yield (
             f'The run had {result.record["world_size"]} ranks. This is the batch of rank {result.record["rank"]} '
-            'alone: the contrastive '
-            'loss lacks the negatives of the others, and gradients are not averaged with theirs.'
+            'alone: the contrastive loss lacks the negatives of the others, and gradients are not averaged.'
         )
     if not result.exact:
         yield 'Weights or seeds are not those of the run: figures differ from it.'
@@ -193,97 +193,58 @@ def _read(folder: Path, rank: int) -> dict[str, Any]:
         ) from error
     if not any(batch['samples'] for batch in row['batches']):
         raise DataError(
-            f'The record {str(path)!r} names no samples: nothing to run. `SteadyLoader` knows its own, '
-            'other data loaders do not.'
+            f'The record {str(path)!r} names no samples: nothing to run. Only `SteadyLoader` knows its own.'
         )
     return row
 
 
-def _config(path: Path) -> Config:
-    cfg = load_config(path)
-    if not cfg.get('model'):
-        raise ConfigError(
-            f'The config {str(path)!r} has no `model`: the run was not built from a config.'
-        )
-    return cfg
-
-
-def _weights(folder: Path, row: dict[str, Any], checkpoint: str | Path | None) -> Path:
-    if checkpoint is not None:
-        return Path(checkpoint)
-    path = folder / row['weights'] if row['weights'] else None
-    if path is None or not path.is_file():
+def _recorded_weights(folder: Path, row: dict[str, Any]) -> Path:
+    path = folder / (row['weights'] or '')
+    if not path.is_file():
+        gone = f'there is no {str(path)!r}' if row['weights'] else '`max_records` others had them'
         raise CheckpointError(
-            f'The record {str(folder)!r} has no weights '
-            + (f'(there is no {str(path)!r}).' if path else '(`max_records` others had them).')
-            + ' Name those of a checkpoint near it: `--checkpoint WORK_DIR/epoch_N.pth`.'
+            f'The record {str(folder)!r} has no weights ({gone}). Name those of a checkpoint near it: '
+            '`--checkpoint WORK_DIR/epoch_N.pth`.'
         )
     return path
 
 
-@contextmanager
-def _at_home(started_in: str) -> Iterator[None]:
-    """Says where the run was started, to which its paths may be relative, if something isn't there."""
-    try:
-        yield
-    except DataError as error:
-        if Path(started_in) == Path.cwd():
-            raise
-        raise DataError(
-            f'{error} The run was started in {started_in!r}: relative paths are meant from there.'
-        ) from error
-
-
-def _batches(cfg: Config, row: dict[str, Any], folder: Path) -> Iterator[Any]:
-    """Loads the recorded batches, with the samples that replace bad ones."""
+def _load(cfg: Config, row: dict[str, Any], folder: Path, weights: Path) -> tuple[Any, list[Any]]:
+    """Loads the model and the recorded batches, with the samples that replaced bad ones."""
+    if not cfg.get('model'):
+        raise ConfigError(f'The config {cfg.filename!r} has no `model`: no run to replay.')
+    model = load_model(cfg, weights)
     loader = build_train_loader(cfg, num_workers=0)
     ledger = BadFileLedger(max_fraction=1.0)
     # What hung or killed a process of the run isn't opened here either.
     ledger.fatal_files |= BadFileLedger(folder.parent.parent / 'bad_files.jsonl').fatal_files
-    keys = [[_key(sample['key']) for sample in batch['samples']] for batch in row['batches']]
-    yield from SteadyLoader(
+    keys = [[sample['key'] for sample in batch['samples']] for batch in row['batches']]
+    keys = [[SampleKey(*key) if isinstance(key, list) else key for key in batch] for batch in keys]
+    again = SteadyLoader(
         loader.dataset, batch_sampler=keys, collate_fn=loader.collate_fn, ledger=ledger
     )
+    return model, list(again)
 
 
-def _key(key: list[int] | int) -> SampleKey | int:
-    return SampleKey(*key) if isinstance(key, list) else key
-
-
-def _precision(recorded: dict[str, Any] | None, amp: bool | None, device: str) -> tuple[float, Any]:
-    """The scale of the loss, and the context of the forward pass."""
-    if not (bool(recorded) if amp is None else amp):
-        return 1.0, torch.autocast(device, enabled=False)
-    settings = recorded or dict(dtype='bfloat16', loss_scale=1.0)
-    return settings['loss_scale'], torch.autocast(device, getattr(torch, settings['dtype']))
-
-
-@contextmanager
-def _watch(model: nn.Module) -> Iterator[list[tuple[str, str, str]]]:
-    """Collects the first module, in the order in which they end, with an output that is not finite."""
-    found: list[tuple[str, str, str]] = []
+def _watch(model: nn.Module) -> list[tuple[str, str, str]]:
+    """Returns a list that gets the modules with an output that is not finite, in the order in which they end."""
+    bad: list[tuple[str, str, str]] = []
 
     def look(name: str, module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
-        if not found and not all(t.isfinite().all() for t in _floats(outputs)):
-            found.append((name, type(module).__name__, range_of(_floats((args, kwargs)))))
+        if not all(t.isfinite().all() for t in _floats(outputs)):
+            bad.append((name, type(module).__name__, range_of((args, kwargs))))
 
-    handles = [
+    for name, module in model.named_modules():
         module.register_forward_hook(partial(look, name), with_kwargs=True)
-        for name, module in model.named_modules()
-    ]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+    return bad
 
 
-def range_of(tensors: Sequence[Tensor]) -> str:
-    """The least and the greatest finite value of some tensors, and how many values are not finite."""
-    values = torch.cat([t.detach().flatten().float() for t in tensors] or [torch.empty(0)])
-    finite = values[values.isfinite()]
+def range_of(values: Any) -> str:
+    """The least and the greatest finite value of the tensors in nested values, and how many are not finite."""
+    flat = torch.cat([t.detach().flatten().float() for t in _floats(values)] or [torch.empty(0)])
+    finite = flat[flat.isfinite()]
     text = f'{finite.min():.4g} .. {finite.max():.4g}' if len(finite) else 'nan .. nan'
-    wrong = len(values) - len(finite)
+    wrong = len(flat) - len(finite)
     return f'{text}, {wrong} not finite' if wrong else text
 
 

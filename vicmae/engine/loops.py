@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from vicmae.datasets.loader import SteadyLoader
 from vicmae.registry import LOOPS
 
-from .guard_state import GuardState, RewindDue
+from .bad_steps import GuardState, RewindDue
 
 _EVALUATED = 'evaluated_at'
 
@@ -48,15 +48,16 @@ class _GoesOn:
         runner = self.runner
         state = GuardState.of(runner)  # the checkpoint's is older
         runner.optim_wrapper.zero_grad()
-        runner.resume(due.checkpoint)
+        checkpoint, first, end = due.args
+        runner.resume(checkpoint)
         runner.optim_wrapper.initialize_count_status(runner.model, runner.iter, runner.max_iters)
         state.in_a_row, state.weights = 0, None
         state.rewinds += 1
-        first, end = max(due.first, runner.iter), due.end
+        first = max(first, runner.iter)
         state.passed_over.append([first, end])
         state.keep(runner)
         runner.logger.warning(
-            f'Back at {due.checkpoint!r}, in front of iteration {runner.iter + 1}. The batches of iterations '
+            f'Back at {checkpoint!r}, in front of iteration {runner.iter + 1}. The batches of iterations '
             f'{first + 1} to {end} are passed over. This is rewind {state.rewinds} of the run.'
         )
 
@@ -171,11 +172,8 @@ class EndlessBatches:
 
     def _begin(self) -> Iterator[Any]:
         epoch, done = self.position
-        samplers: list[Any] = [
-            self.loader.sampler,
-            getattr(self.loader.batch_sampler, 'sampler', None),
-        ]
-        for sampler in samplers:
+        loader: Any = self.loader
+        for sampler in (loader.sampler, getattr(loader.batch_sampler, 'sampler', loader.sampler)):
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(epoch)
         if done and isinstance(self.loader, SteadyLoader):

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from vicmae.checkpoints.last import find_last_checkpoint
 from vicmae.errors import CheckpointError, ConfigError
 
-from .guard_state import GuardState
+from .bad_steps import GuardState
 
 
 def agree_on_last_checkpoint(work_dir: str) -> str | None:

@@ -38,14 +38,7 @@ from .sharding import FullyShard
 # What a config's data loaders take beside torch's options.
 LOADER_OPTIONS = ('max_bad_fraction', 'sample_seconds')
 _LONG = 12
-_MMENGINES_HOOKS = (
-    'runtime_info',
-    'timer',
-    'sampler_seed',
-    'logger',
-    'param_scheduler',
-    'checkpoint',
-)
+_THEIR_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 # What MMEngine says in every run and nobody can act on.
 _NO_NEWS = ('"FileClient" will be', '"HardDiskBackend" is', 'Distributed training is not used')
 
@@ -76,10 +69,9 @@ class VicmaeRunner(Runner):
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Leaves out what a config sets to None; MMEngine takes that for its own hooks only."""
-        hooks = dict(hooks or {})
-        for name in [n for n, hook in hooks.items() if hook is None and n not in _MMENGINES_HOOKS]:
-            del hooks[name]
-        super().register_default_hooks(hooks)
+        hooks = hooks or {}
+        kept = {n: hook for n, hook in hooks.items() if hook is not None or n in _THEIR_HOOKS}
+        super().register_default_hooks(kept)
 
     def build_dataloader(  # MMEngine's is static and knows no work directory
         self,
@@ -94,8 +86,8 @@ class VicmaeRunner(Runner):
         role = self._role or next(
             (r for r in ('train', 'val') if dataloader == getattr(self, f'_{r}_dataloader')), 'test'
         )
-        options = {name: dataloader[name] for name in LOADER_OPTIONS if name in dataloader}
-        rest = {name: dataloader[name] for name in dataloader if name not in LOADER_OPTIONS}
+        rest = dict(dataloader)
+        options = {name: rest.pop(name) for name in LOADER_OPTIONS if name in rest}
         if rest.get('batch_sampler'):  # torch takes this for a contradiction
             rest.pop('drop_last', None)
         loader = super().build_dataloader(rest, seed, diff_rank_seed)
@@ -132,10 +124,10 @@ class VicmaeRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: Any) -> Any:
         """Wraps the model; MMEngine looks in its own registry alone for the type."""
-        if isinstance((model_wrapper_cfg or {}).get('type'), str):
-            model_wrapper_cfg = dict(model_wrapper_cfg or {})
-            model_wrapper_cfg['type'] = MODEL_WRAPPERS.get(model_wrapper_cfg['type'])
-            if model_wrapper_cfg['type'] is FullyShard:  # it draws weights
+        if model_wrapper_cfg and isinstance(model_wrapper_cfg.get('type'), str):
+            wrapper = MODEL_WRAPPERS.get(model_wrapper_cfg['type'])
+            model_wrapper_cfg = {**model_wrapper_cfg, 'type': wrapper}
+            if wrapper is FullyShard:  # it draws weights
                 self._choose_checkpoint()
         with self._reading_own_checkpoint_alone():
             return super().wrap_model(model_wrapper_cfg, model)
@@ -169,12 +161,8 @@ class VicmaeRunner(Runner):
     ) -> dict[str, Any]:
         """Copies all that a run has to go on from: tensors and plain values, on the CPU.
 
-        All ranks have to call it; what the first one gets is written.
-
-        Args:
-            meta: What else is said of it; `epoch` and `iter` are how many are done.
-            save_optimizer: Whether the state of the optimiser is in it.
-            save_param_scheduler: Whether that of schedules is in it.
+        All ranks have to call it; what the first one gets is written. In `meta`, `epoch` and `iter` are how many are
+        done.
         """
         self.call_hook('before_collect_checkpoint')
         meta = {'epoch': self.epoch, 'iter': self.iter, **(meta or {})}
@@ -296,9 +284,8 @@ class VicmaeRunner(Runner):
         """
         options = self.cfg.get('compile')
         known = list(inspect.signature(torch.compile).parameters)[1:]  # without the model
-        if options not in (None, True, False) and not (
-            isinstance(options, dict) and set(options) <= set(known)
-        ):
+        named = isinstance(options, dict) and set(options) <= set(known)
+        if not named and options not in (None, True, False):
             raise ConfigError(
                 f'`compile` must be True, False or options of torch.compile ({", ".join(known)}), got {options}.'
             )
@@ -347,7 +334,7 @@ def _forgiving(write: Callable[..., None]) -> Callable[..., None]:
 
 
 def _say_once() -> None:
-    """Tells of the error that is being handled, if it is another one than before."""
+    """Reports the error that is being handled, if it is another one than before."""
     _say(str(sys.exc_info()[1]))
 
 
@@ -358,6 +345,5 @@ def _say(error: str) -> None:
 
 def _is_news(record: logging.LogRecord) -> bool:
     message = record.getMessage()
-    if record.levelno > logging.INFO and not message.startswith(_NO_NEWS):
-        return True
-    return message.count('\n') < _LONG and not message.startswith(_NO_NEWS)
+    short = message.count('\n') < _LONG or record.levelno > logging.INFO
+    return short and not message.startswith(_NO_NEWS)

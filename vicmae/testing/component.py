@@ -60,8 +60,7 @@ def _build(config: dict[str, Any], nested: Sequence[str], seed: int = 0) -> nn.M
 
 
 def _run(module: nn.Module, call: Callable[[Any], Tensor]) -> Tensor:
-    """Calls a module with the same draws each time."""
-    torch.manual_seed(0)
+    torch.manual_seed(0)  # the same draws each time
     return call(module)
 
 
@@ -101,15 +100,13 @@ def _check_training_step(module: nn.Module, call: Callable[[Any], Tensor]) -> No
         # A sum alone may be constant, that of a layer norm is.
         (output * torch.randn(output.shape)).sum().backward()
         torch.optim.SGD(module.parameters(), lr=0.1).step()
-    moved = set()
-    for name, parameter in module.named_parameters():
-        got_one = parameter.grad is not None and bool(parameter.grad.isfinite().all())
-        _require(got_one or name not in trained, f'`{name}` gets no finite gradient.')
-        _require(
-            parameter.grad is None or name in trained, f'`{name}` is frozen, but has a gradient.'
-        )
-        if not parameter.detach().equal(before[name]):
-            moved.add(name)
+    moved = {name for name, p in module.named_parameters() if not p.detach().equal(before[name])}
+    for name, p in module.named_parameters():
+        if name in trained:
+            finite = p.grad is not None and p.grad.isfinite().all()
+            _require(finite, f'`{name}` gets no finite gradient.')
+        else:
+            _require(p.grad is None, f'`{name}` is frozen, but has a gradient.')
     _require(moved <= trained, f'The step moved frozen parameters: {moved - trained}.')
     _require(moved or not trained, 'The step moved no parameter.')
 

@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -40,10 +41,6 @@ class Difference(NamedTuple):
         """The distance of both, in the scale of the larger one."""
         return abs(self.after - self.before) / max(abs(self.before), abs(self.after), 1e-30)
 
-    def exceeds(self, tolerance: float) -> bool:
-        """Whether the relative distance is larger; NaN always is."""
-        return not (self.before == self.after or self.relative <= tolerance)
-
 
 def record_losses(config: str | Path, steps: int) -> Losses:
     """Trains the first steps of a config on the CPU, in float32 and one thread, and returns each of their losses.
@@ -68,27 +65,20 @@ def record_losses(config: str | Path, steps: int) -> Losses:
     cfg.launcher = 'none'
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    recorder = _Recorder(steps)
     try:
-        with tempfile.TemporaryDirectory() as work_dir:
+        with tempfile.TemporaryDirectory() as work_dir, suppress(_EnoughSteps):
             cfg.work_dir, cfg.experiment_name = work_dir, Path(work_dir).name
             runner = build_runner(cfg, training=True)
-            recorder = _Recorder(steps)
             runner.register_hook(recorder, priority='VERY_LOW')
-            with suppress(_EnoughSteps):
-                runner.train()
+            runner.train()
     finally:
         torch.set_num_threads(threads)
     return recorder.losses
 
 
 def record_losses_of(checkout: Path, config: Path, steps: int) -> Losses:
-    """Calls `record_losses` in a new process that hides GPUs, with the `vicmae` of a checkout.
-
-    Args:
-        checkout: The folder that holds the package.
-        config: Path of the config.
-        steps: Number of steps.
-    """
+    """Calls `record_losses` in a new process that hides GPUs, with the `vicmae` of a checkout's folder."""
     settings = dict(PYTHONPATH=str(checkout), CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1')
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, 'losses.json')
@@ -105,13 +95,7 @@ def record_losses_of(checkout: Path, config: Path, steps: int) -> Losses:
 
 
 def write_losses(path: Path, config: str, losses: Losses) -> None:
-    """Writes a record for people to read: a line for each step, and what it was made with.
-
-    Args:
-        path: The JSON file.
-        config: Path of the config, from the root of the project.
-        losses: What `record_losses` returned.
-    """
+    """Writes a record for people to read: a line for each step, and what it was made with."""
     import torch
 
     made_with = dict(
@@ -127,7 +111,7 @@ def write_losses(path: Path, config: str, losses: Losses) -> None:
 def compare_losses(before: Losses, after: Losses, tolerance: float) -> Difference | None:
     """Returns the first loss of two records that differs by more than rounding; None where there is none.
 
-    A loss that only the second record has is new, and no difference.
+    A loss that only the second record has is new, and no difference. NaN always differs.
 
     Args:
         before: The losses as they were.
@@ -135,42 +119,37 @@ def compare_losses(before: Losses, after: Losses, tolerance: float) -> Differenc
         tolerance: Largest relative distance that counts as rounding.
     """
     found = _differences(before, after)
-    return next((difference for difference in found if difference.exceeds(tolerance)), None)
+    return next((d for d in found if not d.relative <= tolerance), None)
 
 
 def describe_losses(before: Losses, after: Losses, tolerance: float) -> str:
-    """Says in one line what `compare_losses` found, or how near two records are to each other.
-
-    Args:
-        before: The losses as they were.
-        after: The losses now.
-        tolerance: Largest relative distance that counts as rounding.
-    """
+    """Says in one line what `compare_losses` found, or how near two records are to each other."""
     first = compare_losses(before, after, tolerance)
     if first is not None:
         return (
             f'step {first.step} has another `{first.name}`: {first.before:.9g} before, {first.after:.9g} now '
             f'(relative difference {first.relative:.1e}, tolerance {tolerance:g}).'
         )
+    text = f'the losses of {len(before)} steps are equal'
     found = _differences(before, after)
     if not found:
-        return f'the losses of {len(before)} steps are equal, bit for bit.'
+        return f'{text}, bit for bit.'
     largest = max(found, key=lambda difference: difference.relative)
     return (
-        f'the losses of {len(before)} steps are equal but for rounding: at most {largest.relative:.1e} '
+        f'{text} but for rounding: at most {largest.relative:.1e} '
         f'(`{largest.name}` in step {largest.step}, tolerance {tolerance:g}).'
     )
 
 
 def _differences(before: Losses, after: Losses) -> list[Difference]:
-    nan = float('nan')
     missing: Losses = [{}] * (len(before) - len(after))
-    found = [
-        Difference(step, name, value, row.get(name, nan))
-        for step, (was, row) in enumerate(zip(before, [*after, *missing], strict=False), start=1)
+    rows = zip(before, [*after, *missing], strict=False)
+    return [
+        Difference(step, name, value, row.get(name, math.nan))
+        for step, (was, row) in enumerate(rows, start=1)
         for name, value in was.items()
+        if value != row.get(name)
     ]
-    return [difference for difference in found if difference.before != difference.after]
 
 
 class _EnoughSteps(Exception):

@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vicmae.engine.guard_state import GuardState
+from vicmae.engine.bad_steps import GuardState
 from vicmae.engine.hooks import StepGuardHook
 from vicmae.engine.optimizers import GuardedOptimWrapper
 from vicmae.errors import ConfigError, TrainingError
@@ -366,9 +366,9 @@ def test_bad_steps_with_good_ones_between_them_stop_nothing(tmp_path):
         (dict(max_bad_steps=0), '`max_bad_steps` must be at least 1, got 0'),
         (dict(check_interval=0), '`check_interval` must be at least 1, got 0'),
         (dict(when_exceeded='go on'), "`when_exceeded` must be one of stop, rewind, got 'go on'"),
-        (dict(max_rewinds=-1), '`max_rewinds` must not be negative, got -1'),
-        (dict(rewind_margin=-1), '`rewind_margin` must not be negative, got -1'),
-        (dict(max_records=-1), '`max_records` must not be negative, got -1'),
+        (dict(max_rewinds=-1), '`max_rewinds` must be at least 0, got -1'),
+        (dict(rewind_margin=-1), '`rewind_margin` must be at least 0, got -1'),
+        (dict(max_records=-1), '`max_records` must be at least 0, got -1'),
     ],
 )
 def test_setting_that_makes_no_sense_is_refused(settings, message):

@@ -21,8 +21,7 @@ class PreemptionHook(Hook):
     """Ends a run that is asked to by a signal, after the step that it is at and with a checkpoint of that.
 
     A signal to one rank ends all of them; where the device skips bad steps, up to `check_interval` steps later (see
-    `StepGuardHook`). The exit status is 75, on which tools/slurm_train.sh puts the job back into
-    the queue; `--resume` goes on as if there had been no break.
+    `StepGuardHook`). The exit status is 75, on which tools/slurm_train.sh requeues the job; `--resume` continues it.
 
     Args:
         signals: Which signals ask for that: SIGTERM comes with `scancel`, `kill` and from torchrun, SIGUSR1 from
@@ -75,11 +74,8 @@ class PreemptionHook(Hook):
     def _receive(self, number: int, frame: Any) -> None:
         self._received = signal.Signals(number)
         self._wrapper.asked_to_end = True
-        print(
-            f'{self._received.name}: ending after this step, with a checkpoint.',
-            file=sys.stderr,
-            flush=True,
-        )
+        text = f'{self._received.name}: ending after this step, with a checkpoint.'
+        print(text, file=sys.stderr, flush=True)
 
     def _end(self, runner: Any, epoch: int, step: int) -> None:
         saved = self._save(runner, epoch, step)

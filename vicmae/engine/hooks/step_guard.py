@@ -12,16 +12,10 @@ from vicmae.checkpoints.state import collect_state
 from vicmae.errors import ConfigError, TrainingError
 from vicmae.registry import HOOKS
 from vicmae.utils.distributed import unwrapped
+from vicmae.utils.names import name_some
 
-from ..bad_steps import (
-    LATER_WEIGHTS,
-    WEIGHTS,
-    folder_of,
-    named_losses,
-    write_record,
-)
+from ..bad_steps import LATER_WEIGHTS, WEIGHTS, GuardState, RewindDue, named_losses, write_record
 from ..gradients import global_norm
-from ..guard_state import GuardState, RewindDue
 from ..loops import EpochLoop, IterLoop
 from ..optimizers.guarded import GuardedOptimWrapper, StepCheck
 from ..position import agree_on_last_checkpoint
@@ -30,20 +24,15 @@ from .safe_checkpoint import SafeCheckpointHook
 from .step_seed import StepSeedHook, seed_of_step
 
 ACTIONS = ('stop', 'rewind')
-_MOST_NAMED = 4
-_REPLAY = 'python tools/analysis_tools/replay.py'
+_LEAST = dict(max_bad_steps=1, check_interval=1, max_rewinds=0, rewind_margin=0, max_records=0)
 
 
 @HOOKS.register_module()
 class StepGuardHook(Hook):
-    """Switches on that the optimiser skips steps with non-finite losses or gradients, counts and records them.
+    """Has the optimiser skip steps with non-finite losses or gradients, counts and records them.
 
-    All ranks skip alike, also where one of them alone has the fault. Weights, buffers, the optimiser's state and an
-    EMA teacher stay as they are; what was accumulated for the step is dropped (see `GuardedOptimWrapper`). Infinite
-    gradients at finite losses are left to a `GradScaler` as long as it can lower its scale.
-
-    The batch's samples, seeds and the weights are in `WORK_DIR/bad_steps`, for tools/analysis_tools/replay.py. The
-    counts are in the message hub, and from the first bad step on in the log, as `bad_steps`.
+    How steps are skipped is said at `GuardedOptimWrapper`, what is recorded in `vicmae.engine.bad_steps`. Counts are in
+    the message hub, and from the first bad step on in the log, as `bad_steps`. An EMA teacher stays as it is, too.
 
     After too many bad steps in a row the run stops, or goes back to its last checkpoint. There it passes over the
     batches of these steps and some before them: what happens otherwise is the same again, as all follows from seeds
@@ -51,9 +40,8 @@ class StepGuardHook(Hook):
 
     Args:
         max_bad_steps: How many bad steps in a row are too many.
-        check_interval: After how many steps the host looks, where the device skips bad steps by itself (on a GPU, with
-            a fused optimiser, without loss scaling). Records, stop and rewind come at most so many steps late, and
-            name the right step. Elsewhere the host looks at each step.
+        check_interval: After how many steps the host looks, where the device skips bad steps by itself. Records, stop
+            and rewind come at most so many steps late, and name the right step.
         when_exceeded: 'stop' or 'rewind'. The latter needs an `EpochLoop` or `IterLoop`.
         max_rewinds: How often a run goes back before it stops.
         rewind_margin: Iterations before the bad steps that are passed over, too.
@@ -61,6 +49,9 @@ class StepGuardHook(Hook):
     """
 
     priority = 'NORMAL'
+    _batches: list[dict[str, Any]]
+    _steps: deque[tuple[StepCheck, list[dict[str, Any]]]]
+    _due: Exception | None
 
     def __init__(
         self,
@@ -72,27 +63,18 @@ class StepGuardHook(Hook):
         rewind_margin: int = 100,
         max_records: int = 3,
     ) -> None:
-        for name, value in dict(max_bad_steps=max_bad_steps, check_interval=check_interval).items():
-            if value < 1:
-                raise ValueError(f'`{name}` must be at least 1, got {value}.')
         if when_exceeded not in ACTIONS:
             raise ValueError(
                 f"`when_exceeded` must be one of {', '.join(ACTIONS)}, got '{when_exceeded}'."
             )
-        counts = dict(max_rewinds=max_rewinds, rewind_margin=rewind_margin, max_records=max_records)
-        for name, value in counts.items():
-            if value < 0:
-                raise ValueError(f'`{name}` must not be negative, got {value}.')
-        self.max_bad_steps = max_bad_steps
-        self.check_interval = check_interval
-        self.when_exceeded = when_exceeded
-        self.max_rewinds = max_rewinds
-        self.rewind_margin = rewind_margin
-        self.max_records = max_records
-        self._batches: list[dict[str, Any]] = []
-        self._steps: deque[tuple[StepCheck, list[dict[str, Any]]]] = deque()
-        self._due: Exception | None = None
+        self.max_bad_steps, self.check_interval = max_bad_steps, check_interval
+        self.when_exceeded, self.max_rewinds = when_exceeded, max_rewinds
+        self.rewind_margin, self.max_records = rewind_margin, max_records
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f'`{name}` must be at least {least}, got {getattr(self, name)}.')
         self._last_checkpoint: str | None = None
+        self._forget()
 
     def before_train(self, runner: Any) -> None:
         """Switches the optimiser's guard on."""
@@ -129,8 +111,7 @@ class StepGuardHook(Hook):
         if self.end_of_epoch(runner.train_dataloader, batch_idx) or self.is_last_train_iter(runner):
             wrapper.read_checks()
         self._look(runner)
-        if self._due is not None:
-            due = self._due
+        if (due := self._due) is not None:
             self._forget()
             raise due
         if total := GuardState.of(runner).total:
@@ -143,8 +124,7 @@ class StepGuardHook(Hook):
             self._look(runner)
 
     def _forget(self) -> None:
-        self._batches, self._due = [], None
-        self._steps.clear()
+        self._batches, self._steps, self._due = [], deque(), None
 
     def _look(self, runner: Any) -> None:
         """Goes through the steps of which the host knows whether they were skipped."""
@@ -163,7 +143,7 @@ class StepGuardHook(Hook):
         """Counts a bad step, records it, says what happened and decides what follows."""
         state.total += 1
         state.in_a_row += 1
-        folder = folder_of(runner, batches)
+        folder = Path(runner.work_dir, 'bad_steps', f'iter_{batches[-1]["iteration"]}')
         weights = None
         if state.in_a_row == 1:
             state.since, state.record = batches[0]['iteration'] - 1, str(folder)
@@ -175,25 +155,22 @@ class StepGuardHook(Hook):
                 weights = collect_state(runner.model)
         state.keep(runner)
         norm = global_norm(check.parameters, check.norms).item() / runner.optim_wrapper.scale
-        fine = check.norms.isfinite().tolist()
-        bad = {id(p) for p, good in zip(check.parameters, fine, strict=True) if not good}
+        norms = zip(check.parameters, check.norms.tolist(), strict=True)
+        bad = {id(parameter) for parameter, value in norms if not math.isfinite(value)}
         names = [n for n, p in unwrapped(runner.model).named_parameters() if id(p) in bad]
         where = f'Recorded in {str(folder)!r}.'
         found = dict(grad_norm=str(norm), bad_gradients=names, weights=state.weights)
         try:
-            write_record(runner, batches, weights, **found)
+            write_record(runner, folder, batches, weights, **found)
         except OSError as error:
             where = f"Can't record it in {str(folder)!r}: {error.strerror or error}."
         faults = all_gather_object(_faults_text(batches, names))
-        on_ranks = [
-            f'on rank {rank} {text}' if len(faults) > 1 else text
-            for rank, text in enumerate(faults)
-            if text
-        ]
+        if runner.world_size > 1:
+            faults = [text and f'on rank {rank} {text}' for rank, text in enumerate(faults)]
         last = batches[-1]
         runner.logger.warning(
             f'Bad step in iteration {last["iteration"]} (epoch {last["epoch"]}, batch {last["batch"]}): '
-            f'{"; ".join(on_ranks) or f"the norm of all gradients is {norm}"}. Nothing is trained in it. '
+            f'{"; ".join(filter(None, faults)) or f"the norm of all gradients is {norm}"}. Nothing is trained in it. '
             f'Bad steps: {state.in_a_row} in a row, {state.total} in all. {where}'
         )
         if state.in_a_row >= self.max_bad_steps:
@@ -201,35 +178,28 @@ class StepGuardHook(Hook):
 
     def _consequence(self, runner: Any, state: GuardState, end: int) -> Exception:
         """Going back to a checkpoint where that may be, else the end of the run."""
-        why = ''
+        why, advice = '', ''
         if self.when_exceeded == 'rewind':
-            for hook in runner.hooks:
-                if isinstance(hook, SafeCheckpointHook):
-                    hook.finish()
-                    hook.forget()
             checkpoint = _checkpoint(runner, state.checkpoint)
             if checkpoint and state.rewinds < self.max_rewinds:
                 together = runner.optim_wrapper._accumulative_counts
                 first = max(state.since - self.rewind_margin, 0) // together * together
                 return RewindDue(checkpoint, first, end)
-            why = (
-                f' The run went back to a checkpoint {state.rewinds} time(s) already, and no more is allowed by '
-                '`default_hooks.step_guard.max_rewinds`.'
-                if checkpoint
-                else ' There is no checkpoint of this run yet to go back to.'
+            why = ' There is no checkpoint of this run yet to go back to.'
+            if checkpoint:
+                times = f'{state.rewinds} time(s) already'
+                why = f' It went back to a checkpoint {times}, see `default_hooks.step_guard.max_rewinds`.'
+        else:
+            advice = (
+                ', and `default_hooks.step_guard.when_exceeded=rewind` goes back to a checkpoint'
             )
         return TrainingError(
             f'{state.in_a_row} steps in a row, since iteration {state.since + 1}, had losses or gradients that are '
             f'not finite; nothing was trained in them.{why} They are recorded in {str(Path(state.record).parent)!r}. '
-            f'`{_REPLAY} {shlex.quote(state.record)}` runs the first of them alone and says where '
-            'it begins. What may help: a lower `optim_wrapper.optimizer.lr`, '
+            f'`python tools/analysis_tools/replay.py {shlex.quote(state.record)}` runs the first of them alone and '
+            'says where it begins. What may help: a lower `optim_wrapper.optimizer.lr`, '
             '`optim_wrapper.clip_grad.max_norm=1.0`, `optim_wrapper.dtype=bfloat16` in the place of float16. '
-            f'`default_hooks.step_guard.max_bad_steps`, now {self.max_bad_steps}, says how many are too many'
-            + (
-                ', and `default_hooks.step_guard.when_exceeded=rewind` goes back to the last checkpoint.'
-                if self.when_exceeded == 'stop'
-                else '.'
-            )
+            f'`default_hooks.step_guard.max_bad_steps`, now {self.max_bad_steps}, says how many are too many{advice}.'
         )
 
 
@@ -252,14 +222,18 @@ def _faults_text(batches: list[dict[str, Any]], gradients: list[str]) -> str:
     losses = {name: value.item() for batch in batches for name, value in batch['losses'].items()}
     texts = [f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value)]
     if gradients:
-        more = ', ...' if len(gradients) > _MOST_NAMED else ''
-        names = ', '.join(gradients[:_MOST_NAMED])
-        texts.append(f'gradients of {len(gradients)} parameters are not finite ({names}{more})')
+        texts.append(
+            f'gradients of {len(gradients)} parameters are not finite ({name_some(gradients)})'
+        )
     return ', '.join(texts)
 
 
 def _checkpoint(runner: Any, wanted: str | None) -> str | None:
     """A checkpoint of this run: the wanted one, or the last one if that is gone; rank 0 finds it."""
+    for hook in runner.hooks:
+        if isinstance(hook, SafeCheckpointHook):
+            hook.finish()
+            hook.forget()
     usable = [bool(wanted and Path(wanted).exists())]
     broadcast_object_list(usable)
     if usable[0]:

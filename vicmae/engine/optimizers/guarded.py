@@ -26,7 +26,7 @@ class StepCheck:
         flags: 1 or 0 on any rank: whether the run is to end, a loss is not finite, a gradient is not finite.
         parameters: Those with a gradient on this rank.
         norms: Norms of these gradients, or of this rank's part of them.
-        bad: Whether the step is skipped; None until the host has read `flags`.
+        bad: Whether the step is skipped; None until the host knows.
     """
 
     flags: Tensor
@@ -78,21 +78,25 @@ class GuardedOptimWrapper(OptimWrapper):
     @property
     def scale(self) -> float:
         """What losses are multiplied with before they go backward."""
+        return self.loss_scaler.get_scale() if self._scales() else 1.0
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group['params']]
+
+    def _scales(self) -> bool:
         scaler = getattr(self, 'loss_scaler', None)
-        return scaler.get_scale() if scaler is not None and scaler.is_enabled() else 1.0
+        return scaler is not None and scaler.is_enabled()
 
     def skips_on_device(self) -> bool:
         """Whether the device can skip a step by itself: on a GPU, with a fused optimiser, without a scaler.
 
         Not SGD with momentum: where its first step is skipped, torch's fused one keeps moments that it never wrote.
         """
-        scaler = getattr(self, 'loss_scaler', None)
-        groups = self.optimizer.param_groups
         return (
-            groups[0]['params'][0].device.type == 'cuda'
+            not self._scales()
+            and self._parameters()[0].device.type == 'cuda'
             and getattr(self.optimizer, '_step_supports_amp_scaling', False)
-            and all(group.get('fused') and not group.get('momentum') for group in groups)
-            and not (scaler is not None and scaler.is_enabled())
+            and all(g.get('fused') and not g.get('momentum') for g in self.optimizer.param_groups)
         )
 
     @contextmanager
@@ -105,7 +109,7 @@ class GuardedOptimWrapper(OptimWrapper):
 
     def update_params(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """MMEngine's; it also notes whether the loss is finite."""
-        bad = ~loss.detach().isfinite()
+        bad = ~loss.detach().isfinite().all()
         self._bad_loss = bad if self._bad_loss is None else self._bad_loss | bad
         super().update_params(loss, *args, **kwargs)
 
@@ -117,13 +121,10 @@ class GuardedOptimWrapper(OptimWrapper):
 
     def step(self, **kwargs: Any) -> None:
         """Steps, unless a rank has a loss or gradient that is not finite."""
-        parameters = [p for group in self.optimizer.param_groups for p in group['params']]
-        check = self._check([p for p in parameters if self.guarded and p.grad is not None])
-        if not self.guarded:
-            super().step(**kwargs)
-        elif self.skips_on_device():
+        check = self._check([p for p in self._parameters() if self.guarded and p.grad is not None])
+        if self.guarded and self.skips_on_device():
             self._step_on_device(check.flags[1:].amax(), kwargs)
-        elif not check.bad:
+        elif not self.guarded or not check.bad:
             super().step(**kwargs)
         else:
             for buffer, before in self._buffers:
@@ -131,7 +132,7 @@ class GuardedOptimWrapper(OptimWrapper):
         self._buffers, self._bad_loss = [], None
 
     def _step_on_device(self, bad: Tensor, kwargs: dict[str, Any]) -> None:
-        """Steps where `bad` is 0; what a fused optimiser does with it is torch's protocol for `GradScaler`."""
+        """Steps where `bad` is 0: torch's protocol between `GradScaler` and a fused optimiser."""
         optimizer: Any = self.optimizer
         self.found_bad, optimizer.found_inf, optimizer.grad_scale = bad, bad, None
         try:
@@ -144,44 +145,37 @@ class GuardedOptimWrapper(OptimWrapper):
 
     def _check(self, parameters: list[nn.Parameter]) -> StepCheck:
         """Looks at losses and gradients, with all ranks in one small all-reduce."""
-        device = self.optimizer.param_groups[0]['params'][0].device
+        device = self._parameters()[0].device
         norms = local_norms(parameters, device)
-        fine = torch.zeros((), dtype=torch.bool, device=device)
-        flags = torch.stack(
-            [
-                torch.full((), float(self.asked_to_end), device=device),
-                fine if self._bad_loss is None else self._bad_loss.reshape(()),
-                ~torch.linalg.vector_norm(norms).isfinite(),
-            ]
-        ).float()
+        flags = torch.zeros(3, device=device)
+        flags[0].fill_(self.asked_to_end)
+        if self._bad_loss is not None:
+            flags[1].copy_(self._bad_loss)
+        flags[2].copy_(~torch.linalg.vector_norm(norms).isfinite())
         if rank_and_world_size()[1] > 1:
             dist.all_reduce(flags, dist.ReduceOp.MAX)
-        check = StepCheck(flags, parameters, norms)
-        self._unread.append(check)
+        self.last_check = StepCheck(flags, parameters, norms)
+        self._unread.append(self.last_check)
         on_device = (device.type == 'cuda' and not self.guarded) or self.skips_on_device()
         if not on_device or len(self._unread) >= self.check_interval:
             self.read_checks()
-        self.last_check = check
-        return check
+        return self.last_check
 
     def read_checks(self) -> None:
         """Brings what is known of steps so far to the host: the only wait for the device."""
         unread, self._unread = self._unread, []
-        if unread:
-            scaler_copes = self._scaler_copes()
-            rows = torch.stack([check.flags for check in unread]).tolist()
-            for check, (end, bad_loss, bad_gradient) in zip(unread, rows, strict=True):
-                self.end_agreed |= bool(end)
-                check.bad = bool(bad_loss or (bad_gradient and not scaler_copes))
-
-    def _scaler_copes(self) -> bool:
-        """Whether infinite gradients may come of the scale alone, which the scaler lowers then by itself."""
-        return getattr(self, '_scale_update_param', None) is None and self.scale > 1
+        if not unread:
+            return
+        # Infinite gradients may come of the scale alone, which the scaler lowers then by itself.
+        scaler_copes = getattr(self, '_scale_update_param', None) is None and self.scale > 1
+        rows = torch.stack([check.flags for check in unread]).tolist()
+        for check, (end, bad_loss, bad_gradient) in zip(unread, rows, strict=True):
+            self.end_agreed |= bool(end)
+            check.bad = bool(bad_loss or (bad_gradient and not scaler_copes))
 
     def _clip_grad(self) -> None:
         """MMEngine's, without a wait for the norm."""
-        parameters = [p for group in self.optimizer.param_groups for p in group['params']]
-        parameters = [p for p in parameters if p.requires_grad and p.grad is not None]
+        parameters = [p for p in self._parameters() if p.grad is not None]
         norm = self.clip_func(parameters, **self.clip_grad_kwargs) if parameters else None
         if norm is not None:  # `clip_grad_value_` gives none
             norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
@@ -192,33 +186,25 @@ class GuardedOptimWrapper(OptimWrapper):
         state_dict = dict(state_dict)
         if not state_dict.get('loss_scaler'):  # a scaler that was switched off has no state
             state_dict.pop('loss_scaler', None)
-        own = [
-            {k: g[k] for k in ('foreach', 'fused') if k in g} for g in self.optimizer.param_groups
-        ]
-        saved = state_dict['param_groups']
+        own, saved = self.optimizer.param_groups, state_dict['param_groups']
         if len(own) == len(saved):  # else the optimiser says what doesn't fit
-            saved = [{**group, **how} for group, how in zip(saved, own, strict=True)]
-        super().load_state_dict({**state_dict, 'param_groups': saved})
+            how = [{k: g[k] for k in ('foreach', 'fused') if k in g} for g in own]
+            state_dict['param_groups'] = [g | mine for g, mine in zip(saved, how, strict=True)]
+        super().load_state_dict(state_dict)
 
 
 @OPTIM_WRAPPERS.register_module(name='AmpOptimWrapper')
 class GuardedAmpOptimWrapper(GuardedOptimWrapper, AmpOptimWrapper):
-    """MMEngine's mixed precision with the guard: float16, whose loss is scaled.
-
-    bfloat16 is given to `BFloat16OptimWrapper` by `apis.launch.choose_precision`; here, too, it has no scaler.
+    """MMEngine's mixed precision with the guard; bfloat16 has no scaler.
 
     Args:
-        dtype: What to compute in.
-        loss_scale: 'dynamic', a fixed factor or options of `GradScaler`; bfloat16 has none.
+        loss_scale: 'dynamic', a fixed factor or options of `GradScaler`.
+        dtype: What to compute in. `apis.launch.choose_precision` gives bfloat16 to `BFloat16OptimWrapper` instead.
         kwargs: The other arguments of `AmpOptimWrapper`.
     """
 
     def __init__(
-        self,
-        *,
-        dtype: str | torch.dtype = 'float16',
-        loss_scale: Any = 'dynamic',
-        **kwargs: Any,
+        self, loss_scale: Any = 'dynamic', dtype: str | torch.dtype = 'float16', **kwargs: Any
     ) -> None:
         if dtype in ('bfloat16', torch.bfloat16):
             loss_scale = dict(enabled=False)
