@@ -66,6 +66,7 @@ def assert_same(compiled, plain):
         assert with_it == pytest.approx(without, rel=2e-5, abs=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.needs('g++')
 def test_compiled_run_has_the_losses_of_a_plain_one(tmp_path, fresh_compiler):
     plain = train(tmp_path / 'plain', False)
@@ -78,8 +79,10 @@ def test_compiled_run_has_the_losses_of_a_plain_one(tmp_path, fresh_compiler):
 
 @pytest.mark.parametrize(
     'parts',
-    [dict(target=dict(type='EMATarget')), dict(with_cp=True)],
-    ids=['teacher', 'checkpointed'],
+    [
+        pytest.param(dict(target=dict(type='EMATarget')), id='teacher', marks=pytest.mark.slow),
+        pytest.param(dict(with_cp=True), id='checkpointed'),
+    ],
 )
 def test_teacher_and_checkpointing_compile_too(tmp_path, fresh_compiler, parts):
     plain = train(tmp_path / 'plain', None, **dict(parts))

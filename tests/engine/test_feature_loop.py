@@ -224,7 +224,7 @@ def test_cache_that_was_torn_is_computed_anew(tmp_path, images, capsys):
     runner, encoder = make_runner(tmp_path, images)
     assert runner.test() == first
     assert encoder.asked == 36
-    assert 'The features are computed anew' in capsys.readouterr().out
+    assert 'The features are computed again' in capsys.readouterr().out
 
 
 def test_cache_that_cannot_be_written_costs_no_figure(tmp_path, images, capsys):

@@ -1,6 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Going back to a checkpoint after too many bad steps, and passing over the batches that led there."""
 
+import json
+
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -63,6 +65,7 @@ def train(
     workers=0,
     accumulate=1,
     every=BATCHES,
+    keep=-1,
     loop=EPOCHS,
     optim_wrapper=None,
     **guard,
@@ -78,7 +81,9 @@ def train(
         work_dir,
         hooks=[StepGuardHook(**(settings | guard)), *hooks, watch],
         default_hooks=dict(
-            checkpoint=dict(type='SafeCheckpointHook', by_epoch=False, interval=every),
+            checkpoint=dict(
+                type='SafeCheckpointHook', by_epoch=False, interval=every, max_keep_ckpts=keep
+            ),
         ),
         resume=resume,
         train_cfg=loop,
@@ -150,6 +155,26 @@ def test_rewind_of_what_a_device_skipped_comes_later_and_passes_over_the_same(
     host, _ = train(tmp_path / 'host', PoisonPixels(4, 5), optim_wrapper=wrapper, **options)
     for name, tensor in host.weights[-1].items():
         torch.testing.assert_close(watch.weights[-1][name], tensor)
+
+
+def test_rewind_takes_a_checkpoint_that_is_still_there(tmp_path):
+    # The host looks while a checkpoint is collected, which then replaces the only one from before.
+    wrapper = dict(
+        type='RewoundOptimWrapper',
+        optimizer=dict(type='AdamW', lr=0.01, eps=0.01, fused=True),
+    )
+    options = dict(every=1, keep=1, check_interval=100, optim_wrapper=wrapper)
+    watch, runner = train(tmp_path, PoisonPixels(4, 5), **options)
+    assert GuardState.of(runner).rewinds == 1
+    assert watch.iterations[-1] == 11
+    assert all(tensor.isfinite().all() for tensor in runner.model.state_dict().values())
+
+
+@pytest.mark.parametrize('loop', [None, ITERATIONS], ids=['epochs', 'iterations'])
+def test_record_names_epoch_and_batch_of_either_loop(tmp_path, loop):
+    train(tmp_path, PoisonPixels(5, 6), **(dict(loop=loop) if loop else {}))
+    record = json.loads((tmp_path / 'bad_steps/iter_6/rank_0.json').read_text())
+    assert [(b['iteration'], b['epoch'], b['batch']) for b in record['batches']] == [(6, 2, 2)]
 
 
 def test_iterations_passed_over_count_for_the_schedule_and_train_nothing(tmp_path):

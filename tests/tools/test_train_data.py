@@ -63,7 +63,7 @@ def test_run_resumed_in_mid_epoch_equals_one_without_a_break(run_tool, tmp_path)
     middle = found[len(found) // 2 - 3]
     ended = train(run_tool, tmp_path / 'part', '--resume', middle, *options)
     assert ended.status == 0, ended.err
-    assert 'Going on in epoch' in ended.out
+    assert 'Resumed at epoch' in ended.out
     whole, part = (
         torch.load(tmp_path / name / found[-1].name, weights_only=False)['state_dict']
         for name in ('whole', 'part')

@@ -57,11 +57,16 @@ def main() -> None:
 
 def compare(name: str, args: argparse.Namespace) -> bool:
     """Trains a run, and returns whether its losses are as they were."""
+    from vicmae.errors import ConfigError
     from vicmae.testing import losses
 
     config, recorded = RUNS[name]
     steps = args.steps or recorded
     record = RECORDS / f'{name}.json'
+    if not (record.is_file() or args.write or args.against):
+        raise ConfigError(
+            f'There is no record {str(record)!r} yet. Write one with `--write`, or use `--against`.'
+        )
     after = losses.record_losses_of(ROOT, ROOT / config, steps)
     if args.write:
         losses.write_losses(record, config, after)

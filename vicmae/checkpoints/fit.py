@@ -6,6 +6,7 @@
 """
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -99,7 +100,9 @@ def load_weights(
     """
     model = unwrapped(model)
     allow_unused = allow_unused or getattr(model, 'takes_backbone_alone', False)
-    fitted, report = fit_weights(model, weights, source=source)
+    with warnings.catch_warnings(record=True) as caught:  # of resizing: only if it is loaded
+        warnings.simplefilter('always')
+        fitted, report = fit_weights(model, weights, source=source)
     complete = not (report.missing or report.reshaped)
     if not report.mapped or (strict and not (complete and (allow_unused or not report.unused))):
         raise CheckpointError(
@@ -107,6 +110,8 @@ def load_weights(
             + '\n'.join((report._replace(unused=[]) if allow_unused else report).misfits())
             + f'\n{_why_unfit(model.state_dict(), fitted) or advice}'
         )
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     print_log(str(report), 'current', logging.INFO if complete else logging.WARNING)
     put_weights(model, {name: fitted[name] for name in report.mapped})
     return report

@@ -221,7 +221,7 @@ def load_checkpoint(name: str, map_location: Any = 'cpu') -> Any:
     """Reads all that a checkpoint holds, by path or URL. All processes of a run have to call it.
 
     Nothing but tensors and plain values is built: no code in the file is run. A hash beside a file is compared by the
-    first process alone, which tells the others. Lists of models, whose files MMEngine would run, are refused.
+    first process alone, which sends them the result. Lists of models, whose files MMEngine would run, are refused.
     """
     scheme, colon, _ = name.partition('://')
     if not colon:

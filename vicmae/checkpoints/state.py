@@ -15,7 +15,8 @@ from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     set_model_state_dict,
 )
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
 
@@ -98,5 +99,15 @@ def _shard_like(parameter: Tensor, value: Any) -> Any:
     """Shards a whole value as its parameter; what isn't of its shape stays as it is."""
     if not isinstance(parameter, DTensor) or getattr(value, 'shape', None) != parameter.shape:
         return value
-    # Each process has the whole, so that nothing needs to be sent.
-    return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    # Each process has the whole, so that nothing needs to be sent (`distribute_tensor` of torch 2.6 would).
+    mesh, placements = parameter.device_mesh, parameter.placements
+    shape, offset = compute_local_shape_and_global_offset(parameter.shape, mesh, placements)
+    part = value[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=True))]
+    return DTensor.from_local(
+        part.to(parameter.to_local().device, copy=True),  # a view would keep the whole in memory
+        mesh,
+        placements,
+        run_check=False,
+        shape=parameter.shape,
+        stride=parameter.stride(),
+    )

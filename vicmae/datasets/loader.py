@@ -164,7 +164,7 @@ class GuardedDataset(Dataset):
                 return [sample for key in keys for sample in self._load([key], bad)]
             bad.append(self.describe(_index_of(keys[0]), str(error), epoch=_epoch_of(keys[0])))
         if self.stand_ins:
-            # What it tries in vain is counted at its own visit.
+            # What it fails to read is counted at its own visit.
             return self._load_another(keys[0], bad[-1:])
         return self._load_another(keys[0], bad) if self.replace else []
 
@@ -411,7 +411,7 @@ class SteadyLoader(DataLoader):
                 excused |= newly_excused
                 at = ' while it was at no file' if not notes else ''
                 warn(
-                    f'A worker died{at} ({type(error).__name__}: {error}). Starting the workers anew.'
+                    f'A worker died{at} ({type(error).__name__}: {error}). Restarting the workers.'
                 )
             restarted_at = delivered
             bad_files = [self._describe_lost(note) for note in lost]

@@ -101,7 +101,7 @@ def write_record(
         folder: Where.
         batches: Of the step, as `StepGuardHook` noted them.
         state: What rank 0 writes as `found['weights']`, if anything.
-        found: What is known besides: `grad_norm`, `bad_gradients`, `weights` (a path relative to the record, or None).
+        found: Other facts: `grad_norm`, `bad_gradients`, `weights` (a path relative to the record, or None).
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = folder.parent / f'config_{runner.timestamp}.py'

@@ -8,6 +8,7 @@ import torch
 from mmengine.runner import TestLoop, autocast
 
 from vicmae import __version__
+from vicmae.checkpoints.state import whole_state
 from vicmae.errors import ConfigError
 from vicmae.evaluation.feature_cache import (
     FeatureCache,
@@ -94,10 +95,11 @@ class FeatureTestLoop(TestLoop):
         if self.cache_dir is None:
             return None
         hashes = None
+        state = whole_state(self.runner.model)  # all ranks take part where the model is sharded
         if rank_and_world_size()[0] == 0:
             model, cfg = unwrapped(self.runner.model), self.runner.cfg
             hashes = (
-                hash_weights(model),
+                hash_weights(state['state_dict']),
                 hash_data(self.dataloader.dataset),
                 hash_protocol(
                     model=cfg.get('model'),

@@ -13,7 +13,7 @@ from .bad_steps import GuardState, RewindDue
 _EVALUATED = 'evaluated_at'
 
 
-class _GoesOn:
+class _Resumable:
     """What both loops have in common.
 
     A run that was ended before an evaluation, or in it, makes up for it. Where `StepGuardHook` asks for it, the run
@@ -83,7 +83,7 @@ class _GoesOn:
 
 
 @LOOPS.register_module()
-class EpochLoop(_GoesOn, EpochBasedTrainLoop):
+class EpochLoop(_Resumable, EpochBasedTrainLoop):
     """MMEngine's loop over epochs, which also goes on in the middle of one, as if there had been no break.
 
     The samples of an epoch follow from its number alone, so that those which were seen before a checkpoint are passed
@@ -120,9 +120,7 @@ class EpochLoop(_GoesOn, EpochBasedTrainLoop):
         if done and isinstance(self.dataloader, SteadyLoader):
             self.dataloader.skip(done)
             if done < len(self.dataloader):
-                self.runner.logger.info(
-                    f'Going on in epoch {self._epoch + 1}, at batch {done + 1}.'
-                )
+                self.runner.logger.info(f'Resumed at epoch {self._epoch + 1}, batch {done + 1}.')
         return all(
             self._train_or_pass_over(number, batch)
             for number, batch in enumerate(self.dataloader, start=done)
@@ -182,7 +180,7 @@ class EndlessBatches:
 
 
 @LOOPS.register_module()
-class IterLoop(_GoesOn, IterBasedTrainLoop):
+class IterLoop(_Resumable, IterBasedTrainLoop):
     """MMEngine's loop over iterations, which goes on at any of them, as if there had been no break.
 
     Its data are one epoch after the other, each in an order of its own.

@@ -63,3 +63,7 @@ class DeferredMessageHub(MessageHub):
             values.update(zip(numbers, read, strict=True))
         for number, (name, _, count) in enumerate(pending):
             self._log_scalars[name].update(values[number], count)
+
+
+# MMEngine's own parts look for a hub among these; its metaclass gives each class a dict of its own.
+DeferredMessageHub._instance_dict = MessageHub._instance_dict

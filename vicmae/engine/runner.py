@@ -245,14 +245,17 @@ class VicmaeRunner(Runner):
         return checkpoint
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Goes on from a checkpoint, also on another number of ranks."""
+        """Resumes from a checkpoint, also on another number of ranks."""
         built = isinstance(self.optim_wrapper, OptimWrapper)
         groups = self.optim_wrapper.param_groups if built else []
         initial = [{k: v for k, v in g.items() if k.startswith('initial_')} for g in groups]
         self._resuming = True
         if isinstance(self.model, FullyShard):  # a GPU gets its share alone
             kwargs.setdefault('map_location', 'cpu')
-        super().resume(filename, *args, **kwargs)
+        try:
+            super().resume(filename, *args, **kwargs)
+        finally:
+            self._resuming = False
         position = self._loaded_meta.get('position')
         if position:
             adopt_position(self, Position(**position), initial)
@@ -309,9 +312,7 @@ class VicmaeRunner(Runner):
     def build_message_hub(self, message_hub: dict[str, Any] | None = None) -> MessageHub:
         """Builds a hub in which logged tensors stay on their device until the log is written."""
         settings = {'name': self._experiment_name, **(message_hub or {})}
-        hub = DeferredMessageHub.get_instance(**settings)
-        MessageHub._instance_dict[settings['name']] = hub  # where MMEngine's own parts look for it
-        return hub
+        return DeferredMessageHub.get_instance(**settings)
 
     def build_visualizer(self, *args: Any, **kwargs: Any) -> Visualizer:
         visualizer = super().build_visualizer(*args, **kwargs)

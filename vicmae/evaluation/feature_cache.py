@@ -5,14 +5,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from vicmae.checkpoints.read import load_checkpoint_file
 from vicmae.checkpoints.write import write_checkpoint
@@ -57,13 +57,13 @@ class FeatureCache:
         try:
             kept = load_checkpoint_file(self.path)
         except CheckpointError as error:
-            warn(f'{error} The features are computed anew.')
+            warn(f'{error} The features are computed again.')
             return None
         missing = kept.get('missing', 0)
         unread = f' {missing} more could not be read then.' if missing else ''
         say(
             f'Features of {len(kept["rows"])} samples, from {kept["time"]}: weights, data and protocol are those of '
-            f'{str(self.path)!r}.{unread} `--cfg-options test_cfg.cache_dir=None` computes them anew.'
+            f'{str(self.path)!r}.{unread} `--cfg-options test_cfg.cache_dir=None` computes them again.'
         )
         return join_features(kept['rows'], kept['features'])
 
@@ -102,12 +102,12 @@ def join_features(plain: Sequence[Row], features: Tensor) -> list[Row]:
     return [{**row, 'feature': own} for row, own in zip(plain, features, strict=True)]
 
 
-def hash_weights(model: nn.Module) -> str:
-    """A hash of all that a model's `state_dict` holds."""
+def hash_weights(state_dict: Mapping[str, Tensor]) -> str:
+    """A hash of a model's weights and buffers."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(state_dict.items()):
         digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:_DIGITS]
 
 

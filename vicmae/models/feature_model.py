@@ -50,7 +50,7 @@ class FeatureModel(BaseModel):
                 f'{type(self.aggregator).__name__} takes the class token, and the backbone has none: '
                 'set `backbone.with_cls_token=True` or use `MeanPooling`.'
             )
-        self.over_time: nn.Module = MeanOverTime()  # another where `FeatureTestLoop` is told so
+        self.over_time: nn.Module = MeanOverTime()  # `FeatureTestLoop` may replace it
 
     def init_weights(self) -> None:
         """Draws all weights, or loads those that `init_cfg` names."""

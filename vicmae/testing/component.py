@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from vicmae.models.algorithms.base import build_part
+from vicmae.models.parts import build_part
 
 from .toys import randomize
 

@@ -229,7 +229,7 @@ def test_earlier_checkpoints_stay_while_none_can_be_written(tmp_path):
 
 @pytest.mark.parametrize('async_save', [False, True])
 @alone
-def test_run_stops_where_it_is_told_to(tmp_path, async_save):
+def test_run_stops_where_that_is_asked_for(tmp_path, async_save):
     full = After(3, lambda runner: limit_files(200_000))
     with pytest.raises(CheckpointError, match=r'iter_[34].pth.: File too large'):
         run(tmp_path, full, when_unwritten='stop', async_save=async_save)

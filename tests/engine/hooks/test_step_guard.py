@@ -266,7 +266,9 @@ def train_on_rank(work_dir, poison, iterations, kwargs):
     return watch.moved, runner.model.module.state_dict(), GuardState.of(runner)
 
 
-@pytest.mark.parametrize('poison', ['PoisonPixels', 'PoisonLoss'])
+@pytest.mark.parametrize(
+    'poison', ['PoisonPixels', pytest.param('PoisonLoss', marks=pytest.mark.slow)]
+)
 def test_fault_of_one_rank_skips_the_step_on_all(tmp_path, gloo_pool, poison):
     results = gloo_pool.run(train_on_rank, 2, tmp_path, poison, [1], {})
     (moved, weights, state), (others_moved, others_weights, others_state) = results

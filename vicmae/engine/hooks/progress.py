@@ -3,6 +3,7 @@ import atexit
 import logging
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vicmae.errors import DataError
 from vicmae.registry import HOOKS
 from vicmae.structures import as_batch
 
@@ -122,7 +124,8 @@ class ProgressHook(Hook):
         meter, now = self._meters[name], time.monotonic()
         # Since any task advanced: what an evaluation took is not training's.
         meter[0] += now - self._last
-        meter[1] += len(as_batch(data_batch))
+        with suppress(DataError):  # a batch of the user's own kind: no samples are counted
+            meter[1] += len(as_batch(data_batch))
         self._last = now
         rate = f'{meter[1] * runner.world_size / max(meter[0], 1e-9):.0f}/s'
         self._progress.update(

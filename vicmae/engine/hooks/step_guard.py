@@ -51,7 +51,7 @@ class StepGuardHook(Hook):
     priority = 'NORMAL'
     _batches: list[dict[str, Any]]
     _steps: deque[tuple[StepCheck, list[dict[str, Any]]]]
-    _due: Exception | None
+    _due: int | None  # the end of a row that is too long
 
     def __init__(
         self,
@@ -111,9 +111,10 @@ class StepGuardHook(Hook):
         if self.end_of_epoch(runner.train_dataloader, batch_idx) or self.is_last_train_iter(runner):
             wrapper.read_checks()
         self._look(runner)
-        if (due := self._due) is not None:
+        if self._due is not None:
+            consequence = self._consequence(runner, GuardState.of(runner), self._due)
             self._forget()
-            raise due
+            raise consequence
         if total := GuardState.of(runner).total:
             runner.message_hub.update_scalar('train/bad_steps', total)
 
@@ -174,7 +175,7 @@ class StepGuardHook(Hook):
             f'Bad steps: {state.in_a_row} in a row, {state.total} in all. {where}'
         )
         if state.in_a_row >= self.max_bad_steps:
-            self._due = self._consequence(runner, state, last['iteration'])
+            self._due = last['iteration']
 
     def _consequence(self, runner: Any, state: GuardState, end: int) -> Exception:
         """Going back to a checkpoint where that may be, else the end of the run."""
@@ -207,9 +208,13 @@ def _seen(runner: Any, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
     """The batch that a run is at, with what came out of the model, for `write_record`."""
     seeded = any(isinstance(hook, StepSeedHook) for hook in runner.hooks)
     schedules = [hook for hook in runner.hooks if isinstance(hook, LossWeightScheduleHook)]
+    epoch = runner.epoch
+    if isinstance(runner.train_loop, IterLoop):  # its own epoch and batch count nothing
+        epoch, number = runner.train_loop.batches.position
+        number -= 1
     return dict(
         iteration=runner.iter + 1,
-        epoch=runner.epoch + 1,
+        epoch=epoch + 1,
         batch=number + 1,
         step_seed=seed_of_step(runner.seed, runner.iter, runner.rank) if seeded else None,
         loss_weights={hook.weight: hook.value_now(runner) for hook in schedules},

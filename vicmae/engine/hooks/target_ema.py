@@ -40,9 +40,11 @@ class TargetEMAHook(Hook):
         if self.begin_momentum is None:
             self.begin_momentum = model.target.momentum
 
-        def update(*_: Any) -> None:
+        def update(optimizer: Any, *_: Any) -> None:
             momentum = self.momentum_at(runner.iter / runner.max_iters)
-            skipped = getattr(runner.optim_wrapper, 'found_bad', None)
+            skipped = getattr(
+                optimizer, 'found_inf', None
+            )  # where a device skips, or a `GradScaler`
             model.update_target(momentum, skipped=skipped)
             runner.message_hub.update_scalar('train/target_momentum', momentum)
 

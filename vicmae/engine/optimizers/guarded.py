@@ -51,7 +51,6 @@ class GuardedOptimWrapper(OptimWrapper):
         asked_to_end: Whether this rank wants the run to end. All ranks learn it with the flags of a step.
         end_agreed: Whether a rank does, as far as the host has read.
         last_check: Of the last step.
-        found_bad: 1 or 0, where the device decides about the step at hand; None where the host does.
     """
 
     guarded = False
@@ -59,7 +58,6 @@ class GuardedOptimWrapper(OptimWrapper):
     asked_to_end = False
     end_agreed = False
     last_check: StepCheck | None = None
-    found_bad: Tensor | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -116,7 +114,9 @@ class GuardedOptimWrapper(OptimWrapper):
     def pass_over(self) -> None:
         """Counts an iteration that trains nothing."""
         self._inner_count += 1
-        if self.should_update():
+        if self.should_update():  # of a step that began before the range, nothing is left
+            self.zero_grad()
+            self._buffers, self._bad_loss = [], None
             self._check([])
 
     def step(self, **kwargs: Any) -> None:
@@ -134,11 +134,10 @@ class GuardedOptimWrapper(OptimWrapper):
     def _step_on_device(self, bad: Tensor, kwargs: dict[str, Any]) -> None:
         """Steps where `bad` is 0: torch's protocol between `GradScaler` and a fused optimiser."""
         optimizer: Any = self.optimizer
-        self.found_bad, optimizer.found_inf, optimizer.grad_scale = bad, bad, None
+        optimizer.found_inf, optimizer.grad_scale = bad, None
         try:
             super().step(**kwargs)
         finally:
-            self.found_bad = None
             del optimizer.found_inf, optimizer.grad_scale
         for buffer, before in self._buffers:
             buffer.copy_(torch.where(bad > 0, before, buffer))

@@ -111,7 +111,9 @@ class ProbeMetric(BaseMetric):
         """Computes the figures of each probe."""
         metrics: dict[str, float] = {}
         # The order of paths, whatever the number of ranks.
-        results = sorted(each_once(results), key=lambda row: row['path'] or '')
+        results = sorted(
+            each_once(results), key=lambda row: (row['path'] or '', row['sample_idx'] or 0)
+        )
         for name in sorted({row['probe'] for row in results}):
             rows = [row for row in results if row['probe'] == name]
             if all(np.isfinite(row['feature']).all() for row in rows):
