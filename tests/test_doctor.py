@@ -35,6 +35,7 @@ def run_vicmae(*arguments, options=()):
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_doctor_finds_that_training_can_work_here():
     result = run_vicmae('doctor')
     assert result.returncode == 0, result.stdout + result.stderr

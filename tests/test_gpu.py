@@ -30,7 +30,7 @@ def train(work_dir, *arguments, options=(), launcher=()):
     """Trains the debug config in mixed precision; returns the rows of its log."""
     command = [sys.executable, *launcher, 'tools/train.py', DEBUG, '--work-dir', work_dir]
     command += ['--no-validate', *arguments]
-    if 'optim_wrapper.type=OptimWrapper' in options:  # the divided model itself mixes
+    if 'optim_wrapper.type=OptimWrapper' in options:  # the sharded model itself mixes
         command += ['--cfg-options']
     else:
         command += ['--amp', '--cfg-options', 'optim_wrapper.dtype=bfloat16']
@@ -66,7 +66,7 @@ def test_debug_config_trains_in_mixed_precision_on_a_gpu(tmp_path, dtype, launch
     ],
     ids=['autocast', 'scaled', 'mixed', 'teacher', 'compiled'],
 )
-def test_divided_model_trains_and_goes_on_on_a_gpu(tmp_path, options):
+def test_sharded_model_trains_and_goes_on_on_a_gpu(tmp_path, options):
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=1']
     options = ['model_wrapper_cfg.type=FullyShard', *options]
     rows = train(tmp_path / 'a', '--launcher', 'pytorch', options=options, launcher=launcher)

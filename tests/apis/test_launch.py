@@ -168,6 +168,7 @@ def test_launcher_that_launched_nothing_is_refused(launcher, message, monkeypatc
         init_gloo(launcher, {})
 
 
+@pytest.mark.slow
 def test_slurm_environment_is_enough_to_connect():
     code = (
         'import torch; from vicmae.apis.launch import init_gloo; init_gloo("slurm", {});'

@@ -22,6 +22,17 @@ WHOLE = [
     *sorted(project_file('configs').glob('simclr/*-p16_*.py')),
 ]
 
+# One of each mechanism, trained in the fast tests.
+FAST = (
+    'aug-videos-both',
+    'gap-uniform',
+    'loss-byol',
+    'masking-block',
+    'official-code_8xb128-accum4-amp-coslr-800e_in1k-k400',
+    'pooling-attention',
+    'reconstruction-off',
+)
+
 
 def shrink(node):
     """The same config with everything in it small."""
@@ -60,7 +71,13 @@ def shorten(cfg, data, work_dir):
     return cfg
 
 
-@pytest.mark.parametrize('path', ABLATIONS + WHOLE, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    'path',
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (not path.stem.endswith(FAST)))
+        for path in ABLATIONS + WHOLE
+    ],
+)
 def test_config_trains_two_steps(path, demo_data, tmp_path):
     runner = build_runner(shorten(load(path), demo_data, tmp_path), training=True)
     before = {n: p.detach().clone() for n, p in runner.model.named_parameters() if p.requires_grad}

@@ -130,6 +130,7 @@ def test_each_benchmark_is_equal_to_one_that_is_trained(demo_data, tmp_path):
     assert len(groups) == len(FAST + SLOW)
 
 
+@pytest.mark.slow
 def test_each_config_of_probes_is_equal_to_one_that_is_tested(demo_data):
     groups = groups_of(PROBES, lambda cfg: shorten_probes(cfg, demo_data))
     tested = [len(group & {*FAST_PROBES, *SLOW_PROBES}) for group in groups]

@@ -29,6 +29,7 @@ def test_rows_differ_in_the_weights_of_their_losses_alone(path):
     assert (model.head.contrastive is None) == (path.stem == 'mae')
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason=f'needs the real pictures and clips at {DATA}')
 @pytest.mark.parametrize('path', PROTOCOLS, ids=lambda path: path.stem)
 def test_protocol_trains_and_tests_on_real_data(path, tmp_path, monkeypatch):

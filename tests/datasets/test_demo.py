@@ -133,6 +133,7 @@ def test_mean_colour_does_not_tell_the_class(tmp_path):
     assert (labels[distances.argmin(1)] == labels).mean() < 0.3
 
 
+@pytest.mark.slow
 def test_files_depend_on_seed_alone(debug_root, tmp_path):
     one_worker = make_demo_data(tmp_path / 'same', preset='debug', num_workers=1)
     assert files_of(one_worker) == files_of(debug_root)
@@ -232,6 +233,7 @@ def test_interrupted_writing_goes_on_where_it_was(tmp_path, debug_root, how):
     assert files_of(root) == files_of(debug_root)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_write_each_file_once(tmp_path, debug_root):
     root = tmp_path / 'data'
     writers = [start_writing(root, 'debug') for _ in range(2)]

@@ -319,6 +319,7 @@ def test_two_workers_that_die_cost_two_samples(tmp_path):
     assert sorted(row['file'] for row in listed(tmp_path)) == ['f20', 'f21', 'f3']
 
 
+@pytest.mark.slow
 def test_reader_that_ends_its_worker_costs_its_sample(tmp_path):
     """With status 0, which is also that of a worker who was asked to end."""
     leave = {i: partial(os._exit, 0) for i in (7, 20)}
@@ -386,7 +387,9 @@ def test_worker_killed_between_samples_costs_none(tmp_path):
     assert got == batches(make_loader(Files(40)))
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    'number', [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)]
+)
 def test_file_is_not_blamed_where_its_worker_was_asked_to_end(tmp_path, number):
     loader = make_loader(Files(24, slow=(7,)), tmp_path, num_workers=1)
     killed = threading.Timer(1.0, lambda: os.kill(next(iter(loader._processes)), number))
@@ -436,6 +439,7 @@ def resident_kib(pid):
     return int(re.search(r'VmRSS:\s+(\d+) kB', text)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='needs /proc')
 def test_ten_thousand_batches_with_five_percent_bad_keep_the_ledger_right_and_memory_flat(tmp_path):
     bad = range(0, 400, 20)
@@ -482,6 +486,7 @@ def clips(tmp_path):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='needs /proc')
 def test_real_images_and_videos_with_five_percent_torn_keep_the_ledger_right_and_memory_flat(
     pictures, clips, tmp_path

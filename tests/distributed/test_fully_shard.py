@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Training of a divided model: the losses and weights of one process, and of DDP, with the joined batch."""
+"""Training of a sharded model: the losses and weights of one process, and of DDP, with the joined batch."""
 
 import copy
 
@@ -57,7 +57,7 @@ def config_of(case):
 def wrap(kind, model, **options):
     if kind == 'one':
         return model
-    return FullyShard(model, **options) if kind == 'divided' else MMDistributedDataParallel(model)
+    return FullyShard(model, **options) if kind == 'sharded' else MMDistributedDataParallel(model)
 
 
 def build(config, dtype=torch.float64):
@@ -120,12 +120,18 @@ def assert_same_state(state, expected, **close):
             torch.testing.assert_close(value, theirs['state'][number][name], **close)
 
 
-@pytest.mark.parametrize('case', CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    'case',
+    [
+        pytest.param(case, id=name, marks=[pytest.mark.slow] * (name != 'teacher'))
+        for name, case in CASES.items()
+    ],
+)
 def test_losses_and_updates_are_those_of_one_process_and_of_ddp(gloo_pool, case):
     arguments = (case, *start(case))
     losses, expected, norm = train('one', *arguments)
     assert losses[0] != pytest.approx(losses[-1], rel=1e-3)
-    for kind in ('divided', 'ddp'):
+    for kind in ('sharded', 'ddp'):
         results = gloo_pool.run(train, 2, kind, *arguments)
         means = [sum(pair) / 2 for pair in zip(*(r[0] for r in results), strict=True)]
         assert means == pytest.approx(losses, rel=1e-9)
@@ -135,13 +141,14 @@ def test_losses_and_updates_are_those_of_one_process_and_of_ddp(gloo_pool, case)
             assert [r[2] for r in results] == pytest.approx([norm] * 2, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_on_three_ranks_and_on_one_it_is_the_same(gloo_pool):
     case = CASES['teacher']
     weights, *data = start(case)
     data = [torch.cat([d, d[:, :, :2]], dim=2) for d in data]  # six pairs
     losses, expected, _ = train('one', case, weights, *data)
     for world_size in (1, 3):
-        results = gloo_pool.run(train, world_size, 'divided', case, weights, *data)
+        results = gloo_pool.run(train, world_size, 'sharded', case, weights, *data)
         means = [sum(row) / world_size for row in zip(*(r[0] for r in results), strict=True)]
         assert means == pytest.approx(losses, rel=1e-9)
         assert_same_state(results[0][1], expected, rtol=1e-9, atol=1e-10)
@@ -168,7 +175,7 @@ def test_each_rank_holds_its_share(gloo_pool):
 
 
 def steps_of_two():
-    """How many weights have a divided gradient after each of two accumulated steps' backward passes."""
+    """How many weights have a sharded gradient after each of two accumulated steps' backward passes."""
     wrapped = FullyShard(build(config_of({}), torch.float32))
     optim = GuardedOptimWrapper(
         torch.optim.SGD(wrapped.parameters(), lr=0.0), accumulative_counts=2
@@ -181,6 +188,7 @@ def steps_of_two():
     return counts, sum(p.requires_grad for p in wrapped.parameters())
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_sent_once(gloo_pool):
     for counts, number in gloo_pool.run(steps_of_two, 2):
         assert counts == [0, number]
@@ -191,13 +199,14 @@ def layers_after_forward(options):
     model = build(config_of({}), torch.float32)
     wrapped = FullyShard(model, **options)
     layers = [*model.backbone.layers, *model.neck.decoder_blocks]
-    divided = lambda: [isinstance(next(layer.parameters()), DTensor) for layer in layers]  # noqa: E731
+    sharded = lambda: [isinstance(next(layer.parameters()), DTensor) for layer in layers]  # noqa: E731
     losses = wrapped(list(torch.rand(2, 4, 3, 16, 16)), mode='loss')
-    after_forward = divided()
+    after_forward = sharded()
     model.parse_losses(losses)[0].backward()
-    return after_forward, divided()
+    return after_forward, sharded()
 
 
+@pytest.mark.slow
 def test_layers_are_taken_apart_after_forward_unless_they_shall_stay(gloo_pool):
     for options, expected in [({}, True), (dict(reshard_after_forward=False), False)]:
         for after_forward, after_backward in gloo_pool.run(layers_after_forward, 2, options):
@@ -219,6 +228,7 @@ def compiled_losses(config, compiled):
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', [{}, TEACHER], ids=['paper', 'teacher'])
 def test_compiled_layers_have_the_losses_of_plain_ones(gloo_pool, case):
     plain, compiled = (gloo_pool.run(compiled_losses, 2, config_of(case), c) for c in (False, True))
@@ -256,6 +266,7 @@ def trained(model):
     return [p for p in model.parameters() if p.grad is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('half', ['bfloat16', 'float16'])
 def test_layers_compute_in_half_precision_and_all_else_in_float32(gloo_pool, half):
     batch = torch.rand(2, 4, 3, 16, 16)

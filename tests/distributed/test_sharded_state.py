@@ -90,7 +90,9 @@ def there_and_back(state):
     return collect_state(model, optim), collect_state(model), type(local).__name__
 
 
-@pytest.mark.parametrize('world_size', [1, 2, 3])
+@pytest.mark.parametrize(
+    'world_size', [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))]
+)
 def test_state_of_one_process_comes_back_from_any_number_of_ranks(gloo_pool, world_size, whole):
     results = gloo_pool.run(there_and_back, world_size, whole)
     for rank, (collected, alone, local) in enumerate(results):
@@ -209,6 +211,7 @@ def run(work_dir, wrapper='FullyShard', stop_in_epoch=None, resume=False):
     return watch.begin, watch.losses, watch.end
 
 
+@pytest.mark.slow
 def test_weights_are_drawn_as_in_one_process(gloo_pool, tmp_path):
     begin, _, _ = run(tmp_path / 'one')
     results = gloo_pool.run(run, 2, tmp_path / 'two')
@@ -218,6 +221,7 @@ def test_weights_are_drawn_as_in_one_process(gloo_pool, tmp_path):
 DDP, SHARDED = 'MMDistributedDataParallel', 'FullyShard'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('first', 'second'), [(SHARDED, SHARDED), (DDP, SHARDED), (SHARDED, DDP)])
 def test_resumed_run_is_the_same_as_one_without_a_break(gloo_pool, tmp_path, first, second):
     _, losses, end = gloo_pool.run(run, 2, tmp_path / 'whole', first)[0]
@@ -227,6 +231,7 @@ def test_resumed_run_is_the_same_as_one_without_a_break(gloo_pool, tmp_path, fir
     assert_identical(reached, end)
 
 
+@pytest.mark.slow
 def test_checkpoint_of_a_sharded_run_goes_on_in_one_process(gloo_pool, tmp_path):
     _, _, end = gloo_pool.run(run, 2, tmp_path)[0]
     checkpoint = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)

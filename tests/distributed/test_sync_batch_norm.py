@@ -29,7 +29,9 @@ def with_odd_weights(norm):
     return norm.double()
 
 
-@pytest.mark.parametrize('world_size', [1, 2, 3])
+@pytest.mark.parametrize(
+    'world_size', [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))]
+)
 @pytest.mark.parametrize('shape', [(7, 3), (7, 3, 2)])
 @pytest.mark.parametrize(
     'options', [{}, {'momentum': None}, {'affine': False}, {'track_running_stats': False}]

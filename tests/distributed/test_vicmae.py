@@ -64,7 +64,9 @@ def assert_equal_to_one_process(results, losses, gradients, limit):
         assert error < limit
 
 
-@pytest.mark.parametrize('world_size', [2, 3, 4])
+@pytest.mark.parametrize(
+    'world_size', [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4))]
+)
 @pytest.mark.parametrize('case', CASES.values(), ids=CASES)
 def test_ranks_together_are_one_process_with_the_joined_batch(gloo_pool, world_size, case):
     # In float64, where a difference is a mistake and not rounding.
@@ -76,7 +78,9 @@ def test_ranks_together_are_one_process_with_the_joined_batch(gloo_pool, world_s
     assert_equal_to_one_process(results, losses, gradients, 1e-11)
 
 
-@pytest.mark.parametrize('world_size', [2, 3, 4])
+@pytest.mark.parametrize(
+    'world_size', [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4))]
+)
 @pytest.mark.parametrize('norm', ['LN', None])
 def test_in_single_precision_what_is_left_is_rounding(gloo_pool, world_size, norm):
     # Behind two batch norms, one process alone is further than this from float64.

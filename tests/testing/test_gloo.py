@@ -54,6 +54,7 @@ def test_failure_brings_the_ranks_traceback_and_the_pool_goes_on(gloo_pool):
     assert len(gloo_pool.run(add_ranks, 2, 0)) == 2
 
 
+@pytest.mark.slow
 def test_rank_that_ends_or_hangs_is_reported_and_new_processes_follow():
     with GlooPool(2) as pool:
         with pytest.raises(RuntimeError, match='Rank 1 of 2 ended without an answer'):
@@ -67,6 +68,7 @@ def test_rank_that_ends_or_hangs_is_reported_and_new_processes_follow():
             os.kill(first[0], 0)
 
 
+@pytest.mark.slow
 def test_failure_is_told_though_another_rank_hangs(monkeypatch):
     monkeypatch.setattr('vicmae.testing.gloo._SECONDS_AFTER_A_FAILURE', 0.5)
     with GlooPool(2) as pool:
@@ -79,6 +81,7 @@ def test_failure_is_told_though_another_rank_hangs(monkeypatch):
         assert len(pool.run(add_ranks, 2, 0)) == 2
 
 
+@pytest.mark.slow
 def test_ranks_that_do_not_find_each_other_are_started_again(monkeypatch):
     with GlooPool(2) as pool:
         first = [x[0] for x in pool.run(add_ranks, 2, 0)]

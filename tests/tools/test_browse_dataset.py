@@ -32,6 +32,7 @@ def test_page_has_both_kinds_and_the_command(page):
     assert all(source.startswith('data:') for source in re.findall(r'src="(.*?)"', text))
 
 
+@pytest.mark.slow
 def test_seed_decides_on_what_is_shown(run_tool, page, tmp_path):
     for name, seed in (('same', []), ('other', ['--seed', 5])):
         options = ['--number', 6, '--epoch', 1, '--out', tmp_path / name, *seed]

@@ -264,11 +264,11 @@ def test_each_video_counts_once_on_processes_that_share_them_unevenly(run_tool, 
 
 
 @pytest.mark.slow
-def test_divided_model_trains_and_its_checkpoint_has_the_figures_of_one_process(
+def test_sharded_model_trains_and_its_checkpoint_has_the_figures_of_one_process(
     run_tool, place, tmp_path
 ):
-    divided = ['--cfg-options', 'model_wrapper_cfg.type=FullyShard']
-    ended = bash(TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', tmp_path, *divided, cwd=place)
+    sharded = ['--cfg-options', 'model_wrapper_cfg.type=FullyShard']
+    ended = bash(TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', tmp_path, *sharded, cwd=place)
     assert ended.returncode == 0, ended.stderr
     assert 'images/knn_top1' in ended.stdout + ended.stderr
     results = [tmp_path / 'one.json', tmp_path / 'two.json']
@@ -277,7 +277,7 @@ def test_divided_model_trains_and_its_checkpoint_has_the_figures_of_one_process(
     assert ended.status == 0, ended.err
     config, checkpoint, *options = options
     ended = bash(
-        *(TOOLS / 'dist_test.sh', config, checkpoint, 2, *options, results[1], *divided), cwd=place
+        *(TOOLS / 'dist_test.sh', config, checkpoint, 2, *options, results[1], *sharded), cwd=place
     )
     assert ended.returncode == 0, ended.stderr
     assert figures(results[1]) == pytest.approx(figures(results[0]), rel=1e-4)

@@ -179,9 +179,10 @@ def labels_and_memory(source, indices, method):
         collate_fn=list,
         multiprocessing_context=method,
     )
+    before = set(active_children())
     batches = iter(loader)
     labels = [sample['gt_label'] for sample in next(batches)]
-    (worker,) = active_children()
+    (worker,) = set(active_children()) - before
     return labels, own_bytes(worker.pid)
 
 

@@ -46,6 +46,7 @@ def clips(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_clips_with_few_key_frames_are_to_be_packed(clips):
     best, *others = advice_on(VideoFolder(str(clips), pipeline=[*PAIRS, *views()]))
     assert 'pack.py' in best.change
@@ -80,6 +81,7 @@ def test_shares_are_of_the_time_that_the_report_prints(demo_data):
     assert best.reason == f"colour takes {share:.0%} of a worker's time"
 
 
+@pytest.mark.slow
 def test_several_visits_are_not_advised_where_there_are_several(clips):
     source = VideoFolder(str(clips), pipeline=[*PAIRS, *views()], visits_per_opening=4)
     assert 'visits_per_opening' not in ' '.join(a.change for a in advice_on(source))
@@ -96,6 +98,7 @@ def test_large_pictures_are_to_be_shrunk(tmp_path):
     assert best.factor > 3
 
 
+@pytest.mark.slow
 def test_colour_in_the_workers_is_to_be_moved(demo_data):
     blur = dict(type='GaussianBlur', sigma=(2.0, 2.0), prob=1.0)
     pipeline = [dict(type='LoadImage'), *views(*[blur] * 100)]

@@ -66,6 +66,7 @@ def tiny_clip(tmp_path_factory):
 
 
 # torchcodec itself keeps 0.9 kB of each file.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('reader', 'allowed'), [('pyav', 4), ('decord', 4), ('torchcodec', 16)], indirect=['reader']
 )
@@ -81,6 +82,7 @@ def test_memory_and_files_of_a_worker_stay_flat_over_ten_thousand_openings(
     assert after[1] <= before[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='needs /proc')
 def test_memory_and_files_stay_flat_over_bad_files(path, reader, tmp_path):
     damaged = tmp_path / 'damaged.mp4'
