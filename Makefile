@@ -59,14 +59,14 @@ lint: $(STAMP) ## Check style and spelling
 	@$(PY) -m ruff format --check .
 	@$(PY) -m codespell_lib
 
-format: $(STAMP) ## Format the code, and mend what can be mended
+format: $(STAMP) ## Format the code, and fix what can be fixed
 	@$(PY) -m ruff check --fix-only .
 	@$(PY) -m ruff format .
 
 type: $(STAMP) ## Check types
 	@$(PY) -m mypy
 
-doctor: $(STAMP) ## Print the state of this machine, and what mends its faults
+doctor: $(STAMP) ## Print the state of this machine, and how to fix its faults
 	@$(PY) -m vicmae doctor
 
 clean: ## Remove caches and build outputs; data/, work_dirs/ and .venv stay

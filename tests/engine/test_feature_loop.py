@@ -126,7 +126,7 @@ def test_second_test_of_the_same_reads_no_file_and_gives_the_same(tmp_path, imag
 
 
 @pytest.mark.parametrize('changes', [dict(seed=1), dict(size=12), dict(over_time='statistics')])
-def test_other_weights_or_another_protocol_are_computed_anew(tmp_path, images, changes):
+def test_other_weights_or_another_protocol_are_computed_again(tmp_path, images, changes):
     if 'over_time' in changes:
         changes = dict(over_time=dict(type='StatisticsOverTime'))
     make_runner(tmp_path, images)[0].test()
@@ -136,7 +136,7 @@ def test_other_weights_or_another_protocol_are_computed_anew(tmp_path, images, c
     assert len(list((tmp_path / 'features').glob('*.pth'))) == 2
 
 
-def test_other_data_are_computed_anew(tmp_path, images):
+def test_other_data_are_computed_again(tmp_path, images):
     own = shutil.copytree(images, tmp_path / 'images')
     make_runner(tmp_path, own)[0].test()
     cv2.imwrite(str(own / 'query/class0/0.png'), np.full((20, 20, 3), 9, np.uint8))
@@ -193,6 +193,21 @@ def test_batch_without_a_readable_file_lets_no_rank_of_a_sharded_model_wait(
     for figures in gloo_pool.run(_test_sharded, 2, tmp_path, images, timeout=100):
         assert figures == pytest.approx(expected, abs=1e-3)
     assert len((tmp_path / 'bad_files.jsonl').read_text().splitlines()) == 1
+
+
+def _test_sharded_with_cache(work_dir, images):
+    runner, _ = make_runner(work_dir, images, evaluators=EVALUATORS[:1], wrap=FullyShard)
+    return runner.test()
+
+
+@pytest.mark.slow
+def test_features_of_a_sharded_model_are_cached_under_its_whole_weights(
+    gloo_pool, tmp_path, images
+):
+    first = gloo_pool.run(_test_sharded_with_cache, 2, tmp_path, images, timeout=100)
+    second = gloo_pool.run(_test_sharded_with_cache, 2, tmp_path, images, timeout=100)
+    assert first == second
+    assert len(list((tmp_path / 'features').glob('*.pth'))) == 1
 
 
 def test_samples_that_could_not_be_read_are_told_and_remembered(tmp_path, images, capsys):
