@@ -302,6 +302,7 @@ def test_worker_that_aborts_costs_one_sample(tmp_path):
     assert batches(resumed) == first[2:]
 
 
+@pytest.mark.slow
 def test_worker_that_hangs_costs_one_sample(tmp_path):
     loader = make_loader(Files(24, hang=(7,)), tmp_path, num_workers=2, sample_seconds=3)
     began = time.monotonic()
@@ -312,6 +313,7 @@ def test_worker_that_hangs_costs_one_sample(tmp_path):
     assert not loader._late  # a later process may have the number of the one that was killed
 
 
+@pytest.mark.slow
 def test_two_workers_that_die_cost_two_samples(tmp_path):
     dataset = Files(32, abort=(3, 20, 21))
     loader = make_loader(dataset, tmp_path, num_workers=4)
@@ -342,6 +344,7 @@ def test_reader_that_raises_system_exit_costs_its_sample(tmp_path):
         batches(make_loader(Files(24, leave=leave)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('visits', [1, 4])
 def test_killed_sample_is_counted_once_and_tells_when(tmp_path, visits):
     loader = make_loader(Files(24, abort=(7,), visits=visits), tmp_path, num_workers=2)
@@ -387,6 +390,7 @@ def test_worker_killed_between_samples_costs_none(tmp_path):
     assert got == batches(make_loader(Files(40)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'number', [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)]
 )
@@ -400,6 +404,7 @@ def test_file_is_not_blamed_where_its_worker_was_asked_to_end(tmp_path, number):
     assert not (tmp_path / 'bad_files.jsonl').exists()
 
 
+@pytest.mark.slow
 def test_worker_whose_parent_was_killed_at_once_ends():
     """Of a process that is killed while it starts its worker, before torch's worker notes whose child it is."""
     code = (

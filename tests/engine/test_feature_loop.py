@@ -165,6 +165,7 @@ def _test_on_each_rank(work_dir, images):
     return make_runner(work_dir, images)[0].test()
 
 
+@pytest.mark.slow
 def test_number_of_ranks_changes_no_figure(gloo_pool, tmp_path, images):
     expected = make_runner(tmp_path / 'one', images)[0].test()
     for world_size in (2, 3):

@@ -109,6 +109,7 @@ def test_checkpoint_of_the_same_batches_goes_on_where_it_was(tmp_path):
 ITERATIONS = dict(type='IterLoop', max_iters=17)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stop_at', [1, 6, 7, 13])
 def test_loop_over_iterations_goes_on_in_any_epoch(tmp_path, stop_at):
     run(tmp_path, 8, stop_at=stop_at, loop=ITERATIONS)

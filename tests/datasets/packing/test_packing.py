@@ -224,6 +224,7 @@ def test_interrupted_run_goes_on_to_the_same_bytes(pictures, tmp_path):
         assert contents(out) == expected
 
 
+@pytest.mark.slow
 def test_run_that_is_killed_goes_on_to_the_same_bytes_and_leaves_no_process(demo_data, tmp_path):
     clips = VideoFolder(str(demo_data / 'videos/train'))
 

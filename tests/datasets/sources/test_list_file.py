@@ -195,6 +195,7 @@ def test_worker_takes_next_to_nothing_for_many_lines(many):
     assert after - before < 5e6
 
 
+@pytest.mark.slow
 def test_spawned_worker_gets_a_handle_and_not_the_places_of_all_lines(many):
     source = ImageFolder(str(many), 'list.txt')
     assert len(ForkingPickler.dumps(source)) < 5000

@@ -297,6 +297,7 @@ def test_dropped_paths_change_a_step_and_not_an_evaluation():
     assert not torch.allclose(vit(x)[0], plain(x)[0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_compiled_layers_give_the_same_features_of_clips():
     config = {k: toy_vicmae_config()[k] for k in ('data_preprocessor', 'backbone', 'aggregator')}
     config['backbone'] |= dict(num_frames=4, tubelet_size=2)
