@@ -42,9 +42,8 @@ class TargetEMAHook(Hook):
 
         def update(optimizer: Any, *_: Any) -> None:
             momentum = self.momentum_at(runner.iter / runner.max_iters)
-            skipped = getattr(
-                optimizer, 'found_inf', None
-            )  # where a device skips, or a `GradScaler`
+            # Set where a device or a `GradScaler` skips the step of a fused optimizer.
+            skipped = getattr(optimizer, 'found_inf', None)
             model.update_target(momentum, skipped=skipped)
             runner.message_hub.update_scalar('train/target_momentum', momentum)
 
