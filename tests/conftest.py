@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from yapf.yapflib import yapf_api
 
-from vicmae.datasets.demo import make_demo_data
+from vicmae.demo.data import make_demo_data
 
 
 @pytest.fixture(scope='session')

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 import vicmae
+from vicmae.config.paths import project_file
 from vicmae.errors import EnvironmentFault
-from vicmae.utils.paths import project_file
 
 # Readers of videos whose library is an extra, and says so where it is missing.
-OPTIONAL = ('vicmae.datasets.video_io._torchcodec',)
+OPTIONAL = ('vicmae.io.video._torchcodec',)
 
 
 def import_all_modules():

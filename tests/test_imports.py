@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vicmae.datasets.shards.writer import frame_members, write_shard
+from vicmae.io.shards.writer import frame_members, write_shard
 
 ROOT = Path(__file__).parents[1]
 # Others are imported first, for what they do is theirs.
@@ -35,7 +35,7 @@ def state():
 
 before = state()
 for name in ('', '.models', '.datasets', '.engine', '.engine.hooks', '.apis', '.evaluation', '.evaluation.metrics',
-             '.visualization', '.checkpoints.fit', '.utils.cli', '.datasets.image_io'):
+             '.visualization', '.checkpoints.fit', '.cli.common', '.io.image'):
     importlib.import_module('vicmae' + name)
 after = state()
 for name in before:
@@ -50,7 +50,7 @@ import vicmae.engine
 cfg = load_config(sys.argv[1])
 batch = next(iter(build_train_loader(cfg, num_workers=0)))
 assert batch is not None
-for name in ('av', 'vicmae.datasets.demo', 'vicmae.datasets.demo_scenes'):
+for name in ('av', 'vicmae.demo.data', 'vicmae.demo.scenes'):
     assert name not in sys.modules, name
 """
 CONFIG = """

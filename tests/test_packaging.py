@@ -179,7 +179,7 @@ def test_configs_are_found_however_vicmae_is_installed(request, folder, source, 
         run(python, '-m', 'pip', 'install', *options, '-e', '.', cwd=source)
         assert (source / 'vicmae' / '.mim' / 'configs').resolve() == (source / 'configs').resolve()
     code = (
-        'from mmengine import Config; from vicmae.utils.paths import project_file;'
+        'from mmengine import Config; from vicmae.config.paths import project_file;'
         'path = project_file("configs/_base_/default_runtime.py");'
         'print(Config.fromfile(path).default_scope, path)'
     )

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.demo import CONFIG, Demo
-    from vicmae.utils.cli import run_tool
+    from vicmae.cli.common import run_tool
+    from vicmae.demo.run import CONFIG, Demo
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 

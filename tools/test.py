@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.utils import cli
+    from vicmae.cli import common as cli
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -50,7 +50,7 @@ def main() -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     # Imported here, so that --help and a typing error answer at once.
     from vicmae.apis import build_runner, draw_weights, load_config
-    from vicmae.apis.options import apply_test_options, report_metrics
+    from vicmae.config.options import apply_test_options, report_metrics
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'

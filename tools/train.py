@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.utils import cli
+    from vicmae.cli import common as cli
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -56,7 +56,7 @@ def main() -> None:
     cli.end_on_signals()
     # Imported here, so that --help and a typing error answer at once.
     from vicmae.apis import build_runner, load_config
-    from vicmae.apis.options import apply_train_options, train_overrides
+    from vicmae.config.options import apply_train_options, train_overrides
 
     cfg = load_config(args.config, train_overrides(args))
     apply_train_options(cfg, args)

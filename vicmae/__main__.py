@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from vicmae.doctor import run_doctor
+from vicmae.health.doctor import run_doctor
 from vicmae.version import __version__
 
 

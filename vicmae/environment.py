@@ -3,7 +3,7 @@
 
 Only the metadata that pip left beside the packages is read, nothing heavy is imported, and there is
 no table of versions to keep up to date: torchvision's own metadata says to which torch it belongs.
-`vicmae.doctor` looks closer, by importing and using everything.
+`vicmae.health.doctor` looks closer, by importing and using everything.
 """
 
 from __future__ import annotations

@@ -28,15 +28,15 @@ from mmengine.registry import init_default_scope
 from stand_ins import make_clips, make_pictures
 from torch.utils.data import DataLoader, default_collate
 
+from vicmae.data_tools.packing.pack import Packing
+from vicmae.data_tools.packing.recoding import Recipe, VideosAsJpeg, VideosAsMp4
+from vicmae.data_tools.speed.rate import samples_per_second
+from vicmae.data_tools.speed.stages import Stages, load_for, measure_stages
 from vicmae.datasets import ImageFolder, MixtureSampler, VideoFolder
-from vicmae.datasets.demo import make_demo_data
-from vicmae.datasets.loader import SteadyLoader
-from vicmae.datasets.packing.packing import Packing
-from vicmae.datasets.packing.recoding import Recipe, VideosAsJpeg, VideosAsMp4
+from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sources.shard_source import VideoShards
 from vicmae.datasets.sources.source import Source
-from vicmae.datasets.speed.rate import samples_per_second
-from vicmae.datasets.speed.stages import Stages, load_for, measure_stages
+from vicmae.demo.data import make_demo_data
 
 REAL = Path(__file__).parents[2] / '../shared/data/real_mini'
 SAMPLES = 100_000  # in an epoch, which no round gets through

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from vicmae.apis import encode_files, extract_features, load_clips, load_config, load_model
+from vicmae.config.paths import project_file
 from vicmae.registry import DATASETS
-from vicmae.utils.paths import project_file
 
 DEBUG = project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py')
 

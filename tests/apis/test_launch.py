@@ -12,9 +12,9 @@ from mmengine.config import Config
 
 from vicmae.apis import build_runner, load_config
 from vicmae.apis.launch import adapt_to_cpu, choose_precision, init_gloo, let_device_skip
+from vicmae.config.paths import project_file
 from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.registry import OPTIM_WRAPPERS
-from vicmae.utils.paths import project_file
 
 BASE = project_file('configs/vicmae/vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py')
 DEBUG = project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py')

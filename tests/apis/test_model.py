@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from vicmae.apis import load_config, load_model
+from vicmae.config.paths import project_file
 from vicmae.errors import CheckpointError
-from vicmae.utils.paths import project_file
 
 DEBUG = project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py')
 PROBES = project_file('configs/vicmae/benchmarks/vicmae_vit-tiny-p8_probes_debug.py')

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from vicmae.apis import build_runner, load_config
-from vicmae.apis.replay import replay
-from vicmae.apis.train_data import build_train_loader
-from vicmae.datasets.speed.rate import samples_per_second
-from vicmae.datasets.video_io import open_video
+from vicmae.config.paths import project_file
+from vicmae.data_tools.browse import browse
+from vicmae.data_tools.browse_page import render_browsed
+from vicmae.data_tools.speed.rate import samples_per_second
+from vicmae.data_tools.train_data import build_train_loader
 from vicmae.engine.hooks import ProgressHook
+from vicmae.health.replay import replay
+from vicmae.io.video import open_video
 from vicmae.models.parts import build_preprocessor
 from vicmae.testing import PoisonGradients, toy_runner
-from vicmae.utils.paths import project_file
-from vicmae.visualization.browse import browse
-from vicmae.visualization.browse_page import render_browsed
 
 FEW = {'train_dataloader.dataset.max_per_class': 3, 'train_dataloader.dataset.subset_seed': 0}
 KINDS = {

@@ -4,7 +4,7 @@
 import copy
 import functools
 
-from vicmae.utils.config import load_config
+from vicmae.config.load import load_config
 
 _read = functools.cache(load_config)
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from vicmae.apis import build_runner
-from vicmae.utils.paths import project_file
+from vicmae.config.paths import project_file
 
 from .cached import load
 

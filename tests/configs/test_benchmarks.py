@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from vicmae.apis import build_runner
+from vicmae.config.paths import project_file
 from vicmae.registry import MODELS
-from vicmae.utils.paths import project_file
 
 from .cached import load
 from .test_ablations import shrink

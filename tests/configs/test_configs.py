@@ -11,9 +11,9 @@ import torch
 from mmengine.config import Config
 from yapf.yapflib import yapf_api
 
+from vicmae.config.load import find_type
+from vicmae.config.paths import project_file
 from vicmae.registry import MODELS
-from vicmae.utils.config import find_type
-from vicmae.utils.paths import project_file
 
 from .cached import load
 

@@ -8,8 +8,8 @@ import math
 import pytest
 
 from vicmae.apis import build_runner, load_config
+from vicmae.config.paths import project_file
 from vicmae.registry import MODELS
-from vicmae.utils.paths import project_file
 
 PROJECT = project_file('projects/miniature')
 ROWS = sorted((PROJECT / 'configs').glob('*.py'))

@@ -8,7 +8,7 @@ import torch
 
 from vicmae.datasets import MixedDataset, MixtureSampler
 from vicmae.datasets.bad_files import BadFileLedger
-from vicmae.datasets.loader import SteadyLoader
+from vicmae.datasets.loader.steady import SteadyLoader
 
 STRONG = [
     dict(type='RandomResizedCrop', size=32),

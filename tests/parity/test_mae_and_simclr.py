@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from vicmae.apis import load_config
+from vicmae.config.paths import project_file
 from vicmae.registry import MODELS
 from vicmae.testing import randomize
-from vicmae.utils.paths import project_file
 
 from .compare import directional_errors, gradients_of, weights_of
 from .reference import Method, mae_loss, simclr_loss

@@ -10,9 +10,9 @@ from torch import nn
 
 from vicmae.apis import convert_checkpoint, load_config
 from vicmae.checkpoints.read import read_weights
+from vicmae.config.paths import project_file
 from vicmae.registry import MODELS
 from vicmae.testing import randomize
-from vicmae.utils.paths import project_file
 
 from .compare import (
     difference_gradients,

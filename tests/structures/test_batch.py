@@ -10,7 +10,7 @@ from mmengine.dataset import default_collate, pseudo_collate
 from mmpretrain.structures import DataSample
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from vicmae.datasets.loader import SteadyLoader
+from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.errors import ConfigError, DataError
 from vicmae.models.data_preprocessors import LabelledPreprocessor, ViewPreprocessor
 from vicmae.structures import Clips, Views, as_batch, as_vector

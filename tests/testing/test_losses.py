@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vicmae.config.paths import project_file
 from vicmae.testing.losses import TOLERANCE, compare_losses, describe_losses, record_losses
-from vicmae.utils.paths import project_file
 
 RECORDS = project_file('tests/data/losses')
 DATA = project_file('.') / '../shared/data/real_mini'

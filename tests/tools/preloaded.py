@@ -15,8 +15,8 @@ import traceback
 
 from yapf.yapflib import yapf_api
 
-import vicmae.apis.options  # noqa: F401  # what tools import when they begin
-from vicmae.utils.config import registered_names
+import vicmae.config.options  # noqa: F401  # what tools import when they begin
+from vicmae.config.load import registered_names
 
 
 def run(argv, cwd, env, stdout, stderr):

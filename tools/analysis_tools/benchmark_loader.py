@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from typing import TextIO
 
 try:
-    from vicmae.utils.cli import add_config_options, run_tool
+    from vicmae.cli.common import add_config_options, run_tool
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -58,8 +58,8 @@ def measure(args: argparse.Namespace, results: TextIO) -> None:
     from rich.console import Console
 
     from vicmae.apis import load_config
-    from vicmae.apis.loader_speed import measure_mixture, measure_source, source_names
-    from vicmae.datasets.speed.report import busy_text, speed_text
+    from vicmae.data_tools.speed.measure import measure_mixture, measure_source, source_names
+    from vicmae.data_tools.speed.text import busy_text, speed_text
     from vicmae.utils.progress import share_bar
 
     MMLogger.get_instance('benchmark_loader')  # writes to where stdout leads now

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.utils.cli import run_tool
+    from vicmae.cli.common import run_tool
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 try:
-    from vicmae.utils.cli import run_tool
+    from vicmae.cli.common import run_tool
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Runs the step."""
     args = parse_args()
-    from vicmae.apis.replay import print_replay, replay
+    from vicmae.health.replay import print_replay, replay
 
     print_replay(
         replay(

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 try:
-    from vicmae.utils.cli import run_tool
+    from vicmae.cli.common import run_tool
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Writes the data set, or goes on with it."""
     args = parse_args()
-    from vicmae.datasets.demo import make_demo_data
+    from vicmae.demo.data import make_demo_data
 
     make_demo_data(args.root, preset=args.preset, seed=args.seed, num_workers=args.workers)
 

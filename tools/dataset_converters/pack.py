@@ -14,7 +14,7 @@ import sys
 from typing import Any, NoReturn
 
 try:
-    from vicmae.utils.cli import run_tool
+    from vicmae.cli.common import run_tool
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -116,10 +116,10 @@ def main() -> None:
     args = parse_args()
     from rich.console import Console
 
-    from vicmae.datasets.packing.packing import Packing
-    from vicmae.datasets.packing.recoding import choose_recipe
-    from vicmae.datasets.packing.report import describe, pack_progress, summarize
-    from vicmae.datasets.sources.find_source import find_source
+    from vicmae.data_tools.find_source import find_source
+    from vicmae.data_tools.packing.pack import Packing
+    from vicmae.data_tools.packing.progress import describe, pack_progress, summarize
+    from vicmae.data_tools.packing.recoding import choose_recipe
     from vicmae.errors import DataError
 
     source = find_source(

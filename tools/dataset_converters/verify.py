@@ -11,7 +11,7 @@ import argparse
 import sys
 
 try:
-    from vicmae.utils.cli import run_tool
+    from vicmae.cli.common import run_tool
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -70,7 +70,7 @@ def main() -> None:
     args = parse_args()
     from rich.console import Console
 
-    from vicmae.datasets.checking.verify import verify
+    from vicmae.data_tools.checking.verify import verify
 
     print(verify(console=Console(stderr=True, highlight=False), **vars(args)))
 

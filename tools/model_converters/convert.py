@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 try:
-    from vicmae.utils.cli import add_trust_option, run_tool
+    from vicmae.cli.common import add_trust_option, run_tool
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.utils.cli import add_config_options, run_tool
+    from vicmae.cli.common import add_config_options, run_tool
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -39,11 +39,11 @@ def main() -> None:
     from rich.console import Console
 
     from vicmae.apis import load_config
+    from vicmae.data_tools.browse import browse, gaps_of_sources
+    from vicmae.data_tools.browse_page import gap_text, render_browsed
     from vicmae.errors import ConfigError
     from vicmae.utils.files import require_folder
     from vicmae.utils.progress import share_bar
-    from vicmae.visualization.browse import browse, gaps_of_sources
-    from vicmae.visualization.browse_page import gap_text, render_browsed
     from vicmae.visualization.page import write_page
 
     cfg = load_config(args.config, args.cfg_options)

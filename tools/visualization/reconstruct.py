@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.utils.cli import add_config_options, add_trust_option, run_tool
+    from vicmae.cli.common import add_config_options, add_trust_option, run_tool
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 

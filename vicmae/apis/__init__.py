@@ -1,6 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from vicmae.checkpoints.convert.conversion import CHECKPOINT_FORMATS, Conversion, convert_checkpoint
-from vicmae.utils.config import load_config
+from vicmae.config.load import load_config
 
 from .features import Features, encode_files, extract_features, load_clips
 from .launch import build_runner

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vicmae.datasets import VideoFolder
-from vicmae.datasets.loader import SteadyLoader
+from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sources.source import NO_LABEL
 from vicmae.datasets.transforms.build import Pipeline
 from vicmae.structures import Clips

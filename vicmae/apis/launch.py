@@ -16,9 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from vicmae.checkpoints.read import require_checkpoint
+from vicmae.config.load import places_of
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
-from vicmae.utils.config import places_of
 from vicmae.utils.files import require_folder
 from vicmae.utils.log import say
 
@@ -65,7 +65,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     try:
         runner = RUNNERS.build(cfg)  # with the model, whose faults show at once
         if 'demo_data' in cfg:
-            from vicmae.datasets.demo import make_demo_data
+            from vicmae.demo.data import make_demo_data
 
             make_demo_data(**cfg.demo_data)
         if training:

@@ -10,8 +10,8 @@ from mmengine.model import BaseModule
 
 from vicmae.checkpoints.fit import load_weights
 from vicmae.checkpoints.read import read_weights
+from vicmae.config.load import load_config
 from vicmae.registry import MODELS
-from vicmae.utils.config import load_config
 
 
 def load_model(

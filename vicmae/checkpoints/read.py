@@ -15,8 +15,8 @@ from mmengine.fileio import get_file_backend
 from torch import Tensor
 from torch.hub import download_url_to_file, get_dir
 
+from vicmae.cli.common import TRUST
 from vicmae.errors import CheckpointError, TornCheckpointError
-from vicmae.utils.cli import TRUST
 
 HASH_SUFFIX = '.sha256'  # beside a checkpoint, as sha256sum writes it
 

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What a run counts of its bad steps, and the record of one, from which `vicmae.apis.replay` can run it alone.
+"""What a run counts of its bad steps, and the record of one, from which `vicmae.health.replay` can run it alone.
 
 `WORK_DIR/bad_steps/iter_N` has a `rank_R.json` of each rank, for the first steps of a row the weights; the config is
 beside these folders. Iterations, epochs and batches count from 1, as in the log.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vicmae.checkpoints.write import write_text
-from vicmae.datasets.loader import SteadyLoader
+from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey
 from vicmae.utils.files import whole_file, why_unwritten
 

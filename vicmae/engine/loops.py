@@ -5,7 +5,7 @@ from typing import Any
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
-from vicmae.datasets.loader import SteadyLoader
+from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.registry import LOOPS
 
 from .bad_steps import GuardState, RewindDue

@@ -23,7 +23,7 @@ from vicmae.checkpoints.read import find_weights, load_checkpoint
 from vicmae.checkpoints.state import shard_moments_on_loading, whole_state
 from vicmae.checkpoints.write import as_plain, restore_histories, write_checkpoint
 from vicmae.datasets.bad_files import BadFileLedger
-from vicmae.datasets.loader import SteadyLoader
+from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.models.feature_model import FeatureModel
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS

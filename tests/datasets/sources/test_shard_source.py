@@ -23,13 +23,13 @@ from vicmae.datasets import (
     VideoFolder,
     VideoShards,
 )
-from vicmae.datasets.image_io import EncodedImage
-from vicmae.datasets.shards import samples
-from vicmae.datasets.shards.index import build_index, index_path, write_index
-from vicmae.datasets.shards.writer import frame_members, write_shard
 from vicmae.errors import DataError
+from vicmae.io.image import EncodedImage
+from vicmae.io.shards import samples
+from vicmae.io.shards.index import build_index, index_path, write_index
+from vicmae.io.shards.writer import frame_members, write_shard
 
-from ..web_server import serve
+from ...io.web_server import serve
 
 VIEWS = [
     dict(type='LoadImage'),

@@ -9,9 +9,9 @@ import pytest
 
 from vicmae.datasets import MixedDataset, MixtureSampler, SampleKey
 from vicmae.datasets.bad_files import BadFileLedger
-from vicmae.datasets.loader import SteadyLoader
+from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sources.source import Source
-from vicmae.datasets.video_io import VideoReader
+from vicmae.io.video import VideoReader
 
 VIEWS = [
     dict(type='TwoViews', transforms=[dict(type='RandomResizedCrop', size=8)]),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vicmae.datasets import FixedGapFramePair, OpenVideo, SampleKey, VideoFolder
-from vicmae.datasets.video_io import open_video
 from vicmae.errors import DataError
+from vicmae.io.video import open_video
 
 
 def write_clip(path, num_frames, fps=12):

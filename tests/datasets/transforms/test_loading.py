@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""From files to frames. What is read from odd images, `tests/datasets/test_image_io.py` says."""
+"""From files to frames. What is read from odd images, `tests/io/test_image.py` says."""
 
 import csv
 import re
@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from vicmae.datasets import DecodeFrames, LoadImage, OpenVideo
-from vicmae.datasets.image_io import EncodedImage
-from vicmae.datasets.video_io import VideoReader
 from vicmae.errors import DataError
+from vicmae.io.image import EncodedImage
+from vicmae.io.video import VideoReader
 
 ODD = Path(__file__).parents[3] / '../shared/data/odd_files'
 LARGE = ('phone', 'mvhevc', 'long_av1')  # seconds each

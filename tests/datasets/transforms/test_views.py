@@ -22,8 +22,8 @@ from vicmae.datasets import (
     RandomResizedCrop,
     TwoViews,
 )
-from vicmae.datasets.image_io import EncodedImage
 from vicmae.datasets.transforms.view import View, scale_box
+from vicmae.io.image import EncodedImage
 from vicmae.models.data_preprocessors.batch_augment import augment_batch
 from vicmae.structures import FIELDS, UNCHANGED
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from vicmae.apis import build_runner, load_config
+from vicmae.config.paths import project_file
 from vicmae.errors import ConfigError, DataError
-from vicmae.utils.paths import project_file
 
 DEBUG = project_file('configs/vicmae/benchmarks/vicmae_vit-tiny-p8_linear_debug.py')
 

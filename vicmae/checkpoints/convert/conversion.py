@@ -14,11 +14,11 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-from vicmae.checkpoints.read import read_checkpoint, require_checkpoint
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.utils.files import whole_file, why_unwritten
 from vicmae.version import __version__
 
+from ..read import read_checkpoint, require_checkpoint
 from . import mae
 from .mae import LAYER, LAYERS
 from .official import MODULES

@@ -6,9 +6,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from vicmae.errors import DataError
+from vicmae.io.video import FrameSequence
 from vicmae.registry import DATASETS
 
-from ..video_io import FrameSequence
 from .catalogue import Catalogue
 from .file_source import FileSource
 from .found_files import FoundFiles, is_a_folder, scan

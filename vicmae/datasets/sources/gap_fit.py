@@ -4,9 +4,9 @@
 import numpy as np
 
 from vicmae.errors import DataError
+from vicmae.io.video import open_video
 
 from ..transforms import FixedGapFramePair
-from ..video_io import open_video
 from .source import Source
 
 _MAX_VIDEOS_TRIED = 200

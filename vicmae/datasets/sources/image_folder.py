@@ -8,7 +8,7 @@ from .file_source import FileSource
 class ImageFolder(FileSource):
     """Images from class folders, any folder, or a list file. See `FileSource` for the arguments.
 
-    What is in a file counts, and not its extension: `vicmae.datasets.image_io` has the rules. HEIC is among them so
+    What is in a file counts, and not its extension: `vicmae.io.image` has the rules. HEIC is among them so
     that photos of a phone are not passed over in silence.
     """
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from vicmae.errors import DataError
+from vicmae.io.shards.samples import ShardedSamples
+from vicmae.io.video import FrameSequence
 from vicmae.registry import DATASETS
 
-from ..shards.samples import ShardedSamples
-from ..video_io import FrameSequence
 from .catalogue import CatalogueSource
 from .gap_fit import require_gap_fits
 
@@ -17,7 +17,7 @@ class ShardSource(CatalogueSource):
     """Samples out of tar shards in the WebDataset layout; `ImageShards` and `VideoShards` say which.
 
     Shuffled, divided among ranks and workers, and resumed as files are: a sample is reached by index and `pread`, and
-    no shard is read through. The index lies beside the shard (`NAME.tar.index`, see `vicmae.datasets.shards.index`);
+    no shard is read through. The index lies beside the shard (`NAME.tar.index`, see `vicmae.io.shards.index`);
     one that is missing is made, once.
 
     Of a shard at an http(s) URL whose index lies beside it, and whose server gives parts of files, only these are

@@ -3,11 +3,11 @@
 
 from typing import Any
 
+from vicmae.io.image import EncodedImage
+from vicmae.io.video import open_video
+from vicmae.io.video.reader import require_reader
 from vicmae.registry import TRANSFORMS
 
-from ..image_io import EncodedImage
-from ..video_io import open_video
-from ..video_io.reader import require_reader
 from .base import Transform
 
 

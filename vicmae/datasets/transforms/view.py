@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from vicmae.io.image import REDUCTIONS, EncodedImage
 from vicmae.structures import STAGES, as_vector
 
-from ..image_io import REDUCTIONS, EncodedImage
 from .build import Pipeline
 from .crop import Box, RandomResizedCrop, crop_and_resize
 from .view_change import ViewChange

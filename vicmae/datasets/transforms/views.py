@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from vicmae.io.image import EncodedImage
 from vicmae.registry import TRANSFORMS
 
-from ..image_io import EncodedImage
 from .crop import Box
 from .view import Frame, View, scale_box
 

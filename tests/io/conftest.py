@@ -1,0 +1,10 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Data sets and transforms are built as a Runner builds them."""
+
+import pytest
+from mmengine.registry import init_default_scope
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope('vicmae')

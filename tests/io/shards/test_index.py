@@ -1,0 +1,302 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Shards and their indexes: what is written, what an index finds in any tar file, and what damaged ones say."""
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+
+from vicmae.errors import DataError
+from vicmae.io.shards.index import (
+    build_index,
+    index_path,
+    read_index,
+    read_summary,
+    split_name,
+)
+from vicmae.io.shards.writer import frame_members, write_shard
+
+FRAMES = [b'first', b'second', b'third']
+
+
+def content(shard, member):
+    with open(shard, 'rb') as file:
+        return os.pread(file.fileno(), member.size, member.offset)
+
+
+def samples_of(shard, index):
+    """What an index leads to: key -> extension -> bytes."""
+    return {
+        index.key(i): {member.extension: content(shard, member) for member in index.members(i)}
+        for i in range(len(index))
+    }
+
+
+def samples_by_webdataset(shard):
+    """The same, read through by the reference."""
+    return {
+        sample['__key__']: {k: v for k, v in sample.items() if not k.startswith('__')}
+        for sample in webdataset.WebDataset(str(shard), shardshuffle=False)
+    }
+
+
+def write_tar(path, members, **options):
+    """Writes a tar file as others do: (name, content)."""
+    with tarfile.open(path, 'w', **options) as tar:
+        for name, data in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return str(path)
+
+
+def assert_same(first, second):
+    assert (first.tar_size, first.extensions, first.class_names) == (
+        second.tar_size,
+        second.extensions,
+        second.class_names,
+    )
+    for name in first.arrays:
+        assert np.array_equal(first.arrays[name], second.arrays[name]), name
+
+
+@pytest.fixture
+def shard(tmp_path):
+    """One sample of each kind."""
+    path = str(tmp_path / 'a.tar')
+    with write_shard(path) as shard:
+        shard.add(
+            'ant/1', {'jpg': b'picture' * 100}, dict(label=3, class_name='ant', path='x/1.jpg')
+        )
+        shard.add(
+            'bee.d/2', {'mp4': b'film' * 500, 'jpg': b'cover'}, dict(label=0, class_name='bee')
+        )
+        shard.add('frames', frame_members(FRAMES), dict(fps=12.5))
+        shard.add('words', {'txt': 'ü'.encode()})
+    return path
+
+
+# ------------------------------------------------------------------------- writing
+def test_index_leads_to_what_was_written(shard):
+    index = read_index(index_path(shard))
+    assert [index.kind(i) for i in range(4)] == ['image', 'video', 'frames', 'other']
+    media = [[content(shard, member) for member in index.media(i)] for i in range(4)]
+    assert media == [[b'picture' * 100], [b'film' * 500], FRAMES, []]
+    assert [index.key(i) for i in range(4)] == ['ant/1', 'bee.d/2', 'frames', 'words']
+    assert index.arrays['labels'].tolist() == [3, 0, -1, -1]
+    assert index.arrays['fps'].tolist() == [0, 0, 12.5, 0]
+    assert index.class_names == {0: 'bee', 3: 'ant'}
+    assert json.loads(samples_of(shard, index)['ant/1']['json'])['path'] == 'x/1.jpg'
+    assert index.samples_of(('video', 'frames')).tolist() == [1, 2]
+
+
+def test_summary_says_what_is_in_a_shard(shard):
+    summary = read_summary(index_path(shard))
+    assert summary.counts == dict(other=1, image=1, video=1, frames=1)
+    assert summary.tar_size == os.path.getsize(shard)
+    assert summary.class_names == {0: 'bee', 3: 'ant'}
+
+
+def test_written_index_is_the_one_that_the_shard_gives(shard):
+    assert_same(read_index(index_path(shard)), build_index(shard))
+
+
+def test_webdataset_reads_what_was_written(shard):
+    read = samples_by_webdataset(shard)
+    assert list(read) == ['ant/1', 'bee.d/2', 'frames', 'words']
+    assert read == samples_of(shard, read_index(index_path(shard)))
+
+
+def test_same_samples_give_the_same_bytes(tmp_path):
+    for name in 'ab':
+        with write_shard(str(tmp_path / name)) as shard:
+            shard.add('1', {'jpg': b'x'}, dict(label=1))
+    for suffix in ('', '.index'):
+        assert (tmp_path / f'a{suffix}').read_bytes() == (tmp_path / f'b{suffix}').read_bytes()
+
+
+def test_error_leaves_nothing_behind(tmp_path):
+    def break_down():
+        with write_shard(str(tmp_path / 'a.tar')) as shard:
+            shard.add('1', {'jpg': b'x'})
+            raise RuntimeError('midway')
+
+    with pytest.raises(RuntimeError, match='midway'):
+        break_down()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shard_under_way_has_no_name_yet_and_a_complete_one_has_its_index(tmp_path):
+    with write_shard(str(tmp_path / 'a.tar')) as shard:
+        shard.add('1', {'jpg': b'x'})
+        assert [path.name for path in tmp_path.iterdir()] == ['a.tar.unfinished']
+        assert (len(shard), shard.num_bytes) == (1, 1024)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.tar', 'a.tar.index']
+
+
+@pytest.mark.parametrize('key', ['', 'a.b', 'a/', '/a', '.a', '__a__', 'a/.b'])
+def test_key_that_readers_would_change_is_refused(tmp_path, key):
+    with (
+        write_shard(str(tmp_path / 'a.tar')) as shard,
+        pytest.raises(ValueError, match='is no key'),
+    ):
+        shard.add(key, {'jpg': b'x'})
+
+
+def test_second_sample_of_a_name_is_refused(tmp_path):
+    with write_shard(str(tmp_path / 'a.tar')) as shard:
+        shard.add('a', {'jpg': b'x'})
+        with pytest.raises(ValueError, match="has a sample 'a' already"):
+            shard.add('a', {'png': b'x'})
+
+
+def test_extension_in_upper_case_is_refused(tmp_path):
+    with (
+        write_shard(str(tmp_path / 'a.tar')) as shard,
+        pytest.raises(ValueError, match=r"'JPG' must be in lower case"),
+    ):
+        shard.add('a', {'JPG': b'x'})
+
+
+# ------------------------------------------------------------------------- tar files of others
+def test_what_webdataset_writes_is_indexed(tmp_path):
+    path = str(tmp_path / 'a.tar')
+    with webdataset.TarWriter(path) as writer:
+        writer.write({'__key__': 'x/000', 'jpg': b'1', 'cls': 7})
+        writer.write({'__key__': 'x/001', 'png': b'2', 'json': dict(label=2, class_name='bee')})
+        writer.write({'__key__': 'x/002', 'mp4': b'3', 'txt': 'words'})
+        writer.write({'__key__': 'x/003', '0001.jpg': b'5', '0000.jpg': b'4', 'json': dict(fps=5)})
+    index = build_index(path)
+    assert samples_of(path, index) == samples_by_webdataset(path)
+    assert [index.kind(i) for i in range(4)] == ['image', 'image', 'video', 'frames']
+    assert index.arrays['labels'].tolist() == [7, 2, -1, -1]
+    assert [content(path, member) for member in index.media(3)] == [b'4', b'5']
+
+
+MEMBERS = [
+    ('a/1.jpg', b'1'),
+    ('a/1.JSON', b'{"label": 4}'),
+    ('a/2.seg.png', b'no picture of its own'),
+    ('a/2.jpg', b'2'),
+    ('__meta__/3.jpg', b'left out'),
+    ('__meta__', b'left out'),
+    ('._a.jpg', b'hidden'),
+    ('README', b'no extension'),
+    ('b.d/1.jpg', b'folder with a dot'),
+    ('b.d/' + 'long' * 60 + '.jpg', b'long name'),
+    ('ü/漢.jpg', b'letters'),
+    ('a/1.jpg', b'the same key, later'),
+    ('empty.jpg', b''),
+]
+
+
+@pytest.mark.parametrize('form', ['PAX_FORMAT', 'GNU_FORMAT'])
+def test_samples_are_those_of_webdataset_whatever_the_members_are_called(tmp_path, form):
+    path = write_tar(tmp_path / 'a.tar', MEMBERS, format=getattr(tarfile, form))
+    index = build_index(path)
+    found = [
+        (index.key(i), {m.extension: content(path, m) for m in index.members(i)})
+        for i in range(len(index))
+    ]
+    reference = [
+        (sample['__key__'], {k: v for k, v in sample.items() if not k.startswith('__')})
+        for sample in webdataset.WebDataset(path, shardshuffle=False)
+    ]
+    assert found == reference
+    assert len(found) == 7
+    assert [member.extension for member in index.media(1)] == ['jpg']
+
+
+def test_links_and_folders_are_no_samples(tmp_path):
+    with tarfile.open(tmp_path / 'a.tar', 'w') as tar:
+        for name, kind in (('a.jpg', tarfile.SYMTYPE), ('b.jpg', tarfile.DIRTYPE)):
+            entry = tarfile.TarInfo(name)
+            entry.type = kind
+            tar.addfile(entry)
+    assert len(build_index(str(tmp_path / 'a.tar'))) == 0
+
+
+def test_frames_are_in_the_order_of_their_numbers(tmp_path):
+    order = [10, 9, 100, 1]
+    path = write_tar(tmp_path / 'a.tar', [(f'a.{n}.png', str(n).encode()) for n in order])
+    index = build_index(path)
+    assert [content(path, member) for member in index.media(0)] == [b'1', b'9', b'10', b'100']
+
+
+@pytest.mark.parametrize(
+    'note',
+    [
+        '{"label": -1}',
+        '{"label": true}',
+        '{"label": "ant"}',
+        '{"fps": -3}',
+        '{"fps": "x"}',
+        '[',
+        '3.5',
+    ],
+)
+def test_note_that_makes_no_sense_says_nothing(tmp_path, note):
+    path = write_tar(tmp_path / 'a.tar', [('a.jpg', b'x'), ('a.json', note.encode())])
+    index = build_index(path)
+    assert (index.arrays['labels'][0], index.arrays['fps'][0]) == (-1, 0)
+
+
+def test_names_are_split_at_the_first_dot_of_the_file():
+    assert split_name('a.b/c.0001.JPG') == ('a.b/c', '0001.jpg')
+    assert split_name('a/.hidden') == split_name('a/b') == ('', '')
+
+
+# ------------------------------------------------------------------------- damaged files
+def test_shard_that_is_cut_off_is_refused_wherever_that_is(tmp_path, shard):
+    whole = Path(shard).read_bytes()
+    with tarfile.open(shard) as tar:
+        ends = {entry.offset_data + -(-entry.size // 512) * 512 for entry in tar}
+    for size in range(0, max(ends), 100):
+        (tmp_path / 'cut.tar').write_bytes(whole[:size])
+        if size not in ends:
+            with pytest.raises(DataError, match=r"Can't read the shard '.*cut\.tar'"):
+                build_index(str(tmp_path / 'cut.tar'))
+
+
+def test_damaged_header_is_not_the_end(tmp_path):
+    path = write_tar(tmp_path / 'a.tar', [(f'{i}.jpg', b'x') for i in range(3)])
+    with open(path, 'r+b') as file:
+        file.seek(1024 + 5)
+        file.write(b'\xff')
+    with pytest.raises(DataError, match='it is damaged at byte 1024'):
+        build_index(path)
+
+
+def test_compressed_shard_is_refused(tmp_path):
+    with tarfile.open(tmp_path / 'a.tar', 'w:gz') as tar:
+        tar.addfile(tarfile.TarInfo('a.jpg'))
+    with pytest.raises(DataError, match="A shard is a tar file that isn't compressed"):
+        build_index(str(tmp_path / 'a.tar'))
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    path = write_tar(tmp_path / 'a.tar', [('a.jpg', b'x'), ('a.JPG', b'y')])
+    with pytest.raises(DataError, match="two files of the sample 'a' have one name"):
+        build_index(path)
+
+
+def test_index_that_is_cut_off_or_something_else_is_refused(tmp_path, shard):
+    whole = Path(index_path(shard)).read_bytes()
+    path = tmp_path / 'cut.index'
+    for damaged in [*(whole[:size] for size in range(0, len(whole), 50)), b'x' * 100, whole + b'x']:
+        path.write_bytes(damaged)
+        for read in (read_index, read_summary):
+            with pytest.raises(DataError, match=r"Can't read the index '.*cut\.index'.* Delete it"):
+                read(str(path))
+
+
+def test_index_of_another_version_is_refused(tmp_path, shard):
+    whole = Path(index_path(shard)).read_bytes()
+    (tmp_path / 'new.index').write_bytes(whole.replace(b'"version": 1', b'"version": 2'))
+    with pytest.raises(DataError, match='its version is 2, not 1'):
+        read_summary(str(tmp_path / 'new.index'))

@@ -1,0 +1,122 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Readers in the workers of a loader, and what they leave behind."""
+
+import gc
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
+
+from vicmae.datasets import VideoFolder
+from vicmae.errors import DataError
+from vicmae.io.video import READERS, open_video
+from vicmae.testing import write_clip
+
+MIB = 2**20
+
+
+@pytest.fixture(scope='module')
+def path(demo_data):
+    return str(sorted((demo_data / 'videos/train').rglob('*.mp4'))[0])
+
+
+@pytest.mark.parametrize('context', ['fork', 'spawn'])
+def test_workers_read_as_their_parent_does(path, context):
+    steps = [dict(type='UniformFrames', num_frames=3), dict(type='DecodeFrames')]
+    folder = str(Path(path).parent)
+    folders = ConcatDataset(
+        [
+            VideoFolder(folder, pipeline=[dict(type='OpenVideo', reader=name), *steps])
+            for name in READERS
+        ]
+    )
+    held = [open_video(path, name) for name in READERS]  # while the workers start
+    expected = [[frame.tobytes() for frame in sample['frames']] for sample in folders]
+    loader = DataLoader(
+        folders, batch_size=None, num_workers=1, multiprocessing_context=context, timeout=120
+    )
+    found = [[np.asarray(frame).tobytes() for frame in sample['frames']] for sample in loader]
+    assert found == expected
+    assert all(len(video.frames([1])) == 1 for video in held)
+
+
+class Openings(Dataset):
+    """Opens one clip so many times for each sample; tells what the process holds then."""
+
+    def __init__(self, path, reader, times):
+        self.path, self.reader, self.times = path, reader, times
+
+    def __len__(self):
+        return len(self.times)
+
+    def __getitem__(self, index):
+        for _ in range(self.times[index]):
+            with open_video(self.path, self.reader) as video:
+                assert len(video.frames([2])) == 1
+        return resident(), open_files()
+
+
+@pytest.fixture(scope='module')
+def tiny_clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp('tiny') / 'tiny.mp4'
+    write_clip(path)
+    return str(path)
+
+
+# torchcodec itself keeps 0.9 kB of each file.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('reader', 'allowed'), [('pyav', 4), ('decord', 4), ('torchcodec', 16)], indirect=['reader']
+)
+@pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='needs /proc')
+def test_memory_and_files_of_a_worker_stay_flat_over_ten_thousand_openings(
+    tiny_clip, reader, allowed
+):
+    loader = DataLoader(
+        Openings(tiny_clip, reader, times=[200, 10_000]), batch_size=None, num_workers=1
+    )
+    before, after = loader
+    assert after[0] - before[0] < allowed * MIB
+    assert after[1] <= before[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='needs /proc')
+def test_memory_and_files_stay_flat_over_bad_files(path, reader, tmp_path):
+    damaged = tmp_path / 'damaged.mp4'
+    content = Path(path).read_bytes()
+    middle = content.index(b'mdat') + 2000
+    damaged.write_bytes(content[:middle] + bytes(4000) + content[middle + 4000 :])
+    short = tmp_path / 'short.mp4'
+    short.write_bytes(content[:500])
+
+    def fail_often(times):
+        for _ in range(times):
+            with pytest.raises(DataError):
+                open_video(str(short), reader)
+            with pytest.raises(DataError), open_video(str(damaged), reader) as video:
+                video.frames(range(video.num_frames))
+
+    gc.collect()
+    gc.disable()  # nothing waits for it to be let go
+    try:
+        fail_often(30)
+        before = resident(), open_files()
+        fail_often(100)
+        after = resident(), open_files()
+    finally:
+        gc.enable()
+    assert after[0] - before[0] < 4 * MIB
+    assert after[1] <= before[1]
+
+
+def resident():
+    """Bytes of memory that this process holds."""
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE')
+
+
+def open_files():
+    return len(os.listdir('/proc/self/fd'))

@@ -1,0 +1,103 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""The page of what a model gets, and the frame gaps as text."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from vicmae.visualization.charts import histogram_figure, histogram_text
+from vicmae.visualization.page import count, render_page
+
+from .browse import ShownSample, ShownSource
+from .gaps import GapDraws
+
+_FRAME_SIDE = 360  # pixels of the longer side of an untouched frame on the page
+_PERCENTILES = (5, 25, 50, 75, 95)
+
+
+def render_browsed(
+    sources: Sequence[ShownSource], *, config: str, epoch: int, facts: dict[str, str]
+) -> str:
+    """The page as one string of HTML.
+
+    Args:
+        sources: What to show.
+        config: Name of the config.
+        epoch: Which epoch it is.
+        facts: What the table at the end holds.
+    """
+    shown = ', '.join(f'{len(source.samples)} {source.name}' for source in sources)
+    lede = f'{shown}: the first of epoch {epoch} of {config}, through all that happens to them in training.'
+    bad: dict[str, str] = {}
+    for source in sources:
+        bad |= source.bad | (source.gaps.bad if source.gaps else {})
+    return render_page(
+        'browse.html',
+        title='What the model gets',
+        lede=lede,
+        sources=sources,
+        bad=bad,
+        facts=facts,
+        describe_draws=_describe_draws,
+        describe_figures=_describe_figures,
+        describe_gap=_describe_gap,
+        describe_notes=_describe_notes,
+        describe_shares=_describe_shares,
+        histogram_figure=histogram_figure,
+        shrink=_shrink,
+    )
+
+
+def gap_text(name: str, gaps: GapDraws) -> str:
+    """The gaps of a source as text for a terminal."""
+    lines = [f'{name}: {_describe_draws(gaps)}', *_describe_notes(gaps), _describe_bad(gaps)]
+    if len(gaps.seconds):
+        lines[1:1] = [_describe_figures(gaps), '', histogram_text(gaps.seconds, unit='s'), '']
+    return '\n'.join(line for line in lines if line is not None).rstrip()
+
+
+def _describe_shares(source: ShownSource) -> str:
+    if not source.shares:
+        return 'not one batch'
+    shares = 100 * np.array(source.shares)
+    return f'{shares.mean():.1f}% on average, {shares.min():.1f} to {shares.max():.1f}%'
+
+
+def _describe_gap(sample: ShownSample) -> str:
+    frames = sample.frame_ids[-1] - sample.frame_ids[0]
+    if len(sample.frame_ids) > 2:
+        return f'clip of {len(sample.frame_ids)} frames in {frames / sample.fps:.2f} s'
+    return f'gap {frames / sample.fps:.2f} s, {count(frames, "frame")}'
+
+
+def _shrink(frame: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(frame)
+    image.thumbnail((_FRAME_SIDE, _FRAME_SIDE))
+    return np.asarray(image)
+
+
+def _describe_draws(gaps: GapDraws) -> str:
+    return (
+        f'{count(len(gaps.seconds), "draw")} of {gaps.sampler} from the real lengths of '
+        f'{count(gaps.num_videos, "video")}'
+    )
+
+
+def _describe_figures(gaps: GapDraws) -> str:
+    values = np.percentile(gaps.seconds, _PERCENTILES)
+    parts = ', '.join(f'{p}% {value:.2f} s' for p, value in zip(_PERCENTILES, values, strict=True))
+    return f'Mean gap {gaps.seconds.mean():.2f} s; percentiles: {parts}.'
+
+
+def _describe_notes(gaps: GapDraws) -> Iterator[str]:
+    for note, number in gaps.notes.items():
+        share = 100 * number / gaps.num_videos
+        yield f'{number:,} of {count(gaps.num_videos, "video")} ({share:.1f}%): {note}'
+
+
+def _describe_bad(gaps: GapDraws) -> str | None:
+    if not gaps.bad:
+        return None
+    lines = [f'  {path}: {reason}' for path, reason in gaps.bad.items()]
+    return '\n'.join([f'{count(len(gaps.bad), "video")} could not be opened:', *lines])

@@ -1,0 +1,91 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from vicmae.datasets.bad_files import to_json_line
+from vicmae.errors import DataError
+
+from .file_check import Verdict
+
+_BEGINNING = b'{"file": '
+_LONGEST_LINE = 2**20
+
+
+class CheckReport:
+    """A file of verdicts, one JSON object a line, which an interrupted check goes on with.
+
+    Used in a `with` statement, which keeps it for one process. What it holds already stays, but for a last line that
+    a kill tore.
+
+    Args:
+        path: Path of the file. One that is no report is refused.
+        fresh: Whether to begin anew.
+    """
+
+    def __init__(self, path: str, *, fresh: bool = False) -> None:
+        self.path = path
+        self._fresh = fresh
+        self._file: BinaryIO
+
+    def add(self, verdict: Verdict) -> None:
+        """Appends a verdict; once this returns, no kill of this process loses it."""
+        with self._errors_named():
+            self._file.write(to_json_line(verdict._asdict()).encode())
+            self._file.flush()
+
+    def __iter__(self) -> Iterator[Verdict]:
+        for number, line in enumerate(self._lines(), start=1):
+            yield self._parse(line, number)
+
+    def __enter__(self) -> 'CheckReport':
+        with self._errors_named():
+            os.makedirs(os.path.dirname(self.path) or '.', exist_ok=True)
+            self._file = open(self.path, 'a+b')
+            try:
+                self._begin()
+            except BaseException:
+                self._file.close()
+                raise
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._file.close()
+
+    def _begin(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f'Another process is writing the report {self.path!r}.') from None
+        for _ in self:  # refuses what is no report, also before that is thrown away
+            if self._fresh:
+                break
+        self._file.truncate(0 if self._fresh else sum(map(len, self._lines())))
+
+    def _lines(self) -> Iterator[bytes]:
+        """All but the beginning of one, at the end."""
+        self._file.seek(0)
+        while line := self._file.readline(_LONGEST_LINE):
+            if line.endswith(b'\n') or not line.startswith(_BEGINNING[: len(line)]):
+                yield line
+
+    def _parse(self, line: bytes, number: int) -> Verdict:
+        try:
+            return Verdict(**json.loads(line))
+        except (ValueError, TypeError):
+            raise DataError(
+                f'{self.path!r} is no report of this check: its line {number} is {line[:80]!r}. '
+                'Nothing was changed. Give another file.'
+            ) from None
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(
+                f"Can't write the report {self.path!r}: {error.strerror or error}."
+            ) from error

@@ -1,0 +1,92 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""The data of a training config without its model or a Runner: what tools that look at data begin with."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from vicmae.apis.launch import share_sampler_seed, what_is_wrong
+from vicmae.datasets.bad_files import BadFileLedger
+from vicmae.datasets.loader.steady import SteadyLoader
+from vicmae.datasets.sample_key import SampleKey, as_sample_key
+from vicmae.datasets.sources.source import Source
+from vicmae.engine.runner import LOADER_OPTIONS
+from vicmae.errors import ConfigError, VicmaeError
+
+
+def build_train_loader(cfg: Config, *, num_workers: int | None = None) -> SteadyLoader:
+    """Builds the loader of the training data as a Runner does, with a list of bad files that no run reads.
+
+    Args:
+        cfg: The config.
+        num_workers: In the place of the config's number.
+    """
+    require_train_data(cfg)
+    if 'demo_data' in cfg:
+        from vicmae.demo.data import make_demo_data
+
+        make_demo_data(**cfg.demo_data)
+    share_sampler_seed(cfg)
+    options = {k: v for k, v in cfg.train_dataloader.items() if k not in LOADER_OPTIONS}
+    if options.get('batch_sampler'):  # torch takes this for a contradiction
+        options.pop('drop_last', None)
+    if num_workers is not None:
+        options['num_workers'] = num_workers
+    if not torch.cuda.is_available():
+        options['pin_memory'] = False
+    if options.get('num_workers', 0) == 0:  # PyTorch refuses these without workers
+        options['persistent_workers'] = False
+        options.pop('prefetch_factor', None)
+    try:
+        loader = Runner.build_dataloader(options, seed=seed_of(cfg))
+        return SteadyLoader.around(loader, ledger=BadFileLedger(max_fraction=1.0))
+    except VicmaeError:
+        raise
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ConfigError(
+            f"The training data of {cfg.filename!r} can't be built. {what_is_wrong(error, cfg)}"
+        ) from error
+
+
+def require_train_data(cfg: Config) -> None:
+    """Refuses a config without training data."""
+    if not cfg.get('train_dataloader'):
+        raise ConfigError(
+            f'The config {cfg.filename!r} has no `train_dataloader`: no data to look at.'
+        )
+
+
+def batches_of(loader: DataLoader) -> Iterator[list[SampleKey]]:
+    """The keys of an epoch, batch by batch, as workers get them."""
+    for batch in loader.batch_sampler or ():
+        yield [as_sample_key(key) for key in batch]
+
+
+def seed_of(cfg: Config) -> int:
+    """The seed of a run; 0 where the config leaves it open."""
+    return (cfg.get('randomness') or {}).get('seed') or 0
+
+
+def sources_of(dataset: Any) -> dict[str, Source]:
+    """The sources of a data set by name: of a mixture, or itself as the only one."""
+    if isinstance(dataset, Source):
+        return {f'{dataset.kind}s': dataset}
+    sources = dict(zip(dataset.names, dataset.sources, strict=True))
+    for name, source in sources.items():
+        if not isinstance(source, Source):
+            raise ConfigError(
+                f'The source {name!r} is a {type(source).__name__}, which is no `Source` of vicmae: '
+                "what its pipeline does can't be looked at."
+            )
+    return sources
+
+
+def set_epoch(loader: DataLoader, epoch: int) -> None:
+    """Moves the sampler of a loader to an epoch."""
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    if hasattr(sampler, 'set_epoch'):
+        sampler.set_epoch(epoch)

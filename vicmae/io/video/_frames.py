@@ -1,0 +1,69 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Videos that are stored as images. H W pixels."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from vicmae.errors import DataError
+
+from ..image import EncodedImage
+from .reader import VideoReader
+
+
+class FrameSequence(VideoReader):
+    """A video stored as one image for each frame. Nothing stays open between two reads.
+
+    Args:
+        frames: The path or the bytes of each image, in order: a sequence of them, or a function of the number.
+        num_frames: How many there are.
+        fps: Frames per second.
+        name: What messages call the video.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[str | bytes] | Callable[[int], str | bytes],
+        num_frames: int,
+        fps: float,
+        name: str,
+    ) -> None:
+        if not 0 < fps < float('inf'):
+            raise ValueError(f'`fps` must be a positive number, got {fps}.')
+        if num_frames < 1:
+            raise DataError(f'The video {name!r} has no frames.')
+        self._read = frames if callable(frames) else frames.__getitem__
+        self.num_frames = num_frames
+        self.fps = fps
+        self.name = name
+
+    @cached_property
+    def _first(self) -> EncodedImage:
+        return self._image(0)
+
+    @cached_property
+    def height(self) -> int:
+        return self._first.height
+
+    @cached_property
+    def width(self) -> int:
+        return self._first.width
+
+    def frames(self, ids: Sequence[int]) -> list[np.ndarray]:
+        self.require_ids(ids)
+        decoded = {i: self._image(i).decode() for i in sorted(set(ids))}
+        return [decoded[i] for i in ids]
+
+    def ids_at(self, seconds: Sequence[float]) -> list[int]:
+        # What is less than half a millisecond early is rounding, as in video files.
+        ids = np.floor((np.asarray(seconds) + 5e-4) * self.fps).astype(int)
+        return ids.clip(0, self.num_frames - 1).tolist()
+
+    def close(self) -> None:
+        """Does nothing: nothing is open."""
+
+    def _image(self, number: int) -> EncodedImage:
+        encoded = self._read(number)
+        name = encoded if isinstance(encoded, str) else f'{self.name}, frame {number}'
+        return EncodedImage(encoded, name)
