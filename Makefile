@@ -54,10 +54,11 @@ test-newest: ## Install the newest versions elsewhere, and run what a version ca
 test-oldest: ## The same with the oldest versions of requirements/runtime.txt
 	@PYTHON=$(PYTHON) .ci/versions oldest
 
-lint: $(STAMP) ## Check style and spelling
+lint: $(STAMP) ## Check style, spelling, and which room imports which
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m codespell_lib
+	@$(dir $(PY))lint-imports --no-cache > .venv/imports.log 2>&1 || { cat .venv/imports.log; exit 1; }
 
 format: $(STAMP) ## Format the code, and fix what can be fixed
 	@$(PY) -m ruff check --fix-only .

@@ -9,6 +9,7 @@ from pathlib import Path
 
 try:
     from vicmae.cli import common as cli
+    from vicmae.utils import preemption
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -52,8 +53,8 @@ def main() -> None:
     """Trains."""
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cli.require_not_preempted()
-    cli.end_on_signals()
+    preemption.require_not_preempted()
+    preemption.end_on_signals()
     # Imported here, so that --help and a typing error answer at once.
     from vicmae.apis import build_runner, load_config
     from vicmae.config.options import apply_train_options, train_overrides

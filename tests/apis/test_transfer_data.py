@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from vicmae.apis import build_runner, load_config
+from vicmae.apis.train_data import build_train_loader
 from vicmae.config.paths import project_file
 from vicmae.data_tools.browse import browse
 from vicmae.data_tools.browse_page import render_browsed
 from vicmae.data_tools.speed.rate import samples_per_second
-from vicmae.data_tools.train_data import build_train_loader
 from vicmae.engine.hooks import ProgressHook
 from vicmae.health.replay import replay
 from vicmae.io.video import open_video

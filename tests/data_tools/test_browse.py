@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from vicmae.apis import load_config
+from vicmae.apis.train_data import build_train_loader, set_epoch
 from vicmae.data_tools.browse import browse, gaps_of_sources
 from vicmae.data_tools.browse_page import gap_text, render_browsed
-from vicmae.data_tools.train_data import build_train_loader, set_epoch
 from vicmae.datasets.transforms.crop import crop_and_resize
 from vicmae.io.video import open_video
 from vicmae.registry import MODELS

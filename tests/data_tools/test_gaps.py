@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from vicmae.data_tools.gaps import draw_gaps
-from vicmae.datasets.sources.source import NO_LABEL, Source
+from vicmae.datasets.sources.source import Source
 from vicmae.errors import ConfigError
 from vicmae.io.video import VideoReader
+from vicmae.structures import NO_LABEL
 
 FPS = 100.0
 

@@ -10,11 +10,10 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vicmae.datasets import VideoFolder
 from vicmae.datasets.loader.steady import SteadyLoader
-from vicmae.datasets.sources.source import NO_LABEL
 from vicmae.datasets.transforms.build import Pipeline
-from vicmae.structures import Clips
+from vicmae.io.extensions import VIDEO_EXTENSIONS
+from vicmae.structures import NO_LABEL, Clips
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def load_clips(
     sampler = dict(type='UniformFrames', num_frames=num_frames)
     video = Pipeline([dict(type='OpenVideo'), sampler, dict(type='DecodeFrames'), *ending])
     return [
-        (video if path.lower().endswith(VideoFolder.extensions) else image)(
+        (video if path.lower().endswith(VIDEO_EXTENSIONS) else image)(
             dict(path=path, gt_label=NO_LABEL)
         )['inputs']
         for path in paths

@@ -19,6 +19,7 @@ from vicmae.checkpoints.read import require_checkpoint
 from vicmae.config.load import places_of
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
+from vicmae.utils.demo_data import make_demo_data_of
 from vicmae.utils.files import require_folder
 from vicmae.utils.log import say
 
@@ -64,10 +65,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     cfg.setdefault('runner_type', 'VicmaeRunner')
     try:
         runner = RUNNERS.build(cfg)  # with the model, whose faults show at once
-        if 'demo_data' in cfg:
-            from vicmae.demo.data import make_demo_data
-
-            make_demo_data(**cfg.demo_data)
+        make_demo_data_of(cfg)
         if training:
             runner.train_loop  # noqa: B018  a property that builds the loader
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)

@@ -15,8 +15,8 @@ from mmengine.fileio import get_file_backend
 from torch import Tensor
 from torch.hub import download_url_to_file, get_dir
 
-from vicmae.cli.common import TRUST
 from vicmae.errors import CheckpointError, TornCheckpointError
+from vicmae.utils.env_vars import TRUST_CHECKPOINT
 
 HASH_SUFFIX = '.sha256'  # beside a checkpoint, as sha256sum writes it
 
@@ -140,7 +140,7 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> Any:
     require_whole(path)
     if Path(path).suffix == _SAFETENSORS:
         return {'state_dict': _read_safetensors(path, map_location)}
-    if os.environ.get(TRUST) == '1':
+    if os.environ.get(TRUST_CHECKPOINT) == '1':
         return torch.load(path, map_location=map_location, weights_only=False)
     try:
         with torch.serialization.safe_globals(_STAND_INS):

@@ -4,18 +4,13 @@
 import argparse
 import ast
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from vicmae.errors import Preempted, VicmaeError
+from vicmae.errors import VicmaeError
+from vicmae.utils.env_vars import TRACEBACK, TRUST_CHECKPOINT
 
-_TRACEBACK = 'VICMAE_TRACEBACK'
-TRUST = 'VICMAE_TRUST_CHECKPOINT'
-_MARKER = 'VICMAE_PREEMPTED'  # a file that is there once the run was asked to end
 # What gloo and NCCL say where another rank is gone.
 _LOST_PEER = (
     'Connection closed by peer',
@@ -29,7 +24,7 @@ _LOST_PEER = (
 def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
     """Runs a tool's main function, and ends the process: with one message where the user can mend what is wrong.
 
-    Set `VICMAE_TRACEBACK=1` to see where such an error came from.
+    Set `VICMAETRACEBACK=1` to see where such an error came from.
 
     Args:
         main: The tool.
@@ -45,13 +40,13 @@ def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
         print(f'\nInterrupted. {when_interrupted}'.rstrip(), file=sys.stderr)
         sys.exit(130)
     except VicmaeError as error:
-        if os.environ.get(_TRACEBACK):
+        if os.environ.get(TRACEBACK):
             raise
         prefix = 'error: ' if error.exit_status == 1 else ''
         print(f'{prefix}{_message(error)}', file=sys.stderr)
         sys.exit(error.exit_status)
     except RuntimeError as error:
-        if os.environ.get(_TRACEBACK) or not _is_lost_peer(error):
+        if os.environ.get(TRACEBACK) or not _is_lost_peer(error):
             raise
         here = str(error).splitlines()[0]
         text = (
@@ -72,39 +67,6 @@ def _message(error: VicmaeError) -> str:
     if 'Original Traceback' in text:
         text = text.rpartition(f'{type(error).__name__}: ')[2]
     return text.strip()
-
-
-def end_on_signals() -> None:
-    """Ends this process politely at the signals that `PreemptionHook` waits for, until that does."""
-
-    def end(number: int, frame: Any) -> None:
-        mark_preempted()
-        name = signal.Signals(number).name
-        raise Preempted(
-            f'{name}: ended outside of training. `--resume` goes on from what is written.'
-        )
-
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, end)
-
-
-def mark_preempted() -> None:
-    """Tells the script that started this process, tools/launch.sh, that it was asked to end."""
-    marker = os.environ.get(_MARKER)
-    if marker:
-        with suppress(OSError):
-            Path(marker).touch()
-
-
-def require_not_preempted() -> None:
-    """Ends a process that torchrun starts again although the run was asked to end."""
-    marker = os.environ.get(_MARKER)
-    if (
-        marker
-        and os.path.exists(marker)
-        and os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
-    ):
-        raise Preempted('The run was asked to end, and is not started again.')
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +97,7 @@ class TrustCheckpoint(argparse.Action):
     """Says in the environment that checkpoints are trusted, for this process and those that it starts."""
 
     def __call__(self, *_: Any, **__: Any) -> None:
-        os.environ[TRUST] = '1'
+        os.environ[TRUST_CHECKPOINT] = '1'
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:

@@ -16,8 +16,9 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vicmae.engine.runner import LOADER_OPTIONS
+from vicmae.datasets.loader.build import LOADER_OPTIONS
 from vicmae.errors import ConfigError
+from vicmae.utils.demo_data import demo_data_maker
 
 # Keys of a config that MMEngine reads beside the arguments of its Runner, and ours.
 _TOP_LEVEL = (
@@ -88,10 +89,8 @@ _FREE_NAMES = (
 
 def _signature_of(name: str) -> Callable | None:
     """What the keys of a dict without `type` are arguments of, by its own key."""
-    if name == 'demo_data':  # imports PyAV, which training from shards doesn't need
-        from vicmae.demo.data import make_demo_data
-
-        return make_demo_data
+    if name == 'demo_data':
+        return demo_data_maker()
     return _SIGNATURES.get(name)
 
 

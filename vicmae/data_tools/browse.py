@@ -18,19 +18,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vicmae.apis.launch import no_batch_text
+from vicmae.apis.train_data import batches_of, build_train_loader, seed_of, set_epoch, sources_of
 from vicmae.datasets.sample_key import SampleKey, as_sample_key
-from vicmae.datasets.sources.source import NO_LABEL, Source
+from vicmae.datasets.sources.source import Source
 from vicmae.datasets.transforms import ClipView
 from vicmae.errors import DataError
 from vicmae.io.image import EncodedImage
 from vicmae.models.masking import seeds_of_views
 from vicmae.models.parts import build_preprocessor
 from vicmae.registry import MODELS
-from vicmae.structures import Batch, Clips, Views
+from vicmae.structures import NO_LABEL, Batch, Clips, Views
 
 from .gaps import GapDraws, draw_gaps
 from .steps import steps
-from .train_data import batches_of, build_train_loader, seed_of, set_epoch, sources_of
 
 _BATCHES_COUNTED = 100
 _MOST_BAD = 20  # of a source, before no more of its samples are tried

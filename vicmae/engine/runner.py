@@ -23,7 +23,7 @@ from vicmae.checkpoints.read import find_weights, load_checkpoint
 from vicmae.checkpoints.state import shard_moments_on_loading, whole_state
 from vicmae.checkpoints.write import as_plain, restore_histories, write_checkpoint
 from vicmae.datasets.bad_files import BadFileLedger
-from vicmae.datasets.loader.steady import SteadyLoader
+from vicmae.datasets.loader.build import build_loader
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.models.feature_model import FeatureModel
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
@@ -35,8 +35,6 @@ from .message_hub import DeferredMessageHub
 from .position import Position, adopt_position, agree_on_last_checkpoint, position_of
 from .sharding import FullyShard
 
-# What a config's data loaders take beside torch's options.
-LOADER_OPTIONS = ('max_bad_fraction', 'sample_seconds')
 _LONG = 12
 _THEIR_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 # What MMEngine says in every run and nobody can act on.
@@ -79,31 +77,32 @@ class VicmaeRunner(Runner):
         seed: int | None = None,
         diff_rank_seed: bool = False,
     ) -> DataLoader:
-        """Builds a loader that no bad file stops; `LOADER_OPTIONS` are ours, the rest torch's."""
+        """Builds a loader that no bad file stops, with a list of bad files in the work directory."""
         if isinstance(dataloader, DataLoader):
             return dataloader
         # A copy serves as well as the config's own: hooks and subclasses make some.
         role = self._role or next(
             (r for r in ('train', 'val') if dataloader == getattr(self, f'_{r}_dataloader')), 'test'
         )
-        rest = dict(dataloader)
-        options = {name: rest.pop(name) for name in LOADER_OPTIONS if name in rest}
-        if rest.get('batch_sampler'):  # torch takes this for a contradiction
-            rest.pop('drop_last', None)
-        loader = super().build_dataloader(rest, seed, diff_rank_seed)
-        visits = getattr(loader.dataset, 'visits_per_opening', 1)
+        loader = build_loader(
+            dataloader,
+            seed=seed,
+            diff_rank_seed=diff_rank_seed,
+            replace=role == 'train',
+            # A sharded model needs as many forward passes, of as many samples, on each rank.
+            stand_ins=role != 'train' and isinstance(self.model, FullyShard),
+        )
+        dataset: Any = loader.dataset
+        visits = getattr(dataset, 'visits_per_opening', 1)
         most_visits = max(visits) if isinstance(visits, Sequence) else visits
-        ledger = BadFileLedger(
+        loader.ledger = BadFileLedger(
             Path(self.work_dir) / 'bad_files.jsonl',
-            max_fraction=options.pop('max_bad_fraction', 0.01),
+            max_fraction=dataloader.get('max_bad_fraction', 0.01),
             # A bad file costs as many samples as it has visits.
-            judged_from=min(1000, len(loader.dataset)) * most_visits,
+            judged_from=min(1000, len(dataset)) * most_visits,
             option=f'{role}_dataloader.max_bad_fraction',
         )
-        options['replace'] = role == 'train'
-        # A sharded model needs as many forward passes, of as many samples, on each rank.
-        options['stand_ins'] = role != 'train' and isinstance(self.model, FullyShard)
-        return SteadyLoader.around(loader, ledger=ledger, **options)
+        return loader
 
     def build_train_loop(self, loop: Any) -> BaseLoop:
         return self._build_loop('train', loop)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from vicmae.apis.model import load_model
+from vicmae.apis.train_data import build_train_loader
 from vicmae.config.load import load_config
-from vicmae.data_tools.train_data import build_train_loader
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey

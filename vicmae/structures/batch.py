@@ -11,6 +11,8 @@ from torch import Tensor
 
 from vicmae.errors import DataError
 
+NO_LABEL = -1  # of a sample whose class is unknown
+
 _B = TypeVar('_B', bound='_Batch')
 
 

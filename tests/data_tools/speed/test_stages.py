@@ -10,11 +10,11 @@ from torch.utils.data import default_collate
 from vicmae.data_tools.speed.stages import load_for, measure_stages
 from vicmae.datasets import SampleKey
 from vicmae.datasets.sources.image_folder import ImageFolder
-from vicmae.datasets.sources.source import NO_LABEL, Source
+from vicmae.datasets.sources.source import Source
 from vicmae.datasets.transforms.view_change import ViewChange
 from vicmae.errors import DataError
 from vicmae.io.video import VideoReader
-from vicmae.structures import FIELDS
+from vicmae.structures import FIELDS, NO_LABEL
 
 
 class Clock:

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from vicmae.datasets import ImageFolder, SampleKey, VideoFolder
-from vicmae.datasets.sources.file_source import NO_LABEL
 from vicmae.errors import DataError
+from vicmae.structures import NO_LABEL
 
 VIEWS = [
     dict(type='LoadImage'),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vicmae.datasets.sources.found_files import FoundFiles, PackedNames, walk
-from vicmae.datasets.sources.source import NO_LABEL
+from vicmae.structures import NO_LABEL
 
 
 def make_files(root, *names):

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from vicmae.datasets import FrameFolder, SampleKey
-from vicmae.datasets.sources.source import NO_LABEL
 from vicmae.errors import DataError
+from vicmae.structures import NO_LABEL
 
 FRAMES = [dict(type='OpenVideo'), dict(type='DistantFramePair'), dict(type='DecodeFrames')]
 

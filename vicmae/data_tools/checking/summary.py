@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vicmae.datasets.sources.file_source import PathAndLabel
-from vicmae.datasets.sources.source import NO_LABEL
 from vicmae.errors import DataError
+from vicmae.structures import NO_LABEL
 from vicmae.utils.files import whole_file
 
 from .file_check import KINDS, SOURCES, Verdict

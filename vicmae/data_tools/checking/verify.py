@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from vicmae.datasets.sources.file_source import PathAndLabel
 from vicmae.datasets.sources.found_files import walk
 from vicmae.datasets.sources.list_file import ListFile
-from vicmae.datasets.sources.source import NO_LABEL
 from vicmae.errors import ConfigError, DataError
+from vicmae.structures import NO_LABEL
 from vicmae.utils.progress import live_bar
 
 from ..isolated_pool import run_isolated

@@ -22,9 +22,9 @@ import numpy as np
 
 from vicmae.datasets.bad_files import to_json_line
 from vicmae.datasets.sources.catalogue import CatalogueSource
-from vicmae.datasets.sources.source import NO_LABEL
 from vicmae.errors import ConfigError, DataError
 from vicmae.io.shards.writer import ShardWriter, write_shard
+from vicmae.structures import NO_LABEL
 
 from ..checking.file_check import Verdict, be_one_of_many
 from ..isolated_pool import Outcome, run_isolated

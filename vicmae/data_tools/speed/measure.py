@@ -8,9 +8,9 @@ from itertools import chain
 
 from mmengine.config import Config
 
+from vicmae.apis.train_data import batches_of, build_train_loader, require_train_data, sources_of
 from vicmae.errors import ConfigError
 
-from ..train_data import batches_of, build_train_loader, require_train_data, sources_of
 from .rate import samples_per_second
 from .stages import load_for, measure_stages
 from .text import SourceSpeed

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from vicmae.errors import DataError
+from vicmae.structures import NO_LABEL
 from vicmae.utils.names import name_some
 
 from ..transforms.clip_sampling import require_open_video
-from .source import NO_LABEL, Source
+from .source import Source
 
 
 class Catalogue(Protocol):

@@ -5,11 +5,11 @@ import os
 from typing import Any
 
 from vicmae.errors import DataError
+from vicmae.structures import NO_LABEL
 
 from .catalogue import Catalogue, CatalogueSource
 from .found_files import FoundFiles, walk
 from .list_file import ListedSamples
-from .source import NO_LABEL
 
 
 class FileSource(CatalogueSource):

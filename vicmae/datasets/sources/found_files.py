@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from vicmae.structures import NO_LABEL
 from vicmae.utils.log import warn
-
-from .source import NO_LABEL
 
 
 class PackedNames:

@@ -8,6 +8,7 @@ from typing import Any
 from vicmae.errors import DataError
 from vicmae.io.video import FrameSequence
 from vicmae.registry import DATASETS
+from vicmae.structures import NO_LABEL
 
 from .catalogue import Catalogue
 from .file_source import FileSource
@@ -15,7 +16,6 @@ from .found_files import FoundFiles, is_a_folder, scan
 from .gap_fit import require_gap_fits
 from .image_folder import ImageFolder
 from .list_file import ListedSamples
-from .source import NO_LABEL
 
 
 @DATASETS.register_module()

@@ -11,8 +11,6 @@ from torch.utils.data import Dataset
 from ..sample_key import SampleKey, as_sample_key
 from ..transforms.build import Pipeline
 
-NO_LABEL = -1
-
 
 class Source(Dataset):
     """Samples of one kind by number, each run through a pipeline.

@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from typing import Any
 
+from vicmae.io.extensions import VIDEO_EXTENSIONS
 from vicmae.registry import DATASETS
 
 from .file_source import FileSource
@@ -15,10 +16,7 @@ class VideoFolder(FileSource):
     """
 
     kind = 'video'
-    extensions = (
-        *('.mp4', '.webm', '.mkv', '.avi', '.mov', '.m4v', '.mpg', '.mpeg', '.ts', '.flv', '.wmv'),
-        *('.3gp', '.3g2', '.asf', '.f4v', '.m2ts', '.mts', '.ogv', '.vob'),
-    )
+    extensions = VIDEO_EXTENSIONS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -8,9 +8,9 @@ from typing import Any
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 
-from vicmae.cli.common import mark_preempted
 from vicmae.errors import CheckpointError, ConfigError, Preempted
 from vicmae.registry import HOOKS
+from vicmae.utils.preemption import mark_preempted
 
 from ..optimizers.guarded import GuardedOptimWrapper
 from .safe_checkpoint import SafeCheckpointHook, is_between_steps

@@ -6,8 +6,8 @@
 **Shard.** A plain tar file. The members of a sample lie next to each other and are named `KEY.EXTENSION`, where the
 key ends at the first dot of the file's name (`KEY` may have folders: `ant/0007`). A sample's medium is
 
-- an image: `KEY.jpg`, or another extension of `ImageFolder`;
-- a video: `KEY.mp4`, or another extension of `VideoFolder`;
+- an image: `KEY.jpg`, or another of `IMAGE_EXTENSIONS`;
+- a video: `KEY.mp4`, or another of `VIDEO_EXTENSIONS`;
 - the frames of a video: `KEY.0000.jpg`, `KEY.0001.jpg`, ..., images again, in the order of their numbers.
 
 Where a sample has several of them, the last in this list. `KEY.json` says what is known of it: `label` (a whole number
@@ -44,11 +44,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import torch
 
-from vicmae.datasets.sources.image_folder import ImageFolder
-from vicmae.datasets.sources.source import NO_LABEL
-from vicmae.datasets.sources.video_folder import VideoFolder
 from vicmae.errors import DataError
+from vicmae.structures import NO_LABEL
 from vicmae.utils.files import whole_file
+
+from ..extensions import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
 KINDS = ('other', 'image', 'video', 'frames')
 INDEX_SUFFIX = '.index'
@@ -69,8 +69,8 @@ _ARRAYS = dict(
     sizes='<i8',
     extension_codes='<i4',
 )
-_IMAGE_EXTENSIONS = tuple(extension[1:] for extension in ImageFolder.extensions)
-_VIDEO_EXTENSIONS = tuple(extension[1:] for extension in VideoFolder.extensions)
+_IMAGE_EXTENSIONS = tuple(extension[1:] for extension in IMAGE_EXTENSIONS)
+_VIDEO_EXTENSIONS = tuple(extension[1:] for extension in VIDEO_EXTENSIONS)
 _FRAME = re.compile(rf'(\d+)\.(?:{"|".join(_IMAGE_EXTENSIONS)})')
 _LONGEST_NOTE = 2**20  # bytes; a longer .json holds more than a label and a few words
 

@@ -6,16 +6,17 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from vicmae.apis.launch import share_sampler_seed, what_is_wrong
 from vicmae.datasets.bad_files import BadFileLedger
+from vicmae.datasets.loader.build import build_loader
 from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey, as_sample_key
 from vicmae.datasets.sources.source import Source
-from vicmae.engine.runner import LOADER_OPTIONS
 from vicmae.errors import ConfigError, VicmaeError
+from vicmae.utils.demo_data import make_demo_data_of
+
+from .launch import share_sampler_seed, what_is_wrong
 
 
 def build_train_loader(cfg: Config, *, num_workers: int | None = None) -> SteadyLoader:
@@ -26,24 +27,17 @@ def build_train_loader(cfg: Config, *, num_workers: int | None = None) -> Steady
         num_workers: In the place of the config's number.
     """
     require_train_data(cfg)
-    if 'demo_data' in cfg:
-        from vicmae.demo.data import make_demo_data
-
-        make_demo_data(**cfg.demo_data)
+    make_demo_data_of(cfg)
     share_sampler_seed(cfg)
-    options = {k: v for k, v in cfg.train_dataloader.items() if k not in LOADER_OPTIONS}
-    if options.get('batch_sampler'):  # torch takes this for a contradiction
-        options.pop('drop_last', None)
+    options = dict(cfg.train_dataloader)
     if num_workers is not None:
         options['num_workers'] = num_workers
     if not torch.cuda.is_available():
         options['pin_memory'] = False
-    if options.get('num_workers', 0) == 0:  # PyTorch refuses these without workers
-        options['persistent_workers'] = False
-        options.pop('prefetch_factor', None)
     try:
-        loader = Runner.build_dataloader(options, seed=seed_of(cfg))
-        return SteadyLoader.around(loader, ledger=BadFileLedger(max_fraction=1.0))
+        loader = build_loader(options, seed=seed_of(cfg))
+        loader.ledger = BadFileLedger(max_fraction=1.0)
+        return loader
     except VicmaeError:
         raise
     except (ValueError, TypeError, KeyError, OSError) as error:

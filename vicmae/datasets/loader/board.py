@@ -1,0 +1,64 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""What each worker is at, so that one that hangs or dies costs a file."""
+
+import os
+import time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import get_worker_info
+
+_PID, _INDEX, _EPOCH, _VISITS, _SINCE = range(5)
+
+
+class Note(NamedTuple):
+    """What a worker is at.
+
+    Attributes:
+        pid: Of the worker.
+        index: The sample's position in the data set.
+        epoch: Of the visit.
+        visits: How many visits to the sample it loads together.
+        seconds: For how long.
+    """
+
+    pid: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
+    epoch: int
+    visits: int
+    seconds: float
+
+
+class Board:
+    """Where each worker notes the sample that it is at, in memory that all processes share."""
+
+    def __init__(self, num_workers: int) -> None:
+        self._cells = torch.zeros(max(num_workers, 1), 5, dtype=torch.int64).share_memory_()
+
+    def begin(self, index: int, epoch: int, visits: int) -> None:
+        """Notes that this process starts on a sample."""
+        row = self._own_row()
+        row[_PID], row[_INDEX], row[_EPOCH], row[_VISITS] = os.getpid(), index, epoch, visits
+        row[_SINCE] = time.monotonic_ns()  # last, as it makes the note valid
+
+    def end(self) -> None:
+        """Notes that it is done."""
+        self._own_row()[_SINCE] = 0
+
+    def clear(self) -> None:
+        """Forgets all notes."""
+        self._cells.zero_()
+
+    def busy(self) -> list[Note]:
+        """Of the workers that are at a sample."""
+        now = time.monotonic_ns()
+        return [
+            Note(pid, index, epoch, visits, (now - since) / 1e9)
+            for pid, index, epoch, visits, since in self._cells.tolist()
+            if since
+        ]
+
+    def _own_row(self) -> np.ndarray:
+        worker = get_worker_info()
+        return self._cells.numpy()[worker.id if worker else 0]

@@ -1,0 +1,38 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.runner import Runner
+
+from .steady import SteadyLoader
+
+# What a config's data loaders take beside torch's options; the first is for the list of bad files.
+LOADER_OPTIONS = ('max_bad_fraction', 'sample_seconds')
+
+
+def build_loader(
+    config: Mapping[str, Any],
+    *,
+    seed: int | None = None,
+    diff_rank_seed: bool = False,
+    replace: bool = True,
+    stand_ins: bool = False,
+) -> SteadyLoader:
+    """Builds the loader of a config's `train_dataloader`, `val_dataloader` or `test_dataloader`.
+
+    Args:
+        config: Options of torch's DataLoader with `dataset` and `sampler` as dicts, and `LOADER_OPTIONS`.
+        seed: Seed of the run.
+        diff_rank_seed: Whether ranks have seeds of their own.
+        replace: See `SteadyLoader`.
+        stand_ins: See `SteadyLoader`.
+    """
+    options = {name: value for name, value in config.items() if name not in LOADER_OPTIONS}
+    if options.get('batch_sampler'):  # torch takes this for a contradiction
+        options.pop('drop_last', None)
+    if options.get('num_workers', 0) == 0:  # PyTorch refuses these without workers
+        options['persistent_workers'] = False
+        options.pop('prefetch_factor', None)
+    loader = Runner.build_dataloader(options, seed, diff_rank_seed)
+    ours = {name: config[name] for name in LOADER_OPTIONS[1:] if name in config}
+    return SteadyLoader.around(loader, replace=replace, stand_ins=stand_ins, **ours)

@@ -1,0 +1,13 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Names that images and videos have. What is in a file counts: `vicmae.io.image` and `vicmae.io.video` read it."""
+
+# With HEIC, so that photos of a phone are not passed over in silence.
+IMAGE_EXTENSIONS = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.webp', '.avif', '.heic', '.heif'),
+    *('.bmp', '.dib', '.tif', '.tiff', '.gif', '.ppm', '.pgm', '.pbm', '.pnm'),
+    *('.jp2', '.j2k', '.tga', '.mpo', '.psd', '.qoi', '.pcx', '.sgi'),
+)
+VIDEO_EXTENSIONS = (
+    *('.mp4', '.webm', '.mkv', '.avi', '.mov', '.m4v', '.mpg', '.mpeg', '.ts', '.flv', '.wmv'),
+    *('.3gp', '.3g2', '.asf', '.f4v', '.m2ts', '.mts', '.ogv', '.vob'),
+)
