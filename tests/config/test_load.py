@@ -3,7 +3,8 @@
 
 import pytest
 
-from vicmae.config.load import apply_overrides, find_type, load_config, registered_names
+from vicmae.config.check import find_type, registered_names
+from vicmae.config.load import apply_overrides, load_config
 from vicmae.config.paths import project_file
 from vicmae.errors import ConfigError
 

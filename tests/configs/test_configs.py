@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from yapf.yapflib import yapf_api
 
-from vicmae.config.load import find_type
+from vicmae.config.check import find_type
 from vicmae.config.paths import project_file
 from vicmae.registry import MODELS
 

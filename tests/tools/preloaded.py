@@ -16,7 +16,7 @@ import traceback
 from yapf.yapflib import yapf_api
 
 import vicmae.config.options  # noqa: F401  # what tools import when they begin
-from vicmae.config.load import registered_names
+from vicmae.config.check import registered_names
 
 
 def run(argv, cwd, env, stdout, stderr):

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from vicmae.checkpoints.read import require_checkpoint
-from vicmae.config.load import places_of
+from vicmae.config.check import places_of
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
 from vicmae.utils.demo_data import make_demo_data_of

@@ -103,7 +103,7 @@ def _place_tables(cfg: Config) -> None:
 
 
 def _is_restart() -> bool:
-    """Whether a launcher starts the same command again: then what it had written is gone on from."""
+    """Whether a launcher has restarted the same command, which then resumes."""
     counts = (
         os.environ.get(name, '0') for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')
     )
