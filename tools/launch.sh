@@ -39,7 +39,7 @@ launch() {
     "$HERE/$1" "${@:2}" --launcher pytorch || status=$?
   if [ "$status" -ne 0 ] && [ -e "$VICMAE_PREEMPTED" ]; then
     rm -f "$VICMAE_PREEMPTED"
-    echo 'The run was asked to end, and has written what `--resume` goes on from.' >&2
+    echo 'The run was preempted and has written a checkpoint. Continue with `--resume`.' >&2
     status=$PREEMPTED
   fi
   return "$status"
@@ -64,7 +64,7 @@ launch_slurm() {
 }
 
 # run_slurm: as launch_slurm, once. Of several tasks, those that are not the first to end may be killed by srun, which
-# then ends with their status: a file in the work directory says that they were asked to end.
+# then ends with their status: a file in the work directory says that the run was preempted.
 run_slurm() {
   local status=0
   if [ -n "${VICMAE_PREEMPTED:-}" ]; then rm -f "$VICMAE_PREEMPTED"; fi

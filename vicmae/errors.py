@@ -3,7 +3,7 @@
 
 
 class VicmaeError(Exception):
-    """Base of all errors that a user can cause and mend.
+    """Base of all errors that a user can cause and fix.
 
     The message says what is wrong, the value that was found and what to do. The subclasses are
     built-in errors too (`ValueError`, `RuntimeError`, `ImportError`), for code that catches those.
@@ -28,17 +28,17 @@ class CheckpointError(VicmaeError, ValueError):
 
 
 class TornCheckpointError(CheckpointError):
-    """A checkpoint that was not written to its end, or has changed since."""
+    """A checkpoint that is incomplete, or has changed since it was written."""
 
 
 class Preempted(VicmaeError):
-    """A run that was asked to end, and has written what it goes on from. A launcher may start it again."""
+    """A preempted run. It has written a checkpoint, and a launcher may restart it."""
 
     exit_status = 75  # "temporary failure" of sysexits.h
 
 
 class TrainingError(VicmaeError, RuntimeError):
-    """A run that can't go on: its losses or gradients are no numbers any more."""
+    """A run that can't continue because losses or gradients are not finite (NaN, Inf)."""
 
 
 class EnvironmentFault(VicmaeError, ImportError):

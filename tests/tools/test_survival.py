@@ -182,7 +182,7 @@ def test_run_of_two_goes_on_as_one_with_the_same_data(run_tool, place, trained_b
         'train.py', DEBUG, '--work-dir', tmp_path, '--resume', '--cfg-options', *options
     )
     assert ended.status == 0, ended.err
-    assert 'Going on with 1 process(es) instead of 2: the data keep their order' in ended.out
+    assert 'Resumed with 1 process(es) instead of 2. The order of the data is the same' in ended.out
     one, two = last_checkpoint(tmp_path), last_checkpoint(trained_by_two)
     assert one['meta']['iter'] == two['meta']['iter'] == 12
     assert_same_weights(one['state_dict'], two['state_dict'])
@@ -210,7 +210,7 @@ def test_ranks_that_are_asked_to_end_do_so_together_and_go_on(
         os.kill(int(ranks.stdout.split()[1]), signal.SIGUSR1)
     status, out = finish(launcher)
     assert status == 75, out
-    assert 'asked to end, and has written what `--resume` goes on from' in out
+    assert 'was preempted and has written a checkpoint. Continue with `--resume`' in out
     assert (tmp_path / 'last_checkpoint').is_file()
     status, out = finish(start_ranks(place, tmp_path, '--resume'))
     assert status == 0, out

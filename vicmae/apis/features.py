@@ -37,7 +37,7 @@ def load_clips(
     """Reads images as clips of one frame, and evenly spaced frames of videos, cropped to a square.
 
     Args:
-        paths: Images and videos, told apart by their endings.
+        paths: Images and videos, distinguished by extension.
         size: Pixels of a frame's side.
         num_frames: Frames of a video.
 

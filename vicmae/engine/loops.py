@@ -16,8 +16,8 @@ _EVALUATED = 'evaluated_at'
 class _Resumable:
     """What both loops have in common.
 
-    A run that was ended before an evaluation, or in it, makes up for it. Where `StepGuardHook` asks for it, the run
-    goes back to a checkpoint, and passes over what it failed on.
+    If a run was stopped before or during an evaluation, the evaluation is repeated after resuming. A rewind that
+    `StepGuardHook` asks for goes back to a checkpoint and skips the batches that failed.
     """
 
     runner: Any
@@ -25,7 +25,7 @@ class _Resumable:
     _iter: int
 
     def _train_or_pass_over(self, number: int, batch: Any) -> bool:
-        """Trains a step, or passes it over; returns whether the run goes on from where it is, and didn't go back."""
+        """Trains a step, or skips it. Returns False after a rewind."""
         try:
             if GuardState.of(self.runner).passes_over(self._iter):
                 self._pass_over(number, batch)
@@ -57,8 +57,8 @@ class _Resumable:
         state.passed_over.append([first, end])
         state.keep(runner)
         runner.logger.warning(
-            f'Back at {checkpoint!r}, in front of iteration {runner.iter + 1}. The batches of iterations '
-            f'{first + 1} to {end} are passed over. This is rewind {state.rewinds} of the run.'
+            f'Rewound to {checkpoint!r}, before iteration {runner.iter + 1}. The batches of iterations '
+            f'{first + 1} to {end} are skipped. This is rewind {state.rewinds} of the run.'
         )
 
     def _step(self, number: int, batch: Any) -> tuple[Any, ...]:
@@ -70,11 +70,11 @@ class _Resumable:
         self.runner.message_hub.update_info(_EVALUATED, self._iter)
 
     def _make_up(self) -> None:
-        """Evaluates if that was due when the checkpoint was written from which the run goes on."""
+        """Repeats an evaluation that the resumed checkpoint lacks."""
         done = self.runner.message_hub.runtime_info.get(_EVALUATED)
         if self._iter and self._is_evaluation_due() and done != self._iter:
             self.runner.logger.info(
-                f'The evaluation after iteration {self._iter} is not in the checkpoint: it comes now.'
+                f'The evaluation after iteration {self._iter} is missing in the checkpoint and runs now.'
             )
             self._evaluate()
 
@@ -84,10 +84,9 @@ class _Resumable:
 
 @LOOPS.register_module()
 class EpochLoop(_Resumable, EpochBasedTrainLoop):
-    """MMEngine's loop over epochs, which also goes on in the middle of one, as if there had been no break.
+    """MMEngine's loop over epochs, which resumes in the middle of one exactly.
 
-    The samples of an epoch follow from its number alone, so that those which were seen before a checkpoint are passed
-    over without being read.
+    The samples of an epoch follow from its number, so those seen before a checkpoint are skipped without reading.
     """
 
     def run(self) -> Any:
@@ -96,7 +95,7 @@ class EpochLoop(_Resumable, EpochBasedTrainLoop):
         self._make_up()
         if self._epoch >= self._max_epochs:
             self.runner.logger.info(
-                f'The run is at its end already, after {self._epoch} epochs. A larger `train_cfg.max_epochs` goes on.'
+                f'The run is complete: it has trained {self._epoch} epochs. Raise `train_cfg.max_epochs` to continue.'
             )
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -155,7 +154,7 @@ class EndlessBatches:
         self._iterator: Iterator[Any] | None = None
 
     def go_to(self, epoch: int, batch: int) -> None:
-        """Goes on behind so many batches of an epoch."""
+        """Moves to a batch of an epoch."""
         self.position = (epoch, batch)
         self._iterator = None
 
@@ -181,7 +180,7 @@ class EndlessBatches:
 
 @LOOPS.register_module()
 class IterLoop(_Resumable, IterBasedTrainLoop):
-    """MMEngine's loop over iterations, which goes on at any of them, as if there had been no break.
+    """MMEngine's loop over iterations, which resumes at any of them exactly.
 
     Its data are one epoch after the other, each in an order of its own.
     """

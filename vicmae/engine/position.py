@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Where in its data a run is, so that it goes on there on any number of ranks."""
+"""The position of a run in its data, to resume there on any number of ranks."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from .bad_steps import GuardState
 
 
 def agree_on_last_checkpoint(work_dir: str) -> str | None:
-    """What all ranks go on from: what the first one finds. Refuses work directories that they don't share.
+    """Finds the checkpoint that all ranks resume from, on rank 0. Refuses work directories that they don't share.
 
     Args:
         work_dir: Of the run.
@@ -95,7 +95,7 @@ def adopt_position(runner: Any, saved: Position, initial_settings: list[dict[str
     now = position_of(runner, saved.epoch, runner.iter)
     if now.num_ranks != saved.num_ranks:
         runner.logger.info(
-            f'Going on with {now.num_ranks} process(es) instead of {saved.num_ranks}: the data keep their order.'
+            f'Resumed with {now.num_ranks} process(es) instead of {saved.num_ranks}. The order of the data is the same.'
         )
     batch = saved.batch * saved.samples_per_batch // now.samples_per_batch
     batch = min(batch, now.batches_per_epoch)

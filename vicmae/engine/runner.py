@@ -158,7 +158,7 @@ class VicmaeRunner(Runner):
         save_optimizer: bool = True,
         save_param_scheduler: bool = True,
     ) -> dict[str, Any]:
-        """Copies all that a run has to go on from: tensors and plain values, on the CPU.
+        """Copies the state that a run resumes from: tensors and plain values, on the CPU.
 
         All ranks have to call it; what the first one gets is written. In `meta`, `epoch` and `iter` are how many are
         done.
@@ -226,7 +226,7 @@ class VicmaeRunner(Runner):
         checkpoint = load_checkpoint(filename, map_location)
         if self._resuming and not {'meta', 'message_hub'} <= set(checkpoint):
             raise CheckpointError(
-                f'{filename!r} holds weights alone, not the state of a run that could go on. '
+                f'{filename!r} holds weights alone, not the state that a run resumes from. '
                 f'Begin a run from them with `--cfg-options load_from={filename}`, without `--resume`.'
             )
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
@@ -282,7 +282,7 @@ class VicmaeRunner(Runner):
         """Compiles the layers where the model can do that.
 
         MMEngine compiles the whole step, with the masks (drawn from another generator then), the loss weight
-        (compiled anew whenever it changes) and the optimiser.
+        (compiled again whenever it changes) and the optimiser.
         """
         options = self.cfg.get('compile')
         known = list(inspect.signature(torch.compile).parameters)[1:]  # without the model
@@ -340,7 +340,10 @@ def _say_once() -> None:
 
 @cache
 def _say(error: str) -> None:
-    print(f"Can't write the log or its curves: {error}. Training goes on without.", file=sys.stderr)
+    print(
+        f"Can't write the log or its curves: {error}. Training continues without it.",
+        file=sys.stderr,
+    )
 
 
 def _is_news(record: logging.LogRecord) -> bool:

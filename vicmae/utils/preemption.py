@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Ending a run that was asked to: before training, and for good."""
+"""Preemption outside of training steps."""
 
 import os
 import signal
@@ -13,21 +13,19 @@ from .env_vars import PREEMPTED
 
 
 def end_on_signals() -> None:
-    """Ends this process politely at the signals that `PreemptionHook` waits for, until that does."""
+    """Handles the signals of `PreemptionHook` until training starts."""
 
     def end(number: int, frame: Any) -> None:
         mark_preempted()
         name = signal.Signals(number).name
-        raise Preempted(
-            f'{name}: ended outside of training. `--resume` goes on from what is written.'
-        )
+        raise Preempted(f'{name}: stopped outside of training. Continue with `--resume`.')
 
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, end)
 
 
 def mark_preempted() -> None:
-    """Tells the script that started this process, tools/launch.sh, that it was asked to end."""
+    """Reports a preemption to tools/launch.sh, which started this process."""
     marker = os.environ.get(PREEMPTED)
     if marker:
         with suppress(OSError):
@@ -35,11 +33,11 @@ def mark_preempted() -> None:
 
 
 def require_not_preempted() -> None:
-    """Ends a process that torchrun starts again although the run was asked to end."""
+    """Ends a process that torchrun restarts although the run was preempted."""
     marker = os.environ.get(PREEMPTED)
     if (
         marker
         and os.path.exists(marker)
         and os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
     ):
-        raise Preempted('The run was asked to end, and is not started again.')
+        raise Preempted('The run was preempted and is not restarted.')

@@ -58,7 +58,7 @@ def test_run_that_is_asked_to_ends_behind_its_step_and_goes_on_the_same(tmp_path
     with pytest.raises(Preempted, match=r'Ended after iteration 8 of 15.*iter_8.pth. Go on') as end:
         run(tmp_path / 'part', Signal(7, number))
     assert end.value.exit_status == 75
-    assert f'{number.name}: ending after this step' in capfd.readouterr().err
+    assert f'{number.name}: stopping after this step' in capfd.readouterr().err
     assert (tmp_path / 'part/last_checkpoint').read_text().endswith('iter_8.pth')
     resumed = run(tmp_path / 'part', resume=True)
     for name, tensor in whole.model.state_dict().items():

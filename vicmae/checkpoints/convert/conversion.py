@@ -118,7 +118,7 @@ def convert_checkpoint(
     report: str | Path | None = None,
     force: bool = False,
 ) -> Conversion:
-    """Writes a checkpoint anew in another format.
+    """Writes a checkpoint in another format.
 
     Only tensors and plain values are read: no code in the file is run. Files are written whole or not at all.
 
@@ -318,7 +318,7 @@ def _require_format(weights: Mapping[str, Any], path: Path, checkpoint_format: s
 
 
 def _has_format(weights: Mapping[str, Any], checkpoint_format: str) -> bool:
-    """Whether there is a key by which a format can be told: the projector has the same names in two of them."""
+    """Whether a key identifies the format: the projector has the same names in two of them."""
     depths = _count_layers(weights, checkpoint_format)
     return any(
         place.name(checkpoint_format) in weights

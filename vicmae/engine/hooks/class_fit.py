@@ -85,14 +85,14 @@ def require_fit(dataset: Any, num_classes: int, what: str) -> None:
         raise ConfigError(
             f'`model.head.num_classes` is {num_classes}, but the {what} set has {len(classes)} classes '
             f'({name_some(classes)}).{_name_empty_folders(dataset, classes)} Set `model.head.num_classes='
-            f'{len(classes)}`, or mend the folders.'
+            f'{len(classes)}`, or fix the folders.'
         )
     if classes is None and hasattr(dataset, 'labels'):
         largest = int(dataset.labels().max(initial=-1))
         if largest >= num_classes:
             raise ConfigError(
                 f'`model.head.num_classes` is {num_classes}, but the {what} set has the label {largest}; labels count '
-                f'from 0. Set `model.head.num_classes={largest + 1}`, or mend the list.'
+                f'from 0. Set `model.head.num_classes={largest + 1}`, or fix the list.'
             )
 
 

@@ -16,7 +16,7 @@ class DataLogHook(Hook):
     """Tells what the run has been fed: samples by source, bad ones, and what transforms had to note.
 
     A line in the log after each epoch, and curves (`data/...`) every few steps. The counts are those of all processes
-    together and go on after a resume, on any number of them.
+    together and continue after a resume, on any number of them.
 
     Args:
         interval: Steps between two points of the curves.

@@ -18,7 +18,7 @@ from .safe_checkpoint import SafeCheckpointHook, is_between_steps
 
 @HOOKS.register_module()
 class PreemptionHook(Hook):
-    """Ends a run that is asked to by a signal, after the step that it is at and with a checkpoint of that.
+    """Ends a preempted run after its current step, with a checkpoint.
 
     A signal to one rank ends all of them; where the device skips bad steps, up to `check_interval` steps later (see
     `StepGuardHook`). The exit status is 75, on which tools/slurm_train.sh requeues the job; `--resume` continues it.
@@ -66,7 +66,7 @@ class PreemptionHook(Hook):
             self._end(runner, runner.epoch, runner.iter)
 
     def after_train(self, runner: Any) -> None:
-        """Gives signals their former meaning back."""
+        """Restores the signal handlers."""
         for name, handler in self._before.items():
             signal.signal(name, handler)
         self._before = {}
@@ -74,17 +74,17 @@ class PreemptionHook(Hook):
     def _receive(self, number: int, frame: Any) -> None:
         self._received = signal.Signals(number)
         self._wrapper.asked_to_end = True
-        text = f'{self._received.name}: ending after this step, with a checkpoint.'
+        text = f'{self._received.name}: stopping after this step, with a checkpoint.'
         print(text, file=sys.stderr, flush=True)
 
     def _end(self, runner: Any, epoch: int, step: int) -> None:
         saved = self._save(runner, epoch, step)
         self.after_train(runner)
         mark_preempted()
-        what = f'{saved}. Go on with `--resume`.' if saved else 'Nothing writes checkpoints here.'
-        raise Preempted(
-            f'Ended after iteration {step} of {runner.max_iters}, as a signal asked. {what}'
+        what = (
+            f'{saved}. Continue with `--resume`.' if saved else 'Nothing writes checkpoints here.'
         )
+        raise Preempted(f'Preempted after iteration {step} of {runner.max_iters}. {what}')
 
     def _save(self, runner: Any, epoch: int, step: int) -> str:
         """Writes a checkpoint of this step where there is none yet. All ranks wait for it, and say the same."""

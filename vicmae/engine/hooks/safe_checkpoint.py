@@ -26,7 +26,7 @@ class SafeCheckpointHook(CheckpointHook):
     accumulated is written after the step. So it is for a run of any number of processes.
 
     Args:
-        async_save: Whether training goes on while a checkpoint is written. Its state is copied first, which takes as
+        async_save: Whether training continues while a checkpoint is written. Its state is copied first, which takes as
             much memory again; the next one waits until it is written.
         when_unwritten: What to do where a checkpoint can't be written (a full disk, a folder that is gone):
             'continue' says so and trains on, 'stop' ends the run. That of the last step has to be written.
@@ -149,7 +149,7 @@ class SafeCheckpointHook(CheckpointHook):
         except CheckpointError as error:
             if self.when_unwritten == 'stop':
                 raise
-            runner.logger.error(f'{error} Training goes on without it.')
+            runner.logger.error(f'{error} Training continues without it.')
             self._show_best(runner, before)
             return
         after = self._hide_best()
@@ -183,7 +183,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict = dict(paths)
 
     def _submit(self, runner: Any, job: Callable[[], None], *, is_last: bool) -> None:
-        """Runs a job now, or while training goes on; what failed then is told at the next one, at the latest."""
+        """Runs a job now, or while training continues; a failure is then reported with the next job."""
         if self._thread is None:
             self._report(runner, job, must_work=is_last)
         else:
@@ -205,7 +205,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._saved_at = -1
             if must_work or self.when_unwritten == 'stop':
                 raise
-            runner.logger.log(logging.ERROR, f'{error} Training goes on without it.')
+            runner.logger.log(logging.ERROR, f'{error} Training continues without it.')
 
 
 def write_and_tidy(
