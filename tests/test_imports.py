@@ -2,6 +2,7 @@
 """Importing has no side effects, and training imports nothing that only tools need."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,3 +106,29 @@ def test_training_from_shards_imports_neither_pyav_nor_the_demo(tmp_path):
     config.write_text(CONFIG.format(root=ROOT, folder=tmp_path))
     ended = run(SHARDS, config)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.slow
+def test_training_and_testing_work_without_data_tools_and_demo(demo_data, tmp_path):
+    package = tmp_path / 'tree/vicmae'
+    ignored = shutil.ignore_patterns('data_tools', 'demo', '.mim', '__pycache__')
+    shutil.copytree(ROOT / 'vicmae', package, ignore=ignored)
+    for folder in ('configs', 'tools'):
+        shutil.copytree(ROOT / folder, package.parent / folder)
+    config = package.parent / 'configs/vicmae/without_demo.py'
+    config.write_text("_base_ = 'vicmae_vit-tiny-p8_debug.py'\ndemo_data = None\n")
+    work_dir = tmp_path / 'run'
+    train = ['tools/train.py', str(config), '--work-dir', str(work_dir)]
+    test = ['tools/test.py', str(config), '--random-init', '--work-dir', str(tmp_path / 'test')]
+    for script, *arguments in (train, test):
+        ended = subprocess.run(
+            [sys.executable, str(package.parent / script), *arguments],
+            cwd=demo_data.parents[1],
+            env={**os.environ, 'PYTHONPATH': str(package.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (work_dir / 'last_checkpoint').is_file()
+    assert 'images/knn_top1' in ended.stdout

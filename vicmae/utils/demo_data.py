@@ -13,5 +13,5 @@ def demo_data_maker() -> Callable[..., Any]:
 
 def make_demo_data_of(cfg: Mapping[str, Any]) -> None:
     """Makes the demo data that a config asks for, where they are missing."""
-    if 'demo_data' in cfg:
+    if cfg.get('demo_data'):
         demo_data_maker()(**cfg['demo_data'])

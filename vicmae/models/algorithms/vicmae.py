@@ -32,7 +32,7 @@ class ViCMAE(BasePretrainer):
     find each view's partner among the batch from the pooled tokens that were visible.
 
     Either loss can be switched off: `head.reconstruction=None` leaves the neck out, `head.contrastive=None`
-    projector, predictor and target. See docs/design/method.md.
+    projector, predictor and target. See docs/concepts/method.md.
 
     Args:
         backbone: Encodes the patches that its `masking` keeps.
