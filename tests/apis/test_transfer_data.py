@@ -64,7 +64,9 @@ def test_progress_and_rate_count_samples(kind, place, tmp_path, monkeypatch):
     assert samples_per_second(loader, 1.0, clock=lambda: next(times)) == 4
 
 
-@every_kind
+@pytest.mark.parametrize(
+    'kind', [pytest.param(k, marks=pytest.mark.slow) if 'attentive' in k else k for k in KINDS]
+)
 def test_page_shows_what_the_model_gets(kind, place):
     cfg = load(kind, place)
     (source,) = browse(cfg, number=8)

@@ -123,6 +123,7 @@ def groups_of(paths, change):
     return list(groups.values())
 
 
+@pytest.mark.slow
 def test_each_benchmark_is_equal_to_one_that_is_trained(demo_data, tmp_path):
     groups = groups_of(BENCHMARKS, lambda cfg: shorten(cfg, demo_data, tmp_path))
     trained = [len(group & {*FAST, *SLOW}) for group in groups]

@@ -268,6 +268,7 @@ def train_on_rank(work_dir):
     return watch.passed_over, watch.iterations, runner.model.module.state_dict()
 
 
+@pytest.mark.slow
 def test_all_ranks_go_back_together(tmp_path, gloo_pool):
     first, second = gloo_pool.run(train_on_rank, 2, tmp_path)
     assert first[:2] == second[:2] == ([5, 6], [0, 1, 2, 3, 4, 5, *range(4, 12)])

@@ -168,6 +168,7 @@ def test_both_losses_and_their_sum_equal_the_reference(case):
     assert total == pytest.approx(setup.loss_of(setup.weights), rel=1e-5, abs=0)
 
 
+@pytest.mark.slow
 def test_gradient_by_every_single_weight_equals_differences_of_the_reference():
     setup = set_up(TINY, 6)  # of fewer pairs, batch norm itself loses more than that in float32
     names = set(setup.gradients())

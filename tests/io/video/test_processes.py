@@ -22,7 +22,7 @@ def path(demo_data):
     return str(sorted((demo_data / 'videos/train').rglob('*.mp4'))[0])
 
 
-@pytest.mark.parametrize('context', ['fork', 'spawn'])
+@pytest.mark.parametrize('context', ['fork', pytest.param('spawn', marks=pytest.mark.slow)])
 def test_workers_read_as_their_parent_does(path, context):
     steps = [dict(type='UniformFrames', num_frames=3), dict(type='DecodeFrames')]
     folder = str(Path(path).parent)
