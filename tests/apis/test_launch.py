@@ -11,8 +11,9 @@ import torch
 from mmengine.config import Config
 
 from vicmae.apis import build_runner, load_config
-from vicmae.apis.launch import adapt_to_cpu, choose_precision, init_gloo, let_device_skip
 from vicmae.config.paths import project_file
+from vicmae.engine.hardware import adapt_to_cpu, choose_precision, let_device_skip
+from vicmae.engine.processes import init_gloo
 from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.registry import OPTIM_WRAPPERS
 
@@ -171,7 +172,7 @@ def test_launcher_that_launched_nothing_is_refused(launcher, message, monkeypatc
 @pytest.mark.slow
 def test_slurm_environment_is_enough_to_connect():
     code = (
-        'import torch; from vicmae.apis.launch import init_gloo; init_gloo("slurm", {});'
+        'import torch; from vicmae.engine.processes import init_gloo; init_gloo("slurm", {});'
         'print(torch.distributed.get_backend(), torch.distributed.get_world_size())'
     )
     slurm = dict(SLURM_PROCID='0', SLURM_NTASKS='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29617')

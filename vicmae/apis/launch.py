@@ -1,11 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """From a config to a Runner that works on this machine."""
 
-import os
 import re
-import subprocess
-from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +13,17 @@ from torch.utils.data import DataLoader
 
 from vicmae.checkpoints.read import require_checkpoint
 from vicmae.config.check import places_of
+from vicmae.engine.hardware import adapt_to_cpu, choose_precision, let_device_skip
+from vicmae.engine.processes import init_after_restart, init_gloo
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
 from vicmae.utils.demo_data import make_demo_data_of
 from vicmae.utils.files import require_folder
-from vicmae.utils.log import say
 
 # What Python says of a call without all arguments.
 _MISSING = re.compile(
     r'(\w+)\.__init__\(\) missing \d+ required (?:keyword-only|positional) arguments?: (.*)'
 )
-_FUSED = ('Adam', 'AdamW')
-_AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
 
 
 def build_runner(cfg: Config, *, training: bool) -> Runner:
@@ -90,131 +85,6 @@ def _drop_halves(cfg: Config) -> None:
         keys = [f'{name}_dataloader', f'{name}_evaluator', f'{name}_cfg']
         if any(key in cfg and cfg[key] is None for key in keys):
             cfg.merge_from_dict(dict.fromkeys(keys))
-
-
-def adapt_to_cpu(cfg: Config) -> None:
-    """Changes what only works with a GPU, and says so."""
-    wrapper = cfg.get('optim_wrapper') or {}
-    if wrapper.get('type') == 'AmpOptimWrapper':
-        say('No GPU: training in float32, without AmpOptimWrapper.')
-        wrapper['type'] = 'OptimWrapper'
-        for key in _AMP_ONLY:
-            wrapper.pop(key, None)
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if cfg.get(name):
-            cfg[name].pin_memory = False
-    ddp = 'MMDistributedDataParallel'
-    if cfg.get('model_wrapper_cfg') is None:
-        cfg.model_wrapper_cfg = dict(type=ddp, broadcast_buffers=False)
-    if cfg.model_wrapper_cfg.get('type') == ddp:
-        # The Runner's own choice hands `device_ids` to DDP, which refuses them on a CPU.
-        cfg.model_wrapper_cfg.setdefault('device_ids', None)
-
-
-def choose_precision(cfg: Config) -> None:
-    """Chooses what mixed precision computes in, where the config leaves it open, and says which.
-
-    bfloat16 where the GPU has it: it reaches as far as float32, so that nothing overflows and no loss is scaled.
-    """
-    wrapper = cfg.get('optim_wrapper') or {}
-    if wrapper.get('type') != 'AmpOptimWrapper':
-        return
-    if wrapper.get('dtype') is None:
-        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        wrapper['dtype'] = 'bfloat16' if has_bfloat16 else 'float16'
-    if wrapper['dtype'] == 'bfloat16':
-        wrapper['type'] = 'BFloat16OptimWrapper'
-        for key in _AMP_ONLY:
-            wrapper.pop(key, None)
-        say('Mixed precision: bfloat16, which this GPU has.')
-    else:
-        wrapper.setdefault('loss_scale', 'dynamic')
-        say(f'Mixed precision: {wrapper["dtype"]} with a scaled loss.')
-
-
-def let_device_skip(cfg: Config) -> None:
-    """Has an optimiser fused that leaves it open: then a GPU skips non-finite steps without waiting for the host."""
-    wrapper = cfg.get('optim_wrapper') or {}
-    optimizer = wrapper.get('optimizer') or {}
-    scaled = wrapper.get('type') == 'AmpOptimWrapper'
-    if optimizer.get('type') in _FUSED and 'foreach' not in optimizer and not scaled:
-        optimizer.setdefault('fused', True)
-
-
-def init_gloo(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
-    """Connects the processes of a run without GPUs, before the Runner would try to set one.
-
-    Args:
-        launcher: What started the processes.
-        dist_cfg: The config's `env_cfg.dist_cfg`; its `backend` is for GPUs.
-    """
-    if launcher == 'none' or torch.distributed.is_initialized():
-        return
-    if launcher == 'slurm':
-        _read_slurm_environment()
-    elif launcher == 'mpi':
-        raise ConfigError(
-            'Without a GPU, `--launcher mpi` is not supported. Use `--launcher pytorch` with torchrun.'
-        )
-    missing = [
-        key for key in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if key not in os.environ
-    ]
-    if missing:
-        raise ConfigError(
-            f'`--launcher {launcher}` finds no {", ".join(missing)} in the environment. '
-            'Start the processes with tools/dist_train.sh, or leave `--launcher` away for one process.'
-        )
-    init_process_group({**dist_cfg, 'backend': 'gloo'})
-
-
-def init_after_restart(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
-    """Connects the processes of a run on GPUs that torchrun has started again; else the Runner does."""
-    restarted = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
-    if launcher == 'pytorch' and restarted and not torch.distributed.is_initialized():
-        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-        init_process_group(dist_cfg)
-
-
-def init_process_group(dist_cfg: Mapping[str, Any]) -> None:
-    """Connects the processes, apart from those that torchrun started before: their addresses are in its store still.
-
-    Args:
-        dist_cfg: `backend`, and how many seconds a process waits for the others (`timeout`).
-    """
-    seconds = dist_cfg.get('timeout')
-    if not isinstance(seconds, (int, float, type(None))):
-        raise ConfigError(
-            f'`env_cfg.dist_cfg.timeout` must be a number of seconds, got {seconds!r}.'
-        )
-    attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
-    store, rank, world_size = next(torch.distributed.rendezvous('env://'))
-    torch.distributed.init_process_group(
-        dist_cfg.get('backend', 'nccl'),
-        timeout=None if seconds is None else timedelta(seconds=seconds),
-        store=torch.distributed.PrefixStore(f'attempt_{attempt}', store),
-        rank=rank,
-        world_size=world_size,
-    )
-
-
-def _read_slurm_environment() -> None:
-    if 'SLURM_PROCID' not in os.environ:
-        raise ConfigError(
-            '`--launcher slurm` finds no SLURM_PROCID in the environment. '
-            'Start it with srun (tools/slurm_train.sh).'
-        )
-    os.environ['RANK'] = os.environ['SLURM_PROCID']
-    os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
-    os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', '0')
-    os.environ.setdefault('MASTER_PORT', '29500')
-    if 'MASTER_ADDR' not in os.environ:
-        hosts = subprocess.run(
-            ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
 
 
 def share_sampler_seed(cfg: Config) -> None:

@@ -22,6 +22,8 @@ from torch.utils._pytree import tree_map_only
 
 from vicmae.utils.distributed import rank_and_world_size, unwrapped
 
+from .write import as_plain
+
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether each process has a share of the model's weights only."""
@@ -62,8 +64,6 @@ def _gather(value: Tensor, *, keep: bool) -> Tensor | None:
 
 def collect_state(model: nn.Module, optim_wrapper: OptimWrapper | None = None) -> dict[str, Any]:
     """Copies `whole_state` to the CPU of the first process; nothing on the others."""
-    from .write import as_plain
-
     state = whole_state(model, optim_wrapper)
     return as_plain(state) if rank_and_world_size()[0] == 0 else {}
 

@@ -23,7 +23,6 @@ from .read import HASH_SUFFIX, is_unread
 _PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.Size, torch.dtype, torch.device)
 
 
-# ------------------------------------------------------------------------- writing
 def write_checkpoint(path: str | Path, content: Any) -> None:
     """Writes a checkpoint and its hash; whatever was there stays until the new one is complete.
 
@@ -73,7 +72,6 @@ class _Hashing:
         self.file.flush()
 
 
-# ------------------------------------------------------------------------- what is written
 def as_plain(content: Any, where: str = '') -> Any:
     """Copies what a checkpoint is to hold as tensors and plain values, which can be read without trust.
 

@@ -150,7 +150,6 @@ class VicmaeRunner(Runner):
             shard_moments_on_loading(built.optimizer)
         return built
 
-    # ------------------------------------------------------------------------- checkpoints
     def collect_checkpoint(
         self,
         meta: dict[str, Any] | None = None,

@@ -198,7 +198,7 @@ class GuardedAmpOptimWrapper(GuardedOptimWrapper, AmpOptimWrapper):
 
     Args:
         loss_scale: 'dynamic', a fixed factor or options of `GradScaler`.
-        dtype: What to compute in. `apis.launch.choose_precision` gives bfloat16 to `BFloat16OptimWrapper` instead.
+        dtype: What to compute in. `choose_precision` gives bfloat16 to `BFloat16OptimWrapper` instead.
         kwargs: The other arguments of `AmpOptimWrapper`.
     """
 

@@ -1,0 +1,59 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Fits a config to the hardware that is there: CPU or GPU, precision, fused optimizers."""
+
+import torch
+from mmengine.config import Config
+
+from vicmae.utils.log import say
+
+_FUSED = ('Adam', 'AdamW')
+_AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
+
+
+def adapt_to_cpu(cfg: Config) -> None:
+    """Changes what only works with a GPU, and says so."""
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper.get('type') == 'AmpOptimWrapper':
+        say('No GPU: training in float32, without AmpOptimWrapper.')
+        wrapper['type'] = 'OptimWrapper'
+        for key in _AMP_ONLY:
+            wrapper.pop(key, None)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(name):
+            cfg[name].pin_memory = False
+    ddp = 'MMDistributedDataParallel'
+    if cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = dict(type=ddp, broadcast_buffers=False)
+    if cfg.model_wrapper_cfg.get('type') == ddp:
+        # The Runner's own choice hands `device_ids` to DDP, which refuses them on a CPU.
+        cfg.model_wrapper_cfg.setdefault('device_ids', None)
+
+
+def choose_precision(cfg: Config) -> None:
+    """Chooses what mixed precision computes in, where the config leaves it open, and says which.
+
+    bfloat16 where the GPU has it: it reaches as far as float32, so that nothing overflows and no loss is scaled.
+    """
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper.get('type') != 'AmpOptimWrapper':
+        return
+    if wrapper.get('dtype') is None:
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        wrapper['dtype'] = 'bfloat16' if has_bfloat16 else 'float16'
+    if wrapper['dtype'] == 'bfloat16':
+        wrapper['type'] = 'BFloat16OptimWrapper'
+        for key in _AMP_ONLY:
+            wrapper.pop(key, None)
+        say('Mixed precision: bfloat16, which this GPU has.')
+    else:
+        wrapper.setdefault('loss_scale', 'dynamic')
+        say(f'Mixed precision: {wrapper["dtype"]} with a scaled loss.')
+
+
+def let_device_skip(cfg: Config) -> None:
+    """Has an optimiser fused that leaves it open: then a GPU skips non-finite steps without waiting for the host."""
+    wrapper = cfg.get('optim_wrapper') or {}
+    optimizer = wrapper.get('optimizer') or {}
+    scaled = wrapper.get('type') == 'AmpOptimWrapper'
+    if optimizer.get('type') in _FUSED and 'foreach' not in optimizer and not scaled:
+        optimizer.setdefault('fused', True)
