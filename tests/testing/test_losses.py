@@ -88,15 +88,10 @@ def test_loss_that_is_new_is_no_difference():
 def test_tool_compares_with_another_checkout_and_with_changed_losses(demo_data, tmp_path):
     """In a copy of the project whose initial weights are drawn otherwise."""
     root = project_file('.')
-    for name in ('vicmae', 'configs', 'model-index.yml'):
+    for name in ('vicmae', 'model-index.yml'):
         (tmp_path / name).symlink_to(Path(root, name).resolve())
     tool = [sys.executable, str(TOOL), 'debug', '--steps', '2']
     place = demo_data.parents[1]
-    same = subprocess.run([*tool, '--against', tmp_path], cwd=place, capture_output=True, text=True)
-    assert same.returncode == 0, same.stderr
-    assert same.stdout == 'debug: the losses of 2 steps are equal, bit for bit.\n'
-
-    (tmp_path / 'configs').unlink()
     config = tmp_path / recorded('debug')['config']
     config.parent.mkdir(parents=True)
     config.write_text(

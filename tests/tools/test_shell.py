@@ -182,31 +182,25 @@ def test_missing_config_is_said_once_before_any_process_starts():
     assert ended.stderr == "error: there is no config 'no.py'.\n"
 
 
-@pytest.mark.slow
-def test_two_processes_train_without_a_gpu(place, tmp_path):
-    options = ['--no-validate', '--cfg-options', 'train_cfg.max_epochs=1']
-    ended = bash(TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', tmp_path, *options, cwd=place)
-    assert ended.returncode == 0, ended.stderr
-    said = ended.stdout + ended.stderr
-    assert '4 batches of 8 an epoch on each of 2 process(es)' in said
-    assert said.count('Training on 48 images') == 1  # one of them speaks
-    assert (tmp_path / 'iter_4.pth').is_file()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('wrapper', ['MMDistributedDataParallel', 'FullyShard'])
-def test_two_processes_end_with_the_weights_of_one(trained, place, tmp_path, wrapper):
+def train_with_two(place, work_dir, *options):
     """Batches of 4 on each instead of 8 on one: the same samples, crops, frames and masks in every step."""
-    options = ['train_dataloader.batch_size=4', f'model_wrapper_cfg.type={wrapper}']
-    if wrapper != 'FullyShard':
-        options.append('model_wrapper_cfg.device_ids=None')
-    begin = [TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', tmp_path, '--no-validate']
-    ended = bash(*begin, '--cfg-options', *options, cwd=place)
+    begin = [TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', work_dir]
+    ended = bash(*begin, '--cfg-options', 'train_dataloader.batch_size=4', *options, cwd=place)
     assert ended.returncode == 0, ended.stderr
-    one, two = (
-        torch.load(folder / 'iter_16.pth', weights_only=True) for folder in (trained, tmp_path)
-    )
+    return ended.stdout + ended.stderr
+
+
+def assert_same_end(one, two):
+    one, two = (torch.load(folder / 'iter_16.pth', weights_only=True) for folder in (one, two))
     assert_same_weights(one['state_dict'], two['state_dict'])
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_weights_of_one(trained, place, tmp_path):
+    log = train_with_two(place, tmp_path)
+    assert '8 batches of 4 an epoch on each of 2 process(es)' in log
+    assert log.count('Training on 48 images') == 1  # rank 0 alone logs
+    assert_same_end(trained, tmp_path)
 
 
 @pytest.mark.slow
@@ -264,18 +258,18 @@ def test_each_video_counts_once_on_processes_that_share_them_unevenly(run_tool, 
 
 
 @pytest.mark.slow
-def test_sharded_model_trains_and_its_checkpoint_has_the_figures_of_one_process(
-    run_tool, place, tmp_path
+def test_sharded_model_ends_with_the_weights_and_figures_of_one_process(
+    run_tool, trained, place, tmp_path
 ):
-    sharded = ['--cfg-options', 'model_wrapper_cfg.type=FullyShard']
-    ended = bash(TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', tmp_path, *sharded, cwd=place)
-    assert ended.returncode == 0, ended.stderr
-    assert 'images/knn_top1' in ended.stdout + ended.stderr
+    sharded = 'model_wrapper_cfg.type=FullyShard'
+    assert 'images/knn_top1' in train_with_two(place, tmp_path, sharded)
+    assert_same_end(trained, tmp_path)
     results = [tmp_path / 'one.json', tmp_path / 'two.json']
-    options = [DEBUG, tmp_path / 'iter_8.pth', '--work-dir', tmp_path / 'tests', '--out']
+    options = [DEBUG, tmp_path / 'iter_16.pth', '--work-dir', tmp_path / 'tests', '--out']
     ended = run_tool('test.py', *options, results[0])
     assert ended.status == 0, ended.err
     config, checkpoint, *options = options
+    sharded = ['--cfg-options', sharded]
     ended = bash(
         *(TOOLS / 'dist_test.sh', config, checkpoint, 2, *options, results[1], *sharded), cwd=place
     )
