@@ -14,7 +14,6 @@ from vicmae.config.paths import project_file
 from vicmae.testing.losses import TOLERANCE, compare_losses, describe_losses, record_losses
 
 RECORDS = project_file('tests/data/losses')
-DATA = project_file('.') / '../shared/data/real_mini'
 TOOL = project_file('tools/analysis_tools/compare_losses.py')
 
 on_cpu = pytest.mark.skipif(
@@ -109,21 +108,3 @@ def test_tool_compares_with_another_checkout_and_with_changed_losses(demo_data, 
 def test_demo_has_the_losses_that_are_checked_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     differs_nowhere('demo', 5)
-
-
-@on_cpu
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not (RECORDS / 'miniature.json').is_file(),
-    reason='`compare_losses.py miniature --write` records these losses',
-)
-@pytest.mark.skipif(not DATA.is_dir(), reason=f'needs the real pictures and clips at {DATA}')
-def test_row_of_the_miniature_has_the_losses_that_are_checked_in(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('REAL_MINI', str(DATA.resolve()))
-    pack = project_file('tools/dataset_converters/pack.py')
-    for part in ('train', 'unlabelled'):
-        arguments = f'{DATA.resolve()}/videos/{part} data/miniature/videos-{part}'
-        arguments += ' --video-as jpeg --short-side 72 --fps 5'  # as projects/miniature/run.sh
-        subprocess.run([sys.executable, str(pack), *arguments.split()], check=True)
-    differs_nowhere('miniature', 3)
