@@ -16,7 +16,7 @@ from vicmae.environment import (
     check_environment,
     decord_has_wheel,
     find_faults,
-    mend_reader,
+    fix_reader,
     missing_reader,
 )
 from vicmae.errors import EnvironmentFault, VicmaeError
@@ -88,7 +88,7 @@ def test_no_fault_is_found_where_everything_fits(site):
     check_environment(site.path)
 
 
-def test_this_environment_has_no_fatal_fault():
+def test_this_environment_has_no_fault():
     check_environment()
 
 
@@ -103,9 +103,8 @@ def test_this_environment_has_no_fatal_fault():
 def test_old_package_beside_its_fork_is_removed_and_the_fork_reinstalled(site, old, fork):
     site.add(old, '0.10.7')
     fault = the_fault(site)
-    assert fault.fatal
     assert fault.found == f'{old} 0.10.7, {fork} 1.0'
-    assert fault.mend == (
+    assert fault.fix == (
         f'{sys.executable} -m pip uninstall -y {old} && '
         f'{sys.executable} -m pip install --force-reinstall --no-deps {fork}==1.0'
     )
@@ -116,15 +115,15 @@ def test_old_package_instead_of_its_fork_is_replaced(site):
     site.add('mmengine', '0.10.7', 'mmengine')
     fault = the_fault(site)
     assert fault.found == 'mmengine 0.10.7'
-    assert fault.mend.endswith('uninstall -y mmengine && ' + pip_install('onedl-mmengine'))
+    assert fault.fix.endswith('uninstall -y mmengine && ' + pip_install('onedl-mmengine'))
 
 
 def test_several_old_packages_are_one_fault_with_one_command(site):
     site.add('mmengine', '0.10.7')
     site.add('mmcv', '2.1.0')
     fault = the_fault(site)
-    assert 'uninstall -y mmengine mmcv && ' in fault.mend
-    assert fault.mend.endswith('onedl-mmengine==1.0 onedl-mmcv==1.0')
+    assert 'uninstall -y mmengine mmcv && ' in fault.fix
+    assert fault.fix.endswith('onedl-mmengine==1.0 onedl-mmcv==1.0')
 
 
 def pip_install(arguments: str) -> str:
@@ -135,7 +134,7 @@ def test_torch_without_torchvision_gets_the_one_that_belongs_to_it(site):
     site.remove('torchvision')
     fault = the_fault(site)
     assert fault.found == 'torch 2.12.1'
-    assert fault.mend == pip_install('torchvision torch==2.12.1')
+    assert fault.fix == pip_install('torchvision torch==2.12.1')
 
 
 def test_torch_for_cpus_without_torchvision_is_completed_from_the_same_index(site):
@@ -143,21 +142,21 @@ def test_torch_for_cpus_without_torchvision_is_completed_from_the_same_index(sit
     site.remove('torch')
     site.add('torch', '2.13.0+cpu', 'torch')
     index = 'https://download.pytorch.org/whl/cpu'
-    assert the_fault(site).mend == pip_install(f'torchvision torch==2.13.0+cpu --index-url {index}')
+    assert the_fault(site).fix == pip_install(f'torchvision torch==2.13.0+cpu --index-url {index}')
 
 
 def test_torch_of_unknown_origin_is_never_replaced(site):
     site.remove('torchvision')
     site.remove('torch')
     site.add('torch', '2.9.0a0+5f3a.nv26', 'torch')
-    assert the_fault(site).mend == pip_install('torchvision torch==2.9.0a0+5f3a.nv26')
+    assert the_fault(site).fix == pip_install('torchvision torch==2.9.0a0+5f3a.nv26')
 
 
 def test_torchvision_without_torch_gets_the_one_that_it_requires(site):
     site.remove('torch')
     fault = the_fault(site)
     assert fault.found == 'torchvision 0.27.1'
-    assert fault.mend == pip_install('torch==2.12.1')
+    assert fault.fix == pip_install('torch==2.12.1')
 
 
 @pytest.mark.parametrize('requirement', ['torch (==2.11.0)', 'torch==2.11.0', 'torch == 2.11.0'])
@@ -167,7 +166,7 @@ def test_torchvision_of_another_torch_is_suspected(site, requirement):
     fault = the_fault(site)
     assert fault.what == 'torchvision 0.26.0 belongs to torch 2.11.0'
     assert fault.found == 'torch 2.12.1, torchvision 0.26.0'
-    assert fault.mend == pip_install('torchvision torch==2.12.1')
+    assert fault.fix == pip_install('torchvision torch==2.12.1')
     assert fault.proof == 'torchvision'
 
 
@@ -202,7 +201,7 @@ def test_missing_packages_are_one_fault_with_one_command(site):
     site.remove('einops')
     fault = the_fault(site)
     assert fault.found == 'no numpy, einops'
-    assert fault.mend == pip_install('numpy einops')
+    assert fault.fix == pip_install('numpy einops')
 
 
 def test_package_whose_files_are_gone_is_reinstalled(site):
@@ -210,7 +209,7 @@ def test_package_whose_files_are_gone_is_reinstalled(site):
     (site.folder / 'mmengine' / '__init__.py').unlink()
     fault = the_fault(site)
     assert fault.found == 'onedl-mmengine 1.0'
-    assert fault.mend == pip_install('--force-reinstall --no-deps onedl-mmengine==1.0')
+    assert fault.fix == pip_install('--force-reinstall --no-deps onedl-mmengine==1.0')
 
 
 def test_what_reads_videos_besides_av_is_optional(site):
@@ -228,14 +227,14 @@ def test_missing_reader_says_what_is_wrong_and_how_to_get_it():
     assert 'FFmpeg with its shared libraries (apt-get install ffmpeg)' in str(error)
 
 
-@pytest.mark.parametrize(('system', 'mend'), [('linux', 'pip install'), ('darwin', 'wheels for')])
-def test_decord_is_to_be_installed_where_there_is_a_wheel(monkeypatch, system, mend):
+@pytest.mark.parametrize(('system', 'fix'), [('linux', 'pip install'), ('darwin', 'wheels for')])
+def test_decord_is_to_be_installed_where_there_is_a_wheel(monkeypatch, system, fix):
     monkeypatch.setattr('sys.platform', system)
     monkeypatch.setattr('platform.machine', lambda: 'x86_64')
-    assert mend in mend_reader('decord')
+    assert fix in fix_reader('decord')
 
 
-def test_one_error_lists_all_fatal_faults(site):
+def test_one_error_lists_all_faults(site):
     site.remove('torchvision')
     site.remove('numpy')
     site.add('mmcv', '2.1.0')
@@ -245,7 +244,7 @@ def test_one_error_lists_all_fatal_faults(site):
     assert '1. OpenMMLab' in message
     assert '2. torch is installed without its torchvision' in message
     assert '3. required packages are not installed' in message
-    assert message.count('mend:') == 3
+    assert message.count('fix:') == 3
     assert isinstance(caught.value, VicmaeError) and isinstance(caught.value, ImportError)
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Do the installed packages work together? Asked at `import vicmae`, so it must be cheap.
+"""Checks at `import vicmae` that the installed packages fit together, so it must be cheap.
 
 Only the metadata that pip left beside the packages is read, nothing heavy is imported, and there is
 no table of versions to keep up to date: torchvision's own metadata says to which torch it belongs.
@@ -16,10 +16,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vicmae.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 # Distribution -> the module that it installs. `requirements/runtime.txt` has the same names (a test
 # compares them), plus decord, without which other libraries read the videos.
@@ -61,39 +65,37 @@ class Fault:
     Args:
         what: What is wrong, in one line.
         found: The distributions and versions that were found.
-        mend: The command that mends it.
-        fatal: Whether nothing works before it is mended.
+        fix: The command that fixes it.
         proof: Module whose failing import proves the fault. Without one the metadata is proof.
     """
 
     what: str
     found: str
-    mend: str
-    fatal: bool = True
+    fix: str
     proof: str | None = None
 
 
 def runs_as_command() -> bool:
-    """Whether Python was started as `python -m vicmae`.
+    """Whether Python was started as `vicmae` or as `python -m vicmae`.
 
     `sys.argv[0]` is '-m' while Python looks for the module to run, importing the package around it.
     """
-    return sys.argv[:1] == ['-m'] and 'vicmae' in sys.orig_argv
+    program = Path(sys.argv[0]).stem if sys.argv else ''
+    return program == 'vicmae' or (program == '-m' and 'vicmae' in sys.orig_argv)
 
 
 def check_environment(path: SearchPath = None) -> None:
-    """Raise one error that lists all fatal faults.
+    """Raise one error that lists all proven faults.
 
     Args:
         path: Folders to look in, as in `sys.path`, which is the default.
 
     Raises:
-        EnvironmentFault: At least one fault is fatal.
+        EnvironmentFault: There is at least one.
     """
-    fatal = [fault for fault in find_faults(path) if fault.fatal and is_proven(fault)]
-    if fatal:
-        heading = 'vicmae cannot work with the packages that are installed here:'
-        raise EnvironmentFault(describe(heading, fatal))
+    faults = [fault for fault in find_faults(path) if is_proven(fault)]
+    if faults:
+        raise EnvironmentFault(describe(faults))
 
 
 def find_faults(path: SearchPath = None) -> list[Fault]:
@@ -127,14 +129,14 @@ def import_error(module: str) -> Exception | None:
     return None
 
 
-def describe(heading: str, faults: Iterable[Fault]) -> str:
-    """Write faults as one message, each with what was found and the command that mends it."""
-    lines = [heading]
+def describe(faults: Iterable[Fault]) -> str:
+    """Write faults as one message, each with what was found and the command that fixes it."""
+    lines = ['vicmae cannot work with the packages that are installed here:']
     for number, fault in enumerate(faults, start=1):
-        lines += [f'{number}. {fault.what}', f'   found: {fault.found}', f'   mend:  {fault.mend}']
+        lines += [f'{number}. {fault.what}', f'   found: {fault.found}', f'   fix:   {fault.fix}']
     lines += [
         'In a checkout of vicmae, `make setup` makes a .venv in which everything fits together.',
-        '`python -m vicmae doctor` prints the whole state of this machine.',
+        '`vicmae doctor` checks this machine.',
     ]
     return '\n'.join(lines)
 
@@ -172,8 +174,8 @@ def find_torch_mismatch(path: SearchPath = None) -> list[Fault]:
     if vision:
         wanted = required_torch(vision)
         requirement = f'torch=={wanted}' if wanted else 'torch'
-        mend = pip('install', requirement, *index_options(split_version(vision.version)[1]))
-        return [Fault('torchvision is installed without its torch', named([vision]), mend)]
+        fix = pip('install', requirement, *index_options(split_version(vision.version)[1]))
+        return [Fault('torchvision is installed without its torch', named([vision]), fix)]
     return []
 
 
@@ -188,8 +190,8 @@ def _find_wrong_pair(torch: Distribution, vision: Distribution) -> list[Fault]:
     if build != vision_build and 'cpu' in (build, vision_build):
         what = 'torch and torchvision are different builds, one of them for CPUs alone'
         requirement = f'torchvision=={vision_release}' + (f'+{build}' if build else '')
-        mend = pip('install --force-reinstall --no-deps', requirement, *index_options(build))
-        return [Fault(what, found, mend, proof='torchvision')]
+        fix = pip('install --force-reinstall --no-deps', requirement, *index_options(build))
+        return [Fault(what, found, fix, proof='torchvision')]
     return []
 
 
@@ -267,11 +269,11 @@ def missing_reader(name: str, error: Exception) -> EnvironmentFault:
     """
     fails = f'importing it fails: {error}' if is_importable(name) else 'it is not installed'
     return EnvironmentFault(
-        f'{name} cannot read videos here: {fails}. Take another reader, or get it: {mend_reader(name)}'
+        f'{name} cannot read videos here: {fails}. Take another reader, or get it: {fix_reader(name)}'
     )
 
 
-def mend_reader(name: str) -> str:
+def fix_reader(name: str) -> str:
     """What to do for a library that reads videos to work.
 
     Args:
@@ -299,6 +301,9 @@ def decord_has_wheel(system: str, machine: str) -> bool:
 
 def installed(name: str, path: SearchPath = None) -> Distribution | None:
     """The distribution of this name that comes first in the search path."""
+    # Imported here: this is half the time of `vicmae --help`, which asks for no distribution.
+    from importlib.metadata import distributions
+
     return next(iter(distributions(name=name, path=sys.path if path is None else list(path))), None)
 
 
@@ -325,6 +330,6 @@ def install(names: Sequence[str]) -> list[str]:
 
 
 def reinstall(dists: Sequence[Distribution]) -> list[str]:
-    """The command that writes the files of installed distributions anew, or nothing."""
+    """The command that reinstalls distributions, or nothing if there are none."""
     wanted = [f'{dist.name}=={dist.version}' for dist in dists]
     return [pip('install --force-reinstall --no-deps', *wanted)] if wanted else []
