@@ -85,6 +85,7 @@ setup(
     packages=find_packages(include=['vicmae', 'vicmae.*']),
     package_data={'vicmae': ['py.typed', 'visualization/templates/*']},
     python_requires='>=3.11',
+    entry_points={'console_scripts': ['vicmae = vicmae.cli.main:main']},
     install_requires=read_requirements('runtime'),
     extras_require={**EXTRAS, 'all': sorted({line for lines in EXTRAS.values() for line in lines})},
     cmdclass={'build_py': BuildWithMim},

@@ -8,7 +8,7 @@ if [ -z "${PYTHON:-}" ]; then
   fi
 fi
 
-# What a run ends with that was asked to (vicmae/errors.py), and has written what it goes on from.
+# Exit status of a run that was asked to stop, and has written a checkpoint (vicmae/errors.py).
 PREEMPTED=75
 
 # launch TOOL [arguments]: starts GPUS processes of a tool on this node with torchrun.
@@ -17,10 +17,8 @@ launch() {
     echo "error: the number of processes must be a whole number from 1 on, got '$GPUS'." >&2
     exit 2
   fi
-  if [ ! -f "$2" ]; then
-    echo "error: there is no config '$2'." >&2
-    exit 1
-  fi
+  # A name that is wrong is reported here once, not by each process.
+  if [ ! -f "$2" ]; then "$PYTHON" -m vicmae configs --path "$2" >/dev/null || exit; fi
   # Processes share the cores of the node.
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( $(nproc) / GPUS > 0 ? $(nproc) / GPUS : 1 ))}
   export MKL_NUM_THREADS=${MKL_NUM_THREADS:-$OMP_NUM_THREADS}
@@ -29,9 +27,9 @@ launch() {
     rendezvous=(--nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
                 --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
   fi
-  # Where a process dies, all are started again this often, and go on from the last checkpoint.
+  # If a process dies, all are started again, at most this often, and resume from the last checkpoint.
   if [ -n "${MAX_RESTARTS:-}" ]; then rendezvous+=(--max-restarts="$MAX_RESTARTS"); fi
-  # torchrun ends with 1 whatever its processes ended with, and with a traceback: a file says that they were asked to.
+  # torchrun ends with status 1 and a traceback, whatever its processes ended with: a file marks a preemption.
   export VICMAE_PREEMPTED
   VICMAE_PREEMPTED=$(mktemp -u)
   local status=0

@@ -6,6 +6,6 @@ from vicmae.version import __version__
 
 __all__ = ['__version__']
 
-# `python -m vicmae doctor` has to start in a faulty environment: that is what it is for.
+# The command checks by itself: `vicmae doctor` has to start in a faulty environment, which it is for.
 if not runs_as_command():
     check_environment()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vicmae.config.paths import project_file, project_root
+from vicmae.config.paths import find_config, list_configs, project_file, project_root
+from vicmae.errors import ConfigError
 
 
 def make_project(folder: Path) -> None:
@@ -45,3 +46,58 @@ def test_missing_file_is_named_in_the_error(tmp_path):
 
 def test_this_project_has_its_configs():
     assert project_file('configs').is_dir()
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A checkout's package, away from the current folder."""
+    make_project(tmp_path / 'checkout')
+    base = tmp_path / 'checkout/configs/_base_'
+    base.mkdir()
+    (base / 'default_runtime.py').touch()
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    return tmp_path / 'checkout/vicmae'
+
+
+@pytest.mark.parametrize('name', ['a', 'a.py', 'configs/a.py'])
+def test_config_is_found_by_name_or_by_path_from_the_root_of_the_project(package, name):
+    assert find_config(name, package) == package.parent / 'configs/a.py'
+
+
+def test_file_that_exists_has_precedence_over_the_name(package):
+    Path('a.py').touch()
+    assert find_config('a.py', package) == Path('a.py')
+    assert find_config('a', package) == package.parent / 'configs/a.py'
+
+
+def test_bases_are_no_configs(package):
+    assert list_configs(package) == [package.parent / 'configs/a.py']
+    with pytest.raises(ConfigError, match="There is no config 'default_runtime'"):
+        find_config('default_runtime', package)
+
+
+def test_name_of_two_configs_is_refused_with_their_paths(package):
+    (package.parent / 'configs/mae').mkdir()
+    (package.parent / 'configs/mae/a.py').touch()
+    with pytest.raises(ConfigError, match=r"2 configs are named 'a': .*configs/a\.py, .*mae/a\.py"):
+        find_config('a', package)
+
+
+@pytest.mark.parametrize(
+    'name', ['vicmae_vit-tiny-p8_debog', 'no/folder/vicmae_vit-tiny-p8_debog.py']
+)
+def test_unknown_config_is_refused_with_the_nearest_names(name):
+    with pytest.raises(ConfigError, match=f"no config '{name}'.*mean .*vicmae_vit-tiny-p8_debug"):
+        find_config(name)
+
+
+def test_misspelt_path_of_the_users_own_config_is_refused_with_its_neighbour(tmp_path):
+    (tmp_path / 'my_config.py').touch()
+    with pytest.raises(ConfigError, match='Did you mean my_config'):
+        find_config(str(tmp_path / 'my_confg.py'))
+
+
+def test_names_of_all_configs_differ():
+    names = [path.stem for path in list_configs()]
+    assert len(set(names)) == len(names)

@@ -179,12 +179,13 @@ def test_status_of_preemption_is_the_one_that_scripts_wait_for():
 def test_missing_config_is_said_once_before_any_process_starts():
     ended = bash(TOOLS / 'dist_train.sh', 'no.py', '2')
     assert ended.returncode == 1
-    assert ended.stderr == "error: there is no config 'no.py'.\n"
+    assert ended.stderr.startswith("error: There is no config 'no.py'.")
+    assert ended.stderr.count('\n') == 1
 
 
 def train_with_two(place, work_dir, *options):
     """Batches of 4 on each instead of 8 on one: the same samples, crops, frames and masks in every step."""
-    begin = [TOOLS / 'dist_train.sh', DEBUG, 2, '--work-dir', work_dir]
+    begin = [TOOLS / 'dist_train.sh', DEBUG.stem, 2, '--work-dir', work_dir]
     ended = bash(*begin, '--cfg-options', 'train_dataloader.batch_size=4', *options, cwd=place)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout + ended.stderr

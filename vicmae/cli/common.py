@@ -4,6 +4,7 @@
 import argparse
 import ast
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,9 +23,9 @@ _LOST_PEER = (
 
 
 def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
-    """Runs a tool's main function, and ends the process: with one message where the user can mend what is wrong.
+    """Runs a tool's main function. An error that the user can fix ends the process with one message.
 
-    Set `VICMAETRACEBACK=1` to see where such an error came from.
+    Set `VICMAE_TRACEBACK=1` to see where such an error came from.
 
     Args:
         main: The tool.
@@ -56,6 +57,12 @@ def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
         sys.exit(1)
 
 
+def end_when_output_is_closed() -> None:
+    """Lets a command that only prints end quietly in `vicmae configs | head`."""
+    if hasattr(signal, 'SIGPIPE'):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def _is_lost_peer(error: RuntimeError) -> bool:
     """Whether this process failed because another one did."""
     return any(sign in str(error) for sign in _LOST_PEER)
@@ -67,6 +74,11 @@ def _message(error: VicmaeError) -> str:
     if 'Original Traceback' in text:
         text = text.rpartition(f'{type(error).__name__}: ')[2]
     return text.strip()
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `CONFIG`, which `find_config` finds."""
+    parser.add_argument('config', help='path of a config, or a name that `vicmae configs` lists')
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,66 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""`vicmae configs`."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vicmae.cli.main import main
+from vicmae.config.paths import list_configs, project_file
+
+ROOT = Path(__file__).parents[2]
+DEBUG = 'vicmae_vit-tiny-p8_debug'
+
+
+@pytest.fixture
+def listed(capsys):
+    """Runs the command, and returns its lines."""
+
+    def run(*arguments):
+        main(['configs', *arguments])
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_all_configs_are_listed_with_what_they_are_for(listed):
+    lines = listed()
+    assert [line.split()[0] for line in lines] == [path.stem for path in list_configs()]
+    assert all(len(line.split(maxsplit=1)) == 2 for line in lines)
+    (line,) = [line for line in lines if line.startswith(f'{DEBUG} ')]
+    assert line.endswith(
+        project_file(f'configs/vicmae/{DEBUG}.py').read_text().split('"""')[1].splitlines()[0]
+    )
+
+
+@pytest.mark.parametrize('words', [('ViT-L', 'places365', 'linear probe'), ('SIMCLR',)])
+def test_words_filter_by_name_and_description(listed, words):
+    lines = listed(*words)
+    assert 0 < len(lines) < 10
+    assert all(word.lower() in line.lower() for word in words for line in lines)
+
+
+def test_words_that_no_config_has_are_an_error(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(['configs', 'kinetics', 'bananas'])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == 'error: No config has all of these words: kinetics bananas.\n'
+
+
+def test_path_of_a_config_is_printed(listed):
+    (line,) = listed('--path', f'{DEBUG}.py')
+    assert Path(line) == project_file(f'configs/vicmae/{DEBUG}.py')
+
+
+def test_output_that_nobody_reads_ends_the_list_quietly():
+    read, write = os.pipe()
+    os.close(read)  # as `vicmae configs | head` does after ten lines
+    command = [sys.executable, '-m', 'vicmae', 'configs']
+    env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    ended = subprocess.run(command, env=env, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGPIPE, b'')

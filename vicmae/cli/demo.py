@@ -1,0 +1,34 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""`vicmae demo`."""
+
+import argparse
+from pathlib import Path
+
+from vicmae.demo.run import CONFIG, Demo
+
+HELP = 'Pretrain a tiny model on drawn images and videos, evaluate it, and write a report.'
+WHEN_INTERRUPTED = 'The same command continues from the last epoch.'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='where everything goes (work_dirs/demo, with another seed work_dirs/demo-seedN)',
+    )
+    parser.add_argument(
+        '--config', default=CONFIG, help='another pretraining config that evaluates with kNN'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of weights, samples and masks')
+    parser.add_argument(
+        '--fresh',
+        action='store_true',
+        help='start over: by default, an interrupted demo is resumed',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Runs what is left of the demo."""
+    folder = 'work_dirs/demo' if args.seed == 0 else f'work_dirs/demo-seed{args.seed}'
+    Demo(args.work_dir or Path(folder), config=args.config, seed=args.seed, fresh=args.fresh).run()
