@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-DEBUG = 'configs/vicmae/vicmae_vit-tiny-p8_debug.py'
+DEBUG = 'vicmae_vit-tiny-p8_debug'
 
 
 def run_demo(work_dir: Path, *options: str) -> subprocess.CompletedProcess:
@@ -62,7 +62,7 @@ def test_demo_that_is_complete_starts_nothing_and_says_where_the_report_is(demo)
     result = run_demo(work_dir)
     ended = os.times()
     assert ended.children_user - begun.children_user < 3  # importing torch takes as long
-    assert 'train.py' not in result.stdout
+    assert 'vicmae train' not in result.stdout
     assert f'complete: {work_dir / "report.html"}' in result.stdout
 
 
@@ -72,8 +72,8 @@ def test_demo_goes_on_with_what_is_missing(demo):
     (work_dir / 'knn_random_init.json').unlink()
     result = run_demo(work_dir)
     assert result.returncode == 0, result.stderr
-    assert 'train.py' not in result.stdout
-    assert result.stdout.count('test.py') == 1
+    assert 'vicmae train' not in result.stdout
+    assert result.stdout.count('$ vicmae test') == 1
     assert (work_dir / 'report.html').is_file()
 
 
@@ -81,7 +81,7 @@ def test_demo_leaves_a_folder_alone_that_is_none_of_its_own(tmp_path):
     (tmp_path / 'thesis.tex').write_text('years of work')
     result = run_demo(tmp_path, '--fresh')
     assert result.returncode == 1
-    assert f"'{tmp_path}' holds something that is no demo run" in result.stderr
+    assert f"'{tmp_path}' has files, but none of a demo run" in result.stderr
     assert (tmp_path / 'thesis.tex').read_text() == 'years of work'
 
 

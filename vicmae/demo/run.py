@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The demo: every step of the project's main job through the tools that a user has."""
+"""The demo: pretraining, evaluation and a report, with the commands that a user has."""
 
 import json
 import shutil
@@ -9,23 +9,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vicmae.config.paths import project_file
+from vicmae.config.paths import find_config, project_file
 from vicmae.errors import ConfigError
 from vicmae.utils.files import whole_file
 
-CONFIG = 'configs/vicmae/vicmae_vit-tiny-p8_demo.py'
-_OWN_DATA = 'configs/vicmae/vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data.py'
+CONFIG = 'vicmae_vit-tiny-p8_demo'
+_OWN_DATA = 'vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data'
 _STATE = 'demo.json'
 
 
 class Demo:
-    """Pretrains on the demo data, evaluates, and writes a report; goes on where an earlier call stopped.
+    """Pretrains on the demo data, evaluates, and writes a report; resumes what an earlier call began.
 
-    What is done is noted in the work directory: nothing is done twice.
+    A file in the work directory records which steps are done.
 
     Args:
-        work_dir: Where checkpoints, figures and the report go.
-        config: A pretraining config with probes, from the root of the project.
+        work_dir: Where checkpoints, metrics and the report go.
+        config: Path or name of a pretraining config with probes.
         seed: Seed of weights, samples and masks.
         fresh: Whether to start over, even where a run is complete.
     """
@@ -36,32 +36,29 @@ class Demo:
         self.work_dir = work_dir
         self.seed = seed
         self.fresh = fresh
-        try:
-            self.config = project_file(config)
-        except FileNotFoundError as error:
-            raise ConfigError(str(error)) from error
+        self.config = find_config(config)
         self.report = work_dir / 'report.html'
 
     def run(self) -> None:
-        """Does what is left to do."""
-        begun = time.monotonic()
+        """Runs the steps that are not done yet."""
+        started = time.monotonic()
         self.state = self._open()
         if self.state.get('complete') and self.report.is_file():
             print(
-                f'{self.summary()}\nThe demo is complete: {self.report}  (`make demo FRESH=1` starts over)'
+                f'{self.summary()}\nThe demo is complete: {self.report}  '
+                '(`vicmae demo --fresh` or `make demo FRESH=1` starts over)'
             )
             return
         self._pretrain()
         self._evaluate('pretrained', str(self.checkpoint))
         self._evaluate('random_init', '--random-init')
         self._write_report()
-        self._note(complete=True)
-        print(
-            f'\n{self.summary()}\nReport: {self.report}  ({time.monotonic() - begun:.0f} s in all)'
-        )
+        self._record(complete=True)
+        seconds = time.monotonic() - started
+        print(f'\n{self.summary()}\nReport: {self.report}  ({seconds:.0f} s in all)')
 
     def summary(self) -> str:
-        """The figures that matter, in two lines."""
+        """The kNN accuracy on images and on videos, in two lines."""
         trained, random_init = self._metrics('pretrained'), self._metrics('random_init')
         return '\n'.join(
             f'kNN on {kind}: {trained[f"{kind}/knn_top1"]:.1f} %  '
@@ -72,36 +69,36 @@ class Demo:
     @property
     def checkpoint(self) -> Path:
         """The last checkpoint that was written."""
-        named = (self.work_dir / 'last_checkpoint').read_text(encoding='utf-8').strip()
-        return self.work_dir / Path(named).name
+        name = (self.work_dir / 'last_checkpoint').read_text(encoding='utf-8').strip()
+        return self.work_dir / Path(name).name
 
     def _open(self) -> dict[str, Any]:
-        """Reads what an earlier call noted, or starts anew where there is nothing, or another run."""
+        """Reads the state of an earlier call; starts a new run if there is none or its options differ."""
         wanted = {'seed': self.seed, 'config': self._config_text()}
         path = self.work_dir / _STATE
         if path.is_file() and not self.fresh:
             state = json.loads(path.read_text(encoding='utf-8'))
             if all(state.get(key) == value for key, value in wanted.items()):
                 return state
-            print('Another seed or config than the last time: starting over.')
+            print('The seed or the config has changed since the last call: starting over.')
         if self.work_dir.exists():
             if not path.is_file() and any(self.work_dir.iterdir()):
                 raise ConfigError(
-                    f'{str(self.work_dir)!r} holds something that is no demo run. '
+                    f'{str(self.work_dir)!r} has files, but none of a demo run. '
                     'Name another folder with `--work-dir`.'
                 )
             shutil.rmtree(self.work_dir)
         self.work_dir.mkdir(parents=True)
         self.state = {}
-        self._note(**wanted, trained=False, seconds=0.0)
+        self._record(**wanted, trained=False, seconds=0.0)
         return self.state
 
     def _config_text(self) -> str:
-        """The config and all bases there are: what a run was started with."""
+        """The text of the config and of all bases, to notice that one was changed."""
         bases = sorted(project_file('configs/_base_').rglob('*.py'))
         return '\n'.join(path.read_text(encoding='utf-8') for path in [self.config, *bases])
 
-    def _note(self, **changes: Any) -> None:
+    def _record(self, **changes: Any) -> None:
         self.state.update(changes)
         with whole_file(self.work_dir / _STATE) as file:
             file.write(json.dumps(self.state).encode())
@@ -112,18 +109,18 @@ class Demo:
         options = ['--work-dir', str(self.work_dir), '--seed', str(self.seed)]
         if (self.work_dir / 'last_checkpoint').is_file():
             options.append('--resume')
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
-            self._call('train.py', *options)
+            self._call('train', *options)
             self.state['trained'] = True
         finally:
-            self._note(seconds=self.state.get('seconds', 0.0) + time.monotonic() - begun)
+            self._record(seconds=self.state.get('seconds', 0.0) + time.monotonic() - started)
 
     def _evaluate(self, name: str, weights: str) -> None:
         if not self._metrics_file(name).exists():
             out = ['--out', str(self._metrics_file(name))]
             work_dir = ['--work-dir', str(self.work_dir / f'test_{name}')]
-            self._call('test.py', weights, *out, *work_dir, '--seed', str(self.seed))
+            self._call('test', weights, *out, *work_dir, '--seed', str(self.seed))
 
     def _metrics_file(self, name: str) -> Path:
         return self.work_dir / f'knn_{name}.json'
@@ -131,11 +128,11 @@ class Demo:
     def _metrics(self, name: str) -> dict[str, float]:
         return json.loads(self._metrics_file(name).read_text(encoding='utf-8'))
 
-    def _call(self, tool: str, *arguments: str) -> None:
-        """Runs a tool as a user would, and ends with it where it fails."""
-        command = [str(project_file(f'tools/{tool}')), str(self.config), *arguments]
-        print('\n$ ' + ' '.join(['python', *map(_shorten, command)]), flush=True)
-        code = subprocess.run([sys.executable, *command]).returncode
+    def _call(self, command: str, *arguments: str) -> None:
+        """Runs a command of `vicmae` in a process of its own, and ends with its status if it fails."""
+        words = [command, str(self.config), *arguments]
+        print('\n$ ' + ' '.join(['vicmae', *map(_shorten, words)]), flush=True)
+        code = subprocess.run([sys.executable, '-m', 'vicmae', *words]).returncode
         if code:
             sys.exit(code)
 
@@ -153,16 +150,19 @@ class Demo:
             pretrained=self._metrics('pretrained'),
             random_init=self._metrics('random_init'),
             seconds=self.state.get('seconds', 0.0),
-            facts={'Config': self.config.name, 'Seed': str(self.seed), 'Command': 'make demo'},
+            facts={'Config': self.config.name, 'Seed': str(self.seed), 'Command': 'vicmae demo'},
             next_steps=[
                 NextStep(
                     'Pool by the maximum instead of the mean.',
-                    f'python tools/train.py {CONFIG} --cfg-options model.aggregator.type=MaxPooling',
+                    f'vicmae train {CONFIG} --cfg-options model.aggregator.type=MaxPooling',
                 ),
-                NextStep('Train with two processes.', f'bash tools/dist_train.sh {CONFIG} 2'),
+                NextStep(
+                    'Train with two processes.',
+                    f'torchrun --nproc-per-node=2 -m vicmae train {CONFIG} --launcher pytorch',
+                ),
                 NextStep(
                     'Pretrain on your own pictures and clips, without labels.',
-                    f'python tools/train.py {_OWN_DATA}',
+                    f'vicmae train {_OWN_DATA}',
                 ),
             ],
         )
