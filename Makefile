@@ -27,7 +27,7 @@ status=0; $(PY) -m pytest -n $(JOBS) --dist loadfile --durations=10 $(1) $(ARGS)
 	printf 'make %s: %d min %02d s\n' '$@' $$((SECONDS / 60)) $$((SECONDS % 60)); exit $$status
 endef
 
-.PHONY: help setup demo test test-slow test-all test-newest test-oldest lint format type doctor clean distclean
+.PHONY: help setup demo test test-slow test-all test-newest test-oldest lint format type dist doctor clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ setup: $(STAMP) ## Make .venv with everything in it
 	@echo 'vicmae is set up in .venv. Next: make demo'
 
 demo: $(STAMP) ## Pretrain on demo data, evaluate, write work_dirs/demo/report.html (FRESH=1, SEED=1)
-	@$(PY) tools/demo.py $(if $(FRESH),--fresh) $(if $(SEED),--seed $(SEED))
+	@$(PY) -m vicmae demo $(if $(FRESH),--fresh) $(if $(SEED),--seed $(SEED))
 
 test: $(STAMP) ## Run the fast tests, in less than eight minutes (JOBS=4, ARGS='-k loss')
 	@$(call run_tests,-m 'not slow')
@@ -67,7 +67,14 @@ format: $(STAMP) ## Format the code, and fix what can be fixed
 type: $(STAMP) ## Check types
 	@$(PY) -m mypy
 
-doctor: $(STAMP) ## Print the state of this machine, and how to fix its faults
+dist: $(STAMP) ## Build the wheel and the source distribution in dist/
+	@rm -rf build dist
+	@$(PY) -c 'from setuptools import build_meta; build_meta.build_sdist("dist")' > .venv/dist.log 2>&1 \
+		|| { cat .venv/dist.log; exit 1; }
+	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
+	@ls -lh dist
+
+doctor: $(STAMP) ## Check this machine, and print how to fix its faults
 	@$(PY) -m vicmae doctor
 
 clean: ## Remove caches and build outputs; data/, work_dirs/ and .venv stay
