@@ -137,6 +137,28 @@ def test_installed_package_imports_and_builds_every_config(folder, installed_pyt
 
 
 @pytest.mark.slow
+def test_installed_command_trains_tests_and_reports_in_an_empty_folder(folder, installed_python):
+    vicmae, place = installed_python.with_name('vicmae'), folder / 'empty'
+    place.mkdir()
+    assert 'configs' in run(vicmae, '--help', cwd=place)
+    config = run(vicmae, 'configs', '--path', 'vicmae_vit-tiny-p8_debug', cwd=place).strip()
+    assert Path(config).is_relative_to(folder / 'environment')
+    # It starts `vicmae train` once and `vicmae test` twice.
+    said = run(vicmae, 'demo', '--config', 'vicmae_vit-tiny-p8_debug', cwd=place)
+    assert re.search(r'kNN on videos: +[\d.]+ %', said)
+    assert (place / 'work_dirs/demo/iter_16.pth').is_file()
+    assert (place / 'work_dirs/demo/report.html').is_file()
+    launched = ['-m', 'torch.distributed.run', '--nproc-per-node=2', '-m', 'vicmae', 'train']
+    options = ['--launcher', 'pytorch', '--work-dir', 'two', '--no-validate']
+    run(
+        *(installed_python, *launched, 'vicmae_vit-tiny-p8_debug', *options),
+        *('--cfg-options', 'train_cfg.max_epochs=1'),
+        cwd=place,
+    )
+    assert (place / 'two/iter_4.pth').is_file()
+
+
+@pytest.mark.slow
 def test_wheel_has_all_modules_configs_and_tools_and_nothing_stale(wheel):
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith('vicmae/')}
     expected = {f'vicmae/{name}' for name in files_below(ROOT / 'vicmae')}
