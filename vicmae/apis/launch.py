@@ -116,12 +116,7 @@ def _check_batches(runner: Runner) -> None:
 
 
 def no_batch_text(loader: DataLoader, world_size: int = 1) -> str:
-    """What is said of a loader whose epoch is shorter than a batch.
-
-    Args:
-        loader: The loader.
-        world_size: Number of processes.
-    """
+    """What is said of a loader whose epoch is shorter than a batch."""
     batches: Any = loader.batch_sampler
     return (
         f'An epoch has {len(batches.sampler)} samples on each of {world_size} process(es), not one batch of '
@@ -144,12 +139,7 @@ def _log_start(runner: Runner) -> None:
 
 
 def what_is_wrong(error: Exception, cfg: Config) -> str:
-    """An error's own words, or where to set an argument that is missing.
-
-    Args:
-        error: What building something raised.
-        cfg: The config that it was built from.
-    """
+    """An error's own words, or where to set an argument that is missing."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     missing = _MISSING.search(text)
     if isinstance(error, TypeError) and missing:

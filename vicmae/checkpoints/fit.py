@@ -168,13 +168,7 @@ def load_backbone(backbone: nn.Module, path: str, *, branch: str = 'student') ->
 def take_branch(
     weights: Mapping[str, Any], where: str, branch: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The weights of a backbone under the names that it has itself, and the rest.
-
-    Args:
-        weights: Of a checkpoint.
-        where: What messages call it.
-        branch: One of `BRANCHES`.
-    """
+    """The weights of a backbone under the names that it has itself, and the rest."""
     prefix = BRANCHES[branch]
     found = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
     if found:

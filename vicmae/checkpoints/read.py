@@ -132,10 +132,6 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> Any:
 
     Tensors and plain values are built, and nothing else: no code in the file is run. What is known to lie in
     checkpoints beside them is left unread; what isn't known is refused.
-
-    Args:
-        path: The file.
-        map_location: Where tensors go, as of `torch.load`.
     """
     require_whole(path)
     if Path(path).suffix == _SAFETENSORS:
@@ -188,12 +184,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def find_weights(loaded: Any, where: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights in what was read, without the prefix that a DDP wrapper leaves, and the names beside them.
-
-    Args:
-        loaded: All that a checkpoint holds.
-        where: What messages call it.
-    """
+    """The weights in what was read, without the prefix that a DDP wrapper leaves, and the names beside them."""
     state, rest = _find_state(loaded)
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f'The checkpoint {where} holds no state dict.')

@@ -34,10 +34,6 @@ def whole_state(model: nn.Module, optim_wrapper: OptimWrapper | None = None) -> 
     """The `state_dict` of a model, and `optimizer` if there is one, whole; of a sharded one on the first process alone.
 
     All processes have to call it. Tensors of a model that isn't sharded are its own.
-
-    Args:
-        model: The model, in its wrapper if it has one.
-        optim_wrapper: Its optimizer; None to leave that out.
     """
     model = unwrapped(model)
     states: dict[str, Any] = {'state_dict': model.state_dict()}

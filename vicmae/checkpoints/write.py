@@ -24,12 +24,7 @@ _PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.Size, torch.d
 
 
 def write_checkpoint(path: str | Path, content: Any) -> None:
-    """Writes a checkpoint and its hash; whatever was there stays until the new one is complete.
-
-    Args:
-        path: Where. The hash goes beside it.
-        content: Tensors and plain values in dicts, lists and tuples.
-    """
+    """Writes a checkpoint and its hash; whatever was there stays until the new one is complete."""
     path = Path(path)
     try:
         with whole_file(path) as file:

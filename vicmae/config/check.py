@@ -181,10 +181,6 @@ def find_type(name: str) -> Any:
 def places_of(cfg: Config, name: str) -> Iterator[tuple[str, Mapping]]:
     """Where parts of a class, or of one that is derived from it, stand in a config.
 
-    Args:
-        cfg: The config.
-        name: Of the class.
-
     Yields:
         A dotted key, and the dict there.
     """

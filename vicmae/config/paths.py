@@ -17,9 +17,6 @@ def project_root(package: Path = PACKAGE) -> Path:
 
     In a checkout, editable installs included, this is the checkout. A wheel carries the files inside
     the package, in `.mim`, where OpenMMLab's tools look for them too.
-
-    Args:
-        package: The folder of the package `vicmae`.
     """
     checkout = package.parent
     return checkout if (checkout / 'model-index.yml').is_file() else package / '.mim'

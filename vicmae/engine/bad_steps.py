@@ -94,15 +94,7 @@ def write_record(
     state: dict[str, Any] | None,
     **found: Any,
 ) -> None:
-    """Writes this rank's part.
-
-    Args:
-        runner: The Runner.
-        folder: Where.
-        batches: Of the step, as `StepGuardHook` noted them.
-        state: What rank 0 writes as `found['weights']`, if anything.
-        found: Other facts: `grad_norm`, `bad_gradients`, `weights` (a path relative to the record, or None).
-    """
+    """Writes this rank's part."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder.parent / f'config_{runner.timestamp}.py'
     wrapper, loader = runner.optim_wrapper, runner.train_dataloader

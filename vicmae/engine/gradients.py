@@ -23,10 +23,6 @@ def local_norms(parameters: Sequence[nn.Parameter], device: torch.device | None 
 def global_norm(parameters: Sequence[nn.Parameter], norms: Tensor) -> Tensor:
     """The norm of all gradients together; where they are sharded, all ranks have to call it together.
 
-    Args:
-        parameters: Those with a gradient.
-        norms: What `local_norms` gave for them.
-
     Shape:
         (number of gradients,) -> ()
     """

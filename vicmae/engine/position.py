@@ -15,11 +15,7 @@ from .bad_steps import GuardState
 
 
 def agree_on_last_checkpoint(work_dir: str) -> str | None:
-    """Finds the checkpoint that all ranks resume from, on rank 0. Refuses work directories that they don't share.
-
-    Args:
-        work_dir: Of the run.
-    """
+    """Finds the checkpoint that all ranks resume from, on rank 0. Refuses work directories that they don't share."""
     found: list[Any] = [None, None]
     if is_main_process():
         try:
@@ -64,13 +60,7 @@ class Position(NamedTuple):
 
 
 def position_of(runner: Any, epoch: int, iteration: int) -> Position:
-    """The position of a run that has done so many iterations.
-
-    Args:
-        runner: The run.
-        epoch: Epochs that are done.
-        iteration: Iterations that are done.
-    """
+    """The position of a run that has done so many iterations."""
     loader = runner.train_dataloader
     batches = getattr(runner.train_loop, 'batches', None)
     if batches is not None:

@@ -47,11 +47,7 @@ def init_after_restart(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
 
 
 def init_process_group(dist_cfg: Mapping[str, Any]) -> None:
-    """Connects the processes, apart from those that torchrun started before: their addresses are in its store still.
-
-    Args:
-        dist_cfg: `backend`, and how many seconds a process waits for the others (`timeout`).
-    """
+    """Connects the processes, apart from those that torchrun started before: their addresses are in its store still."""
     seconds = dist_cfg.get('timeout')
     if not isinstance(seconds, (int, float, type(None))):
         raise ConfigError(

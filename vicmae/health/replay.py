@@ -130,12 +130,7 @@ def replay(
 
 
 def print_replay(result: Replay, console: Console | None = None) -> None:
-    """Prints tables of what a replay gave.
-
-    Args:
-        result: The replay.
-        console: Where to; by default stdout.
-    """
+    """Prints tables of what a replay gave."""
     console = console or Console()
     batches = result.record['batches']
     table = Table('loss', 'in the run', 'now', title=f'iteration {result.record["iteration"]}')

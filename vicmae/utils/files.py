@@ -40,12 +40,7 @@ def why_unwritten(error: Exception) -> str:
 
 
 def require_folder(path: Path, option: str) -> None:
-    """Makes a folder to write to, or says why it can't be.
-
-    Args:
-        path: The folder.
-        option: How the user names another one.
-    """
+    """Makes a folder to write to, or says why it can't be."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):

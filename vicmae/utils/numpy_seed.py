@@ -9,11 +9,7 @@ import numpy as np
 
 @contextmanager
 def seeded_numpy(seed: int) -> Iterator[None]:
-    """Lets what is drawn from NumPy's global state follow from a seed, and puts the state back at the end.
-
-    Args:
-        seed: From 0 to 2**32 - 1.
-    """
+    """Lets what is drawn from NumPy's global state follow from a seed, and puts the state back at the end."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:

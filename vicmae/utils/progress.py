@@ -56,10 +56,6 @@ def live_bar(
 def share_bar(what: str, console: Console) -> Iterator[Callable[[float], None]]:
     """Draws a bar that goes away again, on a terminal alone.
 
-    Args:
-        what: What is being done.
-        console: Where it is drawn.
-
     Yields:
         A function to call with the share that is done, from 0 to 1.
     """

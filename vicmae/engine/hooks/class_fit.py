@@ -73,13 +73,7 @@ def classes_of(dataset: Any) -> tuple[str, ...] | None:
 
 
 def require_fit(dataset: Any, num_classes: int, what: str) -> None:
-    """Refuses a data set with other than so many classes.
-
-    Args:
-        dataset: A source.
-        num_classes: Of the head.
-        what: Which data set it is, for messages.
-    """
+    """Refuses a data set with other than so many classes."""
     classes = classes_of(dataset)
     if classes is not None and len(classes) != num_classes:
         raise ConfigError(
@@ -99,13 +93,7 @@ def require_fit(dataset: Any, num_classes: int, what: str) -> None:
 def require_same_classes(
     train: Sequence[str] | None, other: Sequence[str] | None, what: str
 ) -> None:
-    """Refuses two data sets whose class folders differ; lists have no names that could.
-
-    Args:
-        train: Classes that are trained on.
-        other: Classes of the other set.
-        what: Which one that is, for messages.
-    """
+    """Refuses two data sets whose class folders differ; lists have no names that could."""
     if train is None or other is None or tuple(train) == tuple(other):
         return
     missing = [name for name in train if name not in other]

@@ -94,14 +94,7 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_train(runner)
 
     def save(self, runner: Any, name: str, *, epoch: int, step: int) -> None:
-        """Writes a checkpoint of the state that the run has now.
-
-        Args:
-            runner: The run.
-            name: Name of the file.
-            epoch: How many epochs are done.
-            step: How many iterations are done.
-        """
+        """Writes a checkpoint of the state that the run has now."""
         self._due = None
         self._saved_at = step
         runner.logger.info(f'Saving checkpoint {name} after {step} iterations')

@@ -23,11 +23,5 @@ class StepSeedHook(Hook):
 
 
 def seed_of_step(seed: int, iteration: int, rank: int) -> int:
-    """The seed of one rank's training step.
-
-    Args:
-        seed: The run's, as this rank has it.
-        iteration: The step, counted from 0.
-        rank: The rank.
-    """
+    """The seed of one rank's training step."""
     return int(np.random.SeedSequence([seed, iteration, rank]).generate_state(1)[0])
