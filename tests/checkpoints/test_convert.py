@@ -565,8 +565,8 @@ def test_folder_in_the_place_of_the_checkpoint_is_refused(tmp_path):
 def test_folder_that_cannot_be_made_is_refused(tmp_path):
     source = save_official(tmp_path / 'in.pth', official_state())
     with pytest.raises(
-        CheckpointError,
-        match="Can't make the folder of '.*in.pth/a/b.pth': Not a directory. Choose",
+        ConfigError,
+        match="Can't write to `target` '.*in.pth/a': Not a directory. Name another",
     ):
         convert(source, source / 'a/b.pth', OFFICIAL, OURS)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vicmae.errors import CheckpointError, ConfigError
-from vicmae.utils.files import whole_file, why_unwritten
+from vicmae.utils.files import require_folder, whole_file, why_unwritten
 from vicmae.version import __version__
 
 from ..read import read_checkpoint, require_checkpoint
@@ -145,7 +145,7 @@ def convert_checkpoint(
         {entry.target: weights[entry.source] for entry in conversion.mapped}, conversion
     )
     for path in outputs:
-        _make_folder(path)
+        require_folder(path.parent, 'target')
     _write_whole(target, lambda file: _save(content, file, safe=target.suffix == '.safetensors'))
     if report is not None:
         text = json.dumps(conversion.as_dict(), indent=2) + '\n'
@@ -325,15 +325,6 @@ def _has_format(weights: Mapping[str, Any], checkpoint_format: str) -> bool:
         for place in _places(checkpoint_format, depths)
         if place.part != 'projector'
     )
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"Can't make the folder of {str(path)!r}: {error.strerror}. Choose another place."
-        ) from error
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

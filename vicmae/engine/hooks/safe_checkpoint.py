@@ -13,6 +13,7 @@ from vicmae.checkpoints.last import LAST
 from vicmae.checkpoints.write import remove_checkpoint, write_checkpoint, write_text
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import HOOKS
+from vicmae.utils.files import require_folder
 
 WHEN_UNWRITTEN = ('continue', 'stop')
 _KEPT = 'kept_checkpoints'
@@ -60,7 +61,7 @@ class SafeCheckpointHook(CheckpointHook):
             )
         super().before_train(runner)
         if is_main_process():
-            require_folder(self.out_dir)
+            require_folder(Path(self.out_dir), 'default_hooks.checkpoint.out_dir')
         # Of a run that began in another folder, nothing is here, and nothing there is this run's to delete.
         kept = runner.message_hub.runtime_info.get(_KEPT, [])
         here = [name for name in kept if Path(self.out_dir, name).exists()]
@@ -214,16 +215,6 @@ def write_and_tidy(
         ) from error
     for old in stale:
         remove_checkpoint(old)
-
-
-def require_folder(path: str) -> None:
-    """Makes the folder of checkpoints, or says why it can't be."""
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"Can't make the folder of checkpoints {path!r}: {error.strerror}. Name another in `out_dir`."
-        ) from error
 
 
 def is_between_steps(runner: Any) -> bool:
