@@ -23,7 +23,7 @@ PROGRESS := grep --line-buffered -oE \
 
 # loadfile: the tests of a file run in one process, and share its fixtures. (xdist 3.8 ignores groups under pytest 9.2.)
 define run_tests
-status=0; $(PY) -m pytest -n $(JOBS) --dist loadfile --durations=10 $(1) $(ARGS) || status=$$?; \
+status=0; $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=10 $(1) $(ARGS) || status=$$?; \
 	printf 'make %s: %d min %02d s\n' '$@' $$((SECONDS / 60)) $$((SECONDS % 60)); exit $$status
 endef
 

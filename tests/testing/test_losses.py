@@ -101,10 +101,3 @@ def test_tool_compares_with_another_checkout_and_with_changed_losses(demo_data, 
     )
     assert other.returncode == 1
     assert other.stdout.startswith('debug: step 1 has another `loss`: ')
-
-
-@on_cpu
-@pytest.mark.slow
-def test_demo_has_the_losses_that_are_checked_in(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    differs_nowhere('demo', 5)
