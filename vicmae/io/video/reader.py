@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What the rest of the house knows of a video, and the rules by which odd files are read. H W pixels, upright.
+"""The interface of all video readers, and the rules by which odd files are read. H W pixels, upright.
 
 What is in a file counts, whatever its name ends in. All readers number its frames alike, or refuse it:
 
@@ -90,25 +90,3 @@ def require_reader(name: str) -> None:
     """Raises ValueError where there is no reader of this name."""
     if name not in READERS:
         raise ValueError(f'`reader` must be one of {", ".join(READERS)}, got {name!r}.')
-
-
-def open_video(
-    source: 'str | bytes | VideoReader', reader: str = 'auto', name: str | None = None
-) -> VideoReader:
-    """Opens a video.
-
-    Args:
-        source: Path, the bytes of a file, or an open reader, which is returned as it is.
-        reader: One of `READERS`. 'auto' asks the others in this order, and goes on to the next where one doesn't
-            read the file or a frame. PyAV comes first: it has opened the file anyway, to see which frames there
-            are, and passes over frames that no wanted one needs.
-        name: What messages call it, where `source` is bytes.
-    """
-    if isinstance(source, VideoReader):
-        return source
-    require_reader(reader)
-    from ._video_file import VideoFile
-
-    if name is None:
-        name = source if isinstance(source, str) else f'{len(source)} bytes'
-    return VideoFile(source, name, READERS[1:] if reader == 'auto' else (reader,))
