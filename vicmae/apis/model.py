@@ -26,13 +26,13 @@ def load_model(
     Only tensors and plain values are read from the checkpoint: no code in it is run.
 
     Args:
-        config: Path of a config, or one that is loaded.
+        config: Path or name of a config, or one that is loaded.
         checkpoint: Its weights; None for random ones.
         device: Where the model goes.
         seed: Seed of random weights.
 
     Example:
-        >>> model = load_model('configs/vicmae/vicmae_vit-tiny-p8_debug.py')
+        >>> model = load_model('vicmae_vit-tiny-p8_debug')
         >>> model.extract_feat(torch.zeros(1, 3, 32, 32)).shape
         torch.Size([1, 64])
     """

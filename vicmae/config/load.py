@@ -22,19 +22,18 @@ from .check import (
     signature_of,
     top_level_names,
 )
-from .nearest import similar_files, suggest
+from .nearest import suggest
+from .paths import find_config
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
     """Reads a config file, applies overrides, and checks every name in it.
 
     Args:
-        path: The config.
+        path: The config: its path, or the name of one of the project's.
         overrides: Values by dotted key, as `--cfg-options` gives them.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f'There is no config {str(path)!r}.{similar_files(path)}')
+    path = find_config(str(path))
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program

@@ -3,7 +3,6 @@
 
 import difflib
 from collections.abc import Iterable
-from pathlib import Path
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -15,12 +14,3 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if known and len(known) <= 40:
         return f' Known here: {", ".join(known)}.'
     return ''
-
-
-def similar_files(path: Path) -> str:
-    """Names the configs of a folder that are nearest to one that is missing."""
-    folder = path.parent
-    if not folder.is_dir():
-        return f' Nor is there a folder {str(folder)!r}.'
-    near = difflib.get_close_matches(path.name, [p.name for p in folder.glob('*.py')], n=3)
-    return f' Did you mean {" or ".join(near)}?' if near else ''
