@@ -3,6 +3,7 @@
 
 import copy
 import os
+import socket
 import subprocess
 import sys
 
@@ -12,10 +13,16 @@ from mmengine.config import Config
 
 from vicmae.apis import build_runner, load_config
 from vicmae.config.paths import project_file
-from vicmae.engine.hardware import adapt_to_cpu, choose_precision, let_device_skip
+from vicmae.engine.hardware import (
+    adapt_to_cpu,
+    choose_precision,
+    choose_test_precision,
+    let_device_skip,
+)
 from vicmae.engine.processes import init_gloo
 from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.registry import OPTIM_WRAPPERS
+from vicmae.utils.distributed import default_timeout
 
 BASE = project_file('configs/vicmae/vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py')
 DEBUG = project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py')
@@ -97,6 +104,27 @@ def test_mixed_precision_is_float16_with_a_scaler_where_the_gpu_has_no_bfloat16(
     assert wrapper.loss_scale == 'dynamic'
 
 
+@pytest.mark.parametrize('has', [True, False])
+def test_test_in_mixed_precision_is_in_bfloat16_where_the_gpu_has_it(gpu, has):
+    gpu(has)
+    before = torch.get_autocast_dtype('cuda')
+    try:
+        choose_test_precision(Config(dict(test_cfg=dict(fp16=True))))
+        assert (torch.get_autocast_dtype('cuda') == torch.bfloat16) == has
+    finally:
+        torch.set_autocast_dtype('cuda', before)
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'kind'), [(None, 'OptimWrapper'), ('bfloat16', 'BFloat16OptimWrapper')]
+)
+def test_without_a_gpu_mixed_precision_is_float32_unless_bfloat16_is_named(dtype, kind):
+    wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype=dtype)
+    cfg = Config(dict(optim_wrapper=wrapper))
+    adapt_to_cpu(cfg)
+    assert cfg.optim_wrapper == dict(type=kind)
+
+
 @pytest.mark.parametrize(
     ('dtype', 'kind'), [('float16', 'AmpOptimWrapper'), ('bfloat16', 'BFloat16OptimWrapper')]
 )
@@ -169,13 +197,22 @@ def test_launcher_that_launched_nothing_is_refused(launcher, message, monkeypatc
         init_gloo(launcher, {})
 
 
+def free_port():
+    """Two runs of the tests at once need different ones."""
+    with socket.socket() as bound:
+        bound.bind(('127.0.0.1', 0))
+        return str(bound.getsockname()[1])
+
+
 @pytest.mark.slow
 def test_slurm_environment_is_enough_to_connect():
     code = (
         'import torch; from vicmae.engine.processes import init_gloo; init_gloo("slurm", {});'
         'print(torch.distributed.get_backend(), torch.distributed.get_world_size())'
     )
-    slurm = dict(SLURM_PROCID='0', SLURM_NTASKS='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29617')
+    slurm = dict(
+        SLURM_PROCID='0', SLURM_NTASKS='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port()
+    )
     run = subprocess.run(
         [sys.executable, '-c', code], env=os.environ | slurm, capture_output=True, text=True
     )
@@ -185,7 +222,7 @@ def test_slurm_environment_is_enough_to_connect():
 @pytest.fixture
 def one_rank(monkeypatch):
     """The environment that torchrun gives to the only process of a run; disconnected afterwards."""
-    places = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29618')
+    places = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port())
     for name, value in places.items():
         monkeypatch.setenv(name, value)
     yield
@@ -199,7 +236,7 @@ def test_ranks_wait_as_long_as_the_config_says(one_rank, monkeypatch, given, sec
     init_gloo('pytorch', dict(backend='nccl', **given))
     (group,) = torch.distributed.distributed_c10d._world.pg_map
     waits = group._get_backend(torch.device('cpu')).options._timeout
-    assert waits.total_seconds() == seconds
+    assert waits.total_seconds() == default_timeout().total_seconds() == seconds
     assert torch.distributed.get_backend() == 'gloo'
 
 

@@ -34,7 +34,7 @@ TEST = dict(launcher='none', checkpoint='a.pth', seed=None, amp=False, out=None,
 
 
 def train_config(path=DEBUG, **options):
-    args = argparse.Namespace(**{**TRAIN, **options})
+    args = argparse.Namespace(**{**TRAIN, 'config': path, **options})
     cfg = load_config(path, train_overrides(args))
     apply_train_options(cfg, args)
     return cfg
@@ -93,6 +93,12 @@ def test_mixed_precision_keeps_what_the_config_says_of_it():
     wrapper = train_config(BASE, amp=True, cfg_options=options).optim_wrapper
     assert (wrapper.dtype, wrapper.loss_scale) == ('float16', 512.0)
     assert train_config(BASE, amp=True).optim_wrapper.loss_scale == 'dynamic'
+
+
+def test_amp_keeps_a_wrapper_that_computes_in_bfloat16(tmp_path):
+    config = tmp_path / 'own.py'
+    config.write_text(f"_base_ = '{DEBUG}'\noptim_wrapper = dict(type='BFloat16OptimWrapper')\n")
+    assert train_config(config, amp=True).optim_wrapper.type == 'BFloat16OptimWrapper'
 
 
 def test_auto_scale_needs_the_batch_size_that_the_rate_is_for():

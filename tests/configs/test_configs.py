@@ -209,6 +209,14 @@ def test_configs_for_gpus_change_views_there_and_load_images_as_far_as_needed(pa
         assert step.get(option) is True, step
 
 
+@pytest.mark.parametrize(
+    'path', [*FOLDER.glob('mae/*.py'), *FOLDER.glob('simclr/*.py')], ids=lambda path: path.stem
+)
+def test_no_config_of_mae_or_simclr_has_a_hook_of_vicmae(path):
+    hooks = load(path).get('custom_hooks', [])
+    assert 'LossWeightScheduleHook' not in [hook.type for hook in hooks]
+
+
 @pytest.mark.parametrize('method', ['mae', 'simclr', 'vicmae'])
 def test_only_vicmae_has_the_hook_that_raises_its_contrastive_weight(method):
     schedule = FOLDER / '_base_/schedules/adamw-coslr-800e.py'

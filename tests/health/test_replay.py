@@ -151,6 +151,14 @@ def test_samples_are_those_of_the_batch_with_the_range_of_each_view(good, here):
     assert 'The step is finite here.' in text
 
 
+def test_replay_of_bfloat16_gives_the_losses_of_the_run_bit_for_bit(here, tmp_path):
+    rows = train(tmp_path, PoisonLoss(1), {'optim_wrapper.type': 'BFloat16OptimWrapper'})
+    result = replay(tmp_path / 'bad_steps/iter_2')
+    (losses,) = result.losses
+    assert result.exact
+    assert losses == {name: rows[1][name] for name in losses}
+
+
 def test_other_weights_or_another_precision_are_said_to_be_other(good, here):
     work_dir, rows = good
     result = replay(work_dir / 'bad_steps/iter_6', checkpoint=work_dir / 'iter_4.pth')

@@ -233,5 +233,5 @@ def test_fault_is_named(fault, message):
 
 def test_config_that_a_file_does_not_keep_is_named():
     config = dict(type='FaultyHead', fault=object())
-    with pytest.raises((AssertionError, SyntaxError)):
+    with pytest.raises((AssertionError, SyntaxError), match='config|invalid syntax'):
         check_component(config, lambda m: m(torch.randn(8, 4)), shape=(8, 2))

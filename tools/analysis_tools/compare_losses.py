@@ -43,6 +43,8 @@ def parse_args() -> argparse.Namespace:
         '--write', action='store_true', help='record the losses; say in the commit why they changed'
     )
     args = parser.parse_args()
+    if args.write and args.steps:
+        parser.error('--write records all steps: leave --steps out')
     if unknown := sorted(set(args.runs) - RUNS.keys()):
         parser.error(f'RUN is one of {", ".join(RUNS)}, got {unknown[0]!r}')
     return args

@@ -13,7 +13,12 @@ from torch.utils.data import DataLoader
 
 from vicmae.checkpoints.read import require_checkpoint
 from vicmae.config.check import places_of
-from vicmae.engine.hardware import adapt_to_cpu, choose_precision, let_device_skip
+from vicmae.engine.hardware import (
+    adapt_to_cpu,
+    choose_precision,
+    choose_test_precision,
+    let_device_skip,
+)
 from vicmae.engine.processes import init_after_restart, init_gloo
 from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
@@ -49,6 +54,8 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
         if training:
             choose_precision(cfg)
             let_device_skip(cfg)
+        else:
+            choose_test_precision(cfg)
     if cfg.get('load_from') and '://' not in cfg.load_from:
         require_checkpoint(cfg.load_from)
     if not training:

@@ -44,13 +44,15 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = find_config(args.config)
     # Imported here, so that --help and a wrong name are answered at once.
-    from vicmae.apis import build_runner, draw_weights, load_config
+    from vicmae.apis import build_runner, load_config, load_model
+    from vicmae.checkpoints.fit import load_weights
     from vicmae.config.options import apply_test_options, report_metrics
 
     cfg = load_config(config, args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{config.stem}'
     apply_test_options(cfg, args)
     runner = build_runner(cfg, training=False)
-    if args.random_init:
-        draw_weights(getattr(runner.model, 'module', runner.model), runner.seed)
+    if args.random_init:  # drawn whole, also for a sharded model
+        weights = load_model(cfg, seed=runner.seed).state_dict()
+        load_weights(runner.model, weights, source='random weights')
     report_metrics(runner.test(), args)

@@ -15,6 +15,8 @@ from rich.table import Table
 from vicmae.errors import ConfigError
 from vicmae.utils.files import require_folder
 
+from .load import load_config
+
 # Of `ClassAccuracy`.
 _TABLES = dict(confusion_file='confusion_matrix.csv', predictions_file='predictions.csv')
 
@@ -22,7 +24,12 @@ _TABLES = dict(confusion_file='confusion_matrix.csv', predictions_file='predicti
 def train_overrides(args: argparse.Namespace) -> dict[str, Any]:
     """What `--cfg-options` change in a config, and `--amp`, which goes first: it has options of its own."""
     overrides = dict(args.cfg_options or {})
-    return {'optim_wrapper.type': 'AmpOptimWrapper', **overrides} if args.amp else overrides
+    if not args.amp:
+        return overrides
+    wrapper = load_config(args.config).get('optim_wrapper') or {}
+    if wrapper.get('type') == 'BFloat16OptimWrapper':  # mixed precision already
+        return overrides
+    return {'optim_wrapper.type': 'AmpOptimWrapper', **overrides}
 
 
 def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:

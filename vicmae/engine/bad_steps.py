@@ -115,6 +115,7 @@ def write_record(
         **found,
         config=f'../{config.name}',
         amp=dtype and dict(dtype=str(dtype).removeprefix('torch.'), loss_scale=wrapper.scale),
+        sharded_in=getattr(runner.model, 'mixed_precision', None),
         started_in=os.getcwd(),
     )
     write_text(folder / f'rank_{runner.rank}.json', json.dumps(row, indent=1) + '\n')

@@ -14,8 +14,11 @@ def adapt_to_cpu(cfg: Config) -> None:
     """Changes what only works with a GPU, and says so."""
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') == 'AmpOptimWrapper':
-        say('No GPU: training in float32, without AmpOptimWrapper.')
-        wrapper['type'] = 'OptimWrapper'
+        bfloat16 = wrapper.get('dtype') == 'bfloat16'
+        say(
+            f'No GPU: training in {"bfloat16" if bfloat16 else "float32"}, without AmpOptimWrapper.'
+        )
+        wrapper['type'] = 'BFloat16OptimWrapper' if bfloat16 else 'OptimWrapper'
         for key in _AMP_ONLY:
             wrapper.pop(key, None)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -57,3 +60,10 @@ def let_device_skip(cfg: Config) -> None:
     scaled = wrapper.get('type') == 'AmpOptimWrapper'
     if optimizer.get('type') in _FUSED and 'foreach' not in optimizer and not scaled:
         optimizer.setdefault('fused', True)
+
+
+def choose_test_precision(cfg: Config) -> None:
+    """Chooses what a test with `--amp` computes in on a GPU: bfloat16 where the GPU has it, as training does."""
+    amp = (cfg.get('test_cfg') or {}).get('fp16')
+    if amp and torch.cuda.is_bf16_supported(including_emulation=False):
+        torch.set_autocast_dtype('cuda', torch.bfloat16)

@@ -4,6 +4,7 @@
 import json
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey
 from vicmae.engine.bad_steps import WEIGHTS, named_losses
 from vicmae.engine.gradients import local_norms
+from vicmae.engine.optimizers.bfloat16 import compute_in_bfloat16
 from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.utils.names import name_some
 
@@ -107,7 +109,7 @@ def replay(
         for name, value in described['loss_weights'].items():
             path, _, attribute = name.rpartition('.')
             setattr(model.get_submodule(path), attribute, value)
-        with torch.autocast(device, getattr(torch, mixed['dtype']), enabled):
+        with _precision(model, mixed['dtype'] if enabled else None):
             data = model.data_preprocessor(batch, True)
             outputs = model(**data, mode='loss')
         total, logged = model.parse_losses(outputs)
@@ -119,7 +121,10 @@ def replay(
     seeded = all(batch['step_seed'] is not None for batch in row['batches'])
     return Replay(
         record=row,
-        exact=weights.name == WEIGHTS and checkpoint is None and seeded,
+        exact=weights.name == WEIGHTS
+        and checkpoint is None
+        and seeded
+        and not row.get('sharded_in'),
         losses=losses,
         views=views,
         grad_norm=torch.linalg.vector_norm(norms).item() / scale,
@@ -127,6 +132,15 @@ def replay(
         bad_weights=bad_weights,
         bad_module=next(iter(bad_modules), None),
     )
+
+
+def _precision(model: nn.Module, dtype: str | None) -> AbstractContextManager[Any]:
+    """The precision that a run's wrapper computes in."""
+    if dtype is None:
+        return nullcontext()
+    if dtype == 'bfloat16':
+        return compute_in_bfloat16(model)
+    return torch.autocast(next(model.parameters()).device.type, getattr(torch, dtype))
 
 
 def print_replay(result: Replay, console: Console | None = None) -> None:

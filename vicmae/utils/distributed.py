@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What a loss needs to know of other ranks."""
 
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -21,6 +22,12 @@ def unwrapped(model: nn.Module) -> Any:
     return model.module if is_model_wrapper(model) else model
 
 
+def default_timeout() -> timedelta:
+    """How long the processes of the run wait for each other: `env_cfg.dist_cfg.timeout`."""
+    device = torch.device('cuda' if dist.get_backend() == 'nccl' else 'cpu')
+    return dist.group.WORLD._get_backend(device).options._timeout  # type: ignore[union-attr]
+
+
 class GatherOnCPU:
     """Brings a plain value of each rank to all of them. Made and called on all of them alike.
 
@@ -28,7 +35,9 @@ class GatherOnCPU:
     """
 
     def __init__(self) -> None:
-        self._group = dist.new_group(backend='gloo') if rank_and_world_size()[1] > 1 else None
+        self._group = None
+        if rank_and_world_size()[1] > 1:
+            self._group = dist.new_group(backend='gloo', timeout=default_timeout())
 
     def __call__(self, value: Any) -> list[Any]:
         """The values of all ranks, in rank order."""

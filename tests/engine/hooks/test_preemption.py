@@ -55,7 +55,9 @@ def run(tmp_path, *hooks, resume=False, accumulate=1, checkpoints=True, **option
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
 def test_run_that_is_asked_to_ends_behind_its_step_and_goes_on_the_same(tmp_path, number, capfd):
     whole = run(tmp_path / 'whole')
-    with pytest.raises(Preempted, match=r'Ended after iteration 8 of 15.*iter_8.pth. Go on') as end:
+    with pytest.raises(
+        Preempted, match=r'Preempted after iteration 8 of 15.*iter_8.pth. Continue'
+    ) as end:
         run(tmp_path / 'part', Signal(7, number))
     assert end.value.exit_status == 75
     assert f'{number.name}: stopping after this step' in capfd.readouterr().err
@@ -105,7 +107,7 @@ def test_evaluation_that_a_signal_ended_is_made_up_for(tmp_path):
         run(tmp_path, Signal(5, when='before_val_iter'), **evaluation)
     resumed = run(tmp_path, resume=True, **evaluation)
     log = [path.read_text() for path in sorted(tmp_path.glob('*/*.log'))]
-    assert 'The evaluation after iteration 5 is not in the checkpoint' in ''.join(log)
+    assert 'The evaluation after iteration 5 is missing in the checkpoint' in ''.join(log)
     history, _ = resumed.message_hub.get_scalar('val/toy/nothing').data
     assert len(history) == 3  # as many as there are epochs
 
@@ -131,7 +133,7 @@ def test_signal_that_is_none_is_refused():
 
 def end_on_rank(work_dir):
     hooks = [Signal(2)] if dist.get_rank() == 1 else []
-    with pytest.raises(Preempted, match=r'Ended after iteration 3 of 9'):
+    with pytest.raises(Preempted, match=r'Preempted after iteration 3 of 9'):
         run(work_dir, *hooks)
     return True
 

@@ -423,14 +423,17 @@ class CountScalars(TorchDispatchMode):
 
 
 class CountLists(TorchFunctionMode):
-    """Counts `tolist`, which reads the memory of a tensor on a CPU without any operator."""
+    """Counts copies to the host that are no operator, or none on a CPU."""
 
     def __init__(self):
         super().__init__()
         self.count = 0
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.count += func in (torch.Tensor.tolist, torch.Tensor.numpy)
+        tensor = torch.Tensor
+        self.count += func in (tensor.tolist, tensor.numpy, tensor.cpu)
+        # A `torch.device` is where the preprocessor brings a batch to.
+        self.count += func is tensor.to and 'cpu' in [v for v in args[1:] if isinstance(v, str)]
         return func(*args, **(kwargs or {}))
 
 

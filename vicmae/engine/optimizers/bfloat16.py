@@ -32,14 +32,14 @@ class BFloat16OptimWrapper(GuardedOptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Where the forward pass runs."""
-        device = next(model.parameters()).device.type
-        if device == 'cpu':
-            _write_out_attention(model)
-        with super().optim_context(model), torch.autocast(device, self.cast_dtype):
+        with super().optim_context(model), compute_in_bfloat16(model):
             yield
 
 
-def _write_out_attention(model: nn.Module) -> None:
+def compute_in_bfloat16(model: nn.Module) -> torch.autocast:
+    """Where a forward pass of a model computes in bfloat16."""
+    device = next(model.parameters()).device.type
     for module in model.modules():
-        if isinstance(module, MultiheadAttention):
+        if device == 'cpu' and isinstance(module, MultiheadAttention):
             module.scaled_dot_product_attention = scaled_dot_product_attention_pyimpl
+    return torch.autocast(device, torch.bfloat16)

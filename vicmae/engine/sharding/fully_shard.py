@@ -53,6 +53,7 @@ class FullyShard(nn.Module):
             raise ConfigError(
                 f"`model_wrapper_cfg.mixed_precision` must be {', '.join(HALVES)} or None, got '{mixed_precision}'."
             )
+        self.mixed_precision = mixed_precision
         draw_weights(module)
         device = next(module.parameters()).device
         options: dict[str, Any] = dict(
