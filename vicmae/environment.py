@@ -42,6 +42,7 @@ REQUIRED = {
     'jinja2': 'jinja2',
     'webdataset': 'webdataset',
     'braceexpand': 'braceexpand',
+    'filelock': 'filelock',
     'safetensors': 'safetensors',
     'av': 'av',
 }

@@ -247,9 +247,8 @@ def test_two_processes_at_once_write_each_file_once(tmp_path, debug_root):
 def test_threads_wait_for_the_lock(tmp_path, debug_root):
     root = tmp_path / 'data'
     root.mkdir()
-    console = demo.Console(stderr=True)
     thread = threading.Thread(target=make_demo_data, args=(root, 'debug'))
-    with demo._locked(root, console):
+    with demo.locked(root / demo.LOCK):
         thread.start()
         time.sleep(0.3)
         assert not pictures_of(root)

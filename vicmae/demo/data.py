@@ -7,15 +7,14 @@ that finds it true returns at once. `vicmae.demo.scenes` says what is in the pic
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Generator
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from vicmae.errors import DataError
-from vicmae.utils.files import whole_file
+from vicmae.utils.files import locked, whole_file
 from vicmae.utils.progress import live_bar
 
 from . import scenes
@@ -114,7 +113,8 @@ def make_demo_data(
     try:
         _refuse_foreign(root)
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root, console):
+        waiting = f'waiting for another process that writes demo data to {root}'
+        with locked(root / LOCK, lambda: console.print(waiting)):
             if not _is_complete(root, layout):  # another process may just have written it
                 _refuse_foreign(root)
                 _begin(root, layout)
@@ -290,18 +290,6 @@ def _start_worker(root: Path, seed: int, names: list[str], output: int) -> subpr
 
 def _available_cores() -> int:
     return min(_MAX_WORKERS, len(os.sched_getaffinity(0)))
-
-
-@contextmanager
-def _locked(root: Path, console: Console) -> Iterator[None]:
-    """Hold the folder's lock; wait while another process has it."""
-    with open(root / LOCK, 'a', encoding='utf-8') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.print(f'waiting for another process that writes demo data to {root}')
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _read_json(path: Path) -> dict:

@@ -3,10 +3,10 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from vicmae.errors import ConfigError
 
@@ -29,6 +29,30 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             os.unlink(unfinished)
         raise
+
+
+@contextmanager
+def locked(lock_file: str | Path, when_busy: Callable[[], Any] = lambda: None) -> Iterator[None]:
+    """Holds a lock among the processes of a machine, and waits for it where another one has it.
+
+    Processes that are forked meanwhile don't have it: it is free once this one has ended, however that is.
+
+    Args:
+        lock_file: An empty file, which stays there.
+        when_busy: Called before waiting. It may raise an error instead.
+    """
+    from filelock import FileLock, Timeout  # `vicmae --help` works without it
+
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        when_busy()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def why_unwritten(error: Exception) -> str:

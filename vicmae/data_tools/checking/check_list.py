@@ -1,13 +1,13 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO
 
 from vicmae.datasets.bad_files import to_json_line
 from vicmae.errors import DataError
+from vicmae.utils.files import locked
 
 from .file_check import Verdict
 
@@ -42,24 +42,22 @@ class CheckReport:
             yield self._parse(line, number)
 
     def __enter__(self) -> 'CheckReport':
-        with self._errors_named():
-            os.makedirs(os.path.dirname(self.path) or '.', exist_ok=True)
-            self._file = open(self.path, 'a+b')
-            try:
-                self._begin()
-            except BaseException:
-                self._file.close()
-                raise
+        folder, name = os.path.split(self.path)
+        with self._errors_named(), ExitStack() as stack:
+            os.makedirs(folder or '.', exist_ok=True)
+            stack.enter_context(locked(os.path.join(folder, f'.{name}.lock'), self._refuse_second))
+            self._file = stack.enter_context(open(self.path, 'a+b'))
+            self._begin()
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
-        self._file.close()
+        self._open.close()
+
+    def _refuse_second(self) -> None:
+        raise DataError(f'Another process is writing the report {self.path!r}.')
 
     def _begin(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f'Another process is writing the report {self.path!r}.') from None
         for _ in self:  # refuses what is no report, also before that is thrown away
             if self._fresh:
                 break

@@ -1,7 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The folder that a packed data set is written to: its shards, how far they reach, and what was left out."""
 
-import fcntl
 import itertools
 import json
 import os
@@ -16,7 +15,7 @@ import numpy as np
 
 from vicmae.errors import DataError
 from vicmae.io.shards.index import build_index, index_path, read_index, read_summary
-from vicmae.utils.files import whole_file
+from vicmae.utils.files import locked, whole_file
 
 PACK_FILE = 'pack.json'
 BAD_FILES = 'bad_files.jsonl'
@@ -83,14 +82,7 @@ class PackFolder:
         """Makes the folder, and keeps other processes from packing into it."""
         self._refuse_foreign()
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / _LOCK, 'a') as lock:
-            try:
-                # Not `flock`: a process that we start, and that hangs, would hold it when we are gone.
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(
-                    f'Another process is packing into {str(self.path)!r}. Let it finish, or name another folder.'
-                ) from None
+        with locked(self.path / _LOCK, self._refuse_second):
             yield
 
     def begin(self, settings: dict[str, Any], fresh: bool) -> Tally:
@@ -126,6 +118,11 @@ class PackFolder:
             file.truncate(sum(map(len, itertools.islice(file, num_lines))))
             file.seek(0, os.SEEK_END)
             yield file
+
+    def _refuse_second(self) -> None:
+        raise DataError(
+            f'Another process is packing into {str(self.path)!r}. Let it finish, or name another folder.'
+        )
 
     def _refuse_foreign(self) -> None:
         if self.path.exists() and not self.path.is_dir():
