@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vicmae.io.shards.writer import frame_members, write_shard
+from vicmae.data_tools.packing.shard_writer import frame_members, write_shard
 
 ROOT = Path(__file__).parents[1]
 # Others are imported first, for what they do is theirs.

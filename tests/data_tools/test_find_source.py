@@ -4,9 +4,9 @@ import os
 import pytest
 
 from vicmae.data_tools.find_source import find_source
+from vicmae.data_tools.packing.shard_writer import write_shard
 from vicmae.datasets import FrameFolder, ImageFolder, ImageShards, VideoFolder, VideoShards
 from vicmae.errors import ConfigError, DataError
-from vicmae.io.shards.writer import write_shard
 
 
 @pytest.fixture(scope='module')

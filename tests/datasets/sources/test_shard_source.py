@@ -27,7 +27,7 @@ from vicmae.errors import DataError
 from vicmae.io.image import EncodedImage
 from vicmae.io.shards import samples
 from vicmae.io.shards.index import build_index, index_path, write_index
-from vicmae.io.shards.writer import frame_members, write_shard
+from vicmae.data_tools.packing.shard_writer import frame_members, write_shard
 
 from ...io.web_server import serve
 

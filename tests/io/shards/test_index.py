@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import webdataset
 
+from vicmae.data_tools.packing.shard_writer import frame_members, write_shard
 from vicmae.errors import DataError
 from vicmae.io.shards.index import (
     build_index,
@@ -19,7 +20,6 @@ from vicmae.io.shards.index import (
     read_summary,
     split_name,
 )
-from vicmae.io.shards.writer import frame_members, write_shard
 
 FRAMES = [b'first', b'second', b'third']
 
@@ -110,57 +110,6 @@ def test_webdataset_reads_what_was_written(shard):
     read = samples_by_webdataset(shard)
     assert list(read) == ['ant/1', 'bee.d/2', 'frames', 'words']
     assert read == samples_of(shard, read_index(index_path(shard)))
-
-
-def test_same_samples_give_the_same_bytes(tmp_path):
-    for name in 'ab':
-        with write_shard(str(tmp_path / name)) as shard:
-            shard.add('1', {'jpg': b'x'}, dict(label=1))
-    for suffix in ('', '.index'):
-        assert (tmp_path / f'a{suffix}').read_bytes() == (tmp_path / f'b{suffix}').read_bytes()
-
-
-def test_error_leaves_nothing_behind(tmp_path):
-    def break_down():
-        with write_shard(str(tmp_path / 'a.tar')) as shard:
-            shard.add('1', {'jpg': b'x'})
-            raise RuntimeError('midway')
-
-    with pytest.raises(RuntimeError, match='midway'):
-        break_down()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_shard_under_way_has_no_name_yet_and_a_complete_one_has_its_index(tmp_path):
-    with write_shard(str(tmp_path / 'a.tar')) as shard:
-        shard.add('1', {'jpg': b'x'})
-        assert [path.name for path in tmp_path.iterdir()] == ['a.tar.unfinished']
-        assert (len(shard), shard.num_bytes) == (1, 1024)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.tar', 'a.tar.index']
-
-
-@pytest.mark.parametrize('key', ['', 'a.b', 'a/', '/a', '.a', '__a__', 'a/.b'])
-def test_key_that_readers_would_change_is_refused(tmp_path, key):
-    with (
-        write_shard(str(tmp_path / 'a.tar')) as shard,
-        pytest.raises(ValueError, match='is no key'),
-    ):
-        shard.add(key, {'jpg': b'x'})
-
-
-def test_second_sample_of_a_name_is_refused(tmp_path):
-    with write_shard(str(tmp_path / 'a.tar')) as shard:
-        shard.add('a', {'jpg': b'x'})
-        with pytest.raises(ValueError, match="has a sample 'a' already"):
-            shard.add('a', {'png': b'x'})
-
-
-def test_extension_in_upper_case_is_refused(tmp_path):
-    with (
-        write_shard(str(tmp_path / 'a.tar')) as shard,
-        pytest.raises(ValueError, match=r"'JPG' must be in lower case"),
-    ):
-        shard.add('a', {'JPG': b'x'})
 
 
 # ------------------------------------------------------------------------- tar files of others

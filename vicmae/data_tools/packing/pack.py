@@ -20,10 +20,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from vicmae.data_tools.packing.shard_writer import ShardWriter, write_shard
 from vicmae.datasets.bad_files import to_json_line
 from vicmae.datasets.sources.catalogue import CatalogueSource
 from vicmae.errors import ConfigError, DataError
-from vicmae.io.shards.writer import ShardWriter, write_shard
 from vicmae.structures import NO_LABEL
 
 from ..checking.file_check import Verdict, be_one_of_many

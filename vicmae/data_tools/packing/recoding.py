@@ -20,13 +20,13 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
+from vicmae.data_tools.packing.shard_writer import frame_members
 from vicmae.datasets.sources.file_source import FileSource
 from vicmae.datasets.sources.image_folder import ImageFolder
 from vicmae.datasets.sources.video_folder import VideoFolder
 from vicmae.datasets.transforms.crop import crop_and_resize
 from vicmae.errors import ConfigError, DataError
 from vicmae.io.image import EncodedImage
-from vicmae.io.shards.writer import frame_members
 from vicmae.io.video import READERS, VideoReader, open_video
 
 from ..checking.file_check import DecodableFrames

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vicmae.data_tools.packing.shard_writer import write_shard
 from vicmae.datasets.sample_key import SampleKey
 from vicmae.datasets.sources.shard_source import ImageShards, VideoShards
 from vicmae.datasets.sources.source import Source
 from vicmae.errors import DataError
 from vicmae.io.image import EncodedImage
-from vicmae.io.shards.writer import write_shard
 
 from ..packing.recoding import Recipe, ShrinkImages, VideosAsJpeg, VideosAsMp4
 from ..steps import steps

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Tar shards in the WebDataset layout, each with an index beside it, so that a sample is one `pread` away.
 
-`vicmae.io.shards.writer` writes them, `ImageShards` and `VideoShards` read them.
+`vicmae.data_tools.packing.shard_writer` writes them, `ImageShards` and `VideoShards` read them.
 
 **Shard.** A plain tar file. The members of a sample lie next to each other and are named `KEY.EXTENSION`, where the
 key ends at the first dot of the file's name (`KEY` may have folders: `ant/0007`). A sample's medium is

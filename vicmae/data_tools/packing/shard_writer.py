@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from vicmae.io.shards.index import IndexBuilder, Member, index_path, split_name, write_index
 from vicmae.utils.files import whole_file
-
-from .index import IndexBuilder, Member, index_path, split_name, write_index
 
 _NOTES = 'json'
 
