@@ -9,12 +9,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Answers for the files of a folder, and notes each request as (path, range)."""
+    """Answers for the files of a folder, and notes each request as (path, range or 'HEAD')."""
+
+    protocol_version = 'HTTP/1.1'  # connections stay open, as fsspec likes them
 
     def do_GET(self):
         server = self.server
         wanted = re.fullmatch(r'bytes=(\d+)-(\d+)', self.headers.get('Range', ''))
         server.requests.append((self.path, wanted and wanted[0]))
+        server.connections.add(self.client_address)
         if server.failures:
             self.send_error(server.failures.pop(0))
         elif server.breaks_off:
@@ -23,6 +26,15 @@ class Handler(SimpleHTTPRequestHandler):
             self.give_part(int(wanted[1]), int(wanted[2]) + 1)
         else:
             super().do_GET()
+
+    def do_HEAD(self):
+        self.server.requests.append((self.path, 'HEAD'))
+        if self.server.refuses_head:  # as those of signed URLs
+            self.send_error(403)
+        elif self.server.failures:
+            self.send_error(self.server.failures.pop(0))
+        else:
+            super().do_HEAD()
 
     def break_off(self):
         """Sends less than it announced."""
@@ -61,12 +73,13 @@ def serve(folder, gives_parts=True):
     """Serves a folder.
 
     Yields the server: `url`, `requests` so far, `failures` (statuses that it answers with first), `breaks_off`
-    (whether the next answer is cut off), `etag` (of all files, if any).
+    (whether the next answer is cut off), `etag` (of all files, if any), `refuses_head`, `connections` so far.
     """
     with ThreadingHTTPServer(('127.0.0.1', 0), partial(Handler, directory=str(folder))) as server:
         server.url = f'http://127.0.0.1:{server.server_port}'
         server.gives_parts = gives_parts
         server.requests, server.failures, server.breaks_off = [], [], False
+        server.connections, server.refuses_head = set(), False
         server.etag = None
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()

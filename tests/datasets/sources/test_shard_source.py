@@ -9,12 +9,14 @@ from multiprocessing import get_context
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
 import webdataset
 from torch.utils.data import DataLoader
 
+from vicmae.data_tools.packing.shard_writer import frame_members, write_shard
 from vicmae.datasets import (
     ImageFolder,
     ImageShards,
@@ -27,7 +29,6 @@ from vicmae.errors import DataError
 from vicmae.io.image import EncodedImage
 from vicmae.io.shards import samples
 from vicmae.io.shards.index import build_index, index_path, write_index
-from vicmae.data_tools.packing.shard_writer import frame_members, write_shard
 
 from ...io.web_server import serve
 
@@ -427,7 +428,27 @@ def test_server_is_asked_for_members_alone(shelf, cache):
         ]
         server.requests.clear()
         ImageShards(shards, cache_dir=cache)  # has the indexes
-        assert sorted(server.requests) == [(f'/a-{n}.tar', 'bytes=0-511') for n in (0, 1)]
+        assert sorted(server.requests) == [
+            (f'/a-{n}.tar', asked) for n in (0, 1) for asked in ('HEAD', 'bytes=1-1')
+        ]
+
+
+@pytest.mark.parametrize('protocol', ['http', 'memory'])
+def test_workers_read_from_any_file_system_as_this_process_does(shelf, cache, protocol):
+    with serve(shelf) as server:
+        folder = server.url
+        if protocol == 'memory':
+            folder = 'memory://shelf'
+            fsspec.filesystem('memory').put(f'{shelf}/*', '/shelf/')
+        source = ImageShards(f'{folder}/a-{{0..1}}.tar', cache_dir=cache)
+        for _ in range(2):
+            assert media_of(source) == ALL  # connections are open when workers are forked
+            loader = DataLoader(
+                source, 2, sampler=MixtureSampler(source), num_workers=2, collate_fn=list
+            )
+            read = [sample['media'].decode() for batch in loader for sample in batch]
+            assert sorted(read) == ALL
+        assert not list(Path(cache).glob('*.tar'))  # by parts
 
 
 def test_url_may_have_a_query(shelf, cache):
@@ -468,6 +489,18 @@ def test_shard_is_fetched_again_where_the_server_has_another(shelf, cache, chang
             assert media_of(opened()) == ['another 0', 'a-0.tar 1']
         assert media_of(before) == ALL[:2]  # a run that goes on has its own
         assert server.requests.count(('/a-0.tar', None)) == 2
+
+
+def test_index_of_an_older_shard_is_not_used_for_one_of_the_same_size(shelf, cache):
+    with serve(shelf) as server:
+        shards = f'{server.url}/a-0.tar'
+        assert media_of(ImageShards(shards, cache_dir=cache)) == ALL[:2]
+        size = (shelf / 'a-0.tar').stat().st_size
+        with write_shard(str(shelf / 'a-0.tar')) as shard:
+            shard.add('longer', {'jpg': b'one sample in the place of two'})
+        server.etag = '"2"'
+        assert (shelf / 'a-0.tar').stat().st_size == size
+        assert media_of(ImageShards(shards, cache_dir=cache)) == ['one sample in the place of two']
 
 
 def test_command_that_gives_a_shard_is_run_once(shelf, cache, tmp_path):
@@ -531,7 +564,7 @@ def test_member_that_a_server_no_longer_gives_is_an_error_of_its_sample(shelf, c
         source = ImageShards(f'{server.url}/a-{{0..1}}.tar', cache_dir=cache)
         (shelf / 'a-0.tar').unlink()
         os.truncate(shelf / 'a-1.tar', 1540)
-        with pytest.raises(DataError, match=r"The shard is gone: 'http.*a-0\.tar'"):
+        with pytest.raises(DataError, match=r"Can't read the shard 'http.*a-0\.tar': .*not found"):
             source.get_data_info(0)
         with pytest.raises(DataError, match=r"a-1\.tar/1': of its 9 bytes .* has 4"):
             source.get_data_info(3)

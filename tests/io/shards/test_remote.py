@@ -1,15 +1,17 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Parts and whole files from a real web server, and through commands."""
+"""Parts and whole files from a real web server, from another file system, and through commands."""
 
-import io
+import multiprocessing
 import os
 import socket
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from vicmae.errors import DataError
+from vicmae.errors import DataError, EnvironmentFault
 from vicmae.io.shards import remote
-from vicmae.io.shards.remote import Part, fetch, is_url, read_part, version_of
+from vicmae.io.shards.remote import fetch, is_url, look_up, read_part
 
 from ..web_server import serve
 
@@ -22,16 +24,25 @@ def _short_pauses(monkeypatch):
 
 
 @pytest.fixture
-def server(tmp_path):
-    (tmp_path / 'file.bin').write_bytes(CONTENT)
-    with serve(tmp_path) as server:
+def file(tmp_path):
+    path = tmp_path / 'file.bin'
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def server(file):
+    with serve(file.parent) as server:
         yield server
 
 
-def fetched(url):
-    file = io.BytesIO()
-    fetch(url, file)
-    return file.getvalue()
+@pytest.fixture
+def fetched(tmp_path):
+    def fetched(url):
+        fetch(url, str(tmp_path / 'fetched'))
+        return (tmp_path / 'fetched').read_bytes()
+
+    return fetched
 
 
 @pytest.mark.parametrize('place', ['https://a/b.tar', 'pipe:cat b.tar', 'gs://a/b.tar', 's3+x://b'])
@@ -42,79 +53,129 @@ def test_urls_are_told_from_paths(place):
 
 def test_part_is_what_the_file_has_there(server):
     url = f'{server.url}/file.bin'
-    assert read_part(url, 300, 20) == Part(CONTENT[300:320], len(CONTENT))
-    assert read_part(url, len(CONTENT) - 5, 20) == Part(CONTENT[-5:], len(CONTENT))
+    assert read_part(url, 300, 20) == CONTENT[300:320]
+    assert read_part(url, len(CONTENT) - 5, 20) == CONTENT[-5:]
     assert server.requests[0] == ('/file.bin', 'bytes=300-319')
 
 
-def test_server_without_parts_is_noticed(tmp_path):
-    (tmp_path / 'file.bin').write_bytes(CONTENT)
-    with serve(tmp_path, gives_parts=False) as server:
-        assert read_part(f'{server.url}/file.bin', 300, 20) is None
+def test_other_file_systems_are_read_by_the_same_calls(fetched):
+    fsspec.filesystem('memory').pipe('/folder/file.bin', CONTENT)
+    url = 'memory://folder/file.bin'
+    assert read_part(url, 300, 20) == CONTENT[300:320]
+    assert fetched(url) == CONTENT
+    before = look_up(url)
+    assert (before.size, before.gives_parts) == (len(CONTENT), True)
+    fsspec.filesystem('memory').pipe('/folder/file.bin', CONTENT[::-1])
+    assert look_up(url).version != before.version
+    with pytest.raises(FileNotFoundError, match=r"'memory://nowhere': not found"):
+        look_up('memory://nowhere')
+
+
+class Closed(MemoryFileSystem):
+    """A store that must not be listed: it doesn't say which files are missing."""
+
+    protocol = 'closed'
+
+    def info(self, path, **kwargs):
+        raise PermissionError('Forbidden')
+
+
+def test_store_that_must_not_be_listed_lacks_what_it_forbids():
+    fsspec.register_implementation('closed', Closed, clobber=True)
+    with pytest.raises(FileNotFoundError, match="'closed://a/b': Forbidden"):
+        look_up('closed://a/b')
+
+
+def test_missing_package_is_named():
+    with pytest.raises(EnvironmentFault, match=r"'gs://a/b': Please install gcsfs .*`pip install`"):
+        read_part('gs://a/b', 0, 1)
 
 
 @pytest.mark.parametrize('gives_parts', [False, True])
-def test_version_has_what_the_server_says(tmp_path, gives_parts):
-    (tmp_path / 'file.bin').write_bytes(CONTENT)
-    os.utime(tmp_path / 'file.bin', (0, 0))
-    with serve(tmp_path, gives_parts=gives_parts) as server:
+def test_server_says_which_version_it_has_and_whether_it_gives_parts(file, gives_parts):
+    with serve(file.parent, gives_parts) as server:
+        url = f'{server.url}/file.bin'
+        seen = look_up(url)
+        assert (seen.size, seen.gives_parts) == (len(CONTENT), gives_parts)
+        assert look_up(url) == seen
+        os.utime(file, (0, 0))
+        assert look_up(url).version != seen.version
         server.etag = '"abc"'
-        modified = None if gives_parts else 'Thu, 01 Jan 1970 00:00:00 GMT'
-        version = version_of(f'{server.url}/file.bin')
-    assert version == (str(len(CONTENT)), '"abc"', modified)
-
-
-def test_whole_file_is_fetched(server):
-    assert fetched(f'{server.url}/file.bin') == CONTENT
+        assert '"abc"' in look_up(url).version
+        server.refuses_head = True
+        assert look_up(url).size == len(CONTENT)
 
 
 @pytest.mark.parametrize('status', [500, 503, 429])
-def test_busy_server_is_asked_again(server, status):
+def test_busy_server_is_asked_again(server, fetched, status):
+    url = f'{server.url}/file.bin'
     server.failures += [status, status]
-    assert fetched(f'{server.url}/file.bin') == CONTENT
+    assert fetched(url) == CONTENT
     server.failures += [status, status]
-    assert read_part(f'{server.url}/file.bin', 0, 5).content == CONTENT[:5]
+    assert read_part(url, 0, 5) == CONTENT[:5]
     assert len(server.requests) == 6
+    server.failures += [status] * 4  # of `HEAD` and `GET`, each time
+    assert look_up(url).size == len(CONTENT)
 
 
-def test_answer_that_breaks_off_is_asked_for_again(server):
+def test_answer_that_breaks_off_is_asked_for_again(server, fetched):
     server.breaks_off = True
     assert fetched(f'{server.url}/file.bin') == CONTENT
     assert len(server.requests) == 2
 
 
-def test_server_that_stays_busy_is_given_up(server):
+def test_server_that_stays_busy_or_refuses_is_given_up(server, fetched):
     server.failures += [503] * 6
     with pytest.raises(DataError, match=r"Can't read 'http.*file\.bin': .*503.*\(tries: 6\)"):
         fetched(f'{server.url}/file.bin')
-
-
-def test_refusal_is_final(server):
     server.failures.append(401)
     with pytest.raises(DataError, match=r"Can't read 'http.*401.*\(tries: 1\)"):
         fetched(f'{server.url}/file.bin')
 
 
-def test_missing_file_is_told_from_a_busy_server(server):
-    with pytest.raises(FileNotFoundError, match='404'):
-        fetched(f'{server.url}/nowhere.bin')
-    with pytest.raises(FileNotFoundError, match='404'):
-        read_part(f'{server.url}/nowhere.bin', 0, 5)
-    assert len(server.requests) == 2
+def test_missing_file_is_told_from_a_busy_server(server, fetched):
+    url = f'{server.url}/nowhere.bin'
+    for action in (look_up, fetched, lambda url: read_part(url, 0, 5)):
+        server.requests.clear()
+        with pytest.raises(FileNotFoundError, match=r'nowhere\.bin'):
+            action(url)
+        assert len(server.requests) <= 2  # `HEAD` and `GET`
 
 
-def test_server_that_is_not_there_is_named():
+def test_server_that_is_not_there_is_named(fetched):
     with socket.socket() as unused:
         unused.bind(('127.0.0.1', 0))
         url = f'http://127.0.0.1:{unused.getsockname()[1]}/file.bin'
-        with pytest.raises(DataError, match=rf"Can't read '{url}': .*refused"):
-            fetched(url)
+        for action in (fetched, look_up):
+            with pytest.raises(DataError, match=rf"Can't read '{url}': .*onnect.*\(tries: 6\)"):
+                action(url)
 
 
-def test_commands_are_run_by_webdataset(tmp_path):
-    (tmp_path / 'file.bin').write_bytes(CONTENT)
-    assert fetched(f'pipe:cat {tmp_path}/file.bin') == CONTENT
+def test_forked_process_reads_and_leaves_the_connections_of_its_parent_alone(server):
+    url = f'{server.url}/file.bin'
+    context = multiprocessing.get_context('fork')
+
+    def read(results):
+        results.put([read_part(url, start, 9) for start in (0, 256)])
+
+    for _ in range(2):
+        assert read_part(url, 1, 9) == CONTENT[1:10]
+        connections = len(server.connections)
+        results = context.Queue()
+        child = context.Process(target=read, args=(results,))
+        child.start()
+        assert results.get(timeout=60) == [CONTENT[:9]] * 2
+        child.join(60)
+        assert child.exitcode == 0
+        assert len(server.connections) == connections + 1  # the child's own
+    assert read_part(url, 1, 9) == CONTENT[1:10]
+    assert len(server.connections) == connections + 1  # the parent's first is still good
+
+
+def test_what_fsspec_does_not_read_goes_to_webdataset(file, fetched):
+    assert fetched(f'pipe:cat {file}') == CONTENT
+    assert look_up(f'pipe:cat {file}') == (None, '', False)
     with pytest.raises(DataError, match=r"Can't read 'pipe:cat .*nowhere.*exit 1"):
-        fetched(f'pipe:cat {tmp_path}/nowhere 2>/dev/null')
+        fetched(f'pipe:cat {file.parent}/nowhere 2>/dev/null')
     with pytest.raises(DataError, match=r"Can't read 'other://x/y': .*no gopen handler"):
         fetched('other://x/y')

@@ -20,9 +20,9 @@ class ShardSource(CatalogueSource):
     no shard is read through. The index lies beside the shard (`NAME.tar.index`, see `vicmae.io.shards.index`);
     one that is missing is made, once.
 
-    Of a shard at an http(s) URL whose index lies beside it, and whose server gives parts of files, only these are
-    asked for. All others that `webdataset` can read (`pipe:...`, `gs://...`) are fetched to `cache_dir` once for all
-    processes of a machine, and stay there; from http(s) again once the server names another size, ETag or time.
+    Of a shard at a URL that fsspec reads (`https://...`, `s3://...`) whose index lies beside it, only parts are asked
+    for, if the server gives them. All others (`pipe:...` too) are fetched to `cache_dir` once for all processes of a
+    machine, and stay there; again once the server names another size, ETag or time.
 
     Args:
         shards: A folder; a path or URL, in which braces stand for several (`{000..099}`), as stars do in a path; or

@@ -1,37 +1,34 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Finds shards, their indexes, and fetches what can't be read where it is."""
 
-import fcntl
 import glob
 import hashlib
 import os
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from vicmae.errors import DataError
+from vicmae.utils.files import locked, whole_file
 from vicmae.utils.log import say
 
 from .index import (
     IndexSummary,
-    ShardIndex,
     build_index,
     index_path,
     read_summary,
-    whole_file,
     write_index,
 )
-from .remote import fetch, is_http, is_url, read_part, version_of
+from .remote import fetch, is_url, look_up
 
 _NUM_THREADS = 16  # they wait for servers and file systems
-_BLOCK = 512
 
 
 class ShardFile(NamedTuple):
@@ -104,32 +101,34 @@ def _matches(pattern: str) -> list[str]:
 
 def _open_shard(name: str, cache: '_Cache') -> ShardFile:
     try:
-        if is_http(name) and (shard := _open_by_parts(name, cache)):
-            return shard
-        place = cache.fetched_shard(name) if is_url(name) else name
+        if not is_url(name):
+            return _checked(name, name, cache.made_index(name), os.stat(name).st_size)
+        remote = look_up(name)
+        if (
+            remote.size
+            and remote.gives_parts
+            and (index := cache.fetched_index(name, remote.version))
+        ):
+            return _checked(name, name, index, remote.size)
+        place = cache.fetched_shard(name, remote.version)
+        return _checked(name, place, index_path(place), os.stat(place).st_size)
     except FileNotFoundError as error:
         raise DataError(f'There is no shard {error}.') from error
-    size = os.stat(place).st_size
-    index = index_path(place)
-    if not os.path.exists(index):
-        index = cache.made_index(place)
+    except OSError as error:
+        raise DataError(f"Can't open the shard {name!r}: {error}.") from error
+
+
+def _checked(name: str, place: str, index: str, size: int) -> ShardFile:
     summary = read_summary(index)
     if summary.tar_size != size:
-        raise DataError(_stale(index, name, summary.tar_size, size))
+        if is_url(place):
+            os.unlink(index)
+        raise DataError(
+            f'The index {index_url(name) if is_url(place) else index!r} belongs to a shard of {summary.tar_size} '
+            f'bytes, but {name!r} has {size}: one of them was replaced or is cut off. If the shard is right, delete '
+            'the index.'
+        )
     return ShardFile(name, place, index, summary)
-
-
-def _open_by_parts(url: str, cache: '_Cache') -> ShardFile | None:
-    """None where the server gives no parts of files, or has no index of the shard."""
-    part = read_part(url, 0, _BLOCK)
-    index = part and cache.fetched_index(url, part.file_size)
-    if not part or not index:
-        return None
-    summary = read_summary(index)
-    if summary.tar_size != part.file_size:
-        os.unlink(index)
-        raise DataError(_stale(index_url(url), url, summary.tar_size, part.file_size))
-    return ShardFile(url, url, index, summary)
 
 
 def index_url(url: str) -> str:
@@ -138,97 +137,76 @@ def index_url(url: str) -> str:
     return parts._replace(path=index_path(parts.path)).geturl()
 
 
-def _stale(index: str, shard: str, expected: int, size: int) -> str:
-    return (
-        f'The index {index!r} belongs to a shard of {expected} bytes, but {shard!r} has {size}: one of them was '
-        'replaced or is cut off. If the shard is right, delete the index.'
-    )
-
-
 class _Cache:
-    """A folder for what is fetched or made once for all processes of a machine.
-
-    Args:
-        folder: The folder; below `~/.cache` if empty.
-    """
+    """A folder for what is fetched or made once for all processes of a machine; below `~/.cache` by default."""
 
     def __init__(self, folder: str = '') -> None:
         base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
         self.folder = folder or os.path.join(base, 'vicmae', 'shards')
 
-    def fetched_shard(self, url: str) -> str:
-        """A copy of a shard, with its index; another one once the server has another version.
+    def fetched_shard(self, url: str, version: str) -> str:
+        """A copy of a shard, with its index. That of an older version stays: a run may be reading it."""
+        copy = self._path_for(url, version)
 
-        The older one stays: a run may be reading it.
-        """
-        version = version_of(url) if is_http(url) else ()
-        path = self._path_for(url, *map(str, version))
-        with self._locked(path):
-            if not os.path.exists(path):
-                say(f'Fetching {url!r} to {self.folder!r}.')
-                try:
-                    with whole_file(path) as file:
-                        fetch(url, file)
-                        file.flush()
-                        write_index(build_index(file.name, name=url), index_path(path))
-                except OSError as error:
-                    raise DataError(f"Can't fetch the shard {url!r}: {error}.") from error
-        return path
+        def make(path: str) -> None:
+            say(f'Fetching {url!r} to {self.folder!r}.')
+            fetch(url, path)
+            write_index(build_index(path, name=url), index_path(copy))
 
-    def fetched_index(self, url: str, tar_size: int) -> str | None:
+        return self._made_once(copy, make)
+
+    def fetched_index(self, url: str, version: str) -> str | None:
         """A copy of the index that lies beside a shard, None where there is none."""
-        path = index_path(self._path_for(url, tar_size))
-        with self._locked(path):
-            if not os.path.exists(path):
-                try:
-                    with whole_file(path) as file:
-                        fetch(index_url(url), file)
-                        file.flush()
-                        read_summary(file.name)
-                except FileNotFoundError:
-                    return None
-        return path
+
+        def make(path: str) -> None:
+            fetch(index_url(url), path)
+            read_summary(path)
+
+        try:
+            return self._made_once(index_path(self._path_for(url, version)), make)
+        except FileNotFoundError:
+            return None
 
     def made_index(self, shard: str) -> str:
-        """The index of a shard that has none: beside it, or here where that can't be written."""
-        stat = os.stat(shard)
-        here = index_path(self._path_for(os.path.abspath(shard), stat.st_size, stat.st_mtime_ns))
-        with self._locked(shard):
-            for path in (index_path(shard), here):
-                if os.path.exists(path):  # by now
-                    return path
+        """The index of a shard on this machine: beside it, or here where it has none and can't get one."""
+
+        def make(path: str) -> None:
             say(f'Making the index of {shard!r}, once.')
-            index = build_index(shard)
-            try:
-                _write_index_at_once(index, index_path(shard))
-                return index_path(shard)
-            except OSError:
-                _write_index_at_once(index, here)
-                return here
+            write_index(build_index(shard), path)
 
-    def _path_for(self, *names: str | int) -> str:
-        digest = hashlib.sha256('\n'.join(map(str, names)).encode()).hexdigest()[:16]
-        readable = re.sub(r'[^\w.-]', '_', str(names[0]))[-60:]
-        return os.path.join(self.folder, f'{digest}-{readable}')
-
-    @contextmanager
-    def _locked(self, path: str) -> Iterator[None]:
-        """Keeps other processes of this machine from making the same file."""
-        digest = hashlib.sha256(os.path.abspath(path).encode()).hexdigest()[:16]
+        if os.path.exists(index_path(shard)):
+            return index_path(shard)
         try:
-            os.makedirs(self.folder, exist_ok=True)
-            lock = open(os.path.join(self.folder, f'{digest}.lock'), 'a')  # noqa: SIM115
-        except OSError as error:
-            raise DataError(
-                f"Can't write to {self.folder!r}: {error.strerror}. Give another folder as `cache_dir`."
-            ) from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            return self._made_once(index_path(shard), make)
+        except OSError:  # a folder of others
+            stat = os.stat(shard)
+            version = f'{stat.st_size} {stat.st_mtime_ns}'
+            return self._made_once(
+                index_path(self._path_for(os.path.abspath(shard), version)), make
+            )
+
+    def _path_for(self, name: str, version: str) -> str:
+        readable = re.sub(r'[^\w.-]', '_', name)[-60:]
+        return os.path.join(self.folder, f'{_digest(name + version)}-{readable}')
+
+    def _made_once(self, path: str, make: Callable[[str], None]) -> str:
+        """Has a file made by one process of this machine; another machine may be making it too."""
+        lock_file = os.path.join(self.folder, f'{_digest(os.path.abspath(path))}.lock')
+        with ExitStack() as stack:
+            try:
+                os.makedirs(self.folder, exist_ok=True)
+                stack.enter_context(locked(lock_file))
+            except OSError as error:
+                raise DataError(
+                    f"Can't write to {self.folder!r}: {error.strerror}. Give another folder as `cache_dir`."
+                ) from error
+            if not os.path.exists(path):
+                own = f'{path}.{socket.gethostname()}'
+                with whole_file(own) as file:
+                    make(file.name)
+                os.replace(own, path)
+        return path
 
 
-def _write_index_at_once(index: ShardIndex, path: str) -> None:
-    """Writes an index that another machine may be writing too."""
-    own = f'{path}.{socket.gethostname()}'
-    write_index(index, own)
-    os.replace(own, path)
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

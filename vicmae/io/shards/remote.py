@@ -1,144 +1,135 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Files that lie behind a URL: parts of them, and whole ones."""
+"""Files behind URLs, by `fsspec`: which version a server has, parts of files, and whole ones."""
 
+import os
 import re
 import shutil
 import time
 from collections.abc import Callable
-from http.client import HTTPException
-from typing import BinaryIO, NamedTuple, TypeVar
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from typing import Any, NamedTuple, TypeVar
 
-from vicmae.errors import DataError
+from vicmae.errors import DataError, EnvironmentFault
 
 _TIMEOUT_SECONDS = 30
 _TRIES = 6
 _FIRST_PAUSE_SECONDS = 0.5  # twice as long before each further try
-_NOT_THERE = (403, 404, 410)  # stores that mustn't be listed answer 403
-_TRY_AGAIN = (408, 429, 500, 502, 503, 504)
+_MISSING = (403, 404, 410)  # stores that mustn't be listed answer 403
+_TRY_AGAIN = (None, 408, 429, 500, 502, 503, 504)
+# What file systems call that which tells a file from others that had its URL before.
+_VERSION = re.compile(
+    'size|e-?tag|last[-_]?modified|mtime|updated|generation|created', re.IGNORECASE
+)
 
 _T = TypeVar('_T')
+_file_systems: dict[tuple[int, str], Any] = {}
+
+
+class Remote(NamedTuple):
+    """What a server says of a file: its size in bytes, if any, its version, and whether it sends parts of it."""
+
+    size: int | None
+    version: str
+    gives_parts: bool
 
 
 def is_url(place: str) -> bool:
-    """Whether something is for `webdataset.gopen` to open: 'https://...', 'pipe:...'."""
+    """Whether something isn't a path: 'https://...', 's3://...', 'pipe:...'."""
     return re.match(r'pipe:|[A-Za-z][A-Za-z0-9+.-]*://', place) is not None
 
 
-def is_http(url: str) -> bool:
-    """Whether a URL is one that parts can be asked of."""
-    return url.startswith(('http://', 'https://'))
+def look_up(url: str) -> Remote:
+    """Asks for a file, which may raise a `FileNotFoundError`."""
+    if not _is_known(url):
+        return Remote(None, '', False)
+    info = _retry(url, lambda fs, path: fs.info(path))
+    version = {name: info[name] for name in sorted(info) if _VERSION.fullmatch(name)}
+    size = info.get('size')
+
+    def read_second_byte(fs: Any, path: str) -> bool:
+        # Unlike `cat_file`, a file of fsspec doesn't take the whole content for an answer.
+        with fs.open(path, size=size, cache_type='none') as file:
+            file.seek(1)
+            try:
+                return bool(file.read(1))
+            except ValueError:
+                return False
+
+    web = url.startswith(('http://', 'https://'))
+    gives_parts = (size or 0) > 1 and (not web or _retry(url, read_second_byte))
+    return Remote(size, str(version), gives_parts)
 
 
-class Part(NamedTuple):
-    """A part of a file.
-
-    Attributes:
-        content: Its bytes.
-        file_size: Of the whole file, in bytes.
-    """
-
-    content: bytes
-    file_size: int
+def read_part(url: str, offset: int, size: int) -> bytes:
+    """Reads a part of a file, of at least one byte."""
+    return _retry(url, lambda fs, path: fs.cat_file(path, offset, offset + size))
 
 
-def read_part(url: str, offset: int, size: int) -> Part | None:
-    """Reads a part of a file; None from a server that gives whole files only.
-
-    Args:
-        url: Of the file, http or https.
-        offset: Where the part begins.
-        size: Its length in bytes, at least one.
-    """
-
-    def read() -> Part | None:
-        request = Request(url, headers={'Range': f'bytes={offset}-{offset + size - 1}'})
-        with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
-            total = re.fullmatch(r'bytes \d+-\d+/(\d+)', answer.headers.get('Content-Range', ''))
-            if answer.status != 206 or not total:
-                return None
-            return Part(answer.read(), int(total[1]))
-
-    return _patiently(read, url)
-
-
-class Version(NamedTuple):
-    """What a server says of a file that tells it from another one which had its URL before. None where it doesn't say.
-
-    Attributes:
-        size: In bytes.
-        etag: Its name for this content.
-        modified: When it was last changed.
-    """
-
-    size: str | None
-    etag: str | None
-    modified: str | None
-
-
-def version_of(url: str) -> Version:
-    """Asks which version of a file a server has.
-
-    Args:
-        url: Of the file, http or https.
-    """
-
-    def read() -> Version:
-        # Not HEAD, which signed URLs don't allow; a server without parts is left before it sends the file.
-        request = Request(url, headers={'Range': 'bytes=0-0'})
-        with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
-            headers = answer.headers
-            total = headers.get('Content-Range', '').rpartition('/')[2]
-            size = total or headers.get('Content-Length')
-            return Version(size, headers.get('ETag'), headers.get('Last-Modified'))
-
-    return _patiently(read, url)
-
-
-def fetch(url: str, file: BinaryIO) -> None:
-    """Writes a whole file into another.
-
-    Args:
-        url: http, https, or whatever else `webdataset.gopen` reads.
-        file: Where it goes, empty.
-
-    Raises:
-        FileNotFoundError: A server says that there is none.
-    """
-    if is_http(url):
-        _patiently(lambda: _copy_by_http(url, file), url)
+def fetch(url: str, path: str) -> None:
+    """Writes a whole file to a path; raises a `FileNotFoundError` where there is none."""
+    if _is_known(url):
+        _retry(url, lambda fs, source: fs.get_file(source, path))
         return
     from webdataset import gopen  # type: ignore[import-untyped]
 
     try:
-        with gopen(url) as content:
+        with gopen(url) as content, open(path, 'wb') as file:
             shutil.copyfileobj(content, file)
     except Exception as error:  # each scheme has its own
         raise DataError(f"Can't read {url!r}: {error}.") from error
 
 
-def _copy_by_http(url: str, file: BinaryIO) -> None:
-    file.seek(0)
-    file.truncate()  # what an earlier try left
-    with urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
-        shutil.copyfileobj(answer, file)
-        expected = int(answer.headers.get('Content-Length', file.tell()))
-    if file.tell() != expected:
-        raise HTTPException(f'it broke off after {file.tell()} of {expected} bytes')
+def _is_known(url: str) -> bool:
+    """Whether fsspec reads it; `webdataset` has some more: 'pipe:', 'scp:', 'ais://'."""
+    import fsspec  # type: ignore[import-untyped]
+
+    protocol, slashes, _ = url.partition('://')
+    return bool(slashes) and protocol in {*fsspec.available_protocols(), *fsspec.registry}
 
 
-def _patiently(action: Callable[[], _T], url: str) -> _T:
+def _file_system(url: str) -> Any:
+    """The file system of a URL, for this process.
+
+    Each process makes its own, and keeps those that it has inherited by a fork: closing their connections would
+    change what the parent's event loop waits for.
+    """
+    import fsspec
+
+    protocol = url.partition('://')[0]
+    key = os.getpid(), protocol
+    if key not in _file_systems:
+        options = _web_options() if protocol in ('http', 'https') else {}
+        try:
+            _file_systems[key] = fsspec.filesystem(protocol, skip_instance_cache=True, **options)
+        except ImportError as error:  # it says which package
+            raise EnvironmentFault(f"Can't read {url!r}: {error}, with `pip install`.") from error
+    return _file_systems[key]
+
+
+def _web_options() -> dict[str, Any]:
+    from aiohttp import ClientTimeout
+
+    # aiohttp would end a download after five minutes, ignore proxies, and take compressed answers.
+    timeout = ClientTimeout(total=None, sock_connect=_TIMEOUT_SECONDS, sock_read=_TIMEOUT_SECONDS)
+    headers = {'Accept-Encoding': 'identity'}
+    return dict(client_kwargs=dict(timeout=timeout, trust_env=True, headers=headers))
+
+
+def _retry(url: str, action: Callable[[Any, str], _T]) -> _T:
     """Tries several times what may fail because a server is busy or a connection breaks."""
-    tries = 0
+    file_system, tries = _file_system(url), 0
     while True:
         try:
-            return action()
-        except (OSError, HTTPException) as error:
+            return action(file_system, file_system._strip_protocol(url))
+        except Exception as error:  # each file system has its own
+            # Over http, fsspec calls a file missing whatever went wrong.
+            cause = error.__cause__ or error
+            status = getattr(cause, 'status', None)
+            if isinstance(cause, FileNotFoundError | PermissionError) or status in _MISSING:
+                reason = 'not found' if isinstance(cause, FileNotFoundError) else cause
+                raise FileNotFoundError(f'{url!r}: {reason}') from error
             tries += 1
-            code = error.code if isinstance(error, HTTPError) else None
-            if code in _NOT_THERE:
-                raise FileNotFoundError(f'{url!r}: {error}') from error
-            if tries == _TRIES or (code is not None and code not in _TRY_AGAIN):
-                raise DataError(f"Can't read {url!r}: {error} (tries: {tries}).") from error
+            from_network = isinstance(cause, ConnectionError | TimeoutError)
+            from_network |= type(cause).__module__.startswith('aiohttp')
+            if tries == _TRIES or not from_network or status not in _TRY_AGAIN:
+                raise DataError(f"Can't read {url!r}: {cause} (tries: {tries}).") from error
         time.sleep(_FIRST_PAUSE_SECONDS * 2 ** (tries - 1))

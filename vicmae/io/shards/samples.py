@@ -12,7 +12,7 @@ from vicmae.errors import DataError
 
 from .files import ShardFile, open_shards
 from .index import Member, ShardIndex, read_index
-from .remote import is_http, read_part
+from .remote import is_url, read_part
 
 _MAX_OPEN_FILES = 256  # a process may often have 1024 in all
 _MAX_OPEN_INDEXES = 8192  # no files, but maps, of which a process may have 65530
@@ -108,12 +108,14 @@ class ShardedSamples:
 
     def _read(self, shard: int, member: Member) -> bytes:
         place = self._places[shard]
-        if is_http(place):
-            return _read_by_http(place, member)
         try:
+            if is_url(place):
+                return read_part(place, member.offset, member.size) if member.size else b''
             return os.pread(self._file(shard).fileno(), member.size, member.offset)
         except OSError as error:
-            raise DataError(f"Can't read the shard {place!r}: {error.strerror}.") from error
+            raise DataError(
+                f"Can't read the shard {place!r}: {error.strerror or error}."
+            ) from error
 
     def _file(self, shard: int) -> BinaryIO:
         """A shard's file, opened by each process for itself."""
@@ -138,16 +140,6 @@ class ShardedMedium(NamedTuple):
     fps: float
     num_members: int
     read: Callable[[int], bytes]
-
-
-def _read_by_http(url: str, member: Member) -> bytes:
-    if not member.size:
-        return b''
-    try:
-        part = read_part(url, member.offset, member.size)
-    except FileNotFoundError as error:
-        raise DataError(f'The shard is gone: {error}.') from error
-    return part.content if part else b''
 
 
 def _merge_class_names(files: Sequence[ShardFile]) -> dict[int, str]:
