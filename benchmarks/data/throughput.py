@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, default_collate
 from vicmae.data_tools.packing.pack import Packing
 from vicmae.data_tools.packing.recoding import Recipe, VideosAsJpeg, VideosAsMp4
 from vicmae.data_tools.speed.rate import samples_per_second
-from vicmae.data_tools.speed.stages import Stages, load_for, measure_stages
+from vicmae.data_tools.speed.stages import Stages, measure_stages
 from vicmae.datasets import ImageFolder, MixtureSampler, VideoFolder
 from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sources.shard_source import VideoShards
@@ -207,8 +207,7 @@ def take_turns(sides: list[Side], args: argparse.Namespace) -> dict[str, np.ndar
 def floor_of(source: Source) -> Stages:
     """What decoding alone would take."""
     keys = islice(MixtureSampler(source, seed=0, samples_per_epoch=SAMPLES), 2000)
-    groups, samples = load_for(3.0, source, keys)
-    return measure_stages(source, groups, samples, default_collate)
+    return measure_stages(source, keys, default_collate, 3.0)
 
 
 # ------------------------------------------------------------------------- the table

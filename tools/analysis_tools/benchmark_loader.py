@@ -4,6 +4,7 @@
 
 import argparse
 import json
+import os
 import sys
 from contextlib import redirect_stdout
 from typing import TextIO
@@ -17,25 +18,17 @@ except ImportError as error:
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of the config')
-    parser.add_argument('--num-workers', type=int, help="processes that load (the config's)")
-    parser.add_argument(
-        '--batch-size', type=int, default=32, help='samples in a batch (%(default)s)'
-    )
-    parser.add_argument(
-        '--seconds', type=float, default=10, help='time of each measurement (%(default)s)'
-    )
-    parser.add_argument('--source', help='measure this source of the mixture only')
-    parser.add_argument(
-        '--device-pairs-per-second',
-        type=float,
-        nargs='+',
-        default=[500, 1000, 2000],
-        metavar='SPEED',
-        help='what devices take; says how many workers each needs (%(default)s)',
-    )
-    parser.add_argument('--no-trial', action='store_true', help="don't try what may help")
-    parser.add_argument('--json', action='store_true', help='print the figures as JSON')
+    add = parser.add_argument
+    add('config', help='path of the config')
+    add('--num-workers', type=int, help="processes that load (the config's)")
+    add('--batch-size', type=int, default=32, help='samples in a batch (%(default)s)')
+    add('--seconds', type=float, default=10, help='time of each measurement (%(default)s)')
+    add('--source', help='measure this source of the mixture only')
+    text = 'what devices take; says how many workers each needs (%(default)s)'
+    speeds = [500, 1000, 2000]
+    add('--device-pairs-per-second', type=float, nargs='+', default=speeds, help=text)
+    add('--no-trial', action='store_true', help='does nothing any more: nothing is tried')
+    add('--json', action='store_true', help='print the figures as JSON')
     add_config_options(parser)
     args = parser.parse_args()
     if not args.seconds > 0:
@@ -59,29 +52,26 @@ def measure(args: argparse.Namespace, results: TextIO) -> None:
 
     from vicmae.apis import load_config
     from vicmae.data_tools.speed.measure import measure_mixture, measure_source, source_names
-    from vicmae.data_tools.speed.text import busy_text, speed_text
     from vicmae.utils.progress import share_bar
 
     MMLogger.get_instance('benchmark_loader')  # writes to where stdout leads now
     torch.set_num_threads(1)  # as in a worker
-    if warning := busy_text():
-        print(warning)
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load > cores / 2:
+        print(f'This machine is busy (load {load:.1f} on {cores} cores): figures are too low.')
     cfg = load_config(args.config, args.cfg_options)
     names = source_names(cfg, args.source)
-    options = dict(num_workers=args.num_workers, batch_size=args.batch_size, seconds=args.seconds)
-    speeds = []
-    console = Console(stderr=True)
-    for name in names:
-        with share_bar(f'measuring {name}', console) as report:
-            trials = not args.no_trial
-            speeds.append(measure_source(cfg, name, trials=trials, report=report, **options))
-        if not args.json:
-            text = speed_text(speeds[-1], args.device_pairs_per_second)
-            print(text, end='\n\n', file=results, flush=True)
-    mixture = None
-    if len(names) > 1:
-        with share_bar('measuring all', console) as report:
-            mixture = measure_mixture(cfg, report=report, **options)
+    options = (args.num_workers, args.batch_size, args.seconds)
+    speeds, mixture = [], None
+    with share_bar('measuring', Console(stderr=True)) as report:
+        for done, name in enumerate(names):
+            report(done / len(names))
+            speeds.append(measure_source(cfg, name, *options))
+            if not args.json:
+                text = speeds[-1].text(args.device_pairs_per_second)
+                print(text, end='\n\n', file=results, flush=True)
+        if len(names) > 1:
+            mixture = measure_mixture(cfg, *options)
     if args.json:
         sources = [speed.as_dict() for speed in speeds]
         print(json.dumps(dict(sources=sources, mixture=mixture), indent=2), file=results)

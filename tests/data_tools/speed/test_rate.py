@@ -36,9 +36,7 @@ class Slow(Dataset):
 def test_samples_are_counted_by_the_second_over_any_number_of_epochs(length):
     clock = Clock()
     loader = DataLoader(Slow(length, clock), batch_size=4)
-    shares = []
-    assert samples_per_second(loader, 2.5, clock, shares.append) == pytest.approx(100)
-    assert shares == sorted(shares) and len(shares) == 63 and shares[-1] == 1
+    assert samples_per_second(loader, 2.5, clock) == pytest.approx(100)
     # The first batch isn't counted, and the last one is whole.
     assert clock.now == pytest.approx(0.04 + 2.52)
 
