@@ -109,14 +109,7 @@ def browse(
     epoch: int = 0,
     report: Callable[[float], None] = lambda share: None,
 ) -> list[ShownSource]:
-    """Loads the first samples of an epoch, as many of each source, also where they are fewer than a batch.
-
-    Args:
-        cfg: A config that trains. Its seed decides on everything, as in training.
-        number: How many samples in all, or a few more.
-        epoch: Which epoch, from 0 on.
-        report: Called with the share of the samples that is loaded, after each.
-    """
+    """Loads the first samples of an epoch, as many of each source, also where they are fewer than a batch."""
     loader = build_train_loader(cfg, num_workers=0)
     set_epoch(loader, epoch)
     sources = sources_of(loader.dataset)

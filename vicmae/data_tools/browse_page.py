@@ -19,14 +19,7 @@ _PERCENTILES = (5, 25, 50, 75, 95)
 def render_browsed(
     sources: Sequence[ShownSource], *, config: str, epoch: int, facts: dict[str, str]
 ) -> str:
-    """The page as one string of HTML.
-
-    Args:
-        sources: What to show.
-        config: Name of the config.
-        epoch: Which epoch it is.
-        facts: What the table at the end holds.
-    """
+    """The page as one string of HTML, with `facts` in the table at its end."""
     shown = ', '.join(f'{len(source.samples)} {source.name}' for source in sources)
     lede = f'{shown}: the first of epoch {epoch} of {config}, through all that happens to them in training.'
     bad: dict[str, str] = {}

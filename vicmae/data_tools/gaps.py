@@ -36,13 +36,7 @@ class GapDraws:
 
 
 def draw_gaps(source: Source, *, num_draws: int = 1000, seed: int = 0) -> GapDraws:
-    """Draws pairs from videos of a source, as many from each.
-
-    Args:
-        source: The source, whose pipeline opens a video and draws `frame_ids`.
-        num_draws: How many pairs, or a few more.
-        seed: Decides on the videos and on the frames.
-    """
+    """Draws so many pairs or a few more from videos of a source, as many from each."""
     num_videos = min(len(source), _MAX_VIDEOS, num_draws)
     chosen = np.random.default_rng(seed).choice(len(source), num_videos, replace=False)
     seconds: list[float] = []

@@ -11,15 +11,7 @@ from vicmae.datasets.transforms.build import Pipeline
 
 
 def steps(source: Source, keys: Sequence[SampleKey]) -> Iterator[tuple[Any, list[Any]]]:
-    """Loads visits to one file as `source[key]` would, transform by transform.
-
-    Args:
-        source: The source.
-        keys: The visits; all have the same index.
-
-    Yields:
-        A transform, and what it made of the visits.
-    """
+    """Loads visits to one file as `source[key]` would; yields each transform and what it made of the visits."""
     visits: list[Any] = source.begin(keys[0].index, keys, Counter())
     for transform in source.pipeline:
         visits = Pipeline([transform]).run_together(visits)

@@ -88,12 +88,9 @@ class EncodedImage:
                 self._is_plain_jpeg = image.format == 'JPEG' and image.mode in ('L', 'RGB')
 
     def decode(self, reduction: int = 1) -> np.ndarray:
-        """Decodes to (H, W, 3), uint8, RGB; both sides divided by `reduction`, rounded up, where that is cheaper.
+        """Decodes to (H, W, 3), uint8, RGB.
 
-        That is so for JPEGs; other images come whole.
-
-        Args:
-            reduction: One of `REDUCTIONS`.
+        Both sides are divided by `reduction`, one of `REDUCTIONS`, rounded up, where that is cheaper: for JPEGs.
         """
         if reduction not in REDUCTIONS:
             raise ValueError(f'`reduction` must be one of {REDUCTIONS}, got {reduction!r}.')

@@ -129,11 +129,7 @@ def _read_image(path: str) -> Verdict:
 
 
 class DecodableFrames:
-    """Counts the frames of a video that can be decoded.
-
-    Args:
-        video: The video.
-    """
+    """Counts the frames of a video that can be decoded."""
 
     def __init__(self, video: VideoReader) -> None:
         self.count = 0

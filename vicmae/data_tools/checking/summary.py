@@ -51,13 +51,8 @@ def summarize(verdicts: Iterable[Verdict]) -> str:
 def write_good_list(path: str, verdicts: Iterable[Verdict], labels: Mapping[str, int]) -> str:
     """Writes the files that are ok as a list that `ann_file` takes, with absolute paths; says what it wrote.
 
-    Where there are both images and videos, that is a list each, as a source takes one kind. Videos of which a part
-    can't be decoded are left out.
-
-    Args:
-        path: Of the list; of two, `_images` and `_videos` go before its extension.
-        verdicts: Of all files.
-        labels: Label of each file, -1 for none.
+    Where there are both images and videos, that is a list each, with `_images` and `_videos` before its extension, as a
+    source takes one kind. Videos of which a part can't be decoded are left out.
     """
     lines: dict[str, list[str]] = {kind: [] for kind in KINDS}
     num_in_part, odd_names = 0, []

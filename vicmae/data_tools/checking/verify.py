@@ -157,11 +157,6 @@ class Answers:
     """The verdicts in a report that hold: on files that are asked for, as they are now, read as they are to be.
 
     A report may have other files, and files that were read as another kind or changed since.
-
-    Args:
-        report: The open report.
-        asked: What each file is called, by its absolute path.
-        check: How files are checked now.
     """
 
     def __init__(self, report: CheckReport, asked: Mapping[str, str], check: FileCheck) -> None:
@@ -213,14 +208,7 @@ def stamp_of(path: str) -> tuple[int | None, float | None]:
 def check_files(
     files: Iterable[str], check: FileCheck, *, num_workers: int | None = None, seconds: float = 60.0
 ) -> Generator[Verdict, None, None]:
-    """Checks files in processes, so that one which crashes or hangs its decoder costs no other; in any order.
-
-    Args:
-        files: Paths.
-        check: How each is checked.
-        num_workers: Number of processes; one per core if left out.
-        seconds: How long a file may take to be opened, or a part of it to be decoded.
-    """
+    """Checks files in processes, so that one which crashes or hangs its decoder costs no other; in any order."""
     outcomes = run_isolated(
         partial(_check_alone, check),
         files,

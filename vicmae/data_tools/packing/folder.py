@@ -86,12 +86,7 @@ class PackFolder:
             yield
 
     def begin(self, settings: dict[str, Any], fresh: bool) -> Tally:
-        """Returns what an earlier run has packed with these settings.
-
-        Args:
-            settings: All that the shards depend on.
-            fresh: Whether to remove what an earlier run packed with whatever settings.
-        """
+        """Returns what an earlier run has packed with these settings; `fresh` removes what it packed with any."""
         earlier = self._read()
         if earlier is None or fresh:
             self._clear()

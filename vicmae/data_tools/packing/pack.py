@@ -39,14 +39,7 @@ _NUM_TRIED = dict(image=512, video=32)
 
 
 class _Sample(NamedTuple):
-    """A file as it goes into a shard.
-
-    Attributes:
-        recoded: Its contents.
-        notes: What is written beside them.
-        bytes_in: Size of the file.
-        seconds: Time that it took.
-    """
+    """A file as it goes into a shard."""
 
     recoded: Recoded
     notes: dict[str, Any]
@@ -153,11 +146,7 @@ class Packing:
             ) from error
 
     def estimate(self, num_tried: int | None = None) -> Estimate:
-        """Packs some files to nowhere, evenly spread, to say what all of them would take.
-
-        Args:
-            num_tried: How many; 32 videos or 512 images if None.
-        """
+        """Packs some files (32 videos or 512 images) to nowhere, evenly spread, to say what all of them would take."""
         num_tried = num_tried or _NUM_TRIED[self.source.kind]
         chosen = np.unique(np.linspace(0, len(self) - 1, num_tried).round().astype(int))
         with closing(self._recode(chosen)) as outcomes:

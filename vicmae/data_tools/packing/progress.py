@@ -20,15 +20,7 @@ from .pack import Estimate
 
 
 class PackProgress:
-    """Says how far a packing is: call it after each file.
-
-    On a terminal it is a bar; elsewhere a line now and then.
-
-    Args:
-        total: Number of files.
-        console: Where it is shown.
-        update: Of the bar.
-    """
+    """Says how far a packing is after each file: a bar on a terminal, else a line now and then."""
 
     def __init__(self, total: int, console: Console, update: Callable[..., None]) -> None:
         self._total = total
@@ -67,25 +59,14 @@ class PackProgress:
 
 @contextmanager
 def pack_progress(total: int, console: Console) -> Iterator[PackProgress]:
-    """Shows the progress of a packing.
-
-    Args:
-        total: Number of files.
-        console: Where it is shown.
-    """
+    """Shows the progress of a packing."""
     columns = (BarColumn(), '{task.fields[text]}')
     with live_bar(console, *columns, total=total, text='packing') as update:
         yield PackProgress(total, console, update)
 
 
 def summarize(folder: str | Path, kind: str, tally: Tally) -> str:
-    """What came of a packing, and how it is used.
-
-    Args:
-        folder: Where the shards are.
-        kind: 'image' or 'video'.
-        tally: What is in them.
-    """
+    """What came of a packing, and how it is used."""
     lines = [
         f'{folder}: {tally.num_samples} of {tally.num_files} {kind}s, {tally.num_shards} shard(s), '
         f'{decimal(tally.bytes_in)} as {decimal(tally.bytes_out)}, '

@@ -61,23 +61,14 @@ class Recoded:
 
 
 class Recipe(ABC):
-    """How samples are stored. A frozen dataclass, whose fields are all that the result depends on.
-
-    Attributes:
-        kind: 'image' or 'video'.
-        what: It is called in messages.
-    """
+    """How samples are stored: a frozen dataclass, whose fields are all that the result depends on."""
 
     kind: ClassVar[str]
     what: ClassVar[str]
 
     @abstractmethod
     def __call__(self, known: dict[str, Any]) -> Recoded:
-        """Reads a sample and encodes it.
-
-        Args:
-            known: What `Source.get_data_info` says of it.
-        """
+        """Reads a sample, of which `Source.get_data_info` says what is known, and encodes it."""
 
     def _require(self, holds: bool, name: str, what: str) -> None:
         if not holds:
@@ -136,11 +127,7 @@ class ShrinkImages(Recipe):
 # ------------------------------------------------------------------------------- videos
 @dataclass(frozen=True)
 class CopyVideos(Recipe):
-    """Videos byte by byte, after their first, middle and last frame were tried: one of them has to be decodable.
-
-    Args:
-        reader: Name of the video reader.
-    """
+    """Videos byte by byte, after their first, middle and last frame were tried: one of them has to be decodable."""
 
     reader: str = 'auto'
     kind = 'video'
@@ -278,10 +265,7 @@ VIDEO_FORMATS: dict[str, type[Recipe]] = dict(mp4=VideosAsMp4, jpeg=VideosAsJpeg
 def choose_recipe(kind: str, video_as: str | None = None, **options: Any) -> Recipe:
     """Finds the recipe that a user means, and refuses options that it doesn't take.
 
-    Args:
-        kind: 'image' or 'video'.
-        video_as: One of `VIDEO_FORMATS`, for videos.
-        options: Fields of the recipe; those that are None keep their defaults. A `short_side` of 0 keeps the size.
+    Options that are None keep their defaults, a `short_side` of 0 keeps the size.
     """
     given = {name: value for name, value in options.items() if value is not None}
     keeps_size = given.get('short_side') == 0

@@ -16,11 +16,7 @@ _NOTES = 'json'
 
 
 class ShardWriter:
-    """A shard that is being written; `write_shard` opens it.
-
-    Attributes:
-        num_bytes: Length of the shard so far.
-    """
+    """A shard that is being written; `write_shard` opens it."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
@@ -37,13 +33,7 @@ class ShardWriter:
     def add(
         self, key: str, members: Mapping[str, bytes], info: Mapping[str, Any] | None = None
     ) -> None:
-        """Adds a sample.
-
-        Args:
-            key: Its name, which no other sample of the shard has. A dot may stand in the name of a folder only.
-            members: Contents of its files by extension, without the first dot, such as 'jpg' or '0000.jpg'.
-            info: What is known of it, for its `.json` file.
-        """
+        """Adds a sample: files by extension (`jpg`, `0000.jpg`), and what is known of it, for its `.json` file."""
         if key in self._keys:
             raise ValueError(f'The shard has a sample {key!r} already. Give each its own key.')
         if split_name(f'{key}.{_NOTES}') != (key, _NOTES) or key.startswith(('/', '__')):

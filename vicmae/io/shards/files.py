@@ -48,12 +48,7 @@ class ShardFile(NamedTuple):
 
 
 def open_shards(shards: str | Sequence[str], cache_dir: str = '') -> list[ShardFile]:
-    """Finds shards and their indexes.
-
-    Args:
-        shards: A folder, a path or URL, which may be a pattern, or several of these.
-        cache_dir: Where fetched files go; below `~/.cache` if empty.
-    """
+    """Finds shards and their indexes; fetched files go to `cache_dir`, or below `~/.cache`."""
     names = find_shards(shards)
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return list(pool.map(partial(_open_shard, cache=_Cache(cache_dir)), names))
@@ -62,9 +57,8 @@ def open_shards(shards: str | Sequence[str], cache_dir: str = '') -> list[ShardF
 def find_shards(shards: str | Sequence[str]) -> list[str]:
     """Names shards one by one.
 
-    Args:
-        shards: A folder; a path or URL, in which braces stand for several (`{000..099}`, `{a,b}`), as stars do in
-            a path; or several of these.
+    A folder; a path or URL, in which braces stand for several (`{000..099}`, `{a,b}`), as stars do in a path; or
+    several of these.
     """
     from braceexpand import braceexpand
 

@@ -76,13 +76,7 @@ _LONGEST_NOTE = 2**20  # bytes; a longer .json holds more than a label and a few
 
 
 class Member(NamedTuple):
-    """One file in a shard.
-
-    Attributes:
-        extension: What follows the key and a dot, in lower case.
-        offset: Where its content begins in the shard, in bytes.
-        size: Length of the content, in bytes.
-    """
+    """One file in a shard: what follows the key in its name, in lower case, and where its content is, in bytes."""
 
     extension: str
     offset: int
@@ -186,13 +180,7 @@ def read_index(path: str) -> ShardIndex:
 
 
 class IndexSummary(NamedTuple):
-    """What can be said of a shard without reading all of its index.
-
-    Attributes:
-        tar_size: Bytes of the shard.
-        counts: Number of samples by kind.
-        class_names: By label, as far as they are known.
-    """
+    """What an index says at its beginning: bytes of the shard, number of samples by kind, class names by label."""
 
     tar_size: int
     counts: dict[str, int]
@@ -256,13 +244,7 @@ class IndexBuilder:
         return len(self._values['kinds'])
 
     def add(self, key: str, members: list[Member], info: Mapping[str, Any]) -> None:
-        """Adds a sample.
-
-        Args:
-            key: What its members' names have in common.
-            members: All of them, in the order of the shard.
-            info: What `KEY.json` says of it.
-        """
+        """Adds a sample, with its members in the order of the shard, and what `KEY.json` says of it."""
         kind, media = _find_media(members)
         label, fps, name = info.get('label'), info.get('fps'), info.get('class_name')
         label = label if type(label) is int and 0 <= label < 2**31 else NO_LABEL
@@ -287,11 +269,7 @@ class IndexBuilder:
         values['fps'].append(fps)
 
     def build(self, tar_size: int) -> ShardIndex:
-        """Returns the index.
-
-        Args:
-            tar_size: Bytes of the shard.
-        """
+        """Returns the index."""
         texts = dict(
             class_names=json.dumps(self._class_names, sort_keys=True).encode(),
             keys=b''.join(self._values['keys']),
@@ -317,9 +295,7 @@ def _find_media(members: list[Member]) -> tuple[str, list[Member]]:
 def build_index(shard: str, name: str = '') -> ShardIndex:
     """Makes the index of any tar file in the WebDataset layout, from its headers and its `.json` and `.cls` members.
 
-    Args:
-        shard: Path of a tar file that isn't compressed.
-        name: What messages call it, if not by its path.
+    Messages call it `name`, if given.
     """
     builder = IndexBuilder()
     try:

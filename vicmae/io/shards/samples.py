@@ -127,14 +127,7 @@ class ShardedSamples:
 
 
 class ShardedMedium(NamedTuple):
-    """An image, a video or frames in a shard.
-
-    Attributes:
-        kind: One of `shards.KINDS`.
-        fps: Frames per second, 0 where that isn't known.
-        num_members: In how many files it is.
-        read: Gives the content of one of them, by number.
-    """
+    """An image, a video or frames in a shard; `read` gives one of its files by number. `fps` is 0 if unknown."""
 
     kind: str
     fps: float

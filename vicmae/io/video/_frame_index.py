@@ -61,15 +61,11 @@ class FrameIndex:
 
 
 def index_packets(packets: Iterable[Any], stream: Any) -> FrameIndex | None:
-    """Makes the index of a stream out of all its packets.
+    """Makes the index of a stream out of all its packets, in the order of the file.
 
     Not counted are packets that an edit list cuts away, that are cut short or never shown, and what comes before
     the first key frame. None where the packets don't say which frames there are: times are missing, occur twice
     or run backwards from one key frame to the next, or packets hold several frames (MPEG-4 in old AVI files).
-
-    Args:
-        packets: PyAV's, in the order of the file.
-        stream: Theirs.
     """
     codec, extradata = stream.codec_context.name, stream.codec_context.extradata
     if _has_wrong_times(stream):
