@@ -228,7 +228,7 @@ def test_wrong_arguments_are_refused_at_once(arguments, message):
 
 SCRIPT = """
 import os, sys, time
-from vicmae.utils.isolated_pool import run_isolated
+from vicmae.data_tools.isolated_pool import run_isolated
 def work(item):
     os.write(1, b'%d\\n' % os.getpid())
     time.sleep(1.5)
