@@ -56,11 +56,8 @@ def write_tar(path, members, **options):
 
 
 def assert_same(first, second):
-    assert (first.tar_size, first.extensions, first.class_names) == (
-        second.tar_size,
-        second.extensions,
-        second.class_names,
-    )
+    for name in ('tar_size', 'extensions', 'class_names'):
+        assert getattr(first, name) == getattr(second, name)
     for name in first.arrays:
         assert np.array_equal(first.arrays[name], second.arrays[name]), name
 
@@ -94,12 +91,8 @@ def test_index_leads_to_what_was_written(shard):
     assert json.loads(samples_of(shard, index)['ant/1']['json'])['path'] == 'x/1.jpg'
     assert index.samples_of(('video', 'frames')).tolist() == [1, 2]
 
-
-def test_summary_says_what_is_in_a_shard(shard):
-    summary = read_summary(index_path(shard))
-    assert summary.counts == dict(other=1, image=1, video=1, frames=1)
-    assert summary.tar_size == os.path.getsize(shard)
-    assert summary.class_names == {0: 'bee', 3: 'ant'}
+    counts = dict(other=1, image=1, video=1, frames=1)
+    assert read_summary(index_path(shard)) == (os.path.getsize(shard), counts, index.class_names)
 
 
 def test_written_index_is_the_one_that_the_shard_gives(shard):
@@ -107,9 +100,9 @@ def test_written_index_is_the_one_that_the_shard_gives(shard):
 
 
 def test_webdataset_reads_what_was_written(shard):
-    read = samples_by_webdataset(shard)
-    assert list(read) == ['ant/1', 'bee.d/2', 'frames', 'words']
-    assert read == samples_of(shard, read_index(index_path(shard)))
+    read, index = samples_by_webdataset(shard), read_index(index_path(shard))
+    assert list(read) == [index.key(i) for i in range(len(index))]
+    assert read == samples_of(shard, index)
 
 
 # ------------------------------------------------------------------------- tar files of others
@@ -177,18 +170,10 @@ def test_frames_are_in_the_order_of_their_numbers(tmp_path):
     assert [content(path, member) for member in index.media(0)] == [b'1', b'9', b'10', b'100']
 
 
-@pytest.mark.parametrize(
-    'note',
-    [
-        '{"label": -1}',
-        '{"label": true}',
-        '{"label": "ant"}',
-        '{"fps": -3}',
-        '{"fps": "x"}',
-        '[',
-        '3.5',
-    ],
-)
+NOTES = ('{"label": -1}', '{"label": true}', '{"label": "ant"}', '{"fps": -3}', '{"fps": "x"}')
+
+
+@pytest.mark.parametrize('note', [*NOTES, '[', '3.5'])
 def test_note_that_makes_no_sense_says_nothing(tmp_path, note):
     path = write_tar(tmp_path / 'a.tar', [('a.jpg', b'x'), ('a.json', note.encode())])
     index = build_index(path)
@@ -242,10 +227,6 @@ def test_index_that_is_cut_off_or_something_else_is_refused(tmp_path, shard):
         for read in (read_index, read_summary):
             with pytest.raises(DataError, match=r"Can't read the index '.*cut\.index'.* Delete it"):
                 read(str(path))
-
-
-def test_index_of_another_version_is_refused(tmp_path, shard):
-    whole = Path(index_path(shard)).read_bytes()
-    (tmp_path / 'new.index').write_bytes(whole.replace(b'"version": 1', b'"version": 2'))
+    path.write_bytes(whole.replace(b'"version": 1', b'"version": 2'))
     with pytest.raises(DataError, match='its version is 2, not 1'):
-        read_summary(str(tmp_path / 'new.index'))
+        read_summary(str(path))
