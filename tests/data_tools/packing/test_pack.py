@@ -62,6 +62,14 @@ def pack(root, out, recipe=None, fresh=False, report=lambda tally: None, **setti
     )
 
 
+def linked(pictures, folder, prefix=''):
+    """The same pictures in another folder."""
+    for path in pictures.rglob('*.png'):
+        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+        os.link(path, folder / path.parent.name / f'{prefix}{path.name}')
+    return folder
+
+
 def stop_at(number):
     """Interrupts as Ctrl-C does, after so many files."""
 
@@ -96,14 +104,10 @@ def test_shards_hold_the_files_in_the_order_of_the_source(pictures, tmp_path):
     ]
     found = samples(tmp_path / 'out')
     assert [sample['png'] for sample in found] == [Path(f['path']).read_bytes() for f in files]
-    assert [json.loads(sample['json']) for sample in found] == [
-        dict(
-            path=os.path.relpath(f['path'], pictures),
-            label=f['gt_label'],
-            class_name=f['class_name'],
-        )
-        for f in files
-    ]
+    for sample, f in zip(found, files, strict=True):
+        path = os.path.relpath(f['path'], pictures)
+        notes = dict(path=path, label=f['gt_label'], class_name=f['class_name'])
+        assert json.loads(sample['json']) == notes
     assert (tally.num_files, tally.num_samples, tally.num_shards, tally.num_bad) == (12, 12, 3, 0)
     assert tally.bytes_in == sum(Path(f['path']).stat().st_size for f in files)
     assert tally.bytes_out == sum(path.stat().st_size for path in (tmp_path / 'out').glob('*.tar'))
@@ -116,10 +120,7 @@ def test_image_shards_read_what_was_packed(pictures, tmp_path):
     for number in range(12):
         known, packed = before.get_data_info(number), after.get_data_info(number)
         assert packed['media'] == Path(known['path']).read_bytes()
-        assert (packed['gt_label'], packed['class_name']) == (
-            known['gt_label'],
-            known['class_name'],
-        )
+        assert all(packed[name] == known[name] for name in ('gt_label', 'class_name'))
 
 
 @pytest.mark.parametrize('recipe', [VideosAsMp4(), VideosAsJpeg(fps=4)])
@@ -140,10 +141,8 @@ def test_video_shards_read_what_was_packed(recipe, demo_data, tmp_path):
 
 def test_files_without_labels_have_none_in_the_shards(pictures, tmp_path):
     pack(pictures / 'ant', tmp_path / 'out')
-    assert [json.loads(s['json']) for s in samples(tmp_path / 'out')][:2] == [
-        dict(path='00.png'),
-        dict(path='02.png'),
-    ]
+    notes = [json.loads(s['json']) for s in samples(tmp_path / 'out')]
+    assert notes[:2] == [dict(path='00.png'), dict(path='02.png')]
     assert ImageShards(str(tmp_path / 'out')).get_data_info(0)['gt_label'] == -1
 
 
@@ -197,10 +196,7 @@ def test_any_number_of_workers_gives_the_same_bytes(pictures, tmp_path, monkeypa
 
 
 def test_interrupted_run_goes_on_to_the_same_bytes(pictures, tmp_path):
-    broken = tmp_path / 'source'
-    for path in pictures.rglob('*.png'):
-        (broken / path.parent.name).mkdir(parents=True, exist_ok=True)
-        os.link(path, broken / path.parent.name / path.name)
+    broken = linked(pictures, tmp_path / 'source')
     for name in ('ant/03.png', 'ant/99.png', 'bee/99.png'):
         (broken / name).write_text('no image')
     pack(broken, tmp_path / 'whole', max_samples=4)
@@ -213,14 +209,9 @@ def test_interrupted_run_goes_on_to_the_same_bytes(pictures, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             pack(broken, out, max_samples=4, report=stop_at(stop))
         assert not list(out.glob('*.unfinished'))
-        begun = []
-        pack(
-            broken,
-            out,
-            max_samples=4,
-            report=lambda tally, begun=begun: begun.append(tally.num_files),
-        )
-        assert begun[0] == kept
+        counts = []
+        pack(broken, out, max_samples=4, report=lambda t, counts=counts: counts.append(t.num_files))
+        assert counts[0] == kept
         assert contents(out) == expected
 
 
@@ -237,9 +228,8 @@ def test_run_that_is_killed_goes_on_to_the_same_bytes_and_leaves_no_process(demo
             (tmp_path / 'children').write_text(json.dumps(children))
             os.kill(os.getpid(), signal.SIGKILL)
 
-    process = multiprocessing.get_context('fork').Process(
-        target=start, args=(tmp_path / 'out', die)
-    )
+    context = multiprocessing.get_context('fork')
+    process = context.Process(target=start, args=(tmp_path / 'out', die))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -304,9 +294,7 @@ def test_bad_files_cost_nothing_but_themselves(pictures, tmp_path):
     assert [sample['png'] for sample in samples(tmp_path / 'out')] == [
         path.read_bytes() for path in sorted(source.glob('[0-9]*.png'))
     ]
-    rows = [
-        json.loads(line) for line in (tmp_path / 'out/bad_files.jsonl').read_text().splitlines()
-    ]
+    rows = list(map(json.loads, (tmp_path / 'out/bad_files.jsonl').open()))
     assert [(Path(row['file']).name, row['kind'], row['ok']) for row in rows] == [
         (name, 'image', False)
         for name in ('crashes.jpg', 'crashes.png', 'hangs.jpg', 'hangs.png', 'text.png')
@@ -350,10 +338,7 @@ def test_shards_of_other_settings_are_refused_and_replaced_when_asked(pictures, 
     ]:
         with pytest.raises(DataError, match=f'packed differently: .*{message}.*`--fresh`'):
             pack(pictures, out, **settings)
-    other = tmp_path / 'other'
-    for path in pictures.rglob('*.png'):
-        (other / path.parent.name).mkdir(parents=True, exist_ok=True)
-        os.link(path, other / path.parent.name / f'x{path.name}')
+    other = linked(pictures, tmp_path / 'other', prefix='x')
     with pytest.raises(DataError, match='packed differently: the list of files is another'):
         pack(other, out)
     assert contents(out) == before
@@ -415,9 +400,8 @@ def hold_and_die(folder):
 
 
 def test_worker_that_outlives_a_killed_run_does_not_keep_others_out(pictures, tmp_path):
-    other = multiprocessing.get_context('fork').Process(
-        target=hold_and_die, args=(tmp_path / 'out',)
-    )
+    context = multiprocessing.get_context('fork')
+    other = context.Process(target=hold_and_die, args=(tmp_path / 'out',))
     other.start()
     other.join()
     assert pack(pictures, tmp_path / 'out').num_samples == 12
@@ -448,9 +432,7 @@ def test_damaged_shards_are_noticed(pictures, tmp_path):
     pack(pictures, tmp_path / 'out')
     content = shard.read_bytes()
     shard.write_bytes(content[:512] + b'\1' + content[513:1024] + content[1024:])
-    pack(
-        pictures, tmp_path / 'out'
-    )  # in the pixels of an image; neither tar nor index knows of these
+    pack(pictures, tmp_path / 'out')  # it is in pixels, of which neither tar nor index knows
     start = read_index(index_path(str(shard))).members(1)[0].offset - 512
     shard.write_bytes(content[:start] + b'x' + content[start + 1 :])
     with pytest.raises(DataError, match=r'images-000001.tar.* Start over with `--fresh`'):

@@ -43,13 +43,9 @@ def test_bar_on_a_terminal_has_rate_and_time_left():
 
 
 def test_summary_has_what_matters_and_the_command(tmp_path):
-    bad = [
-        Verdict(f'/{n}.mp4', 'video', False, error=f"Can't open the video '/{n}.mp4'.")._asdict()
-        for n in range(3)
-    ]
-    bad.append(
-        Verdict('/x.mp4', 'video', False, error="Can't read '/x.mp4': took longer.")._asdict()
-    )
+    errors = {f'/{n}.mp4': f"Can't open the video '/{n}.mp4'." for n in range(3)}
+    errors['/x.mp4'] = "Can't read '/x.mp4': took longer."
+    bad = [Verdict(path, 'video', False, error=error)._asdict() for path, error in errors.items()]
     (tmp_path / 'bad_files.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in bad))
     tally = Tally(104, 100, 2, 6000, 500, 5_000_000, 4_000_000, 61.2)
     assert summarize(tmp_path, 'video', tally).splitlines() == [

@@ -31,18 +31,8 @@ def whole(made, tmp_path_factory):
     """One video in several containers."""
     folder = tmp_path_factory.mktemp('whole')
     for name, arguments in REMUXED.items():
-        command = [
-            'ffmpeg',
-            '-v',
-            'error',
-            '-i',
-            made / 'h264.mp4',
-            '-c',
-            'copy',
-            *arguments.split(),
-            name,
-        ]
-        subprocess.run(command, cwd=folder, check=True)
+        command = f'ffmpeg -v error -i {made}/h264.mp4 -c copy {arguments} {name}'
+        subprocess.run(command.split(), cwd=folder, check=True)
     return folder
 
 
@@ -79,11 +69,8 @@ def test_hole_in_a_file_costs_the_frames_up_to_the_next_key_frame(
     with av.open(str(made / name)) as container:
         packets = [p for p in container.demux(video=0) if p.size]
     path = tmp_path / name
-    for first in (
-        14,
-        17,
-        30,
-    ):  # in the order of decoding; key frames are shown as numbers 0, 12, 24, 36, 48
+    # In the order of decoding; key frames are shown as numbers 0, 12, 24, 36, 48.
+    for first in (14, 17, 30):
         begin, end = packets[first].pos + 20, packets[first + 1].pos + packets[first + 1].size
         path.write_bytes(content[:begin] + bytes(end - begin) + content[end:])
         given, messages = {}, []

@@ -44,16 +44,8 @@ def test_size_is_known_without_decoding_and_opening_reads_nothing(video, asked):
 
 
 def test_time_belongs_to_the_frame_shown_then(video):
-    assert video.ids_at([0.0, 0.19, 0.2, 0.6, 3 * 0.2, 3.99, 9.0, -1.0]) == [
-        0,
-        0,
-        1,
-        3,
-        3,
-        19,
-        19,
-        0,
-    ]
+    times = [0.0, 0.19, 0.2, 0.6, 3 * 0.2, 3.99, 9.0, -1.0]
+    assert video.ids_at(times) == [0, 0, 1, 3, 3, 19, 19, 0]
     assert [frame[0, 0, 0] for frame in video.frames_at([0.45])] == [20]
 
 

@@ -18,15 +18,8 @@ pytestmark = pytest.mark.needs('ffmpeg')
 
 # What decord and torchcodec have to read; of the others they may refuse what they would get wrong.
 PLAIN = (
-    'h264.mp4',
-    'hevc.mp4',
-    'vp8.webm',
-    'vp9.webm',
-    'mpeg4.mp4',
-    'varying.mp4',
-    'varying.mkv',
-    'turned.mp4',
-    'later.mkv',
+    *('h264.mp4', 'hevc.mp4', 'vp8.webm', 'vp9.webm', 'mpeg4.mp4'),
+    *('varying.mp4', 'varying.mkv', 'turned.mp4', 'later.mkv'),
 )
 NO_TIMES = ('without_times.h264', 'wrong_times.avi')
 
@@ -79,23 +72,9 @@ def test_rate_is_that_of_the_times(made, reader):
 def test_metadata_turn_and_mirror_as_ffmpeg_does(made, tmp_path, reader, num_quarters, mirror):
     path = tmp_path / 'turned.mp4'
     path.write_bytes(with_matrix((made / 'h264.mp4').read_bytes(), num_quarters, mirror))
-    command = [
-        'ffmpeg',
-        '-v',
-        'error',
-        '-i',
-        path,
-        '-frames:v',
-        '1',
-        '-pix_fmt',
-        'rgb24',
-        '-f',
-        'rawvideo',
-        '-',
-    ]
-    expected = np.frombuffer(
-        subprocess.run(command, check=True, capture_output=True).stdout, np.uint8
-    )
+    command = f'ffmpeg -v error -i {path} -frames:v 1 -pix_fmt rgb24 -f rawvideo -'
+    shown = subprocess.run(command.split(), check=True, capture_output=True).stdout
+    expected = np.frombuffer(shown, np.uint8)
     try:
         with open_video(str(path), reader) as video:
             assert (video.height, video.width) == ((64, 96), (96, 64))[num_quarters % 2]
@@ -195,9 +174,8 @@ def pack_b_frames(source, target):
     with av.open(str(source)) as container, av.open(str(target), 'w') as out:
         stream = container.streams.video[0]
         packets = [bytes(p) for p in container.demux(stream) if p.size]
-        kinds = [
-            data[data.index(start) + 4] >> 6 for data in packets
-        ]  # 0: intra, 1: predicted, 2: from both sides
+        # 0: intra, 1: predicted, 2: from both sides
+        kinds = [data[data.index(start) + 4] >> 6 for data in packets]
         written = out.add_stream_from_template(stream)
         written.codec_context.extradata = stream.codec_context.extradata
         number, position = 0, 0
