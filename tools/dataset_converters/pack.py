@@ -138,7 +138,7 @@ def main() -> None:
         seconds=args.seconds,
     )
     if args.dry_run:
-        print(describe(packing.estimate(), source.kind))
+        print(describe(*packing.estimate(), source.kind))
         return
     with pack_progress(len(packing), Console(stderr=True, highlight=False)) as progress:
         tally = packing.run(args.out, fresh=args.fresh, report=progress)

@@ -469,9 +469,9 @@ def test_numbers_that_make_no_sense_are_refused(pictures, demo_data):
 def test_estimate_is_near_what_comes_of_it(demo_data, tmp_path):
     source = VideoFolder(str(demo_data / 'videos/train'))
     planned = Packing(source, VideosAsMp4(), num_workers=1)
-    estimate = planned.estimate(6)
+    estimate, num_tried, num_bad = planned.estimate(6)
     tally = planned.run(tmp_path / 'out')
-    assert (estimate.num_files, estimate.num_tried, estimate.num_bad) == (len(source), 6, 0)
+    assert (estimate.num_files, num_tried, num_bad) == (len(source), 6, 0)
     assert estimate.bytes_in == pytest.approx(tally.bytes_in, rel=0.3)
     assert estimate.bytes_out == pytest.approx(tally.bytes_out, rel=0.3)
     assert estimate.num_frames == pytest.approx(tally.num_frames, rel=0.3)

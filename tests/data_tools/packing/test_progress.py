@@ -7,7 +7,6 @@ from rich.console import Console
 
 from vicmae.data_tools.checking.file_check import Verdict
 from vicmae.data_tools.packing.folder import Tally
-from vicmae.data_tools.packing.pack import Estimate
 from vicmae.data_tools.packing.progress import describe, pack_progress, summarize
 
 
@@ -65,8 +64,7 @@ def test_summary_has_what_matters_and_the_command(tmp_path):
 
 
 def test_estimate_says_what_it_is_drawn_from():
-    estimate = Estimate(1000, 32, 0, 10**9, 2 * 10**8, 10**5, 3600.0)
-    expected = '1000 videos, 1.0 GB, would become about 200.0 MB in 1:00:00 (32 were tried)'
-    assert describe(estimate, 'video') == expected
-    estimate = Estimate(1000, 32, 2, 10**9, 2 * 10**8, 10**5, 3600.0)
-    assert describe(estimate, 'video').endswith('(32 were tried, 2 of them bad)')
+    estimate = Tally(1000, bytes_in=10**9, bytes_out=2 * 10**8, seconds=3600.0)
+    expected = '1000 videos, 1.0 GB, would become about 200.0 MB in 1:00:00 (32 were tried'
+    assert describe(estimate, 32, 0, 'video') == f'{expected})'
+    assert describe(estimate, 32, 2, 'video') == f'{expected}, 2 of them bad)'

@@ -50,29 +50,6 @@ class _Sample(NamedTuple):
 _Outcomes = Generator[Outcome[int, _Sample], None, None]  # of places in the order of packing
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What packing would take.
-
-    Args:
-        num_files: Files that there are.
-        num_tried: Files that this is drawn from.
-        num_bad: Files among these that can't be read.
-        bytes_in: Size of all files.
-        bytes_out: Size of all shards.
-        num_frames: Of all samples; an image is one.
-        seconds: Time for all files.
-    """
-
-    num_files: int
-    num_tried: int
-    num_bad: int
-    bytes_in: int
-    bytes_out: int
-    num_frames: int
-    seconds: float
-
-
 @dataclass
 class Packing:
     """How a source becomes shards.
@@ -145,8 +122,11 @@ class Packing:
                 'kept: once this is mended, the same command goes on behind them.'
             ) from error
 
-    def estimate(self, num_tried: int | None = None) -> Estimate:
-        """Packs some files (32 videos or 512 images) to nowhere, evenly spread, to say what all of them would take."""
+    def estimate(self, num_tried: int | None = None) -> tuple[Tally, int, int]:
+        """Packs some files (32 videos or 512 images) to nowhere, evenly spread.
+
+        Returns what all would take, and how many were tried and bad.
+        """
         num_tried = num_tried or _NUM_TRIED[self.source.kind]
         chosen = np.unique(np.linspace(0, len(self) - 1, num_tried).round().astype(int))
         with closing(self._recode(chosen)) as outcomes:
@@ -157,15 +137,15 @@ class Packing:
                 f'None of the {len(results)} files that were tried can be read. The first: {results[0].error}'
             )
         share = len(self) / len(results)
-        return Estimate(
+        tally = Tally(
             num_files=len(self),
-            num_tried=len(results),
-            num_bad=len(results) - len(good),
+            num_samples=round(share * len(good)),
+            num_frames=round(share * sum(sample.recoded.num_frames for sample in good)),
             bytes_in=round(share * sum(sample.bytes_in for sample in good)),
             bytes_out=round(share * sum(_size_in_shard(sample) for sample in good)),
-            num_frames=round(share * sum(sample.recoded.num_frames for sample in good)),
             seconds=share * sum(sample.seconds for sample in good) / self._num_workers,
         )
+        return tally, len(results), len(results) - len(good)
 
     @cached_property
     def _settings(self) -> dict[str, Any]:

@@ -16,53 +16,38 @@ from vicmae.utils.progress import live_bar
 from ..checking.file_check import Verdict
 from ..checking.summary import summarize as summarize_verdicts
 from .folder import BAD_FILES, Tally
-from .pack import Estimate
-
-
-class PackProgress:
-    """Says how far a packing is after each file: a bar on a terminal, else a line now and then."""
-
-    def __init__(self, total: int, console: Console, update: Callable[..., None]) -> None:
-        self._total = total
-        self._console = console
-        self._update = update
-        self._first: int | None = None
-        self._begun = self._shown = console.get_time()
-        self._pause = 0.2 if console.is_terminal else 30.0
-
-    def __call__(self, tally: Tally) -> None:
-        now = self._console.get_time()
-        if self._first is None:  # what an earlier run packed says nothing about the rate
-            self._first, self._begun = tally.num_files, now
-        elif now - self._shown < self._pause and tally.num_files < self._total:
-            return
-        self._shown = now
-        text = self._text(tally, now)
-        if self._console.is_terminal:
-            self._update(completed=tally.num_files, text=text)
-        else:
-            self._console.print(f'packing: {text}')
-
-    def _text(self, tally: Tally, now: float) -> str:
-        words = [f'{tally.num_files}/{self._total} files']
-        packed_now = tally.num_files - (self._first or 0)
-        if packed_now:
-            rate = packed_now / max(now - self._begun, 1e-3)
-            left = timedelta(seconds=round((self._total - tally.num_files) / rate))
-            words += [f'{rate:.1f} files/s', f'{left} left']
-        if tally.num_bad:
-            words.append(f'{tally.num_bad} bad')
-        if tally.num_files == self._total:
-            words.append('checking the shards')
-        return ', '.join(words)
 
 
 @contextmanager
-def pack_progress(total: int, console: Console) -> Iterator[PackProgress]:
-    """Shows the progress of a packing."""
+def pack_progress(total: int, console: Console) -> Iterator[Callable[[Tally], None]]:
+    """Shows how far a packing is, by a function to call after each file: a bar, or lines without a terminal."""
+    pause = 0.2 if console.is_terminal else 30.0
+    first, start = None, console.get_time()
+    shown = start
+
+    def report(tally: Tally) -> None:
+        nonlocal first, start, shown
+        now, done = console.get_time(), tally.num_files
+        if first is None:  # what an earlier run packed says nothing about the rate
+            first, start = done, now
+        elif now - shown < pause and done < total:
+            return
+        shown = now
+        words = [f'{done}/{total} files']
+        if done > first:
+            rate = (done - first) / max(now - start, 1e-3)
+            left = timedelta(seconds=round((total - done) / rate))
+            words += [f'{rate:.1f} files/s', f'{left} left']
+        words += [f'{tally.num_bad} bad'] if tally.num_bad else []
+        words += ['checking the shards'] if done == total else []
+        if console.is_terminal:
+            update(completed=done, text=', '.join(words))
+        else:
+            console.print(f'packing: {", ".join(words)}')
+
     columns = (BarColumn(), '{task.fields[text]}')
     with live_bar(console, *columns, total=total, text='packing') as update:
-        yield PackProgress(total, console, update)
+        yield report
 
 
 def summarize(folder: str | Path, kind: str, tally: Tally) -> str:
@@ -98,11 +83,10 @@ def _verdicts(bad_files: Path) -> Iterator[Verdict]:
             yield Verdict(**json.loads(line))
 
 
-def describe(estimate: Estimate, kind: str) -> str:
+def describe(estimate: Tally, num_tried: int, num_bad: int, kind: str) -> str:
     """What packing would take."""
     text = (
         f'{estimate.num_files} {kind}s, {decimal(estimate.bytes_in)}, would become about '
-        f'{decimal(estimate.bytes_out)} in {timedelta(seconds=round(estimate.seconds))} '
-        f'({estimate.num_tried} were tried'
+        f'{decimal(estimate.bytes_out)} in {timedelta(seconds=round(estimate.seconds))} ({num_tried} were tried'
     )
-    return text + (f', {estimate.num_bad} of them bad)' if estimate.num_bad else ')')
+    return text + (f', {num_bad} of them bad)' if num_bad else ')')
