@@ -26,25 +26,18 @@ examples:
   python tools/dataset_converters/pack.py data/videos data/packed/frames --video-as jpeg --fps 5
 """
 # Name, type, metavar, help. What isn't given is left to the recipe, which also checks it.
+SHORT_SIDE = (
+    'shorter side, at most; 256 for videos, 0 to keep the size; without it images are copied'
+)
 RECIPE_OPTIONS: list[tuple[str, type, str, str]] = [
-    (
-        'short-side',
-        int,
-        'PIXELS',
-        'shorter side, at most; 256 for videos, 0 to keep the size; without it images are copied as they are',
-    ),
+    ('short-side', int, 'PIXELS', SHORT_SIDE),
     ('quality', int, 'Q', 'of JPEGs, 1 to 95 (90)'),
     ('fps', float, 'FPS', 'of videos as jpeg, at most (5)'),
     ('gop', int, 'FRAMES', 'videos as mp4: one in so many is a key frame (12)'),
     ('crf', int, 'CRF', 'videos as mp4: lower is better and larger (23)'),
     ('preset', str, 'NAME', 'videos as mp4: preset of x264 (fast)'),
     ('tune', str, 'NAME', 'videos as mp4: fastdecode; none makes smaller files (fastdecode)'),
-    (
-        'reader',
-        str,
-        'NAME',
-        'video reader: auto, decord, torchcodec or pyav (pyav; for copies auto)',
-    ),
+    ('reader', str, 'NAME', 'auto, decord, torchcodec or pyav (pyav; for copies auto)'),
 ]
 
 
@@ -69,11 +62,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('source', metavar='SOURCE', help='folder, list, .tar file or pattern')
     parser.add_argument('out', metavar='OUT', help='folder for the shards')
     group = parser.add_argument_group('what is packed')
-    add(
-        '--data-root',
-        "folder that the paths in a list are relative to (the list's own)",
-        default='',
-    )
+    text = "folder that the paths in a list are relative to (the list's own)"
+    add('--data-root', text, default='')
     add('--kind', 'where SOURCE has both', choices=['image', 'video'])
     text = 'each folder of images in SOURCE is a video at this rate'
     add('--source-fps', text, type=float, metavar='FPS')
@@ -88,9 +78,7 @@ def parse_args() -> argparse.Namespace:
     add('--samples-per-shard', text, type=int, default=10_000, metavar='N')
     text = 'a shard of this size is full, such as 500M (%(default)s)'
     add('--max-shard-size', text, type=parse_size, default='1G', metavar='BYTES')
-    text = (
-        'put samples in a random order that depends on this, for readers that go from front to back'
-    )
+    text = 'random order that depends on this, for readers that go from front to back'
     add('--shuffle-seed', text, type=int, metavar='SEED')
 
     group = parser.add_argument_group('the run')
@@ -122,9 +110,8 @@ def main() -> None:
     from vicmae.data_tools.packing.recoding import choose_recipe
     from vicmae.errors import DataError
 
-    source = find_source(
-        args.source, args.kind, data_root=args.data_root, source_fps=args.source_fps
-    )
+    where = dict(data_root=args.data_root, source_fps=args.source_fps)
+    source = find_source(args.source, args.kind, **where)
     names = [name.replace('-', '_') for name, *_ in RECIPE_OPTIONS]
     options = {name: getattr(args, name) for name in names}
     packing = Packing(

@@ -28,40 +28,22 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('paths', nargs='+', metavar='PATH', help='file, folder or list')
-    parser.add_argument('--out', required=True, metavar='FILE', help='the report, as JSON Lines')
-    parser.add_argument(
-        '--data-root',
-        default='',
-        help="folder that paths in lists are relative to (the list's own)",
-    )
-    parser.add_argument(
-        '--kind',
-        choices=['image', 'video'],
-        help='take these alone from folders, and read as these what is named itself or in a list (by extension)',
-    )
-    parser.add_argument(
-        '--quick',
-        action='store_true',
-        help='decode only the first, middle and last frame of a video',
-    )
-    parser.add_argument(
-        '--list-good',
-        default='',
-        metavar='FILE',
-        help='write a list of the files that are good as a whole, for `ann_file`',
-    )
-    parser.add_argument(
-        '--fresh', action='store_true', help='check all anew, instead of going on with the report'
-    )
-    parser.add_argument('--num-workers', type=int, metavar='N', help='processes (one per core)')
-    parser.add_argument(
-        '--seconds',
-        type=float,
-        default=60,
-        metavar='S',
-        help='a file that hangs for so long is bad (%(default)s)',
-    )
+    add = parser.add_argument
+    add('paths', nargs='+', metavar='PATH', help='file, folder or list')
+    add('--out', required=True, metavar='FILE', help='the report, as JSON Lines')
+    text = "folder that paths in lists are relative to (the list's own)"
+    add('--data-root', default='', help=text)
+    text = 'take these alone from folders, and read as these what is named itself or in a list (by extension)'
+    add('--kind', choices=['image', 'video'], help=text)
+    text = 'decode only the first, middle and last frame of a video'
+    add('--quick', action='store_true', help=text)
+    text = 'write a list of the files that are good as a whole, for `ann_file`'
+    add('--list-good', default='', metavar='FILE', help=text)
+    text = 'check all files again, instead of continuing the report'
+    add('--fresh', action='store_true', help=text)
+    add('--num-workers', type=int, metavar='N', help='processes (one per core)')
+    text = 'a file that hangs for so long is bad (%(default)s)'
+    add('--seconds', type=float, default=60, metavar='S', help=text)
     return parser.parse_args()
 
 
