@@ -195,7 +195,7 @@ def take_turns(sides: list[Side], args: argparse.Namespace) -> dict[str, np.ndar
     rates: dict[str, list[float]] = {side.name: [] for side in sides}
     for turn in range(args.rounds + 1):
         for side in sides:
-            # Turn 0 only brings files and libraries into memory. Workers start anew in each turn.
+            # Turn 0 only brings files and libraries into memory. New workers start in each turn.
             seconds = args.seconds if turn else min(2.0, args.seconds)
             rate = samples_per_second(side.build(), seconds)
             if turn:

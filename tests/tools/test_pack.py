@@ -143,7 +143,7 @@ def test_ctrl_c_is_clean_and_the_same_command_goes_on(demo_data, tmp_path):
     process.join(30)
     assert process.exitcode == 130
     said = (tmp_path / 'first').read_text()
-    assert said.endswith('Interrupted. The same command goes on where it was.\n')
+    assert said.endswith('Interrupted. The same command continues where it was.\n')
     assert 'Traceback' not in said
     num_packed = json.loads((out / 'pack.json').read_text())['packed']['num_files']
     assert not list(out.glob('*.unfinished'))

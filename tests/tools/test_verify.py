@@ -81,7 +81,7 @@ def test_interrupted_check_goes_on_and_leaves_no_process(run_tool, pictures, tmp
     os.kill(process.pid, signal.SIGINT)
     process.join()
     assert process.exitcode == 130
-    assert err.read_text().endswith('Interrupted. The same command goes on where it was.\n')
+    assert err.read_text().endswith('Interrupted. The same command continues where it was.\n')
     assert len(workers) == 2 and not any(os.path.exists(f'/proc/{pid}') for pid in workers)
     first = report.read_text()
     assert 2 <= len(files(report)) < 62

@@ -2,9 +2,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Packs images or videos into tar shards with an index, made for being read in random order.
 
-SOURCE is a folder, a list of files (`path` or `path label` a line), or shards. Interrupted, the same command goes on
-where it was. Files that can't be read are left out, and listed with the reason in OUT/bad_files.jsonl. The exit status
-is 1 where none can be read.
+SOURCE is a folder, a list of files (`path` or `path label` a line), or shards. Interrupted, the same command
+continues where it was. Files that can't be read are left out, and listed with the reason in OUT/bad_files.jsonl.
+The exit status is 1 where none can be read.
 """
 
 import argparse
@@ -135,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main, when_interrupted='The same command goes on where it was.')
+    run_tool(main, when_interrupted='The same command continues where it was.')

@@ -4,7 +4,7 @@
 
 PATH is a file, a folder, or a list (.txt, .lst, .list, .csv) of `path` or `path label` lines. The report has a line of
 JSON for each file: file, kind, ok, frames, width, height, error, and a note on a video that can be read in part.
-Interrupted, the same command goes on where it was. The exit status is 0 however many files are bad.
+Interrupted, the same command continues where it was. The exit status is 0 however many files are bad.
 """
 
 import argparse
@@ -58,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main, when_interrupted='The same command goes on where it was.')
+    run_tool(main, when_interrupted='The same command continues where it was.')

@@ -78,7 +78,7 @@ def run_isolated(
 
 
 def restart_deadline() -> None:
-    """Gives the item at hand all of its seconds anew: for a function that can tell that it gets on.
+    """Restarts the seconds of the item at hand: for a function that makes progress.
 
     Does nothing outside the processes of a pool.
     """

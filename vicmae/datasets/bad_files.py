@@ -42,7 +42,7 @@ class BadFileLedger:
 
     Several ranks write into the same list, and each reads what the others wrote: a file is listed twice only where two
     meet it at the same moment, or where it turns out to be fatal later. A file that hung or killed a process stays
-    listed as `fatal` and isn't opened again, also after a resume; delete its line once it is mended.
+    listed as `fatal` and isn't opened again, also after a resume; delete its line once it is fixed.
 
     Args:
         path: The list. None keeps it in memory.

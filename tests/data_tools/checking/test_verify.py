@@ -205,8 +205,8 @@ def test_check_goes_on_where_it_was(pictures, tmp_path):
 def test_file_that_changed_is_checked_again(pictures, tmp_path):
     report, good = tmp_path / 'report.jsonl', tmp_path / 'good.txt'
     verify([str(pictures)], str(report))
-    mended, broken = pictures / 'b/4.png', pictures / 'a/1.png'
-    mended.write_bytes(broken.read_bytes())
+    fixed, broken = pictures / 'b/4.png', pictures / 'a/1.png'
+    fixed.write_bytes(broken.read_bytes())
     changed = broken.stat()
     broken.write_bytes(bytes(changed.st_size))
     os.utime(broken, ns=(changed.st_atime_ns, changed.st_mtime_ns + 10**7))

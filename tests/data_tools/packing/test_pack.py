@@ -264,7 +264,7 @@ def test_complete_data_set_is_left_alone(pictures, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').glob('*.tar*')} == before
 
 
-def test_shard_that_pack_json_does_not_count_is_written_anew(pictures, tmp_path):
+def test_shard_that_pack_json_does_not_count_is_written_again(pictures, tmp_path):
     pack(pictures, tmp_path / 'out')
     expected = contents(tmp_path / 'out')
     with pytest.raises(KeyboardInterrupt):
@@ -417,7 +417,7 @@ def test_full_disk_is_said_once_and_what_is_finished_stays(pictures, tmp_path):
             limit_files(2 * one)
 
     with pytest.raises(
-        DataError, match="Can't write shards to .*File too large.* same command goes on"
+        DataError, match="Can't write shards to .*File too large.* same command continues"
     ):
         pack(pictures, tmp_path / 'out', max_samples=3, report=shrink_disk)
     limit_files()

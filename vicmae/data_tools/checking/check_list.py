@@ -16,14 +16,14 @@ _LONGEST_LINE = 2**20
 
 
 class CheckReport:
-    """A file of verdicts, one JSON object a line, which an interrupted check goes on with.
+    """A file of verdicts, one JSON object a line, with which an interrupted check continues.
 
     Used in a `with` statement, which keeps it for one process. What it holds already stays, but for a last line that
     a kill tore.
 
     Args:
         path: Path of the file. One that is no report is refused.
-        fresh: Whether to begin anew.
+        fresh: Whether to start over.
     """
 
     def __init__(self, path: str, *, fresh: bool = False) -> None:

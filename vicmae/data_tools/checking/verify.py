@@ -111,12 +111,12 @@ def verify(
 
     Args:
         paths: Files, folders and lists; see `find_files`.
-        out: Report to write, or to go on with: what it has a verdict on isn't checked again, unless the file changed
+        out: Report to write or continue: what it has a verdict on isn't checked again, unless the file changed
             since. What was checked `quick` and what wasn't don't go into one report.
         kind: 'image' or 'video', as which files are read. None goes by their extensions.
         data_root: Folder that the paths in lists are relative to; each list's own without it.
         quick: Whether to decode only three frames of a video.
-        fresh: Whether to begin the report anew.
+        fresh: Whether to start the report over.
         num_workers: Processes that read; one per core if left out.
         seconds: How long a file may take to be opened, or a part of it to be decoded.
         list_good: List to write of the files that are ok, in the order of the report.
@@ -168,7 +168,7 @@ class Answers:
             if verdict.quick not in (None, check.quick):
                 raise DataError(
                     f'The report {report.path!r} was made {"with" if verdict.quick else "without"} --quick, and this '
-                    f'check is {"with" if check.quick else "without"} it. Give another file, or begin it anew with '
+                    f'check is {"with" if check.quick else "without"} it. Give another file, or start it over with '
                     '--fresh.'
                 )
             path = os.path.abspath(verdict.file)

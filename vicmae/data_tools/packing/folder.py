@@ -57,7 +57,7 @@ class PackFolder:
     """Where shards of one kind and one packing are; nothing else may be in it.
 
     `pack.json` says what the shards hold and how they were made. It is written after each of them: a shard that it
-    doesn't count is written anew.
+    doesn't count is written again.
 
     Args:
         path: The folder. It is made where there is none.
@@ -177,7 +177,7 @@ class PackFolder:
 
 
 def check_shard(path: str) -> int:
-    """Makes the index of a shard anew, compares it with the one beside it, and returns the number of samples."""
+    """Makes the index of a shard again, compares it with the one beside it, and returns the number of samples."""
     written, found = read_index(index_path(path)), build_index(path)
     same = all(np.array_equal(found.arrays[name], written.arrays[name]) for name in found.arrays)
     if not same or (found.tar_size, found.extensions) != (written.tar_size, written.extensions):

@@ -119,7 +119,7 @@ class Packing:
         except OSError as error:
             raise DataError(
                 f"Can't write shards to {str(folder)!r}: {error.strerror or error}. Shards that are complete are "
-                'kept: once this is mended, the same command goes on behind them.'
+                'kept: once this is fixed, the same command continues after them.'
             ) from error
 
     def estimate(self, num_tried: int | None = None) -> tuple[Tally, int, int]:

@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """What becomes of an image or a video on its way into a shard. H W pixels.
 
-Whatever a file is like (rotated, interlaced, 10 bit, of odd size), the readers of the house have read it before it is
-encoded anew: a recoded file is upright and has 8 bits, three channels and one rate.
+Whatever a file is like (rotated, interlaced, 10 bit, of odd size), our readers have read it before it is encoded
+again: a recoded file is upright and has 8 bits, three channels and one rate.
 """
 
 import io

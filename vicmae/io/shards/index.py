@@ -226,7 +226,7 @@ def _padded(num_bytes: int) -> int:
 
 def _damaged(path: str, error: Exception) -> DataError:
     return DataError(
-        f"Can't read the index {path!r}: {error}. Delete it, and it is made anew from the shard."
+        f"Can't read the index {path!r}: {error}. Delete it: a new one is made from the shard."
     )
 
 
