@@ -5,40 +5,22 @@ import pytest
 from vicmae.data_tools.gaps import draw_gaps
 from vicmae.datasets.sources.source import Source
 from vicmae.errors import ConfigError
-from vicmae.io.video import VideoReader
 from vicmae.structures import NO_LABEL
 
-FPS = 100.0
-
-
-class LengthOnly(VideoReader):
-    """A video whose length is known and whose frames nobody may ask for."""
-
-    name, fps, height, width = 'length only', FPS, 8, 8
-
-    def __init__(self, num_frames):
-        self.num_frames = num_frames
-        self.closed = 0
-
-    def frames(self, ids):
-        raise AssertionError('no frame has to be decoded')
-
-    def ids_at(self, seconds):
-        return np.floor(np.asarray(seconds) * self.fps).astype(int).tolist()
-
-    def close(self):
-        self.closed += 1
+from .toy_video import ToyVideo
 
 
 class Lengths(Source):
-    """Videos of these lengths in frames; one of no frames can't be opened."""
+    """Videos of these lengths, no frame of which can be decoded; one of no frames can't be opened."""
 
     kind = 'video'
 
     def __init__(self, lengths, *samplers):
         decode = [dict(type='DecodeFrames')] if samplers else []
         super().__init__(pipeline=[dict(type='OpenVideo'), *samplers, *decode])
-        self.readers = [LengthOnly(length) if length else 'no.mp4' for length in lengths]
+        self.readers = [
+            ToyVideo(length, range(length), fps=100.0) if length else 'no.mp4' for length in lengths
+        ]
 
     def __len__(self):
         return len(self.readers)

@@ -13,31 +13,8 @@ from vicmae.data_tools.checking import file_check
 from vicmae.data_tools.checking.file_check import DecodableFrames, FileCheck, Verdict
 from vicmae.data_tools.isolated_pool import run_isolated
 from vicmae.errors import DataError
-from vicmae.io.video import VideoReader
 
-
-class Toy(VideoReader):
-    """A video of which some frames can't be decoded, that keeps a list of what it was asked for."""
-
-    name, fps = 'a', 10.0
-    height = width = 0
-
-    def __init__(self, num_frames, bad=(), height=4, width=6):
-        self.num_frames, self.height, self.width = num_frames, height, width
-        self.bad = set(bad)
-        self.asked = []
-
-    def frames(self, ids):
-        self.asked.append(list(ids))
-        if self.bad & set(ids):
-            raise DataError(f"Can't decode frames {ids}.")
-        return [np.zeros((self.height, self.width, 3), np.uint8)] * len(ids)
-
-    def ids_at(self, seconds):
-        raise NotImplementedError  # frames are asked for by number here, never by time
-
-    def close(self):
-        pass
+from ..toy_video import ToyVideo
 
 
 def count(video):
@@ -62,7 +39,7 @@ def clip(tmp_path_factory):
 
 @pytest.mark.parametrize('num_frames', [1, 31, 32, 33, 100])
 def test_all_frames_are_decoded_once(num_frames):
-    video = Toy(num_frames)
+    video = ToyVideo(num_frames)
     assert count(video) == num_frames
     assert [number for ids in video.asked for number in ids] == list(range(num_frames))
 
@@ -72,23 +49,23 @@ def test_all_frames_are_decoded_once(num_frames):
     [[0], [99], [31, 32], range(10, 60), range(0, 100, 2), range(64), [*range(32), *range(40, 64)]],
 )
 def test_frames_that_can_be_decoded_are_counted_wherever_the_others_are(bad):
-    assert count(Toy(100, bad)) == 100 - len(bad)
+    assert count(ToyVideo(100, bad)) == 100 - len(bad)
 
 
 def test_end_that_is_missing_from_a_long_video_is_not_tried_frame_by_frame():
-    video = Toy(32_000, bad=range(15_000, 32_000))
+    video = ToyVideo(32_000, bad=range(15_000, 32_000))
     assert count(video) == 15_000
     assert len(video.asked) < 32_000 / 32 + 3 * 32
 
 
 def test_large_frames_are_decoded_few_at_a_time():
     for side, most in [(4000, 1), (2000, 5), (100, 32)]:
-        video = Toy(100, height=side, width=side)
+        video = ToyVideo(100, height=side, width=side)
         assert count(video) == 100
         assert max(map(len, video.asked)) == most
 
 
-class Slow(Toy):
+class Slow(ToyVideo):
     """Takes its time for each call."""
 
     def frames(self, ids):
@@ -106,7 +83,7 @@ def test_long_video_has_time_as_long_as_it_gets_on():
 
 
 def test_video_without_frames_that_can_be_decoded_is_an_error():
-    found = DecodableFrames(Toy(3, bad=range(3)))
+    found = DecodableFrames(ToyVideo(3, bad=range(3)))
     found.attempt_all()
     with pytest.raises(
         DataError, match=r"None of the 3 frames of the video 'a'.*decode frames \[0"
@@ -120,7 +97,9 @@ def test_good_video_has_its_frames_and_its_size(clip, quick):
 
 
 def test_video_of_which_a_part_cannot_be_decoded_is_ok_with_a_note(monkeypatch):
-    monkeypatch.setattr(file_check, 'open_video', lambda path: Toy(50, bad=range(29, 50)))
+    monkeypatch.setattr(
+        file_check, 'open_video', lambda path: ToyVideo(50, bad=range(29, 50), height=4, width=6)
+    )
     assert FileCheck()('a.mp4') == Verdict(
         'a.mp4', 'video', True, 29, 6, 4, note='29 of 50 frames can be decoded'
     )

@@ -13,8 +13,9 @@ from vicmae.datasets.sources.image_folder import ImageFolder
 from vicmae.datasets.sources.source import Source
 from vicmae.datasets.transforms.view_change import ViewChange
 from vicmae.errors import DataError
-from vicmae.io.video import VideoReader
 from vicmae.structures import FIELDS, NO_LABEL
+
+from ..toy_video import ToyVideo
 
 
 class Clock:
@@ -33,20 +34,12 @@ class Clock:
 CLOCK = Clock()
 
 
-class SlowReader(VideoReader):
+class SlowReader(ToyVideo):
     """A video whose every frame takes a nap, and the way to the first one that is asked for ten."""
-
-    name, num_frames, fps, height, width = 'slow', 40, 10.0, 16, 16
 
     def frames(self, ids):
         CLOCK.nap((10 if ids[0] else 0) + len(ids))
-        return [np.zeros((16, 16, 3), np.uint8) for _ in ids]
-
-    def ids_at(self, seconds):
-        return [min(39, int(second * self.fps)) for second in seconds]
-
-    def close(self):
-        pass
+        return super().frames(ids)
 
 
 class SlowVideos(Source):
@@ -57,7 +50,9 @@ class SlowVideos(Source):
 
     def get_data_info(self, index):
         CLOCK.nap(2)
-        return dict(path=f'{index}.mp4', gt_label=NO_LABEL, media=SlowReader())
+        return dict(
+            path=f'{index}.mp4', gt_label=NO_LABEL, media=SlowReader(40, height=16, width=16)
+        )
 
 
 class SlowColour(ViewChange):
