@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""R rows of a batch (views and samples), C channels, H W pixels, D width."""
+"""Encodes a batch in parts. R rows of a batch (views and samples), C channels, H W pixels, D width."""
 
 from collections.abc import Callable
 
@@ -21,16 +21,16 @@ class ContrastiveCache(nn.Module):
     """Encodes a batch in parts, so that a contrastive loss spans all of it at the memory of one part.
 
     Accumulating gradients over small batches leaves each of them with few negatives. Here the parts are encoded
-    one after the other, and only their pooled tokens are kept; the loss over all of them gives each its gradient;
-    then each part is encoded again and its gradient carried on (GradCache, https://arxiv.org/abs/2101.06983, as
-    activation checkpointing of each part). Losses and gradients, also those of batch norm in the heads, are the
-    large batch's, for one more forward pass. The pixels of the whole batch stay on the device.
+    one by one, and only their pooled tokens are kept for the loss over all of them; in the backward pass each part
+    is encoded again (GradCache, https://arxiv.org/abs/2101.06983, as activation checkpointing of each part). Losses
+    and gradients, also those of batch norm in the heads, are the large batch's, for one more forward pass. The
+    pixels of the whole batch stay on the device.
 
-    It takes the place of gradient accumulation: instead of `optim_wrapper.accumulative_counts=4`, take
-    `num_parts=4` and a `batch_size` four times as large, and contrast spans what were four accumulated steps.
+    It replaces gradient accumulation: instead of `optim_wrapper.accumulative_counts=4`, set `num_parts=4` and a
+    `batch_size` four times as large.
 
     Args:
-        num_parts: How many parts a batch is encoded in.
+        num_parts: Number of parts of a batch.
     """
 
     def __init__(self, num_parts: int) -> None:
@@ -45,23 +45,13 @@ class ContrastiveCache(nn.Module):
     def forward(
         self, encode: Encode, teach: Encode, views: Tensor, mask: Mask
     ) -> dict[str, Tensor]:
-        """Calls both functions on parts of the rows, and puts the results together.
-
-        Args:
-            encode: Takes views and a mask. Called again for each part in the backward pass.
-            teach: The same for results without a gradient, called once for each part.
-            views: Views of the whole batch.
-            mask: Their masks.
+        """Calls both functions on parts of the rows and joins the results; `teach` gives those without gradient.
 
         Shape:
-            views (R, C, H, W) -> vectors `(R, D)` joined, losses `()` averaged over the rows
+            views (R, C, H, W) -> vectors (R, D) joined, losses () averaged over the rows
         """
-        parts = [
-            (rows, Mask(*ids))
-            for rows, *ids in zip(
-                *(tensor.chunk(self.num_parts) for tensor in (views, *mask)), strict=True
-            )
-        ]
+        chunks = (tensor.chunk(self.num_parts) for tensor in (views, *mask))
+        parts = [(rows, Mask(*ids)) for rows, *ids in zip(*chunks, strict=True)]
         results = [
             {**checkpoint(encode, *part, use_reentrant=False), **teach(*part)} for part in parts
         ]

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A backbone and a way to pool its tokens: what pretrainers, classifiers and probes share.
+"""A backbone and a pooling: the base of pretrainers, classifiers and probes.
 
 B batch, C channels, T H W frames and pixels, K kept of N patches, D width.
 """
@@ -22,12 +22,12 @@ from .parts import Part, build_part
 class FeatureModel(BaseModel):
     """Encodes images and clips to one vector each.
 
-    Parts are configs or built modules. Widths that one part prescribes to another are filled in here.
+    Parts are configs or built modules. Widths that one part sets for another are filled in here.
 
     Args:
         backbone: Encodes patches: all of them, or those that its `masking` keeps.
         aggregator: Pools patch tokens to one vector.
-        data_preprocessor: Brings pixels to the device and normalises them.
+        data_preprocessor: Moves pixels to the device and normalises them.
         init_cfg: MMEngine's initialisation, such as `dict(type='Pretrained', checkpoint=...)`.
     """
 
@@ -55,9 +55,9 @@ class FeatureModel(BaseModel):
     def init_weights(self) -> None:
         """Draws all weights, or loads those that `init_cfg` names."""
         for module in self.modules():
-            # MMEngine reaches direct children and their BaseModules alone, not a target's head.
-            own = not isinstance(module, BaseModule) and hasattr(module, 'init_weights')
-            if own and any(p.requires_grad for p in module.parameters()):
+            # MMEngine reaches only direct children and their BaseModules, not a target's head.
+            missed = not isinstance(module, BaseModule) and hasattr(module, 'init_weights')
+            if missed and any(p.requires_grad for p in module.parameters()):
                 module.init_weights()
         with DefaultScope.overwrite_default_scope('vicmae'):  # its `Pretrained` runs no code
             super().init_weights()
@@ -75,7 +75,7 @@ class FeatureModel(BaseModel):
             inputs: Normalised pixels: one batch (B, C, H, W) per view in pretraining, else images (B, C, H, W) or
                 clips (B, T, C, H, W).
             data_samples: Labels of the samples; none in pretraining.
-            seeds: A number for each sample, int64 (B,), that its masks follow from. Without them they are random.
+            seeds: The seed of each sample's masks, int64 (B,). Without them masks are random.
         """
 
     def extract_feat(self, frames: Tensor) -> Tensor:
@@ -88,10 +88,10 @@ class FeatureModel(BaseModel):
         return self.pool(tokens)
 
     def extract_clip_feat(self, clips: Sequence[Tensor]) -> Tensor:
-        """Encodes clips as a whole, or to what `over_time` makes of their frames: the mean; an image is one frame.
+        """Encodes clips, or pools the features of their frames by `over_time`; an image is one frame.
 
         Shape:
-            B clips (T, C, H, W), of any T each where the backbone encodes images -> (B, D)
+            B clips (T, C, H, W), of any T each for a backbone of images -> (B, D)
         """
         if self.backbone.takes_clips:
             return self.extract_feat(torch.stack(list(clips)).transpose(1, 2))
@@ -121,7 +121,7 @@ class FeatureModel(BaseModel):
         mode: str = 'tensor',
         seeds: Tensor | None = None,
     ) -> Any:
-        """MMEngine's entry: `mode` 'loss' in training, 'predict' in evaluation, 'tensor' for features."""
+        """Runs MMEngine's modes: 'loss' in training, 'predict' in evaluation, 'tensor' for features."""
         if mode == 'loss':
             return self.loss(inputs, data_samples, seeds)
         if mode == 'predict':
@@ -131,13 +131,10 @@ class FeatureModel(BaseModel):
         raise ValueError(f"`mode` must be 'loss', 'predict' or 'tensor', got '{mode}'.")
 
     def compile_layers(self, **options: Any) -> int:
-        """Compiles each transformer layer by itself, and returns how many there are.
+        """Compiles each transformer layer by itself with options of `torch.compile`; returns the number of layers.
 
-        Layers of one shape share what is compiled, so that a model of 24 takes as long as one of 2, and gradients
-        reach other ranks layer by layer. Masks, loss weights and the loss stay outside: they are the same numbers.
-
-        Args:
-            options: Arguments of `torch.compile`.
+        Layers of one shape share the compiled code, so that a model of 24 takes as long as one of 2, and gradients
+        reach other ranks layer by layer. Masks, loss weights and the loss are not compiled: they stay the same.
         """
         layers = [m for m in self.modules() if isinstance(m, TransformerEncoderLayer)]
         for layer in layers:
@@ -148,5 +145,5 @@ class FeatureModel(BaseModel):
         """Keeps MMEngine from writing three lines per parameter into the log."""
 
     def get_layer_depth(self, param_name: str) -> tuple[int, int]:
-        """Depth of a parameter, for layer-wise learning-rate decay."""
+        """Returns the depth of a parameter, for layer-wise learning-rate decay."""
         return self.backbone.get_layer_depth(param_name, 'backbone.')

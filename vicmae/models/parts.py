@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""How a model builds its parts from configs, and what they have to fit."""
+"""Builds the parts of a model from configs, and checks that they fit."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ def build_part(
     nested_offers: dict[str, Any] | None = None,
     **offers: Any,
 ) -> Any:
-    """Builds a part from its config, or takes it as it is where it is built already.
+    """Builds a part from its config; returns a built module unchanged.
 
     Args:
         part: Config or module.
         nested: Arguments of the part that are parts themselves.
-        nested_offers: What these are offered.
-        offers: Arguments that the part gets where it takes them and its config doesn't give them.
+        nested_offers: The `offers` to these.
+        offers: Arguments for the part if it takes them and its config doesn't have them.
     """
     if isinstance(part, nn.Module):
         return part
@@ -41,14 +41,16 @@ def build_part(
 
 
 def build_preprocessor(preprocessor: Part, head: Part | None) -> Any:
-    """Builds a data preprocessor, which gets its number of classes from the head of the model."""
-    of_head = head.get if isinstance(head, Mapping) else lambda name: getattr(head, name, None)
-    classes = of_head('num_classes')
-    return build_part(preprocessor, **({} if classes is None else dict(num_classes=classes)))
+    """Builds a data preprocessor, with the number of classes of the model's head."""
+    get = head.get if isinstance(head, Mapping) else lambda name: getattr(head, name, None)
+    num_classes = get('num_classes')
+    return build_part(
+        preprocessor, **({} if num_classes is None else dict(num_classes=num_classes))
+    )
 
 
 def output_width(head: nn.Module, in_dim: int) -> int:
-    """Width of what a head of linear layers returns for vectors of `in_dim`."""
+    """Returns the output width of a head of linear layers for vectors of `in_dim`."""
     if isinstance(head, nn.Identity):
         return in_dim
     widths = [layer.out_features for layer in head.modules() if isinstance(layer, nn.Linear)]
@@ -60,7 +62,7 @@ def output_width(head: nn.Module, in_dim: int) -> int:
 
 
 def require_parameter_free(aggregator: nn.Module, reason: str) -> None:
-    """Refuses an aggregator with parameters where no loss would train them."""
+    """Raises ValueError if an aggregator has parameters, which no loss would train."""
     if any(True for _ in aggregator.parameters()):
         raise ValueError(
             f'{type(aggregator).__name__} has parameters, but {reason}, so that nothing would train them. '

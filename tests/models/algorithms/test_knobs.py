@@ -6,7 +6,6 @@ import inspect
 
 import pytest
 import torch
-from mmpretrain.models import VisionTransformer
 
 from vicmae.registry import MODELS
 from vicmae.testing import toy_vicmae_config
@@ -135,12 +134,8 @@ PARTS = ('init_cfg', 'args', 'kwargs')
 
 def arguments(config, where=''):
     """All dotted names of arguments that the parts of a config take, beside parts."""
-    taken = inspect.signature(MODELS.get(config['type'])).parameters
-    names = [name for name in taken if name not in (*GIVEN, *PARTS)]
-    if config['type'] == 'MaskedViT':
-        own = inspect.signature(VisionTransformer).parameters
-        names += [n for n in own if n not in (*names, *OF_MMPRETRAIN, *PARTS)]
-    for name in names:
+    names = set(taken_arguments(MODELS.get(config['type'])))
+    for name in names.difference(GIVEN, OF_MMPRETRAIN, PARTS):
         value = config.get(name)
         if isinstance(value, dict) and 'type' in value:
             yield from arguments(value, f'{where}{name}.')
@@ -148,6 +143,15 @@ def arguments(config, where=''):
             yield from (f'{where}{name}.{key}' for key in value)
         elif value is not None or not is_part(config['type'], name):
             yield where + name
+
+
+def taken_arguments(cls):
+    """Names of a class's arguments, with those of its bases that it passes on as `**kwargs`."""
+    for base in (base for base in cls.__mro__ if '__init__' in vars(base)):
+        _, *parameters = inspect.signature(base.__init__).parameters.values()
+        yield from (p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            return
 
 
 def is_part(owner, name):

@@ -283,9 +283,7 @@ def test_checkpointed_layers_give_the_same_gradients_at_less_memory():
 
 
 def test_frames_cannot_be_hidden_whole_where_there_is_one_at_a_time():
-    with pytest.warns(
-        UserWarning, match='encodes single frames, of which it hides patches at random'
-    ):
+    with pytest.warns(UserWarning, match='encodes single frames: it hides random patches'):
         MaskedViT(TOY, img_size=16, patch_size=4, masking=FrameMasking())
 
 

@@ -183,7 +183,7 @@ def test_inflated_weights_of_images_see_in_a_still_clip_what_they_saw_in_the_ima
 
 
 def test_joining_frames_of_a_backbone_that_encodes_clips_is_refused():
-    with pytest.raises(ConfigError, match='`over_time` joins frames .* encodes clips of 4'):
+    with pytest.raises(ConfigError, match='`over_time` pools frames .* encodes clips of 4'):
         build_for_clips(over_time=dict(type='MeanOverTime'))
 
 

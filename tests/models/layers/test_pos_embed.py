@@ -52,7 +52,7 @@ def test_every_place_of_a_large_grid_has_an_embedding_of_its_own():
 
 
 def test_width_that_four_does_not_divide_is_refused():
-    with pytest.raises(ValueError, match='width that four divides, got 6'):
+    with pytest.raises(ValueError, match='multiple of 4, got 6'):
         sincos_pos_embed((2, 2), 6)
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Tokens to one vector by attention. B batch, K tokens, D width, h heads."""
+"""Pools tokens to one vector by attention. B batch, K tokens, D width, h heads."""
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +11,9 @@ from ..layers import init_linear_layers
 
 
 class QueryAttention(nn.Module):
-    """One learned query that attends over tokens in several heads: a mean with weights of its own.
+    """One learned query that attends over tokens in several heads: a weighted mean.
 
-    The query begins small, and so the weights nearly equal: at first this is a mean, seen through linear layers.
-
-    Args:
-        in_dim: Width of the tokens.
-        num_heads: Sets of weights, each for its own share of the width, which it must divide.
+    The query starts small, so that the weights are nearly equal: at first this is a mean between linear layers.
     """
 
     def __init__(self, in_dim: int, num_heads: int = 8) -> None:
@@ -30,14 +26,14 @@ class QueryAttention(nn.Module):
         self.num_heads = num_heads
         self.query = nn.Parameter(torch.empty(1, 1, in_dim))
         self.norm = nn.LayerNorm(in_dim, eps=1e-6)
-        # A bias would move the scores of all tokens alike, which the softmax takes back.
+        # A bias would shift the scores of all tokens equally, which the softmax cancels.
         self.key = nn.Linear(in_dim, in_dim, bias=False)
         self.value = nn.Linear(in_dim, in_dim)
         self.proj = nn.Linear(in_dim, in_dim)
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Draws linear layers Xavier-uniformly and the query with the spread of a class token."""
+        """Draws linear layers Xavier-uniformly, and the query as a class token."""
         init_linear_layers(self)
         self.norm.reset_parameters()
         nn.init.normal_(self.query, std=0.02)
@@ -59,13 +55,13 @@ class QueryAttention(nn.Module):
 
 @MODELS.register_module()
 class AttentionPooling(QueryAttention):
-    """Averages the patch tokens with weights of its own: one learned query attends over them, in several heads.
+    """Pools the patch tokens by one learned query that attends over them in several heads.
 
-    At first this is `MeanPooling`, seen through linear layers.
+    At first this is `MeanPooling` between linear layers.
 
     Args:
         in_dim: Width of the tokens; filled in from the backbone.
-        num_heads: Sets of weights, each for its own share of the width, which it must divide.
+        num_heads: Number of heads; it must divide the width.
 
     Shape:
         (B, K, D), (B, 1, D) -> (B, D)

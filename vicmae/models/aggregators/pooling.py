@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Patch tokens to one vector. B batch, K tokens, D width.
+"""Pools patch tokens to one vector. B batch, K tokens, D width.
 
-Every aggregator takes (patch tokens, prefix tokens), so that one which reads the class token is a swap like any other.
+Every aggregator takes (patch tokens, prefix tokens), so that one that reads the class token can replace the others.
 """
 
 import math
@@ -41,12 +41,12 @@ class GeMPooling(nn.Module):
     """Takes the generalised mean of each channel over the patch tokens (66.92 in the paper's ablation).
 
     mean(x^p)^(1/p), https://arxiv.org/abs/1711.02512: the mean at p = 1, the maximum as p grows. Values below
-    `eps` count as `eps`, so what is negative is lost.
+    `eps` count as `eps`, so that negative ones are lost.
 
     Args:
         p: The power, at least 1.
-        learn_p: Whether training moves the power from there; it counts as 1 where it falls below.
-        eps: Smallest value that is told apart from zero.
+        learn_p: Whether the power is trained; below 1 it counts as 1.
+        eps: Smallest value.
 
     Shape:
         (B, K, D), (B, 1, D) -> (B, D)
@@ -70,14 +70,14 @@ class GeMPooling(nn.Module):
             self.register_buffer('p', torch.tensor([self.initial_p]))
 
     def init_weights(self) -> None:
-        """Sets the power back to where it began."""
+        """Resets the power."""
         nn.init.constant_(self.p, self.initial_p)
 
     def forward(self, patch_tokens: Tensor, prefix_tokens: Tensor) -> Tensor:
         dtype = torch.promote_types(patch_tokens.dtype, torch.float32)
         logs = patch_tokens.to(dtype).clamp(min=self.eps).log()
         p = self.p.to(dtype).clamp(min=1)
-        # The mean of powers as a logarithm, for the powers themselves overflow where p is large.
+        # The mean of powers as a logarithm, since the powers overflow for a large p.
         log_mean = (p * logs).logsumexp(dim=1) - math.log(logs.shape[1])
         return (log_mean / p).exp().to(patch_tokens.dtype)
 
@@ -87,7 +87,7 @@ class GeMPooling(nn.Module):
 
 @MODELS.register_module()
 class ClsPooling(nn.Module):
-    """Takes the class token. The paper reports failures of contrast on it, with losses without negatives at least.
+    """Takes the class token. The paper reports that contrasting it fails, at least with losses without negatives.
 
     Shape:
         (B, K, D), (B, 1, D) -> (B, D)

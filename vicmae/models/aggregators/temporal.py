@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Features of a clip's frames to one vector: how an image model sees videos. B batch, T frames, D width.
+"""Pools the features of a clip's frames to one vector, for image models. B batch, T frames, D width.
 
-`StatisticsOverTime` alone knows the order of the frames; a backbone with `num_frames` above 1 can.
+Of these, only `StatisticsOverTime` uses the order of the frames; a backbone with `num_frames` above 1 does, too.
 """
 
 import torch
@@ -31,13 +31,13 @@ class MeanOverTime(nn.Module):
 
 @MODELS.register_module()
 class AttentionOverTime(QueryAttention):
-    """Averages the features of frames with weights of its own: one learned query attends over them, in several heads.
+    """Pools the features of frames by one learned query that attends over them in several heads.
 
-    At first this is `MeanOverTime`, seen through linear layers.
+    At first this is `MeanOverTime` between linear layers.
 
     Args:
-        in_dim: Width of the features.
-        num_heads: Sets of weights, each for its own share of the width, which it must divide.
+        in_dim: Width of the features; filled in from the backbone.
+        num_heads: Number of heads; it must divide the width.
 
     Shape:
         (B, T, D) -> (B, D), of any T
@@ -54,9 +54,9 @@ class AttentionOverTime(QueryAttention):
 
 @MODELS.register_module()
 class StatisticsOverTime(nn.Module):
-    """Mean, change and spread of the features of frames, beside each other: for probes, as nothing is trained.
+    """Concatenates mean, change and spread of the features of frames: for probes, as nothing is trained.
 
-    The change is half of what the second half of the clip has on average over the first. Of one frame, an image,
+    The change is half the difference between the means of the clip's second and first half. For a single frame,
     change and spread are 0.
 
     Shape:
@@ -73,9 +73,6 @@ class StatisticsOverTime(nn.Module):
         spread = frame_features.std(dim=1, correction=0)
         if num_frames == 1:
             return torch.cat([mean, torch.zeros_like(mean), spread], dim=1)
-        first, second = (
-            frame_features[:, : num_frames // 2],
-            frame_features[:, -(num_frames // 2) :],
-        )
-        change = (second.mean(dim=1) - first.mean(dim=1)) / 2
+        half = num_frames // 2
+        change = (frame_features[:, -half:].mean(dim=1) - frame_features[:, :half].mean(dim=1)) / 2
         return torch.cat([mean, change, spread], dim=1)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What pretraining methods share.
+"""The base of pretraining methods.
 
 B batch, C channels, H W pixels, K kept and M masked of N patches, P values per patch.
 """
@@ -20,15 +20,15 @@ class BasePretrainer(FeatureModel):
     """Pretrains a backbone without labels; a method adds its parts and its `loss`.
 
     Args:
-        parts: As of `FeatureModel`.
+        model: Arguments of `FeatureModel`.
     """
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(self, **model: Any) -> None:
+        super().__init__(**model)
         self.neck: Any = None
 
     def build_neck(self, neck: Part) -> Any:
-        """Builds the decoder that belongs to the backbone."""
+        """Builds the decoder that fits the backbone."""
         frames, height, width = self.backbone.patch_size
         return build_part(
             neck,
@@ -39,7 +39,7 @@ class BasePretrainer(FeatureModel):
         )
 
     def predict_hidden(self, views: Tensor, tokens: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-        """Decodes the hidden patches of views, and cuts the true ones out.
+        """Predicts the masked patches, and returns the predictions and the true patches.
 
         Shape:
             views (B, C, H, W), tokens (B, 1 + K, D) -> (B, M, P), (B, M, P)
@@ -48,10 +48,10 @@ class BasePretrainer(FeatureModel):
         return predicted, gather_tokens(patchify(views, self.backbone.patch_size), mask.ids_masked)
 
     def reconstruct(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks frames and predicts what is hidden.
+        """Masks frames and predicts the masked patches.
 
         Shape:
-            (B, C, H, W) -> predicted patches (B, M, P), all true patches (B, N, P), positions predicted (B, M)
+            (B, C, H, W) -> predicted patches (B, M, P), all true patches (B, N, P), their positions (B, M)
         """
         if self.neck is None:
             raise ConfigError(f'This {type(self).__name__} reconstructs nothing: it has no `neck`.')

@@ -17,35 +17,18 @@ from .base import BasePretrainer
 
 @MODELS.register_module()
 class MAE(BasePretrainer):
-    """Masked autoencoders (https://arxiv.org/abs/2111.06377): hidden patches are predicted from visible ones.
+    """Masked autoencoders (https://arxiv.org/abs/2111.06377): masked patches are predicted from visible ones.
 
-    Each view is a sample of its own: one of an image or a frame, as in the paper, or several.
+    Each view is a sample of its own. The backbone needs a `masking`; the aggregator is for evaluation.
 
     Args:
-        backbone: Encodes the patches that its `masking` keeps.
         neck: Predicts the masked patches from the encoded ones.
         reconstruction: Compares predicted with true patches.
-        aggregator: Pools patch tokens to a feature, for evaluation.
-        data_preprocessor: Brings pixels to the device and normalises them.
-        init_cfg: MMEngine's initialisation, such as `dict(type='Pretrained', checkpoint=...)`.
+        model: Arguments of `FeatureModel`.
     """
 
-    def __init__(
-        self,
-        *,
-        backbone: Part,
-        neck: Part,
-        reconstruction: Part,
-        aggregator: Part,
-        data_preprocessor: Part | None = None,
-        init_cfg: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            backbone=backbone,
-            aggregator=aggregator,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-        )
+    def __init__(self, *, neck: Part, reconstruction: Part, **model: Any) -> None:
+        super().__init__(**model)
         self.backbone.require_masking()
         require_parameter_free(self.aggregator, 'MAE pools for evaluation only')
         self.neck = self.build_neck(neck)
@@ -53,7 +36,7 @@ class MAE(BasePretrainer):
 
     @property
     def pixel_loss(self) -> Any:
-        """What compares patches."""
+        """The loss that compares patches."""
         return self.reconstruction
 
     def loss(

@@ -17,35 +17,18 @@ from .base import BasePretrainer
 
 @MODELS.register_module()
 class SimCLR(BasePretrainer):
-    """SimCLR (https://arxiv.org/abs/2002.05709): two views find each other among the batch. Nothing is masked.
+    """SimCLR (https://arxiv.org/abs/2002.05709): matches the two views of a sample within the batch, without masks.
 
-    (mmpretrain's SimCLR gets 1/W of the gradient through the gathered samples on W ranks; this one all of it.)
+    (On W ranks, mmpretrain's SimCLR gets 1/W of the gradient through the gathered samples; this one gets all of it.)
 
     Args:
-        backbone: Encodes whole views.
-        aggregator: Pools patch tokens to one vector.
-        projector: Maps it to an embedding; batch norm keeps statistics per view.
+        projector: Maps the pooled vector to an embedding; batch norm keeps statistics per view.
         contrastive: Compares the embeddings of the views.
-        data_preprocessor: Brings pixels to the device and normalises them.
-        init_cfg: MMEngine's initialisation, such as `dict(type='Pretrained', checkpoint=...)`.
+        model: Arguments of `FeatureModel`.
     """
 
-    def __init__(
-        self,
-        *,
-        backbone: Part,
-        aggregator: Part,
-        projector: Part,
-        contrastive: Part,
-        data_preprocessor: Part | None = None,
-        init_cfg: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            backbone=backbone,
-            aggregator=aggregator,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-        )
+    def __init__(self, *, projector: Part, contrastive: Part, **model: Any) -> None:
+        super().__init__(**model)
         self.projector = build_part(projector, in_dim=self.backbone.embed_dims)
         self.contrastive = build_part(contrastive)
 

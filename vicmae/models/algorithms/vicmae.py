@@ -28,23 +28,20 @@ class ViCMAE(BasePretrainer):
     """Visual representations from images and videos by contrastive masked autoencoding.
 
     `ViC-MAE <https://arxiv.org/abs/2303.12001>`_: two distant frames of a video, or two views of an image,
-    are masked and encoded by one ViT. A decoder reconstructs the masked patches of each; a predictor has to
-    find each view's partner among the batch from the pooled tokens that were visible.
+    are masked and encoded by one ViT. A decoder reconstructs the masked patches of each view. A predictor
+    finds each view's partner in the batch from the pooled visible tokens.
 
-    Either loss can be switched off: `head.reconstruction=None` leaves the neck out, `head.contrastive=None`
-    projector, predictor and target. See docs/concepts/method.md.
+    Either loss can be switched off: `head.reconstruction=None` leaves out the neck, `head.contrastive=None`
+    the projector, predictor and target. See docs/concepts/method.md.
 
     Args:
-        backbone: Encodes the patches that its `masking` keeps.
-        neck: Predicts the masked patches from the encoded ones.
-        aggregator: Pools patch tokens to one vector.
         head: Computes the losses.
-        target: Makes what predictions are compared with.
-        projector: Maps pooled tokens to embeddings, for predictions and for a target without a head of its own.
+        neck: Predicts the masked patches from the encoded ones.
+        target: Makes the embeddings that predictions are compared with.
+        projector: Maps pooled tokens to embeddings, for predictions and for a target without its own head.
         predictor: Maps these further, for predictions only. With no projector it is the paper's P.
         contrastive_cache: Encodes the batch in parts, so that it can be larger than memory allows at once.
-        data_preprocessor: Brings pixels to the device and normalises them.
-        init_cfg: MMEngine's initialisation, such as `dict(type='Pretrained', checkpoint=...)`.
+        model: Arguments of `FeatureModel`; the backbone needs a `masking`.
 
     Example:
         >>> from vicmae.apis import load_config
@@ -56,32 +53,23 @@ class ViCMAE(BasePretrainer):
     def __init__(
         self,
         *,
-        backbone: Part,
-        aggregator: Part,
         head: Part,
         neck: Part | None = None,
         target: Part | None = None,
         projector: Part | None = None,
         predictor: Part | None = None,
         contrastive_cache: Part | None = None,
-        data_preprocessor: Part | None = None,
-        init_cfg: dict[str, Any] | None = None,
+        **model: Any,
     ) -> None:
-        super().__init__(
-            backbone=backbone,
-            aggregator=aggregator,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-        )
+        super().__init__(**model)
         self.backbone.require_masking()
         self.target: Any = None
         self.head = build_part(head, nested=('reconstruction', 'contrastive'))
         if self.head.reconstruction is not None:
             self.neck = self.build_neck(_require_part(neck, 'neck', 'reconstruction'))
         if self.head.contrastive is not None:
-            self._build_branches(
-                projector, predictor, _require_part(target, 'target', 'contrastive')
-            )
+            target = _require_part(target, 'target', 'contrastive')
+            self._build_branches(projector, predictor, target)
         else:
             require_parameter_free(self.aggregator, '`head.contrastive` is None')
         self.contrastive_cache = build_part(contrastive_cache) if contrastive_cache else None
@@ -89,11 +77,9 @@ class ViCMAE(BasePretrainer):
     def _build_branches(self, projector: Part | None, predictor: Part | None, target: Part) -> None:
         width = self.backbone.embed_dims
         self.projector = nn.Identity() if projector is None else build_part(projector, in_dim=width)
-        self.predictor = (
-            nn.Identity()
-            if predictor is None
-            else build_part(predictor, in_dim=output_width(self.projector, width))
-        )
+        projected = output_width(self.projector, width)
+        identity = nn.Identity()
+        self.predictor = identity if predictor is None else build_part(predictor, in_dim=projected)
         self.target = build_part(target, nested=('head',), nested_offers=dict(in_dim=width))
         self._require_equal_widths()
         if isinstance(self.head.contrastive, CosineLoss) and isinstance(self.target, SharedTarget):
@@ -109,7 +95,7 @@ class ViCMAE(BasePretrainer):
 
     def _require_equal_widths(self) -> None:
         if not isinstance(self.target, (SharedTarget, StopGradientTarget, EMATarget)):
-            return  # of the user: what it returns is not known here
+            return  # a user's own target: the width that it returns is not known here
         pooled = self.backbone.embed_dims
         projected = output_width(self.projector, pooled)
         predicted = output_width(self.predictor, projected)
@@ -118,39 +104,40 @@ class ViCMAE(BasePretrainer):
         wanted = embedded if head is None else output_width(head, pooled)
         if predicted != wanted:
             raise ValueError(
-                f'Predictions have {predicted} values and targets {wanted}: nothing to compare. Set `out_dim` of '
-                f'the last head of the student (projector or predictor) to {wanted}'
+                f"Predictions have {predicted} values and targets {wanted}: they can't be compared. Set `out_dim` "
+                f'of the last head of the student (projector or predictor) to {wanted}'
                 + ('.' if head is None else ', or change `target.head.out_dim`.')
             )
 
     @property
     def pixel_loss(self) -> Any:
-        """What compares patches."""
+        """The loss that compares patches."""
         return self.head.reconstruction
 
     @property
     def embedder(self) -> nn.Module:
-        """What makes embeddings of pooled tokens: the projector, or the predictor where it stands alone."""
+        """Maps pooled tokens to embeddings: the projector, or the predictor where there is no projector."""
         return self.predictor if isinstance(self.projector, nn.Identity) else self.projector
 
     @property
     def online(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        """What a teacher is an average of: from pixels to embeddings."""
+        """The modules that an EMA teacher averages, from pixels to embeddings."""
         return self.backbone, self.aggregator, self.embedder
 
     def init_weights(self) -> None:
-        """Draws all weights anew, or loads those that `init_cfg` names; a teacher begins as its student."""
+        """Draws all weights, or loads those that `init_cfg` names; a teacher starts as a copy of its student."""
         super().init_weights()
-        if (self.init_cfg or {}).get('type') != 'Pretrained':  # which may hold a teacher of its own
+        # A pretrained checkpoint may hold its own teacher.
+        if (self.init_cfg or {}).get('type') != 'Pretrained':
             self.update_target(momentum=0.0)
 
     def update_target(self, momentum: float | None = None, skipped: Tensor | None = None) -> None:
-        """Moves a teacher towards its student, unless `skipped` is 1; nothing to do for other targets."""
+        """Moves an EMA teacher towards its student, unless `skipped` is 1. Other targets have none."""
         if isinstance(self.target, EMATarget):
             self.target.update(*self.online, momentum=momentum, skipped=skipped)
 
     def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Gives a checkpoint without a teacher one that equals its student, in place."""
+        """Adds a teacher that equals the student to a checkpoint without one, in place."""
         if not isinstance(self.target, EMATarget) or any(
             key.startswith(f'{prefix}target.backbone.') for key in state_dict
         ):
@@ -186,7 +173,7 @@ class ViCMAE(BasePretrainer):
         return self.head.weigh(**losses)
 
     def encode(self, views: Tensor, mask: Mask) -> dict[str, Tensor]:
-        """What each view gives by itself: its pooled tokens, and how well its hidden patches are predicted.
+        """Encodes views: their pooled tokens, and the reconstruction loss of their masked patches.
 
         Shape:
             (R, C, H, W) -> `reconstruction` (), `pooled` (R, D); for any R of the V*B rows
@@ -201,7 +188,7 @@ class ViCMAE(BasePretrainer):
         return encoded
 
     def teach(self, views: Tensor, mask: Mask) -> dict[str, Tensor]:
-        """Pools the tokens of the EMA teacher, where there is one; no gradient passes through it.
+        """Pools the tokens of the EMA teacher, if there is one, without gradient.
 
         Shape:
             (R, C, H, W) -> `teacher` (R, D); for any R of the V*B rows
@@ -214,7 +201,7 @@ class ViCMAE(BasePretrainer):
         """Compares each view's prediction with the targets.
 
         Shape:
-            pooled tokens of the student, and of the teacher where there is one (V, B, D) -> ()
+            pooled tokens of the student, and of the teacher if there is one (V, B, D) -> ()
         """
         projected = apply_per_view(self.projector, pooled)  # (V, B, E)
         predictions = apply_per_view(self.predictor, projected)

@@ -42,7 +42,7 @@ from ..layers import (
 )
 from ..masking import FrameMasking, Mask
 
-# Named as the field names them. (mmpretrain's own 'small' is an older shape of 768 x 8.)
+# The usual names. (mmpretrain's own 'small' is an older shape of 768 x 8.)
 ARCHITECTURES: dict[str, dict[str, int]] = {
     name: dict(embed_dims=width, num_layers=depth, num_heads=heads, feedforward_channels=4 * width)
     for name, width, depth, heads in [
@@ -58,31 +58,31 @@ _ARCHITECTURE_KEYS = ('embed_dims', 'num_layers', 'num_heads', 'feedforward_chan
 
 @MODELS.register_module()
 class MaskedViT(VisionTransformer):
-    """A plain ViT (https://arxiv.org/abs/2010.11929) that can leave masked patches out from the first operation on.
+    """A plain ViT (https://arxiv.org/abs/2010.11929) that can encode visible patches only.
 
     Masked, only the pixels of kept patches are gathered, embedded and encoded (MAE, https://arxiv.org/abs/2111.06377).
-    Unmasked, it is mmpretrain's `VisionTransformer`, with the same parameter names: a checkpoint's backbone loads
-    into that as it is, also where mmdetection or mmsegmentation use it. Position embeddings are fixed sine-cosine.
+    Unmasked, it is mmpretrain's `VisionTransformer`, with the same parameter names: that model loads a checkpoint's
+    backbone unchanged, also in mmdetection or mmsegmentation. Position embeddings are fixed sine-cosine.
 
     With `num_frames` above 1 it encodes clips: patches are tubelets, and each attends to all of the clip. Checkpoints
-    of image models load into it, inflated along time. On a clip of frames that are all alike it then gives what the
-    image model gives on one: positions in time are learned, added to the image's and zero at first, and the class
-    token counts once per time of the grid, as it did for each frame (t copies go in, one comes out). Checkpoints of
-    clip models load into image models, too.
+    of image models load into it, inflated along time; on a clip of equal frames it then gives what the image model
+    gives on one frame. For that, the position embeddings in time are learned, added to the image's and zero at first,
+    and the class token counts once per time of the grid, as for each frame (t copies go in, one comes out).
+    Checkpoints of clip models load into image models, too.
 
     Args:
         arch: 'tiny', 'small', 'base', 'large', 'huge', or a dict with `embed_dims`, `num_layers`, `num_heads`
             and `feedforward_channels`.
         img_size: Pixels of the input's side, or (height, width).
         patch_size: Pixels of a patch's side, which must divide the image's.
-        num_frames: Frames of a clip; 1 for images. Clips of other lengths get positions interpolated to theirs.
+        num_frames: Frames of a clip; 1 for images. For other lengths, position embeddings are interpolated.
         tubelet_size: Frames of a patch, which must divide the clip's.
-        pos_embed_type: What is learned of positions in clips, beside the image's: 'separable', a vector for each time
-            of the grid, or 'joint', one for each time and place.
-        inflation: What becomes of an image's patch embedding, loaded for clips: 'average' shares it among the frames
-            of a tubelet, 'centre' gives all to the middle one.
+        pos_embed_type: The learned position embeddings of clips: 'separable', a vector for each time of the grid, or
+            'joint', one for each time and place.
+        inflation: How an image's patch embedding is loaded for clips: 'average' spreads it over the frames of a
+            tubelet, 'centre' gives all to the middle one.
         masking: Draws which patches are kept; None for a backbone that is never masked.
-        with_cp: Whether a layer's activations are computed again in the backward pass: less memory, a third more time.
+        with_cp: Activation checkpointing of each layer: less memory, a third more time.
         out_type: What an unmasked forward returns, as in mmpretrain; a 'featmap' of clips is (B, D, t, h, w).
         kwargs: Further arguments of mmpretrain's `VisionTransformer` (`drop_path_rate`, `frozen_stages`, ...).
 
@@ -129,16 +129,15 @@ class MaskedViT(VisionTransformer):
         if self.takes_clips:
             self._extend_along_time()
         for module in self.layers.modules():
-            if isinstance(
-                module, DropPath
-            ):  # mmpretrain's are NumPy's, which torch.compile can't branch on
+            if isinstance(module, DropPath):
+                # mmpretrain's are numbers of NumPy, on which torch.compile can't branch.
                 module.drop_prob = float(module.drop_prob)
-        self.tells_of_resizing = True
-        self._grids_met = {self.grid}
+        self.warns_of_resizing = True
+        self._known_grids = {self.grid}
         if isinstance(masking, FrameMasking) and self.grid[0] == 1:
             warnings.warn(
-                'FrameMasking hides whole frames of clips; this backbone encodes single frames, of which it hides '
-                'patches at random.',
+                'FrameMasking hides whole frames of clips, but this backbone encodes single frames: it hides '
+                'random patches of them.',
                 stacklevel=2,
             )
         if masking is not None and hasattr(masking, 'count_kept'):
@@ -147,9 +146,9 @@ class MaskedViT(VisionTransformer):
             checkpoint_layers(self.layers)
 
     def _extend_along_time(self) -> None:
-        """Makes the patch embedding one of tubelets, and adds the table of positions in time."""
+        """Replaces the patch embedding by one of tubelets, and adds position embeddings in time."""
         image = self.patch_embed.projection
-        # Its weights alone are used: patches are cut and embedded by `patchify` and `embed_patches`.
+        # Only its weights are used: `patchify` and `embed_patches` cut and embed the patches.
         self.patch_embed.projection = nn.Conv3d(
             self.in_channels,
             self.embed_dims,
@@ -167,22 +166,18 @@ class MaskedViT(VisionTransformer):
 
     @property
     def takes_clips(self) -> bool:
-        """Whether this is a model of clips."""
+        """True for a model of clips."""
         return self.num_frames > 1
 
     @property
     def grid(self) -> Grid:
-        """Patches along time, height and width, of the size that the backbone was built for."""
+        """Patches along time, height and width, for the input size that the backbone was built for."""
         return (self.num_frames // self.patch_size[0], *self.patch_resolution)
 
     def grid_of(self, x: Tensor) -> Grid:
         """Patches along time, height and width of an input (B, C, H, W) or (B, C, T, H, W)."""
         frames, height, width = self.patch_size
-        return (
-            as_clip(x).shape[2] // frames,
-            x.shape[-2] // height,
-            x.shape[-1] // width,
-        )
+        return as_clip(x).shape[2] // frames, x.shape[-2] // height, x.shape[-1] // width
 
     def init_weights(self) -> None:
         """Draws weights as MAE does: Xavier-uniform everywhere, the patch embedding as one linear layer."""
@@ -204,9 +199,9 @@ class MaskedViT(VisionTransformer):
         """Keeps MMEngine from writing three lines per parameter into the log."""
 
     def forward(self, x: Tensor, mask: bool | Mask = False) -> Any:
-        """Encodes whole inputs; or with a mask (True: one that `masking` draws) visible patches: (tokens, Mask).
+        """Encodes whole inputs, or with a mask (True: drawn by `masking`) visible patches: (tokens, Mask).
 
-        Inputs of another size than `img_size`, or length than `num_frames`, get position embeddings resized to theirs.
+        For inputs of another size than `img_size` or length than `num_frames`, position embeddings are resized.
         """
         self._check_input(x)
         if mask is False and not self.takes_clips:
@@ -226,39 +221,31 @@ class MaskedViT(VisionTransformer):
         return self.encode(tokens, grid[0]), kept
 
     def draw_mask(self, x: Tensor, seeds: Tensor | None = None) -> Mask:
-        """Draws which patches of each sample are visible; with `seeds`, int64 (B,), each mask follows from its own."""
+        """Draws which patches of each sample are visible, by the samples' own `seeds`, int64 (B,), if given."""
         self.require_masking()
         self._check_input(x)
         return self.masking(x.shape[0], self.grid_of(x), x.device, seeds)
 
     def require_masking(self) -> None:
-        """Refuses to go without a masking, where patches are to be hidden."""
+        """Raises ValueError if the backbone has no masking."""
         if self.masking is None:
             raise ValueError(
                 "This backbone has no `masking`: give it one, such as dict(type='RandomMasking')."
             )
 
     def split_prefix(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Parts patch tokens from those in front, as aggregators take them: (B, 1+K, D) -> (B, K, D), (B, 1, D)."""
+        """Splits patch tokens from those in front, as aggregators take them: (B, 1+K, D) -> (B, K, D), (B, 1, D)."""
         return tokens[:, self.num_extra_tokens :], tokens[:, : self.num_extra_tokens]
 
     def embed_patches(self, patches: Tensor) -> Tensor:
-        """Applies the patch embedding to patches that were cut already.
-
-        Shape:
-            (B, K, P) -> (B, K, D)
-        """
+        """Embeds patches: (B, K, P) -> (B, K, D)."""
         projection = self.patch_embed.projection
-        # (D, C, p, p) -> (D, p, p, C), and with frames likewise: the order of values in a patch.
+        # (D, C, [t,] p, p) -> (D, [t,] p, p, C), the order of values in a patch.
         weight = projection.weight.movedim(1, -1).flatten(1)
         return F.linear(patches, weight, projection.bias)
 
     def positions(self, grid: Grid) -> Tensor:
-        """Position embeddings of the patches of a grid, in grid order.
-
-        Shape:
-            () -> (1, N, D)
-        """
+        """Returns the position embeddings of a grid's patches, in grid order: (1, N, D)."""
         in_space = self._resize_in_space(self.pos_embed, self.grid, grid)
         in_space = in_space[:, self.num_extra_tokens :]  # (1, h*w, D)
         if not self.takes_clips:
@@ -268,11 +255,7 @@ class MaskedViT(VisionTransformer):
         return (in_space.unsqueeze(1) + along_time).flatten(1, 2)
 
     def encode(self, tokens: Tensor, num_times: int = 1) -> Tensor:
-        """Runs the transformer over patch tokens that have their positions added.
-
-        Args:
-            tokens: Of patches.
-            num_times: Places of the grid along time, for each of which the class token counts once.
+        """Runs the transformer over patch tokens with positions, of a grid with so many times.
 
         Shape:
             (B, K, D) -> (B, 1 + K, D)
@@ -281,11 +264,11 @@ class MaskedViT(VisionTransformer):
         return encoded
 
     def _run_layers(self, tokens: Tensor, num_times: int) -> Iterator[Tensor]:
-        """Gives what each layer gives, the last one normed: (B, K, D) -> (B, 1 + K, D)."""
+        """Yields the output of each layer, the last one normed: (B, K, D) -> (B, 1 + K, D)."""
         num_copies = 0
         if self.cls_token is not None:
-            # Attention weighs a token against all others: of t times as many patches, one class token would get a
-            # t-th of the weight that it has in the image model. Copies are alike in every layer, so one is enough.
+            # Attention weighs a token against all others: among t times as many patches, one class token would get a
+            # t-th of its weight in the image model. The copies stay equal in every layer, so that one is returned.
             cls_token = self.cls_token + self.pos_embed[:, :1]
             tokens = torch.cat([cls_token.expand(len(tokens), num_times, -1), tokens], dim=1)
             num_copies = num_times - 1
@@ -297,7 +280,7 @@ class MaskedViT(VisionTransformer):
             yield tokens[:, num_copies:]
 
     def _format_output(self, x: Tensor, hw: Sequence[int]) -> Tensor:
-        """Of mmpretrain, for grids with time: `hw` is the grid."""
+        """Extends mmpretrain's method to grids with time: `hw` is the grid."""
         if self.out_type == 'featmap' and len(hw) == 3:
             return x[:, self.num_extra_tokens :].unflatten(1, tuple(hw)).movedim(-1, 1)
         return super()._format_output(x, hw)
@@ -324,7 +307,7 @@ class MaskedViT(VisionTransformer):
         return TIME_TABLES[self.pos_embed_type]
 
     def _check_input(self, x: Tensor) -> None:
-        """Refuses what the patches don't divide (mmpretrain pads it), and tells once of each other size."""
+        """Refuses sizes that patches don't divide (mmpretrain pads them), and warns once of each new size."""
         if x.ndim == 5 and x.shape[1] != self.in_channels:
             raise ConfigError(
                 f'Clips are (B, C, T, H, W) with C = {self.in_channels}, got {tuple(x.shape)}. '
@@ -333,9 +316,9 @@ class MaskedViT(VisionTransformer):
         _check_sizes(x.shape[-2:], self.patch_size[-1], 'images')
         self._check_length(as_clip(x).shape[2])
         grid = self.grid_of(x)
-        if grid not in self._grids_met:
-            self._grids_met.add(grid)
-            if self.tells_of_resizing:
+        if grid not in self._known_grids:
+            self._known_grids.add(grid)
+            if self.warns_of_resizing:
                 warn_of_resizing(self.grid, grid)
 
     def _check_length(self, num_frames: int) -> None:
@@ -352,30 +335,24 @@ class MaskedViT(VisionTransformer):
             )
 
     def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Fits the weights of a checkpoint of another size, or of images for clips and back, in place.
-
-        `vicmae.checkpoints.fit` calls it before it loads.
-        """
+        """Fits the weights of another input size, or of images for clips and back, in place."""
         weight = state_dict.get(f'{prefix}patch_embed.projection.weight')
         table = state_dict.get(f'{prefix}pos_embed')
         if table is not None and table.ndim == 3:
-            self._fit_positions(
-                state_dict, prefix, is_image=weight is not None and weight.ndim == 4
-            )
+            is_image = weight is not None and weight.ndim == 4
+            self._fit_positions(state_dict, prefix, is_image)
         if weight is not None and weight.ndim in (4, 5):
+            tubelet_size = self.patch_size[0] if self.takes_clips else None
             state_dict[f'{prefix}patch_embed.projection.weight'] = fit_patch_embed(
-                weight,
-                self.patch_size[0] if self.takes_clips else None,
-                self.inflation,
-                warn=self.tells_of_resizing,
+                weight, tubelet_size, self.inflation, warn=self.warns_of_resizing
             )
 
     def _fit_positions(self, state_dict: dict[str, Any], prefix: str, is_image: bool) -> None:
-        """Fits the fixed table of places and, of clips, the learned one along time."""
+        """Fits the fixed table of positions in space and, for clips, the learned one in time."""
         loaded = state_dict[f'{prefix}pos_embed']
         num_patches = self.pos_embed.shape[1] - self.num_extra_tokens
         if not self.num_extra_tokens and loaded.shape[1] == num_patches + 1:
-            loaded = loaded[:, 1:]  # of a model with a class token
+            loaded = loaded[:, 1:]  # the checkpoint has a class token
         source = grid_of_table(
             loaded[0, self.num_extra_tokens :], otherwise=(1, *self.patch_resolution)
         )
@@ -383,13 +360,13 @@ class MaskedViT(VisionTransformer):
         if along_time is None and self.takes_clips and is_image:
             along_time = loaded.new_zeros(1, self.grid[0], 1, self.embed_dims)
         source = (self.grid[0] if along_time is None else along_time.shape[1], *source[1:])
-        if source != self.grid and self.tells_of_resizing:
+        if source != self.grid and self.warns_of_resizing:
             warn_of_resizing(source, self.grid)
         loaded = self._resize_in_space(loaded, source, self.grid)
         if along_time is not None and self.takes_clips:
             along_time = self._resize_in_time(along_time, source, self.grid)
             state_dict[f'{prefix}{self._time_table_name}'] = shape_time_table(
-                along_time, self.pos_embed_type, self.grid, warn=self.tells_of_resizing
+                along_time, self.pos_embed_type, self.grid, warn=self.warns_of_resizing
             )
         elif along_time is not None:
             mean = along_time.mean(dim=1, keepdim=True)
@@ -399,7 +376,7 @@ class MaskedViT(VisionTransformer):
         state_dict[f'{prefix}pos_embed'] = loaded
 
     def _prepare_pos_embed(self, state_dict: Any, prefix: str, *_: Any, **__: Any) -> None:
-        """Fits weights where others load them (mmpretrain's hook), such as a detector around this backbone."""
+        """Fits weights in mmpretrain's load hook, for other models around this backbone, such as a detector."""
         if not isinstance(state_dict.get(f'{prefix}pos_embed'), DTensor):  # sharded: fitted before
             self.fit_checkpoint(state_dict, prefix)
 
@@ -451,7 +428,7 @@ def _check_sizes(sides: Sequence[int], patch_size: int, what: str = '`img_size`'
 
 
 def _multiples_near(size: int, divisor: int) -> str:
-    """The size itself where it is a multiple, else those around it."""
+    """Returns the size itself if it is a multiple, else the two around it."""
     below = size // divisor * divisor
     near = [below] if below == size else [s for s in (below, below + divisor) if s]
     return ' or '.join(map(str, near))

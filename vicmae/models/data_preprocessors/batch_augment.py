@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Random changes of views on the device, a batch at a time, each view by numbers of its own.
+"""Random changes of views on the device, a batch at a time, each view by its own numbers.
 
-The same as `RandomFlip`, `ColorJitter`, `RandomGrayscale`, `GaussianBlur` and `RandomSolarize` of `vicmae.datasets` do
-to one uint8 image, but in float32: nothing is rounded in between. B views, C = 3 channels, H W pixels.
+They equal `RandomFlip`, `ColorJitter`, `RandomGrayscale`, `GaussianBlur` and `RandomSolarize` of `vicmae.datasets`, but
+in float32: nothing is rounded in between. B views, C = 3 channels, H W pixels.
 """
 
 from collections.abc import Callable
@@ -15,102 +15,97 @@ from torch.nn import functional as F
 from vicmae.structures import FIELDS, STEPS
 
 LUMA = (0.299, 0.587, 0.114)
-# Of so many views at most a change holds copies: some 40 MB each for 224 x 224 pixels.
+# A change copies at most this many views at once: some 40 MB for 224 x 224 pixels.
 CHUNK = 64
 
 
 @torch.no_grad()
 def augment_batch(pixels: Tensor, numbers: Tensor) -> Tensor:
-    """Changes each view as its numbers say, in the order of `vicmae.structures.STAGES`.
+    """Changes each view by its numbers, in the order of `vicmae.structures.STAGES`.
 
-    A change is paid for by the views that take part in it alone. Who does is looked up on the host, so with
-    `numbers` on the CPU nothing waits for the device.
+    Only the views that a change concerns cost time. They are selected on the host, so that with `numbers` on the
+    CPU nothing waits for the device.
 
     Args:
         pixels: Views, in 0..255.
-        numbers: For each view what `vicmae.structures.FIELDS` names.
+        numbers: Those of `vicmae.structures.FIELDS`, for each view.
 
     Shape:
         (B, C, H, W), (B, F) -> (B, C, H, W) float32, in 0..255
     """
-    of = dict(zip(FIELDS, numbers.cpu().numpy().T, strict=True))  # (B,) each
+    fields = dict(zip(FIELDS, numbers.cpu().numpy().T, strict=True))  # (B,) each
     with torch.autocast(pixels.device.type, enabled=False):
         views = pixels.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
-        _change(views, of['flip'] > 0, lambda some: some.flip(-1))
+        _change(views, fields['flip'] > 0, lambda chosen: chosen.flip(-1))
         for step in range(len(STEPS)):
             brightness, contrast, saturation, hue = (
-                np.where(of[f'{name}_step'] == step, of[name], unchanged)
+                np.where(fields[f'{name}_step'] == step, fields[name], unchanged)
                 for name, unchanged in zip(STEPS, (1, 1, 1, 0), strict=True)
             )
-            pixel = brightness * contrast * saturation  # one of them is another number than 1
+            pixel = brightness * contrast * saturation  # at most one of them is not 1
             _change(views, pixel != 1, blend, pixel, 1 - saturation, 1 - contrast)
             _change(views, hue != 0, turn_hue, hue)
-        _change(views, of['grayscale'] > 0, lambda some: luma(some).expand_as(some))
-        horizontal = gaussians(of['blur_sigma'], of['blur_width'])
-        vertical = gaussians(of['blur_sigma'], of['blur_height'])
-        _change(views, of['blur_sigma'] > 0, blur, horizontal, vertical)
-        _change(views, of['solarize'] < 256, solarize, of['solarize'])
+        _change(views, fields['grayscale'] > 0, lambda chosen: luma(chosen).expand_as(chosen))
+        horizontal = gaussians(fields['blur_sigma'], fields['blur_width'])
+        vertical = gaussians(fields['blur_sigma'], fields['blur_height'])
+        _change(views, fields['blur_sigma'] > 0, blur, horizontal, vertical)
+        _change(views, fields['solarize'] < 256, solarize, fields['solarize'])
     return views
 
 
 def _change(
-    views: Tensor, taking_part: np.ndarray, change: Callable[..., Tensor], *numbers: np.ndarray
+    views: Tensor, chosen: np.ndarray, change: Callable[..., Tensor], *numbers: np.ndarray
 ) -> None:
-    """Puts changed views in the place of those that take part.
-
-    Args:
-        views: (B, C, H, W).
-        taking_part: Which of them, (B,).
-        change: Takes some views, which it may overwrite, and their numbers.
-        numbers: Of all views, (B, ...).
-    """
+    """Replaces the chosen views (B,) by changed ones; `change` may overwrite the views that it gets."""
 
     def to_device(array: np.ndarray) -> Tensor:
-        # A copy this small leaves the host at once, also out of memory that isn't pinned.
+        # A copy this small leaves the host at once, also from memory that isn't pinned.
         return torch.from_numpy(array).to(views.device, non_blocking=True)
 
-    ids = np.flatnonzero(taking_part)
-    for some in (ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK)):
-        index = to_device(some)
-        own = [to_device(n[some].astype(np.float32).reshape(len(some), -1, 1, 1)) for n in numbers]
-        views.index_copy_(0, index, change(views.index_select(0, index), *own))
+    ids = np.flatnonzero(chosen)
+    for part in (ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK)):
+        index = to_device(part)
+        values = [
+            to_device(n[part].astype(np.float32).reshape(len(part), -1, 1, 1)) for n in numbers
+        ]
+        views.index_copy_(0, index, change(views.index_select(0, index), *values))
 
 
 def luma(views: Tensor) -> Tensor:
-    """The gray of each pixel: (B, C, H, W) -> (B, 1, H, W)."""
+    """Computes the gray of each pixel: (B, C, H, W) -> (B, 1, H, W)."""
     red, green, blue = views.split(1, dim=1)
     return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
 def blend(views: Tensor, pixel: Tensor, gray: Tensor, mean: Tensor) -> Tensor:
-    """Adds up each pixel, its own gray and the view's mean gray, with these weights, (B, 1, 1, 1) each."""
+    """Sums each pixel, its gray and the view's mean gray by these weights, (B, 1, 1, 1) each."""
     grays = luma(views)
     other = grays * gray + grays.mean((2, 3), keepdim=True) * mean
     return views.mul_(pixel).add_(other).clamp_(0, 255)
 
 
 def turn_hue(views: Tensor, turn: Tensor) -> Tensor:
-    """Turns the colour circle by (B, 1, 1, 1), where 1 is all around; largest and least channel stay as large."""
+    """Turns the hue by (B, 1, 1, 1), where 1 is a full circle; the largest and the least channel value stay."""
     red, green, blue = views.split(1, dim=1)
     largest = views.amax(1, keepdim=True)
     chroma = largest - views.amin(1, keepdim=True)
-    # Sixths of the circle: red at 0, green at 2, blue at 4. Grays have no hue and no chroma: any will do.
+    # Sixths of the circle: red at 0, green at 2, blue at 4. Grays have no chroma, so that any hue will do.
     spread = chroma.clamp(min=1e-6)
-    of_green = (blue - red) / spread + 2
-    of_blue = (red - green) / spread + 4
-    hue = torch.where(largest == green, of_green, of_blue)
+    near_green = (blue - red) / spread + 2
+    near_blue = (red - green) / spread + 4
+    hue = torch.where(largest == green, near_green, near_blue)
     hue = torch.where(largest == red, (green - blue) / spread, hue) + 6 * turn
-    # A channel is at the largest value within a sixth of its own hue, and at the least beyond two.
-    away = [((hue - own + 3) % 6 - 3).abs_() for own in (0, 2, 4)]
-    return torch.cat([largest - chroma * (one - 1).clamp_(0, 1) for one in away], dim=1)
+    # A channel has the largest value within a sixth of its hue, and the least beyond two.
+    distances = [((hue - channel_hue + 3) % 6 - 3).abs_() for channel_hue in (0, 2, 4)]
+    return torch.cat([largest - chroma * (d - 1).clamp_(0, 1) for d in distances], dim=1)
 
 
 def gaussians(sigma: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Weights of blurs along one axis, (B, K); with OpenCV's number of them for uint8 where `size` is 0.
+    """Computes blur weights along one axis, (B, K), shorter ones padded by zeros.
 
-    Shorter ones have zeros on both sides.
+    Where `size` is 0, there are as many as OpenCV has for uint8.
     """
-    sigma = np.maximum(sigma, 1e-3)[:, None].astype(np.float64)  # next to 0 the pixel alone counts
+    sigma = np.maximum(sigma, 1e-3)[:, None].astype(np.float64)  # near 0, only the pixel counts
     size = np.where(size[:, None] > 0, size[:, None], np.rint(6 * sigma + 1).astype(int) | 1)
     offset = np.arange(size.max()) - size.max() // 2
     weights = np.exp(-(offset**2) / (2 * sigma**2)) * (abs(offset) <= size // 2)
@@ -118,7 +113,7 @@ def gaussians(sigma: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def blur(views: Tensor, horizontal: Tensor, vertical: Tensor) -> Tensor:
-    """Blurs along both axes with weights (B, K, 1, 1); what lies outside mirrors the inside at the outermost pixel."""
+    """Blurs along both axes by weights (B, K, 1, 1), with the border mirrored at the outermost pixel."""
     return _blur_rows(_blur_rows(views, horizontal).mT, vertical).mT
 
 
@@ -129,14 +124,10 @@ def _blur_rows(views: Tensor, weights: Tensor) -> Tensor:
     inside = torch.arange(-radius, width + radius, device=views.device) % period
     inside = torch.minimum(inside, period - inside)
     rows = views.index_select(-1, inside).view(1, batch * channels, height, -1)
-    kernels = (
-        weights.view(batch, 1, 1, -1)
-        .expand(-1, channels, -1, -1)
-        .reshape(-1, 1, 1, weights.shape[1])
-    )
+    kernels = weights.view(batch, 1, 1, 1, -1).expand(-1, channels, -1, -1, -1).flatten(0, 1)
     return F.conv2d(rows, kernels, groups=batch * channels).view(views.shape)
 
 
 def solarize(views: Tensor, threshold: Tensor) -> Tensor:
-    """Inverts what would be rounded to the threshold, (B, 1, 1, 1), or more."""
+    """Inverts values that round to the threshold, (B, 1, 1, 1), or more."""
     return torch.where(views >= threshold - 0.5, 255 - views, views)

@@ -20,13 +20,12 @@ from .pixels import PixelPreprocessor
 class LabelledPreprocessor(PixelPreprocessor):
     """Moves labelled images or clips to the device, normalises them, and mixes them in training.
 
-    Mixup (https://arxiv.org/abs/1710.09412) and CutMix (https://arxiv.org/abs/1905.04899) are mmpretrain's; with both,
-    each batch gets one of them, as in MAE, and all frames of a clip get the same. What they draw follows from torch's
-    seed, which is that of the step.
+    Mixup (https://arxiv.org/abs/1710.09412) and CutMix (https://arxiv.org/abs/1905.04899) are mmpretrain's. With both,
+    each batch gets one of them, as in MAE, and all frames of a clip get the same. They follow torch's seed.
 
     Args:
         num_classes: Number of classes, which mixing needs; filled in from the head.
-        mixup_alpha: Of the beta distribution that mixup's shares are drawn from; 0 for none.
+        mixup_alpha: Parameter of mixup's beta distribution; 0 for none.
         cutmix_alpha: The same for cutmix.
         kwargs: Further arguments of `PixelPreprocessor`: `mean`, `std`, `non_blocking`.
 
@@ -57,7 +56,7 @@ class LabelledPreprocessor(PixelPreprocessor):
             raise ValueError('Mixing images needs `num_classes`, got None. Give that of the head.')
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
-        """Normalises the pixels; in training stacks and mixes them, and gives mixed ones shares of classes."""
+        """Normalises the pixels; in training stacks and mixes them, with class shares for mixed ones."""
         if not training:
             return super().forward(data, training)
         batch = self.take(data, training)
@@ -72,11 +71,11 @@ class LabelledPreprocessor(PixelPreprocessor):
         return batch.replace(inputs=images)
 
     def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images with their shares of classes (B, number of classes), or as they are."""
+        """Returns images with their class shares (B, number of classes), or unmixed ones with None."""
         if self.mix is None or self.num_classes is None:
             return images, None
         shares = F.one_hot(labels, self.num_classes).to(images.dtype)
         with seeded_numpy(int(torch.randint(2**31, ()))):
-            # Frames as further channels: cutmix looks for pixels in the third and fourth place.
+            # Frames as further channels: cutmix expects pixels in the last two of four dimensions.
             mixed, shares = self.mix(images.flatten(1, -3), shares)
         return mixed.view_as(images), shares

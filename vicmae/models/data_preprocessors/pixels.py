@@ -36,18 +36,13 @@ class PixelPreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
-        """Moves and normalises a batch.
-
-        Args:
-            data: What the loader delivers.
-            training: Whether it is a batch for training, which subclasses change.
-        """
+        """Moves and normalises a batch of the loader."""
         batch = self.take(data, training)
         moved = batch.replace(**self.cast_data(dict(batch)))
         return moved.replace(inputs=[self.normalize(pixels) for pixels in moved.inputs])
 
     def take(self, data: Mapping[str, Any], training: bool) -> Any:
-        """Gives what the loader delivers its type, and refuses another than the model is trained on."""
+        """Gives a batch of the loader its type, and checks that the model trains on it."""
         batch = as_batch(data)
         if training and not isinstance(batch, self.trained_on):
             raise ConfigError(

@@ -11,10 +11,10 @@ from .pixels import PixelPreprocessor
 
 @MODELS.register_module()
 class ViewPreprocessor(PixelPreprocessor):
-    """Moves a batch to the device, makes the changes there that its workers only drew, and normalises it.
+    """Moves a batch to the device, applies the random changes there that its workers drew, and normalises it.
 
-    A batch says in `augment` which changes those are, in one tensor (B, F) per view (see
-    `vicmae.structures.FIELDS`); without it the views are normalised as they are.
+    The changes are in `augment`, one tensor (B, F) per view (see `vicmae.structures.FIELDS`); without it the views
+    are only normalised.
 
     Args:
         mean: Mean of each channel, in 0..255.
@@ -29,7 +29,7 @@ class ViewPreprocessor(PixelPreprocessor):
     trained_on = Views
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
-        """Changes and normalises the pixels, and drops `augment`; the rest only moves."""
+        """Changes and normalises the pixels, and drops `augment`; the rest is only moved."""
         batch = self.take(data, training)
         augment = batch.get('augment')  # stays on the host, which reads it
         if augment is None:

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Projector and predictor. V views, B batch, D width in, E width out."""
+"""Heads for projector and predictor. V views, B batch, D width in, E width out."""
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class MLPHead(nn.Sequential):
 
 
 def apply_per_view(head: nn.Module, views: Tensor) -> Tensor:
-    """Runs a head on each view apart, so that batch norm keeps statistics per view.
+    """Runs a head on each view separately, so that batch norm keeps statistics per view.
 
     Shape:
         (V, B, D) -> (V, B, E)

@@ -11,7 +11,8 @@ from vicmae.registry import MODELS
 
 from ..layers import SyncBatchNorm1d
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {
+# Those of MAE: batch norms without scale and shift, unlike the norms of `MLPHead`.
+FEATURE_NORMS: dict[str, Callable[[int], nn.Module]] = {
     'LN': lambda width: nn.LayerNorm(width, eps=1e-6),
     'BN': lambda width: nn.BatchNorm1d(width, affine=False, eps=1e-6),
     'SyncBN': lambda width: SyncBatchNorm1d(width, affine=False, eps=1e-6),
@@ -20,19 +21,19 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 @MODELS.register_module()
 class TransferHead(LinearClsHead):
-    """Classifies pooled features, behind a norm.
+    """Classifies pooled features by one linear layer after a norm.
 
-    MAE (https://arxiv.org/abs/2111.06377) fine-tunes behind a new layer norm, and probes behind a batch norm without
-    scale and shift, which brings features of any method to the same range.
+    MAE (https://arxiv.org/abs/2111.06377) fine-tunes with a new layer norm, and probes with a batch norm without
+    scale and shift, which brings the features of all methods to one range.
 
     Args:
         num_classes: Number of classes.
         in_dim: Width of the features; filled in from the backbone.
-        norm: 'LN', 'BN' (statistics of this process), 'SyncBN' (of all processes), or None. Neither of the batch
-            norms has parameters.
+        norm: 'LN', 'BN' (statistics of this process), 'SyncBN' (of all processes), or None. The batch norms have no
+            parameters.
         dropout: Share of the features that training sets to zero.
-        init_std: Spread of the weights at the start.
-        loss: Compares scores with labels, or with shares of classes where mixup or cutmix made such.
+        init_std: Standard deviation of the weights at the start.
+        loss: Compares scores with labels, or with the class shares of mixup and cutmix.
 
     Shape:
         (B, D) -> (B, num_classes)
@@ -50,25 +51,22 @@ class TransferHead(LinearClsHead):
     ) -> None:
         if num_classes < 2:
             raise ValueError(f'`num_classes` must be at least 2, got {num_classes}.')
-        if norm is not None and norm not in NORMS:
-            raise ValueError(f"`norm` must be one of {', '.join(NORMS)} or None, got '{norm}'.")
+        if norm is not None and norm not in FEATURE_NORMS:
+            choices = ', '.join(FEATURE_NORMS)
+            raise ValueError(f"`norm` must be one of {choices} or None, got '{norm}'.")
         # Smoothing by 0 is the plain cross entropy, for labels and for shares.
         loss = loss or dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.0)
-        super().__init__(
-            num_classes,
-            in_dim,
-            loss={'num_classes': num_classes, **loss},
-            init_cfg=None,
-        )
+        loss = {'num_classes': num_classes, **loss}
+        super().__init__(num_classes, in_dim, loss=loss, init_cfg=None)
         self.init_std = init_std
-        self.norm = nn.Identity() if norm is None else NORMS[norm](in_dim)
+        self.norm = nn.Identity() if norm is None else FEATURE_NORMS[norm](in_dim)
         self.dropout = nn.Dropout(dropout)
 
     def init_weights(self) -> None:
-        """Draws the weights anew, with the spread that is asked for."""
+        """Draws the weights of the linear layer."""
         nn.init.trunc_normal_(self.fc.weight, std=self.init_std)
         nn.init.zeros_(self.fc.bias)
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """What the linear layer gets."""
+        """Prepares features for the linear layer."""
         return self.dropout(self.norm(feats[-1]))

@@ -9,7 +9,7 @@ class ViCMAEHead(nn.Module):
     """The two losses and their weights: L = reconstruction_weight * L_MASK + contrastive_weight * L_NEG (equation 7).
 
     Args:
-        reconstruction: Compares predicted with true patches; None trains by contrast alone.
+        reconstruction: Compares predicted with true patches; None trains by the contrastive loss only.
         contrastive: Compares the views' predictions with the views' targets; None trains a plain MAE.
         reconstruction_weight: Weight of the first.
         contrastive_weight: Weight of the second; `LossWeightScheduleHook` can move it in training.
@@ -28,13 +28,11 @@ class ViCMAEHead(nn.Module):
             raise ValueError(
                 'ViCMAEHead has neither `reconstruction` nor `contrastive`: give it at least one loss.'
             )
-        for name, weight in [
-            ('reconstruction_weight', reconstruction_weight),
-            ('contrastive_weight', contrastive_weight),
-        ]:
+        weights = dict(reconstruction=reconstruction_weight, contrastive=contrastive_weight)
+        for name, weight in weights.items():
             if not weight >= 0:
                 raise ValueError(
-                    f'`{name}` must not be negative, got {weight}. 0 keeps a loss in the log alone.'
+                    f'`{name}_weight` must not be negative, got {weight}. With 0 a loss is only logged.'
                 )
         self.reconstruction = reconstruction
         self.contrastive = contrastive
@@ -42,10 +40,7 @@ class ViCMAEHead(nn.Module):
         self.contrastive_weight = contrastive_weight
 
     def weigh(self, **values: Tensor) -> dict[str, Tensor]:
-        """Applies the weights to the values of `reconstruction` and `contrastive`, those that there are.
-
-        What is called `loss_*` is what is added up and differentiated; the rest is for the log.
-        """
+        """Weights the values of `reconstruction` and `contrastive` as `loss_*`; the others are only logged."""
         losses = {}
         for name, value in values.items():
             weight = getattr(self, f'{name}_weight')

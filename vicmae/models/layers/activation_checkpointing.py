@@ -8,10 +8,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_layers(layers: Iterable[nn.Module]) -> None:
-    """Makes layers keep their input alone, and compute the rest again in the backward pass.
+    """Makes layers store only their input, and compute the rest again in the backward pass.
 
-    Gradients are the same: random states are kept. (MMEngine's `activation_checkpointing` goes by module
-    names, and the older way, which loses gradients where no input requires one.)
+    Gradients are the same, since random states are stored. (MMEngine's `activation_checkpointing` selects modules by
+    name and uses reentrant checkpoints, which lose gradients if no input requires one.)
     """
     for layer in layers:
         layer.forward = MethodType(_forward_again_in_backward, layer)

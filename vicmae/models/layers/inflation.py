@@ -9,14 +9,10 @@ INFLATIONS = ('average', 'centre')
 
 
 def inflate(weight: Tensor, tubelet_size: int, how: str = 'average') -> Tensor:
-    """Makes a patch embedding of images one of clips that gives the same on frames which are all alike.
+    """Extends a patch embedding of images to clips, so that it gives the same on equal frames.
 
-    Args:
-        weight: The image model's.
-        tubelet_size: Frames of a patch.
-        how: 'average' gives each frame an equal share (I3D, https://arxiv.org/abs/1705.07750); 'centre' gives all to
-            the middle one (the later one, of an even number) and nothing to the others
-            (ViViT, https://arxiv.org/abs/2103.15691).
+    'average' gives each frame an equal share (I3D, https://arxiv.org/abs/1705.07750); 'centre' gives all to the
+    middle one, the later of two (ViViT, https://arxiv.org/abs/2103.15691).
 
     Shape:
         (D, C, p, p) -> (D, C, t, p, p)
@@ -29,7 +25,7 @@ def inflate(weight: Tensor, tubelet_size: int, how: str = 'average') -> Tensor:
 
 
 def deflate(weight: Tensor) -> Tensor:
-    """Makes a patch embedding of clips one of images, which gives on a frame what a clip of that frame gives.
+    """Reduces a patch embedding of clips to images: a frame gives what a clip of that frame gives.
 
     Shape:
         (D, C, t, p, p) -> (D, C, p, p)
@@ -40,13 +36,7 @@ def deflate(weight: Tensor) -> Tensor:
 def fit_patch_embed(
     loaded: Tensor, tubelet_size: int | None, how: str = 'average', *, warn: bool = False
 ) -> Tensor:
-    """Brings the patch embedding of a checkpoint to a model's tubelets.
-
-    Args:
-        loaded: The checkpoint's.
-        tubelet_size: Frames of the model's patches; None for a model of images.
-        how: Of inflation.
-        warn: Whether to tell that something is lost.
+    """Fits the patch embedding of a checkpoint to a model's tubelets; `tubelet_size` is None for images.
 
     Shape:
         (D, C, p, p) or (D, C, t, p, p) -> (D, C, p, p) or (D, C, tubelet_size, p, p)
@@ -59,8 +49,8 @@ def fit_patch_embed(
         return loaded
     if warn:
         warnings.warn(
-            f'The checkpoint has patches of {loaded.shape[2]} frames, the model of {tubelet_size}: what it gives on '
-            'a still patch is kept, what it learned of motion within patches is lost.',
+            f'The checkpoint has patches of {loaded.shape[2]} frames, the model of {tubelet_size}: its output for '
+            'still patches is kept, but what it learned of motion within patches is lost.',
             stacklevel=2,
         )
     return inflate(deflate(loaded), tubelet_size, how)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Pixels to patches and back.
+"""Cuts pixels into patches and joins them again.
 
 B batch, C channels, T H W frames and pixels, t h w the patch grid, N = t*h*w, P values per patch.
 """
@@ -12,19 +12,15 @@ Grid = tuple[int, int, int]
 
 
 def as_clip(pixels: Tensor) -> Tensor:
-    """Views an image batch (B, C, H, W) as a batch of one-frame clips (B, C, 1, H, W); a clip batch stays as it is."""
+    """Views images (B, C, H, W) as one-frame clips (B, C, 1, H, W); returns clips unchanged."""
     return pixels.unsqueeze(2) if pixels.ndim == 4 else pixels
 
 
 def patchify(pixels: Tensor, patch_size: PatchSize) -> Tensor:
     """Cuts clips into non-overlapping patches, in grid order.
 
-    The values of a patch are ordered (frame, row, column, channel), as in MAE, so that decoders
-    trained elsewhere predict the same thing.
-
-    Args:
-        pixels: Images or clips.
-        patch_size: Frames, rows and columns of a patch.
+    The values of a patch are ordered (frame, row, column, channel), as in MAE, for decoders trained elsewhere.
+    `patch_size` is the frames, rows and columns of a patch.
 
     Shape:
         (B, C, T, H, W) or (B, C, H, W) -> (B, N, P)
@@ -35,48 +31,22 @@ def patchify(pixels: Tensor, patch_size: PatchSize) -> Tensor:
         torch.Size([2, 16, 192])
     """
     pt, ph, pw = patch_size
-    return rearrange(
-        as_clip(pixels),
-        'b c (t pt) (h ph) (w pw) -> b (t h w) (pt ph pw c)',
-        pt=pt,
-        ph=ph,
-        pw=pw,
-    )
+    pattern = 'b c (t pt) (h ph) (w pw) -> b (t h w) (pt ph pw c)'
+    return rearrange(as_clip(pixels), pattern, pt=pt, ph=ph, pw=pw)
 
 
 def unpatchify(patches: Tensor, patch_size: PatchSize, grid: Grid) -> Tensor:
-    """Puts patches in grid order back together: the inverse of `patchify` on clips.
-
-    Args:
-        patches: All patches of each clip.
-        patch_size: Frames, rows and columns of a patch.
-        grid: Patches along time, height and width.
+    """Joins patches in grid order: the inverse of `patchify` on clips.
 
     Shape:
         (B, N, P) -> (B, C, T, H, W)
     """
     pt, ph, pw = patch_size
     t, h, w = grid
-    return rearrange(
-        patches,
-        'b (t h w) (pt ph pw c) -> b c (t pt) (h ph) (w pw)',
-        t=t,
-        h=h,
-        w=w,
-        pt=pt,
-        ph=ph,
-        pw=pw,
-    )
+    pattern = 'b (t h w) (pt ph pw c) -> b c (t pt) (h ph) (w pw)'
+    return rearrange(patches, pattern, t=t, h=h, w=w, pt=pt, ph=ph, pw=pw)
 
 
 def gather_tokens(tokens: Tensor, ids: Tensor) -> Tensor:
-    """Picks tokens by position, sample by sample.
-
-    Args:
-        tokens: Tokens or patches.
-        ids: Positions to pick, per sample.
-
-    Shape:
-        (B, N, D), (B, K) -> (B, K, D)
-    """
+    """Picks tokens by position, sample by sample: (B, N, D), (B, K) -> (B, K, D)."""
     return tokens.gather(1, ids.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))

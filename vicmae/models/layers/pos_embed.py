@@ -18,14 +18,9 @@ def sincos_pos_embed(
 ) -> Tensor:
     """Builds MAE's fixed 2D embedding: one half of the width encodes the column, the other the row.
 
-    Each half holds the sines, then the cosines, of position / 10000^(i / (D/4)).
-    mmpretrain's `build_2d_sincos_position_embedding` counts down the columns of the grid, where patches
-    run along its rows: on a square grid that swaps the halves, on others it is wrong. Hence our own.
-
-    Args:
-        grid: Rows and columns of patches.
-        embed_dim: Width, a multiple of four.
-        num_prefix_tokens: Zero rows put in front (a class token has no position).
+    Each half holds the sines, then the cosines, of position / 10000^(i / (D/4)). Prefix tokens, such as the class
+    token, get zeros. (mmpretrain's `build_2d_sincos_position_embedding` counts along the columns of the grid, but
+    patches run along its rows: on a square grid that swaps the halves, on others it is wrong.)
 
     Shape:
         -> (1, num_prefix_tokens + N, D)
@@ -36,7 +31,7 @@ def sincos_pos_embed(
     """
     if embed_dim % 4:
         raise ValueError(
-            f'A sine-cosine position embedding needs a width that four divides, got {embed_dim}.'
+            f'A sine-cosine position embedding needs a width that is a multiple of 4, got {embed_dim}.'
         )
     rows, columns = torch.meshgrid(
         torch.arange(grid[0], dtype=torch.float64),
@@ -56,8 +51,8 @@ def resize_pos_embed(
 ) -> Tensor:
     """Interpolates a table to another grid; the same grid gives the same table.
 
-    The frozen table could be built anew, but a trained model knows the positions of its own grid alone:
-    a larger image has to look like the same one, drawn finer.
+    Building a new table would not do: a trained model knows only the positions of its own grid, so that a larger
+    image has to look like the same one in finer steps.
 
     Shape:
         (1, num_prefix_tokens + N, D) -> (1, num_prefix_tokens + N', D)
@@ -77,14 +72,7 @@ def fit_pos_embed(
     mode: str = 'bicubic',
     warn: bool = False,
 ) -> Tensor:
-    """Brings the table of a checkpoint to a model's grid.
-
-    Args:
-        loaded: The checkpoint's, for a grid that is read off the table itself.
-        grid: The model's grid.
-        num_prefix_tokens: Rows in front that stand for no patch.
-        mode: Of interpolation.
-        warn: Whether to tell of it.
+    """Fits the table of a checkpoint, whose grid the table itself shows, to a model's grid.
 
     Shape:
         (1, num_prefix_tokens + N, D) -> (1, num_prefix_tokens + N', D)
@@ -98,10 +86,10 @@ def fit_pos_embed(
 
 
 def grid_of_table(table: Tensor, *, otherwise: Grid) -> Grid:
-    """Which grid a table (N, D) belongs to.
+    """Finds the grid of a table (N, D).
 
-    Sines and cosines say it themselves, also after they were resized. A learned table is for the grid `otherwise` where
-    the number of patches is the same, else for a square.
+    Sines and cosines show it, also after resizing. A learned table is for the grid `otherwise` if that has as many
+    patches, else for a square.
     """
     num_patches = len(table)
     by_column, by_row = table.float().chunk(2, dim=1)
@@ -125,15 +113,12 @@ def grid_of_table(table: Tensor, *, otherwise: Grid) -> Grid:
 
 
 def _near(a: Tensor, b: Tensor) -> Tensor:
-    """Whether vectors are equal but for the rounding of an interpolation."""
+    """Compares vectors up to the rounding of an interpolation."""
     return (a - b).abs().amax(dim=-1) < 5e-3
 
 
 def warn_of_resizing(source: Grid, target: Grid) -> None:
-    """Tells that position embeddings were made for another grid; time is mentioned where there is any."""
+    """Warns that position embeddings are resized; grids of images are shown without time."""
     first = 1 if source[0] == target[0] == 1 else 0
     old, new = ('x'.join(map(str, grid[first:])) for grid in (source, target))
-    warnings.warn(
-        f'Position embeddings are resized from {old} to {new} patches.',
-        stacklevel=2,
-    )
+    warnings.warn(f'Position embeddings are resized from {old} to {new} patches.', stacklevel=2)

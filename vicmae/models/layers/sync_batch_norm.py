@@ -8,12 +8,11 @@ from vicmae.utils.distributed import rank_and_world_size, sum_over_ranks
 
 
 class SyncBatchNorm1d(nn.BatchNorm1d):
-    """`nn.BatchNorm1d` whose statistics in training are those of all ranks' samples, on any device.
+    """`nn.BatchNorm1d` with training statistics over the samples of all ranks, on any device.
 
-    torch's `nn.SyncBatchNorm` computes on GPUs only, and `DistributedDataParallel` refuses a model on a CPU
-    that has one: hence this is no subclass of it. Arguments, state-dict names, running statistics and, in
-    evaluation or on one process, results are those of `nn.BatchNorm1d`. Ranks may bring different numbers
-    of samples.
+    torch's `nn.SyncBatchNorm` computes on GPUs only, and `DistributedDataParallel` refuses a CPU model with one:
+    hence this is no subclass of it. Arguments, state-dict names, running statistics and, in evaluation or on one
+    process, results are those of `nn.BatchNorm1d`. Ranks may have different numbers of samples.
 
     Shape:
         (B, D) or (B, D, L) -> the same
@@ -47,14 +46,14 @@ class SyncBatchNorm1d(nn.BatchNorm1d):
 
 
 def _deviation_over_ranks(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Deviations from the mean over all ranks, variance, mean, and the number of values per channel.
+    """Computes deviations from the mean over all ranks, variance, mean, and the number of values per channel.
 
-    The mean first and then the variance, in two sums over ranks: E[x^2] - E[x]^2 would cancel.
+    The mean and then the variance, in two sums over ranks: E[x^2] - E[x]^2 would cancel.
     """
-    over = tuple(range(features.ndim - 1))
+    dims = tuple(range(features.ndim - 1))
     local_count = features.new_tensor([features.numel() // features.shape[-1]])
-    sums = sum_over_ranks(torch.cat([features.sum(dim=over), local_count]))
+    sums = sum_over_ranks(torch.cat([features.sum(dim=dims), local_count]))
     count = sums[-1].detach()
     mean = sums[:-1] / count
     deviation = features - mean
-    return deviation, sum_over_ranks(deviation.square().sum(dim=over)) / count, mean, count
+    return deviation, sum_over_ranks(deviation.square().sum(dim=dims)) / count, mean, count

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Learned position embeddings of clips, which are added to those of images.
+"""Learned position embeddings of clips, added to those of images.
 
 t h w the patch grid, S = 1 vector a time (separable) or h*w (joint), D width.
 """
@@ -20,15 +20,9 @@ TIME_TABLES = {'separable': 'temporal_pos_embed', 'joint': 'joint_pos_embed'}
 def resize_pos_embed_along_time(
     table: Tensor, source: Grid, target: Grid, *, mode: str = 'bicubic'
 ) -> Tensor:
-    """Interpolates what positions in time add: each frame to another grid, then linearly to another number of frames.
+    """Interpolates position embeddings in time: each frame to another grid, then linearly to more or fewer frames.
 
-    A longer clip has to look like the same one, in finer steps. The same grid gives the same table.
-
-    Args:
-        table: For each time one vector, or one per place.
-        source: The table's grid.
-        target: The wanted one.
-        mode: Of interpolation in space.
+    A longer clip has to look like the same one in finer steps. The same grid gives the same table.
 
     Shape:
         (1, t, S, D) -> (1, t', S', D)
@@ -46,13 +40,7 @@ def resize_pos_embed_along_time(
 
 
 def take_time_table(state_dict: dict[str, Any], prefix: str, grid: Grid) -> Tensor | None:
-    """Takes a checkpoint's table out, if it is one of clips: (1, t, S, D).
-
-    Args:
-        state_dict: The checkpoint's weights.
-        prefix: Of the backbone's names.
-        grid: The checkpoint's, of which height and width count.
-    """
+    """Removes the table from a checkpoint of clips and returns it, (1, t, S, D); None for one of images."""
     separable = state_dict.pop(f'{prefix}{TIME_TABLES["separable"]}', None)
     if separable is not None:
         return separable.unsqueeze(2)
@@ -61,7 +49,7 @@ def take_time_table(state_dict: dict[str, Any], prefix: str, grid: Grid) -> Tens
 
 
 def shape_time_table(table: Tensor, pos_embed_type: str, grid: Grid, *, warn: bool) -> Tensor:
-    """Makes a table of either type a parameter of the wanted one; of a joint one, 'separable' keeps the mean.
+    """Converts a table to the wanted type; 'separable' keeps the mean of a joint one.
 
     Shape:
         (1, t, S, D) -> (1, t, D) or (1, t*h*w, D)
@@ -70,8 +58,8 @@ def shape_time_table(table: Tensor, pos_embed_type: str, grid: Grid, *, warn: bo
         return table.expand(-1, -1, math.prod(grid[1:]), -1).flatten(1, 2)
     if table.shape[2] > 1 and warn:
         warnings.warn(
-            'The joint position embeddings of the checkpoint become separable ones: of each time, their mean over '
-            "all places. `pos_embed_type='joint'` keeps them.",
+            'The joint position embeddings of the checkpoint become separable ones: the mean over all places of each '
+            "time. `pos_embed_type='joint'` keeps them.",
             stacklevel=2,
         )
     return table.mean(dim=2)

@@ -11,14 +11,14 @@ from .two_views import check_two_views
 
 
 def cosine_distance(predictions: Tensor, targets: Tensor) -> Tensor:
-    """The mean of 1 - cos(p_v, z_{1-v}) over views and samples, for predictions p and targets z.
+    """Computes the mean of 1 - cos(p_v, z_{1-v}) over views and samples, for predictions p and targets z.
 
     Shape:
         (2, B, E), (2, B, E) -> ()
     """
     check_two_views(predictions, targets)
     with full_precision(predictions, targets.flip(0)) as (predictions, other_view):
-        # Half the squared distance of unit vectors is the same, and keeps its digits where they nearly agree.
+        # Half the squared distance of unit vectors is the same, and stays precise where they nearly agree.
         distance = F.normalize(predictions, dim=-1) - F.normalize(other_view, dim=-1)
         return distance.square().sum(dim=-1).mean() / 2
 
@@ -31,9 +31,8 @@ class CosineLoss(nn.Module):
     (equations 1 and 2), `BYOL <https://arxiv.org/abs/2006.07733>`_ the sum of the squared distances of unit
     vectors, 2 - 2 cos(p_v, z_{1-v}) (equation 2).
 
-    It has no negatives: embeddings that are all alike make it zero. What keeps them apart is the target's
-    business, not this loss's: targets without gradient (`StopGradientTarget` as in SimSiam, `EMATarget` as
-    in BYOL), behind a predictor. Here gradient flows to whatever carries it.
+    It has no negatives: equal embeddings make it zero. To prevent that collapse, use a target without gradient
+    (`StopGradientTarget` as in SimSiam, `EMATarget` as in BYOL) and a predictor.
 
     Shape:
         (2, B, E), (2, B, E) -> ()

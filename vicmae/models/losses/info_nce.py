@@ -20,17 +20,11 @@ def info_nce(
     temperature: float,
     compat_rank_local_ids: bool = False,
 ) -> Tensor:
-    """InfoNCE of two views over the batches of all ranks (ViC-MAE, equation 6).
+    """Computes InfoNCE of two views over the batches of all ranks (ViC-MAE, equation 6).
 
-    Each prediction has to find, among the targets of every sample and view but its own, that of its
-    sample's other view. W ranks with B pairs each give the loss and, after DDP's averaging, the gradients
-    of one process with W*B pairs; each rank holds the similarities of its own rows only.
-
-    Args:
-        predictions: Embeddings of this rank's views.
-        targets: Embeddings to find.
-        temperature: Divides the cosine similarities.
-        compat_rank_local_ids: Whether to repeat a fault of the official code, see `InfoNCELoss`.
+    The positive of a prediction is the target of its sample's other view; negatives are the targets of all other
+    samples and views. W ranks with B pairs each give the loss and, after DDP's averaging, the gradients of one
+    process with W*B pairs; each rank holds the similarities of its own rows only. See `InfoNCELoss` for the arguments.
 
     Shape:
         (2, B, E), (2, B, E) -> (), the mean over this rank's 2B rows
@@ -41,26 +35,26 @@ def info_nce(
         columns = gather_with_grad(F.normalize(targets.flatten(0, 1), dim=-1))  # (W*2B, E)
         logits = (rows / temperature) @ columns.T  # (2B, W*2B)
         rank, _ = rank_and_world_size()
-        own = torch.arange(len(rows), device=rows.device) + rank * len(rows)
-        # The sample itself is no candidate. In place: this is the one big tensor.
-        logits.scatter_(1, own[:, None], float('-inf'))
+        ids = torch.arange(len(rows), device=rows.device) + rank * len(rows)
+        # The sample itself is no candidate. In place: this is the largest tensor.
+        logits.scatter_(1, ids[:, None], float('-inf'))
         positives = _rank_local_positives if compat_rank_local_ids else _other_view
-        chosen = logits.log_softmax(dim=1).gather(1, positives(own, len(columns)))
-        return -chosen.logsumexp(dim=1).mean()
+        log_shares = logits.log_softmax(dim=1).gather(1, positives(ids, len(columns)))
+        return -log_shares.logsumexp(dim=1).mean()
 
 
-def _other_view(own: Tensor, num_columns: int) -> Tensor:
-    """For each row's own column that of its sample's other view: (2B,) -> (2B, 1)."""
-    return own.view(2, -1).flip(0).reshape(-1, 1)
+def _other_view(ids: Tensor, num_columns: int) -> Tensor:
+    """Maps each row's column to that of its sample's other view: (2B,) -> (2B, 1)."""
+    return ids.view(2, -1).flip(0).reshape(-1, 1)
 
 
-def _rank_local_positives(own: Tensor, num_columns: int) -> Tensor:
-    """All columns with a row's place in its batch, on any rank and in any view: (2B,) -> (2B, 2W).
+def _rank_local_positives(ids: Tensor, num_columns: int) -> Tensor:
+    """Finds all columns with a row's place in its batch, on any rank and in any view: (2B,) -> (2B, 2W).
 
-    The row's own is among them; it counts nothing, since its logit is -inf.
+    The row itself is among them, without effect: its logit is -inf.
     """
-    batch_size = len(own) // 2
-    return own[:, None] % batch_size + torch.arange(0, num_columns, batch_size, device=own.device)
+    batch_size = len(ids) // 2
+    return ids[:, None] % batch_size + torch.arange(0, num_columns, batch_size, device=ids.device)
 
 
 @MODELS.register_module()
@@ -69,14 +63,14 @@ class InfoNCELoss(nn.Module):
 
     With predictions equal to targets it is SimCLR's NT-Xent. See `info_nce`.
 
-    The official code numbers pairs from 0 on every rank and takes equal numbers for a pair, so that on W
-    ranks a row has 2W - 1 positives, one of which is its sample's, and -log(sum of exp over the positives
-    / sum of exp over all) for a loss. `compat_rank_local_ids` repeats that for comparison with runs of
-    that code: its value changes with the number of ranks, and it pulls unrelated samples together.
+    The official code numbers pairs from 0 on every rank and takes equal numbers for a pair. On W ranks a row then
+    has 2W - 1 positives, only one of its own sample, and the loss -log(sum of exp over the positives / sum of exp
+    over all). `compat_rank_local_ids` repeats that, to compare with runs of that code: the value changes with the
+    number of ranks, and unrelated samples are pulled together.
 
     Args:
         temperature: Divides the cosine similarities. The paper doesn't state it; the official code has 0.1.
-        compat_rank_local_ids: Whether to repeat that fault. On one rank it changes nothing.
+        compat_rank_local_ids: Whether to repeat that error. On one rank it changes nothing.
 
     Shape:
         (2, B, E), (2, B, E) -> ()

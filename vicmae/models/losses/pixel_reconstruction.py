@@ -9,14 +9,14 @@ from .precision import full_precision
 
 
 def normalize_patches(patches: Tensor) -> Tensor:
-    """Brings each patch to mean 0 and variance 1 over its own values (MAE's `norm_pix`)."""
+    """Normalises each patch to mean 0 and variance 1 over its own values (MAE's `norm_pix`)."""
     mean = patches.mean(dim=-1, keepdim=True)
     variance = patches.var(dim=-1, keepdim=True)
     return (patches - mean) / (variance + 1e-6) ** 0.5
 
 
 def denormalize_patches(normalized: Tensor, patches: Tensor) -> Tensor:
-    """Gives normalised patches the mean and variance of the true ones: without them they look like noise."""
+    """Gives normalised patches the mean and variance of the true ones; otherwise they look like noise."""
     mean = patches.mean(dim=-1, keepdim=True)
     variance = patches.var(dim=-1, keepdim=True)
     return normalized * (variance + 1e-6) ** 0.5 + mean
@@ -27,7 +27,7 @@ class PixelReconstructionLoss(nn.Module):
     """Mean squared error over the masked patches (ViC-MAE, equation 3).
 
     Args:
-        norm_pix: Whether the target is each patch normalised by its own mean and variance.
+        norm_pix: Whether target patches are normalised by their own mean and variance.
 
     Shape:
         (B, M, P), (B, M, P) -> ()
@@ -39,7 +39,7 @@ class PixelReconstructionLoss(nn.Module):
 
     def forward(self, predicted: Tensor, patches: Tensor) -> Tensor:
         with full_precision(predicted, patches) as (predicted, patches):
-            if patches.numel() == 0:  # nothing was masked: nothing to reconstruct, and no 0/0
+            if patches.numel() == 0:  # nothing is masked: the mean would be 0/0
                 return predicted.sum()
             if self.norm_pix:
                 patches = normalize_patches(patches)

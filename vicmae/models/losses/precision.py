@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What every loss does with half precision."""
+"""Full precision for losses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ from torch import Tensor
 
 @contextmanager
 def full_precision(*tensors: Tensor) -> Iterator[list[Tensor]]:
-    """Gives tensors in one dtype, float32 or float64 if one of them has that, and turns autocast off.
+    """Converts tensors to one dtype, float32 or float64 if one of them has that, and turns autocast off.
 
-    A loss subtracts what is nearly equal and adds up squares: half precision loses the first and
-    overflows in the second. Gradients come back in the dtype that each tensor had.
+    A loss subtracts nearly equal values and sums squares: half precision rounds the first away and overflows in the
+    second. Gradients have the dtype of each tensor.
 
     Example:
         >>> half = torch.full((4,), 300.0, dtype=torch.float16)

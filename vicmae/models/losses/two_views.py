@@ -1,11 +1,11 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What losses on embeddings expect. V views, B batch, E embedding."""
+"""The check of losses on embeddings. V views, B batch, E embedding."""
 
 from torch import Tensor
 
 
 def check_two_views(predictions: Tensor, targets: Tensor) -> None:
-    """Refuses anything but two views of embeddings, and targets that would only broadcast to them."""
+    """Checks that there are two views of embeddings, with targets of the same shape."""
     if predictions.ndim != 3 or len(predictions) != 2:
         raise ValueError(
             'The loss compares 2 views of each sample, so `predictions` must have the shape (2, B, E), '
@@ -13,7 +13,7 @@ def check_two_views(predictions: Tensor, targets: Tensor) -> None:
         )
     if predictions.shape != targets.shape:
         raise ValueError(
-            '`predictions` and `targets` must have one shape, '
-            f'got {tuple(predictions.shape)} and {tuple(targets.shape)}. '
+            f'`predictions` and `targets` must have one shape, got {tuple(predictions.shape)} and '
+            f'{tuple(targets.shape)}. '
             "Give the predictor and the target's head one `out_dim`."
         )

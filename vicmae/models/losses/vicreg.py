@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Variance, invariance, covariance. V views, B batch, E embedding, W ranks."""
+"""The VICReg loss. V views, B batch, E embedding, W ranks."""
 
 import torch
 import torch.nn.functional as F
@@ -22,24 +22,15 @@ def vicreg(
     target_std: float = 1.0,
     eps: float = 1e-4,
 ) -> Tensor:
-    """The mean over both views v of VICReg(p_v, z_{1-v}), for predictions p and targets z.
+    """Computes the mean over both views v of VICReg(p_v, z_{1-v}), for predictions p and targets z.
 
         VICReg(a, b) = invariance_weight * mean((a - b)^2)
                      + variance_weight * (hinge(a) + hinge(b)) / 2
                      + covariance_weight * (c(a) + c(b))
 
-    where hinge and c are `variance_hinge` and `covariance_penalty`, over the samples of all ranks: W
-    ranks with B pairs each give, on average, the loss of one process with W*B pairs, and after DDP's
-    averaging its gradients.
-
-    Args:
-        predictions: Embeddings of this rank's views, not normalised.
-        targets: Embeddings to come near to.
-        invariance_weight: Weight of the agreement of views.
-        variance_weight: Weight of what keeps samples apart.
-        covariance_weight: Weight of what keeps dimensions from repeating each other.
-        target_std: Standard deviation above which a dimension is left alone.
-        eps: Added to variances, for the root's gradient at zero.
+    where hinge and c are `variance_hinge` and `covariance_penalty`, over the samples of all ranks: W ranks with B
+    pairs each give, on average, the loss of one process with W*B pairs, and after DDP's averaging its gradients.
+    See `VICRegLoss` for the arguments.
 
     Shape:
         (2, B, E), (2, B, E) -> ()
@@ -58,20 +49,12 @@ def vicreg(
 
 
 def variance_hinge(views: Tensor, target_std: float, eps: float) -> Tensor:
-    """The mean of relu(target_std - sqrt(var + eps)) over views and dimensions; var is unbiased.
-
-    Shape:
-        (V, B, E) -> ()
-    """
+    """Averages relu(target_std - sqrt(unbiased var + eps)) over views and dimensions: (V, B, E) -> ()."""
     return F.relu(target_std - (views.var(dim=1) + eps).sqrt()).mean()
 
 
 def covariance_penalty(views: Tensor) -> Tensor:
-    """The squares off the diagonal of a view's unbiased covariance matrix, summed, over E; mean over views.
-
-    Shape:
-        (V, B, E) -> ()
-    """
+    """Sums the squares off the diagonal of a view's unbiased covariance, over E; mean over views: (V, B, E) -> ()."""
     num_views, num_samples, num_dims = views.shape
     centred = views - views.mean(dim=1, keepdim=True)
     covariance = centred.mT @ centred / (num_samples - 1)  # (V, E, E)
@@ -80,7 +63,7 @@ def covariance_penalty(views: Tensor) -> Tensor:
 
 
 def _views_of_all_ranks(views: Tensor) -> Tensor:
-    """Brings each view's samples together: (V, B, E) -> (V, W*B, E)."""
+    """Gathers each view's samples: (V, B, E) -> (V, W*B, E)."""
     gathered = gather_with_grad(views.transpose(0, 1)).transpose(0, 1)
     if gathered.shape[1] < 2:
         raise ValueError(
@@ -92,17 +75,17 @@ def _views_of_all_ranks(views: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class VICRegLoss(nn.Module):
-    """Agreement of views, kept from collapse by the variance and covariance of each dimension: no negatives.
+    """Agreement of views without negatives: the variance and covariance of dimensions prevent a collapse.
 
-    `VICReg <https://arxiv.org/abs/2105.04906>`_ as its authors' code has it, when predictions are targets.
-    The paper's equations 5 and 6 sum the squares over E and sum both hinges: its weights of 25 are
-    `invariance_weight=25 * E` and `variance_weight=50` here. See `vicreg` for the formula.
+    `VICReg <https://arxiv.org/abs/2105.04906>`_ as in its authors' code, if predictions are targets. The paper's
+    equations 5 and 6 sum the squares over E and sum both hinges: its weights of 25 are `invariance_weight=25 * E`
+    and `variance_weight=50` here. See `vicreg` for the formula.
 
     Args:
-        invariance_weight: Weight of the agreement of views.
-        variance_weight: Weight of what keeps samples apart.
-        covariance_weight: Weight of what keeps dimensions from repeating each other.
-        target_std: Standard deviation above which a dimension is left alone.
+        invariance_weight: Weight of the squared distance of views.
+        variance_weight: Weight of the hinge that keeps samples apart.
+        covariance_weight: Weight of the penalty for redundant dimensions.
+        target_std: Standard deviation above which the hinge is 0.
         eps: Added to variances, for the root's gradient at zero.
 
     Shape:

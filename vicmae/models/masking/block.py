@@ -13,22 +13,22 @@ from ..layers import Grid
 from .random import RandomMasking, places
 from .uniform import uniform
 
-_RECTANGLES = 1  # the stream of random numbers beside the noise's
+_RECTANGLES = 1  # the stream of random numbers; the noise has 0
 
 
 @MODELS.register_module()
 class BlockMasking(RandomMasking):
-    """Hides rectangles of patches, one after the other, until the ratio is reached.
+    """Masks rectangles of patches, one after the other, until the ratio is reached.
 
     As in BEiT (https://arxiv.org/abs/2106.08254); MAE (https://arxiv.org/abs/2111.06377) finds it worse than random
-    masking at high ratios. In a clip, the same rectangles of all frames. Exactly as many patches are hidden as under
-    `RandomMasking`: of the last rectangle some at random; of what is left when rectangles run out, likewise.
-    Memory grows as `scale` falls, for more rectangles are drawn then.
+    masking at high ratios. All frames of a clip have the same rectangles. Exactly as many patches are masked as by
+    `RandomMasking`: some at random of the last rectangle, or of the rest if all rectangles are used up.
+    A smaller `scale` needs more rectangles and memory.
 
     Args:
-        mask_ratio: Share of patches hidden, in [0, 1).
-        scale: Smallest and largest share of the grid's area that a rectangle takes, before it is rounded to patches.
-        ratio: Smallest and largest height over width of a rectangle, counted in patches.
+        mask_ratio: Share of patches that are masked, in [0, 1).
+        scale: Smallest and largest area of a rectangle, as a share of the grid's, before rounding to patches.
+        ratio: Smallest and largest height over width of a rectangle, in patches.
     """
 
     def __init__(
@@ -47,22 +47,18 @@ class BlockMasking(RandomMasking):
         if not 0 < ratio[0] <= ratio[1]:
             raise ValueError(
                 f'`ratio` must be two positive numbers, the smaller first, got {ratio}. '
-                'Give heights over widths: (0.5, 2) is from twice as wide to twice as high.'
+                'Give heights over widths: (0.5, 2) is twice as wide to twice as high.'
             )
         self.scale, self.ratio = tuple(scale), tuple(ratio)
-        # Each leaves about 1 - scale of what was left: four times as many as it takes, for rims are hit less often.
+        # Each leaves about 1 - scale of the rest. Four times as many as that takes, as borders are hit less often.
         self.num_rectangles = 1 + math.ceil(8 * -math.log1p(-mask_ratio) / sum(scale))
 
     def rank(self, noise: Tensor, grid: Grid, seeds: Tensor | None = None) -> Tensor:
-        """Orders patches by the rectangle that covers them first, uncovered ones before all.
-
-        Shape:
-            (B, N) -> (B, N)
-        """
+        """Orders patches by the first rectangle that covers them, after uncovered ones: (B, N) -> (B, N)."""
         noise = noise.unflatten(1, (grid[0], -1))  # (B, t, h*w)
         num_frames, area = noise.shape[1:]
         covered = self.first_rectangle(noise.shape[0], grid[1:], noise.device, seeds).flatten(1)
-        # Places in the grid are ordered first, their frames last, so that frames are hidden alike.
+        # Positions in the grid are ordered first, their frames last, so that frames have equal masks.
         cells = places(places(noise.mean(dim=1)) - area * covered)  # (B, h*w)
         frames = places(noise.transpose(1, 2)).transpose(1, 2)
         return (cells.unsqueeze(1) * num_frames + frames).flatten(1)
@@ -74,11 +70,7 @@ class BlockMasking(RandomMasking):
         device: torch.device,
         seeds: Tensor | None = None,
     ) -> Tensor:
-        """Draws the rectangles and numbers each place of the grid by the first one that covers it, or by R.
-
-        Shape:
-            () -> (B, h, w)
-        """
+        """Draws the rectangles, and returns the number of the first that covers each position, else R: (B, h, w)."""
         height, width = grid
         numbers = uniform(batch_size, 4 * self.num_rectangles, device, seeds, _RECTANGLES)
         share, shape, *corner = numbers.unflatten(1, (4, -1)).unbind(1)  # (B, R) each
@@ -100,7 +92,7 @@ def _between(ends: Sequence[float], uniform: Tensor) -> Tensor:
 
 
 def _interval(length: Tensor, uniform: Tensor, size: int) -> Tensor:
-    """Places intervals among `size` places, each inside as a whole, (B, R) -> True where covered, (B, R, size)."""
+    """Draws intervals that lie inside `size` positions, (B, R) -> True where covered, (B, R, size)."""
     length = length.round().clamp(1, size)
     start = (uniform * (size - length + 1)).floor()
     position = torch.arange(size, device=length.device)

@@ -11,22 +11,18 @@ from .random import RandomMasking, places
 
 @MODELS.register_module()
 class FrameMasking(RandomMasking):
-    """Hides whole frames of a clip, in random order ("time-only" in https://arxiv.org/abs/2205.09113).
+    """Masks whole frames of a clip, in random order ("time-only" in https://arxiv.org/abs/2205.09113).
 
-    At most one frame is hidden in part, at random within it: where the ratio ends inside a frame. An image has a
-    single frame, so there it is `RandomMasking`; it is meant for backbones that encode clips.
+    If the ratio ends inside a frame, random patches of that frame are masked. It is meant for backbones that encode
+    clips: for an image, which has a single frame, it is `RandomMasking`.
 
     Args:
-        mask_ratio: Share of patches hidden, in [0, 1).
+        mask_ratio: Share of patches that are masked, in [0, 1).
     """
 
     def rank(self, noise: Tensor, grid: Grid, seeds: Tensor | None = None) -> Tensor:
-        """Orders patches by frame first.
-
-        Shape:
-            (B, N) -> (B, N)
-        """
+        """Orders patches by frame first: (B, N) -> (B, N)."""
         noise = noise.unflatten(1, (grid[0], -1))  # (B, t, h*w)
-        # The mean treats a frame's patches alike, so it orders frames and says nothing on the order within one.
+        # The mean is symmetric in a frame's patches: it orders frames independently of the order within them.
         frames = places(noise.mean(dim=2)).unsqueeze(2)
         return (frames * noise.shape[2] + places(noise)).flatten(1)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Which patches the encoder sees. B batch, t h w the patch grid, N = t*h*w patches, K kept, M = N - K masked."""
+"""Random masks. B batch, t h w the patch grid, N = t*h*w patches, K kept, M = N - K masked."""
 
 import math
 from typing import NamedTuple
@@ -17,9 +17,9 @@ class Mask(NamedTuple):
     """One mask per sample, as positions in the patch grid.
 
     Attributes:
-        ids_keep: Patches that the encoder sees, in the order in which it sees them, (B, K).
+        ids_keep: Patches that the encoder sees, in its order, (B, K).
         ids_masked: The others, in grid order, (B, M).
-        ids_restore: Where each patch of the grid lies in [kept, masked], (B, N).
+        ids_restore: Position of each patch of the grid in [kept, masked], (B, N).
     """
 
     ids_keep: Tensor
@@ -34,10 +34,10 @@ class Mask(NamedTuple):
 
 @MODELS.register_module()
 class RandomMasking(nn.Module):
-    """Hides the same share of patches in every sample, drawn uniformly and independently (MAE, ViC-MAE).
+    """Masks the same share of patches in every sample, drawn uniformly and independently (MAE, ViC-MAE).
 
     Args:
-        mask_ratio: Share of patches hidden, in [0, 1). ViC-MAE's paper hides 0.75, its code 0.5.
+        mask_ratio: Share of patches that are masked, in [0, 1). ViC-MAE's paper has 0.75, its code 0.5.
     """
 
     def __init__(self, mask_ratio: float = 0.75) -> None:
@@ -52,11 +52,11 @@ class RandomMasking(nn.Module):
     def noise(
         self, batch_size: int, num_patches: int, device: torch.device, seeds: Tensor | None = None
     ) -> Tensor:
-        """Draws what decides the mask: the patches with the lowest values are kept. Replace it to fix the mask."""
+        """Draws a number for each patch; those with the lowest are kept. Override it to fix the mask."""
         return uniform(batch_size, num_patches, device, seeds)
 
     def count_kept(self, num_patches: int) -> int:
-        """How many of so many patches are visible; none at all is refused."""
+        """Returns how many of so many patches are kept, at least one."""
         num_keep = int(num_patches * (1 - self.mask_ratio))
         if num_keep == 0:
             raise ValueError(
@@ -66,29 +66,21 @@ class RandomMasking(nn.Module):
         return num_keep
 
     def rank(self, noise: Tensor, grid: Grid, seeds: Tensor | None = None) -> Tensor:
-        """Brings structure into the noise: the patches of lowest rank are kept. Here there is none.
-
-        Shape:
-            (B, N) -> (B, N)
-        """
+        """Gives the noise structure, none here; the patches of lowest rank are kept: (B, N) -> (B, N)."""
         return noise
 
     def forward(
         self, batch_size: int, grid: Grid, device: torch.device, seeds: Tensor | None = None
     ) -> Mask:
-        """Draws one mask per sample, of `grid` patches along time, height and width.
-
-        With `seeds`, int64 (B,), each mask follows from the sample's seed alone.
-        """
+        """Draws a mask of `grid` per sample; with `seeds`, int64 (B,), it depends only on the sample's seed."""
         num_patches = math.prod(grid)
         num_keep = self.count_kept(num_patches)
         noise = self.noise(batch_size, num_patches, device, seeds)
         ids_shuffle = self.rank(noise, grid, seeds).argsort(dim=1, stable=True)
-        # From here on the order of the masked ones is free: grid order, so that predictions are too.
-        ids_keep, ids_masked = (
-            ids_shuffle[:, :num_keep],
-            ids_shuffle[:, num_keep:].sort(dim=1).values,
-        )
+        ids_keep = ids_shuffle[:, :num_keep]
+        ids_masked = (
+            ids_shuffle[:, num_keep:].sort(dim=1).values
+        )  # so that predictions are in grid order
         ids_restore = torch.cat([ids_keep, ids_masked], dim=1).argsort(dim=1)
         return Mask(ids_keep, ids_masked, ids_restore)
 
@@ -97,6 +89,6 @@ class RandomMasking(nn.Module):
 
 
 def places(values: Tensor) -> Tensor:
-    """Numbers each value of the last dimension by its place among them, the smallest 0."""
-    # Stable: devices differ in the order of equal values, and a clip's noise has some in one sample of fourteen.
+    """Ranks the values of the last dimension, the smallest 0."""
+    # Stable: devices differ in the order of equal values, which one clip in fourteen has.
     return values.argsort(dim=-1, stable=True).argsort(dim=-1)

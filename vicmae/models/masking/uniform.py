@@ -1,10 +1,10 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Random numbers that follow from a sample, wherever and beside whichever others it is computed. B batch."""
+"""Random numbers that depend only on a sample's seed, not on its batch or device. B batch."""
 
 import torch
 from torch import Tensor
 
-# SplitMix64 (Steele, Lea, Flood, 2014): a counter goes up by the golden ratio, and each of its values is mixed.
+# SplitMix64 (Steele, Lea, Flood, 2014): a counter grows by the golden ratio, and its values are mixed.
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 _FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 _SHIFTS = (30, 27)
@@ -19,18 +19,10 @@ def uniform(
     seeds: Tensor | None = None,
     stream: int = 0,
 ) -> Tensor:
-    """Draws numbers in [0, 1) for each sample of a batch.
+    """Draws numbers in [0, 1) for each sample of a batch: (B, count).
 
-    Args:
-        batch_size: Number of samples.
-        count: How many numbers each gets.
-        device: Where they are drawn.
-        seeds: An int64 for each sample, (B,), from which its numbers follow: the same on every device, in every batch.
-            Without them PyTorch's generator draws.
-        stream: Which numbers of a sample these are, where it needs several kinds.
-
-    Shape:
-        () -> (B, count)
+    With `seeds`, int64 (B,), they are the same on every device and in every batch; without, PyTorch's generator draws
+    them. Another `stream` gives a sample other numbers.
     """
     if seeds is None:
         return torch.rand(batch_size, count, device=device)
@@ -40,7 +32,7 @@ def uniform(
 
 
 def seeds_of_views(seeds: Tensor | None, num_views: int) -> Tensor | None:
-    """Gives each view of a sample a seed of its own: (B,) -> (V*B,), view 1's samples first."""
+    """Gives each view of a sample its own seed: (B,) -> (V*B,), view 1's samples first."""
     if seeds is None:
         return None
     return torch.cat([seeds + view for view in range(num_views)])
@@ -53,5 +45,5 @@ def _mix(values: Tensor) -> Tensor:
 
 
 def _shift(values: Tensor, by: int) -> Tensor:
-    """Shifts to the right and fills up with zeros, as for numbers without a sign."""
+    """Shifts to the right and fills with zeros, as for unsigned numbers."""
     return (values >> by) & ((1 << (64 - by)) - 1)

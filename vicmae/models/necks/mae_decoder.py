@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""From visible tokens to the pixels of masked patches.
+"""The decoder from visible tokens to masked patches.
 
 B batch, N patches, K kept, M masked, D width, P values per patch; E width of the decoder.
 """
@@ -29,11 +29,10 @@ from ..masking import Mask
 class MAEDecoder(BaseModule):
     """MAE's light transformer decoder (https://arxiv.org/abs/2111.06377, section 3).
 
-    It attends over visible tokens and mask tokens, and predicts the masked patches only:
-    predictions of visible ones never entered the loss.
+    It attends over visible tokens and mask tokens, and predicts masked patches only: the loss ignores others.
 
     Args:
-        in_dim: Width of the encoder's tokens.
+        in_dim: Width of the encoder's tokens; filled in from the backbone, as are the next three.
         grid: Patches along time, height and width.
         patch_values: Values per patch, P.
         num_prefix_tokens: Tokens in front that stand for no patch, such as the class token.
@@ -41,7 +40,7 @@ class MAEDecoder(BaseModule):
         depth: Number of transformer layers.
         num_heads: Number of attention heads.
         mlp_ratio: Hidden width of the feed-forward layers over `embed_dim`.
-        with_cp: Whether a layer's activations are computed again in the backward pass, for less memory.
+        with_cp: Activation checkpointing of each layer, for less memory.
 
     Shape:
         (B, 1 + K, in_dim) -> (B, M, P), masked patches in grid order
@@ -98,7 +97,7 @@ class MAEDecoder(BaseModule):
         nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, tokens: Tensor, mask: Mask, grid: Grid | None = None) -> Tensor:
-        """Predicts the pixels of the masked patches, of a grid other than its own where `grid` says so."""
+        """Predicts the pixels of the masked patches, on another grid than its own if `grid` is given."""
         x = self.decoder_embed(tokens)  # (B, 1 + K, E)
         prefix, visible = x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
         x = torch.cat([prefix, self._fill_in_mask_tokens(visible, mask)], dim=1)  # (B, 1 + N, E)
@@ -114,13 +113,13 @@ class MAEDecoder(BaseModule):
         return self.decoder_pred(self.decoder_norm(masked))
 
     def _fill_in_mask_tokens(self, visible: Tensor, mask: Mask) -> Tensor:
-        """Puts the visible tokens to their places in the grid, mask tokens elsewhere: (B, K, E) -> (B, N, E)."""
+        """Puts visible tokens at their positions in the grid, mask tokens elsewhere: (B, K, E) -> (B, N, E)."""
         num_masked = mask.ids_masked.shape[1]
         mask_tokens = self.mask_token.to(visible.dtype).expand(visible.shape[0], num_masked, -1)
         return gather_tokens(torch.cat([visible, mask_tokens], dim=1), mask.ids_restore)
 
     def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Fits the position embeddings of a checkpoint that was trained at another size, in place."""
+        """Fits the position embeddings of a checkpoint of another input size, in place."""
         name = f'{prefix}decoder_pos_embed'
         if name in state_dict:
             state_dict[name] = fit_pos_embed(

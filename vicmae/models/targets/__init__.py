@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What predictions are compared with.
+"""Targets that predictions are compared with.
 
-A target is called with (the student's pooled tokens, its embeddings, a teacher's pooled tokens or None), each
-(V, B, ...), and takes of these what it needs.
+A target is called with the student's pooled tokens, its embeddings, and a teacher's pooled tokens or None, each
+(V, B, ...).
 """
 
 from .ema import EMATarget

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""V views, B batch, C channels, H W pixels, D width, E embedding."""
+"""A teacher that averages the student. V views, B batch, C channels, H W pixels, D width, E embedding."""
 
 import copy
 from typing import Any
@@ -15,18 +15,18 @@ from ..masking import Mask
 
 @MODELS.register_module()
 class EMATarget(nn.Module):
-    """Embeddings of a teacher, whose weights are an exponential moving average of the student's.
+    """Embeddings of a teacher, whose weights are an exponential moving average (EMA) of the student's.
 
-    The teacher has an encoder, an aggregator and the student's first head: the projector where there is one
+    The teacher has an encoder, an aggregator and the student's first head: the projector if there is one
     (BYOL, https://arxiv.org/abs/2006.07733), else the predictor (MoCo, https://arxiv.org/abs/1911.05722).
-    It gets no gradient; `TargetEMAHook` moves it after each step of the optimiser, from `momentum` to 1.
+    It gets no gradient; `TargetEMAHook` updates it after each optimiser step, with a momentum that rises to 1.
 
     Args:
-        momentum: Share of the teacher that stays in each update, in [0, 1], at the beginning of a run.
+        momentum: Share of the teacher that stays in an update, in [0, 1], at the start of a run.
         masked: Whether the teacher sees the patches that the student sees, or whole views.
 
     Shape:
-        teacher (V, B, D), which `encode` makes of views -> (V, B, E)
+        teacher (V, B, D), from `encode` -> (V, B, E)
     """
 
     required_hook = 'TargetEMAHook'
@@ -42,7 +42,7 @@ class EMATarget(nn.Module):
         self.backbone, self.aggregator, self.embedder = (
             copy.deepcopy(part).requires_grad_(False) for part in parts
         )
-        self.backbone.tells_of_resizing = False  # the student does
+        self.backbone.warns_of_resizing = False  # the student does
         self.train(self.training)
 
     @torch.no_grad()
@@ -57,32 +57,25 @@ class EMATarget(nn.Module):
     ) -> None:
         """Moves the teacher's parameters towards the student's: m * teacher + (1 - m) * student.
 
-        Buffers (statistics of batch norm) are the teacher's own, from what it has seen itself.
-
-        Args:
-            backbone: The student's.
-            aggregator: The student's.
-            embedder: The student's.
-            momentum: m; None for the target's own.
-            skipped: 1 or 0, on the device: whether nothing moves.
+        Buffers (batch norm statistics) are the teacher's own. The momentum m is the target's if it is None; with
+        `skipped` 1, a number on the device, nothing moves.
         """
         weight = 1 - (self.momentum if momentum is None else check_momentum('momentum', momentum))
-        pairs = [
-            (self.backbone, backbone),
-            (self.aggregator, aggregator),
-            (self.embedder, embedder),
-        ]
-        teachers: list[Tensor] = [p for teacher, _ in pairs for p in teacher.parameters()]
-        students: list[Tensor] = [p for _, student in pairs for p in student.parameters()]
+
+        def parameters(*modules: nn.Module) -> list[Tensor]:
+            return [p for module in modules for p in module.parameters()]
+
+        teacher = parameters(self.backbone, self.aggregator, self.embedder)
+        student = parameters(backbone, aggregator, embedder)
         if skipped is None:
-            torch._foreach_lerp_(teachers, students, weight)
+            torch._foreach_lerp_(teacher, student, weight)
             return
-        ways = torch._foreach_sub(students, teachers)
-        torch._foreach_mul_(ways, weight * (1 - skipped))
-        torch._foreach_add_(teachers, ways)
+        differences = torch._foreach_sub(student, teacher)
+        torch._foreach_mul_(differences, weight * (1 - skipped))
+        torch._foreach_add_(teacher, differences)
 
     def train(self, mode: bool = True) -> 'EMATarget':
-        """Batch norm in the teacher's head uses the batch as the student's does; dropped paths stay off."""
+        """Switches only the head: its batch norm uses the batch; the backbone drops no paths."""
         super().train(mode)
         if hasattr(self, 'backbone'):
             self.backbone.eval()
@@ -90,7 +83,7 @@ class EMATarget(nn.Module):
 
     @torch.no_grad()
     def encode(self, views: Tensor, mask: Mask) -> Tensor:
-        """What the teacher makes of views, pooled: (R, C, H, W) -> (R, D), for any R of the V*B rows."""
+        """Encodes and pools views: (R, C, H, W) -> (R, D), for any R of the V*B rows."""
         tokens = self.backbone(views, mask)[0] if self.masked else self.backbone(views)[-1]
         return self.aggregator(*self.backbone.split_prefix(tokens))
 
@@ -103,7 +96,7 @@ class EMATarget(nn.Module):
 
 
 def check_momentum(name: str, value: float) -> float:
-    """Returns a momentum, or says why it is none."""
+    """Returns a momentum, or raises ValueError."""
     if not 0 <= value <= 1:
         raise ValueError(
             f'`{name}` is the share of the teacher that stays, in [0, 1], got {value}. Usual is 0.99 to 1.'

@@ -13,7 +13,7 @@ class SharedTarget(nn.Module):
     """Targets from the same encoder, with gradient: ViC-MAE as published.
 
     Args:
-        head: The paper's target head T, apart from the predictor P. None compares with the
+        head: The paper's target head T, separate from the predictor P. None compares with the
             student's own embeddings, as the official code does.
 
     Shape:

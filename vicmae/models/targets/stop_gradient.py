@@ -10,7 +10,7 @@ from vicmae.registry import MODELS
 class StopGradientTarget(nn.Module):
     """The student's own embeddings, without gradient (SimSiam, https://arxiv.org/abs/2011.10566).
 
-    It has no head: nothing would train it.
+    It has no head, as nothing would train one.
 
     Shape:
         pooled (V, B, D), embedded (V, B, E) -> (V, B, E)
