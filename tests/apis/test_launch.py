@@ -295,7 +295,7 @@ def test_demo_data_are_made_where_they_are_not_there(debug, tmp_path, monkeypatc
         (
             {f'{VIDEOS}.pipeline.0': dict(type='DistantFramePair')},
             ConfigError,
-            'DistantFramePair needs an open video, and nothing before it',
+            'DistantFramePair needs an open video, but no transform before it',
         ),
         (
             {f'{VIDEOS}.pipeline.0.reader': 'decrod'},

@@ -47,7 +47,7 @@ def test_paths_in_a_list_are_relative_to_the_data_root_or_to_the_list(place, tmp
     assert len(found) == 16
     assert os.path.isfile(found.get_data_info(0)['path'])
     assert found.get_data_info(0)['gt_label'] == 1
-    with pytest.raises(DataError, match='none of the 16 files that were looked for is there'):
+    with pytest.raises(DataError, match='none of the 16 files that were looked for exists'):
         find_source(str(place / 'list.txt'))
     (place / 'images/list.txt').write_text((place / 'list.txt').read_text())
     assert len(find_source(str(place / 'images/list.txt'))) == 16

@@ -17,15 +17,15 @@ from .sources.source import Source
 
 @DATASETS.register_module()
 class MixedDataset(Dataset):
-    """Several sources as one data set, with the share that each has of an epoch and of a batch.
+    """Several sources as one data set, with the share of each in an epoch and in a batch.
 
-    Which samples an epoch visits is `MixtureSampler`'s to decide.
+    `MixtureSampler` decides which samples an epoch visits.
 
     Args:
-        sources: Data sets by name, as configs or built. One that is None is left out, so that a config's
-            source can be switched off: `--cfg-options train_dataloader.dataset.sources.videos=None`.
-        weights: Share of each source, in any unit, by name. Without them each source has its size as its
-            share: every sample is visited once an epoch.
+        sources: Data sets by name, as configs or built. None switches a config's source off:
+            `--cfg-options train_dataloader.dataset.sources.videos=None`.
+        weights: Share of each source, in any unit, by name. Without them it is the source's size: an epoch visits
+            every sample once.
 
     Example:
         >>> pictures, clips = list(range(30)), list(range(10))
@@ -59,10 +59,9 @@ class MixedDataset(Dataset):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """What each source knows of itself, such as its classes."""
-        return {
-            n: getattr(s, 'metainfo', {}) for n, s in zip(self.names, self.sources, strict=True)
-        }
+        """Returns the meta information of each source, such as its classes."""
+        named = zip(self.names, self.sources, strict=True)
+        return {name: getattr(source, 'metainfo', {}) for name, source in named}
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -73,34 +72,33 @@ class MixedDataset(Dataset):
     def __getitems__(self, keys: Sequence[SampleKey | int]) -> list[Any]:
         """Loads several samples; neighbours of one source together."""
         samples: list[Any] = []
-        for number, group in groupby(
-            map(as_sample_key, keys), key=lambda key: self.source_of(key.index)
-        ):
+        sample_keys = map(as_sample_key, keys)
+        for number, group in groupby(sample_keys, key=lambda key: self.source_of(key.index)):
             start, _ = self.span_of(number)
-            own = [key._replace(index=key.index - start) for key in group]
+            source_keys = [key._replace(index=key.index - start) for key in group]
             source = self.sources[number]
             together = getattr(source, '__getitems__', None)
-            samples += together(own) if together else [source[key] for key in own]
+            samples += together(source_keys) if together else [source[key] for key in source_keys]
         return samples
 
     def path_of(self, index: int) -> str:
-        """What people call the sample."""
+        """Returns the file of a sample, for messages."""
         number = self.source_of(index)
         return self.sources[number].path_of(index - self.span_of(number)[0])
 
     def drain_notes(self) -> dict[str, int]:
-        """What the transforms of all sources had to say since the last time, and how often."""
+        """Returns and clears the notes of all sources."""
         notes: Counter[str] = Counter()
         for source in self.sources:
             notes.update(getattr(source, 'drain_notes', dict)())
         return dict(notes)
 
     def source_of(self, index: int) -> int:
-        """Number of the source that a sample belongs to."""
+        """Returns the number of a sample's source."""
         return int(np.searchsorted(self._ends, index, side='right'))
 
     def span_of(self, number: int) -> tuple[int, int]:
-        """First index of a source, and the one behind its last."""
+        """Returns the range of a source's indices, half-open."""
         end = int(self._ends[number])
         return end - self.sizes[number], end
 
@@ -112,10 +110,8 @@ class MixedDataset(Dataset):
         unknown = [name for name in weights if name not in known]
         missing = [name for name in self.names if name not in weights]
         if unknown or missing:
-            raise ConfigError(
-                f'`weights` must name each source ({", ".join(self.names)}), '
-                f'got {", ".join(weights) or "none"}.'
-            )
+            names, given = ', '.join(self.names), ', '.join(weights) or 'none'
+            raise ConfigError(f'`weights` must name each source ({names}), got {given}.')
         values = tuple(float(weights[name]) for name in self.names)
         if min(values) < 0 or sum(values) <= 0:
             raise ConfigError(
@@ -125,13 +121,13 @@ class MixedDataset(Dataset):
 
 
 def _require_type(name: str, source: Any, sources: dict[str, Any]) -> None:
-    """Refuses a source of which only settings are there, as an override makes that misspells a name."""
+    """Raises ConfigError for a source with settings but no type, as by an override with a misspelt name."""
     if not isinstance(source, dict) or 'type' in source:
         return
     others = [other for other in sources if other != name]
     near = difflib.get_close_matches(name, others, n=1)
-    meant = f'did you mean `{near[0]}`?' if near else f'there are {", ".join(others) or "none"}.'
+    hint = f'did you mean `{near[0]}`?' if near else f'there are {", ".join(others) or "none"}.'
+    settings = ', '.join(f'`{key}`' for key in source) or 'settings'
     raise ConfigError(
-        f'There is no source `{name}` whose {", ".join(f"`{key}`" for key in source) or "settings"} could be set: '
-        f'{meant} A new one needs a `type`.'
+        f'There is no source `{name}` whose {settings} could be set: {hint} A new one needs a `type`.'
     )

@@ -1,22 +1,22 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""One seed, one sample: what a sample's random choices follow from."""
+"""The key of a sample, which determines its random choices."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-# Kept apart from the streams of the sampler, which has others at the end.
+# The samplers have other streams.
 _STREAM = 1
 
 
 class SampleKey(NamedTuple):
-    """Names one visit to one sample, the same on any number of workers or ranks.
+    """One visit to one sample, the same on any number of workers or ranks.
 
     Attributes:
         seed: The run's seed.
         epoch: The epoch of the visit.
         index: The sample's position in the data set.
-        visit: Which of an epoch's visits to the sample it is, from 0 on.
+        visit: Number of the visit to the sample in the epoch, from 0 on.
     """
 
     seed: int
@@ -30,7 +30,7 @@ class SampleKey(NamedTuple):
 
 
 def as_sample_key(key: 'SampleKey | int') -> SampleKey:
-    """Takes a bare index too, as other samplers give it: a new seed each time, from NumPy's global state."""
+    """Converts an index, as other samplers give it, to a key, with a seed of NumPy's global state each time."""
     if isinstance(key, SampleKey):
         return key
     return SampleKey(int(np.random.randint(2**31)), 0, int(key))

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What a loader delivers, a preprocessor takes and returns, and a model is called with.
+"""The batches that a loader delivers, a preprocessor changes and a model takes.
 
 B samples, V views, C channels, T H W frames and pixels.
 """
@@ -17,10 +17,10 @@ _B = TypeVar('_B', bound='_Batch')
 
 
 class _Batch(dict[str, Any]):
-    """Samples that go through a model together, under the names of the arguments that the model takes.
+    """A batch of samples, by the names of the model's arguments.
 
-    It is a dict since MMEngine moves dicts to the device and calls the model with them; its length is the number of
-    samples all the same.
+    It is a dict since MMEngine moves dicts to the device and calls the model with them, but its length is the number
+    of samples.
     """
 
     @property
@@ -37,12 +37,11 @@ class _Batch(dict[str, Any]):
 
 
 class Views(_Batch):
-    """Samples without labels, for pretraining: each view of all samples is one tensor.
+    """Samples without labels, for pretraining: one tensor for each view.
 
     Args:
         inputs: V tensors (B, C, [T], H, W).
-        items: What else there is of each sample: `seeds` (B,), which masks follow from; `augment`, V tensors (B, F)
-            with the numbers of `vicmae.structures.FIELDS`.
+        items: `seeds` (B,) of the masks; `augment`, V tensors (B, F) with the numbers of `vicmae.structures.FIELDS`.
     """
 
     def __init__(self, inputs: Sequence[Tensor], **items: Any) -> None:
@@ -54,8 +53,8 @@ class Views(_Batch):
             )
         if len({len(view) for view in views}) > 1:
             raise DataError(
-                f'The views of a batch have the same samples, got {[len(view) for view in views]} of them. Make '
-                'as many views of each sample.'
+                f'The views of a batch must have the same samples, got {[len(view) for view in views]} of them. '
+                'Make equally many views of each sample.'
             )
         super().__init__(inputs=views, **items)
 
@@ -68,12 +67,12 @@ class Views(_Batch):
 
 
 class Clips(_Batch):
-    """Images or clips, for transfer and evaluation: each sample is one tensor, or all of one shape are one.
+    """Images or clips, for transfer and evaluation: one tensor for each sample, or for all.
 
     Args:
         inputs: B samples, each an image (C, H, W), a clip (T, C, H, W) or several views of one (V, T, C, H, W); or
             stacked images (B, C, H, W) or clips (B, T, C, H, W).
-        items: What else there is: `data_samples`, B of them, with labels.
+        items: `data_samples`, B of them, with labels.
     """
 
     def __init__(self, inputs: Sequence[Tensor] | Tensor, **items: Any) -> None:
@@ -86,7 +85,7 @@ class Clips(_Batch):
 
     @property
     def data_samples(self) -> Any:
-        """Labels and origins of the samples; empty where there are none."""
+        """Labels and origins of the samples; may be empty."""
         return self.get('data_samples') or []
 
     def __len__(self) -> int:
@@ -102,11 +101,7 @@ Batch = Views | Clips
 
 
 def as_batch(data: Any) -> Batch:
-    """Gives what a loader has collated its type: `Clips` with data samples, `Views` without.
-
-    Args:
-        data: A batch, or a dict with `inputs`.
-    """
+    """Gives a batch, or a dict with `inputs`, its type: `Clips` with data samples, `Views` without."""
     if isinstance(data, (Views, Clips)):
         return data
     if not isinstance(data, Mapping) or 'inputs' not in data:

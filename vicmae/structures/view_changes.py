@@ -1,15 +1,15 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The random changes of a view as numbers: drawn by a worker, carried out on the device."""
+"""The random changes of a view as numbers: drawn by a worker, applied on the device."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-# Changes are made in this order; those of a jitter in the order of their steps.
+# Changes are applied in this order; those of a jitter in the order of their steps.
 STAGES = ('flip', 'jitter', 'grayscale', 'blur', 'solarize')
 STEPS = ('brightness', 'contrast', 'saturation', 'hue')
 
-# What travels with a view: each number, and the value of it that changes nothing.
+# The numbers of a view, with the values that change nothing.
 UNCHANGED: dict[str, float] = dict(
     flip=0,  # 1: left and right are swapped
     brightness=1,  # three factors
@@ -22,7 +22,7 @@ UNCHANGED: dict[str, float] = dict(
     hue_step=3,
     grayscale=0,  # 1: without colours
     blur_sigma=0,  # pixels
-    blur_width=0,  # of the kernel, in pixels; 0 for what sigma needs
+    blur_width=0,  # of the kernel, in pixels; 0: computed from sigma
     blur_height=0,
     solarize=256,  # least value that is inverted
 )
@@ -30,7 +30,7 @@ FIELDS = tuple(UNCHANGED)
 
 
 def as_vector(changes: Mapping[str, float]) -> np.ndarray:
-    """The numbers of one view as float32, in the order of `FIELDS`; what isn't given changes nothing."""
+    """Returns the numbers of a view as float32, in the order of `FIELDS`; missing ones change nothing."""
     unknown = set(changes) - set(UNCHANGED)
     if unknown:
         raise ValueError(

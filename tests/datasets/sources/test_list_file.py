@@ -62,7 +62,7 @@ def test_single_line_is_found_with_any_end(tmp_path, text):
 
 def test_endless_line_is_no_list(tmp_path):
     (tmp_path / 'list.txt').write_bytes(b'x' * (2**24 + 2**20))
-    with pytest.raises(DataError, match=r"list\.txt' is no list: it has a line of more than"):
+    with pytest.raises(DataError, match=r"list\.txt' is no list: one line has more than"):
         ListFile(str(tmp_path / 'list.txt'))
 
 
@@ -125,7 +125,7 @@ def test_evenly_spread_files_are_looked_for(many, tmp_path, log):
 def test_list_of_which_no_file_is_there_is_refused(many, tmp_path):
     with pytest.raises(
         DataError,
-        match=r"few\.txt: none of the 10 files that were looked for is there, such as line 1: '/no/0.jpg'.*'/no'",
+        match=r"few\.txt: none of the 10 files that were looked for exists, such as line 1: '/no/0.jpg'.*'/no'",
     ):
         ImageFolder('/no', str(many / 'few.txt'))
 
@@ -147,7 +147,9 @@ def test_list_that_was_replaced_is_noticed_by_new_processes_alone(many, tmp_path
     with pytest.raises(DataError, match=r"list\.txt' has changed since it was opened"):
         pickle.loads(pickle.dumps(source)).get_data_info(3)
     path.unlink()
-    with pytest.raises(DataError, match=r"Can't read the list '.*list\.txt': No such file"):
+    with pytest.raises(
+        DataError, match=r"Can't read the list `ann_file` '.*list\.txt': No such file"
+    ):
         pickle.loads(pickle.dumps(source)).get_data_info(3)
 
 

@@ -350,7 +350,7 @@ def test_frames_go_through_the_pipeline_of_videos(frames):
 def test_frames_of_unknown_speed_are_refused_by_name(frames):
     source = VideoShards(str(frames[0]))
     with pytest.raises(
-        DataError, match=r"how many frames per second '.*/unknown' has\. Give `fps`"
+        DataError, match=r"frames per second of '.*/unknown' are unknown\. Give `fps`"
     ):
         source.get_data_info(1)
     with pytest.raises(ValueError, match='`fps` must be a positive number, got 0'):

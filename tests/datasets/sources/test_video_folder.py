@@ -50,7 +50,7 @@ def test_gap_longer_than_any_video_is_refused_with_the_longest(videos):
         DataError,
         match=rf"FixedGapFramePair\(gap={num_frames}, unit='frame'\) is longer than any video: "
         rf"none of {count} videos fits\. The longest, '{re.escape(str(root))}/.*\.mp4', has "
-        rf'{num_frames} frames and would need {num_frames + 1}\. Lower `gap`, or take DistantFrame',
+        rf'{num_frames} frames and would need {num_frames + 1}\. Lower `gap`, or use DistantFrame',
     ):
         with_gap(root, gap=num_frames)
 

@@ -312,7 +312,9 @@ def test_clips_say_how_many_they_are():
 @pytest.mark.parametrize('step', ['DistantFramePair', 'UniformFrames', 'DecodeFrames'])
 def test_pipeline_that_opens_no_video_is_refused(demo_data, step):
     root, sampler = str(demo_data / 'videos/train'), dict(type=step)
-    with pytest.raises(ConfigError, match=f'{step} needs an open video, and nothing before it'):
+    with pytest.raises(
+        ConfigError, match=f'{step} needs an open video, but no transform before it'
+    ):
         VideoFolder(root, pipeline=[sampler, dict(type='OpenVideo')])
     VideoFolder(root, pipeline=[dict(type='OpenVideo'), sampler])
     VideoFolder(root, pipeline=[lambda results: results, sampler])  # which may open one
@@ -342,9 +344,7 @@ def test_clip_of_a_test_longer_than_the_video_repeats_the_last_frame_and_is_note
     notes = Counter()
     results = UniformClips(2, clip_len=4, frame_stride=2)(dict(num_frames=3, notes=notes))
     assert results['frame_ids'] == [0, 2, 2, 2] * 2
-    assert list(notes) == [
-        'a video shorter than a clip, which ends in repetitions of the last frame'
-    ]
+    assert list(notes) == ['a video shorter than a clip: last frame repeated']
 
 
 @pytest.mark.parametrize('name', ['num_clips', 'clip_len', 'frame_stride'])

@@ -174,9 +174,9 @@ def test_transform_of_ones_own_works_in_front_of_what_the_device_does():
     [
         (
             [RandomGrayscale(), Median()],
-            'nothing can follow .* and Median does. Put it in front of RandomGrayscale, or set',
+            'nothing can follow .* but Median does. Put it before RandomGrayscale, or set',
         ),
-        ([RandomGrayscale(), RandomResizedCrop(16)], 'and RandomResizedCrop does'),
+        ([RandomGrayscale(), RandomResizedCrop(16)], 'but RandomResizedCrop does'),
         (
             [RandomGrayscale(), ColorJitter()],
             'flip, jitter, .* ColorJitter comes too late or again',

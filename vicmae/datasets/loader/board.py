@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What each worker is at, so that one that hangs or dies costs a file."""
+"""The sample that each worker is loading, so that one that hangs or dies costs only that file."""
 
 import os
 import time
@@ -13,14 +13,14 @@ _PID, _INDEX, _EPOCH, _VISITS, _SINCE = range(5)
 
 
 class Note(NamedTuple):
-    """What a worker is at.
+    """The sample that a worker is loading.
 
     Attributes:
-        pid: Of the worker.
+        pid: Process of the worker.
         index: The sample's position in the data set.
-        epoch: Of the visit.
-        visits: How many visits to the sample it loads together.
-        seconds: For how long.
+        epoch: Epoch of the visit.
+        visits: Number of visits to the sample that are loaded together.
+        seconds: Time since it started.
     """
 
     pid: int
@@ -31,13 +31,13 @@ class Note(NamedTuple):
 
 
 class Board:
-    """Where each worker notes the sample that it is at, in memory that all processes share."""
+    """Shared memory in which each worker notes the sample that it is loading."""
 
     def __init__(self, num_workers: int) -> None:
         self._cells = torch.zeros(max(num_workers, 1), 5, dtype=torch.int64).share_memory_()
 
     def begin(self, index: int, epoch: int, visits: int) -> None:
-        """Notes that this process starts on a sample."""
+        """Notes that this process starts to load a sample."""
         row = self._own_row()
         row[_PID], row[_INDEX], row[_EPOCH], row[_VISITS] = os.getpid(), index, epoch, visits
         row[_SINCE] = time.monotonic_ns()  # last, as it makes the note valid
@@ -47,11 +47,11 @@ class Board:
         self._own_row()[_SINCE] = 0
 
     def clear(self) -> None:
-        """Forgets all notes."""
+        """Deletes all notes."""
         self._cells.zero_()
 
     def busy(self) -> list[Note]:
-        """Of the workers that are at a sample."""
+        """Returns the notes of workers that are loading a sample."""
         now = time.monotonic_ns()
         return [
             Note(pid, index, epoch, visits, (now - since) / 1e9)

@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 
 from .steady import SteadyLoader
 
-# What a config's data loaders take beside torch's options; the first is for the list of bad files.
+# The options of a config's data loaders that torch doesn't have; the first is for the list of bad files.
 LOADER_OPTIONS = ('max_bad_fraction', 'sample_seconds')
 
 
@@ -23,14 +23,14 @@ def build_loader(
     Args:
         config: Options of torch's DataLoader with `dataset` and `sampler` as dicts, and `LOADER_OPTIONS`.
         seed: Seed of the run.
-        diff_rank_seed: Whether ranks have seeds of their own.
+        diff_rank_seed: Whether ranks have different seeds.
         replace: See `SteadyLoader`.
         stand_ins: See `SteadyLoader`.
     """
     options = {name: value for name, value in config.items() if name not in LOADER_OPTIONS}
-    if options.get('batch_sampler'):  # torch takes this for a contradiction
+    if options.get('batch_sampler'):  # torch refuses both
         options.pop('drop_last', None)
-    if options.get('num_workers', 0) == 0:  # PyTorch refuses these without workers
+    if options.get('num_workers', 0) == 0:  # torch refuses these without workers
         options['persistent_workers'] = False
         options.pop('prefetch_factor', None)
     loader = Runner.build_dataloader(options, seed, diff_rank_seed)

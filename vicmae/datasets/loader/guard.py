@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Loads samples in a worker, and puts others in the place of bad ones."""
+"""Loads samples in a worker, and replaces bad ones."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from ..sample_key import SampleKey
 from .board import Board
 
 _MAX_BAD_IN_A_ROW = 20
-_REPLACEMENTS = 5  # the stream of random numbers that chooses them, beside the samplers'
-# Keeps the visits of replacements apart from the epoch's own to the same sample, and from those of other replacements.
+_REPLACEMENTS = 5  # the stream of random numbers that chooses them; samplers have others
+# Visits of replacements get numbers that no visit of the epoch to the same sample has, and no other replacement.
 _VISITS_OF_REPLACEMENTS = 1 << 20
 
 
 class Report(NamedTuple):
-    """What a worker has to say of a batch.
+    """A worker's report on a batch.
 
     Attributes:
         bad: Files that it could not read.
         seen: Number of samples from each source.
-        notes: How often something else happened that a user may want to know.
-        no_good_file: Why the run can't go on, where no file was left to take the place of a bad one.
+        notes: Counts of other events that a user may want to know.
+        no_good_file: The error if no file was left to replace a bad one.
     """
 
     bad: tuple[BadFile, ...]
@@ -38,20 +38,14 @@ class Report(NamedTuple):
 
 
 class _NoGoodFileError(Exception):
-    """No file is left to take the place of a bad one."""
+    """No file is left to replace a bad one."""
 
 
 class GuardedDataset(Dataset):
-    """What a worker loads from: notes the sample that it is at, and puts another in the place of a bad one.
+    """The data set of a worker: notes the sample that it is loading on the board, and replaces a bad one.
 
-    The other one is of the same source, and follows from the sample's key alone: not from which other visits to the
-    sample are in the batch, of which some may be good where a file is bad in part.
-
-    Args:
-        dataset: The data set.
-        board: Where the notes go.
-        replace: Whether bad samples are replaced; else they are missing from the batch.
-        stand_ins: Whether bad samples that aren't replaced leave a good one in their place, which is not counted.
+    The replacement is of the same source, and depends only on the sample's key: not on other visits to the sample in
+    the batch, some of which may be good if a file is bad in part. See `SteadyLoader` for the arguments.
     """
 
     def __init__(
@@ -72,7 +66,9 @@ class GuardedDataset(Dataset):
             num_bad = len(bad)
             try:
                 loaded = self._load(list(group), bad)
-            except _NoGoodFileError as error:  # the report of bad files has to get through
+            except (
+                _NoGoodFileError
+            ) as error:  # the loader raises it, after it has listed the bad files
                 no_good_file = str(error)
                 break
             samples += loaded
@@ -82,7 +78,7 @@ class GuardedDataset(Dataset):
         return samples, Report(_merged(bad), dict(seen), drain(), no_good_file)
 
     def _load(self, keys: list[Any], bad: list[BadFile]) -> list[Any]:
-        """Loads visits to one sample; in the place of each that can't be had, the first replacement that can."""
+        """Loads visits to one sample; a visit that fails gives the first replacement that can be loaded."""
         try:
             return self._load_together(keys)
         except DataError as error:
@@ -90,7 +86,7 @@ class GuardedDataset(Dataset):
                 return [sample for key in keys for sample in self._load([key], bad)]
             bad.append(self.describe(index_of(keys[0]), str(error), epoch=_epoch_of(keys[0])))
         if self.stand_ins:
-            # What it fails to read is counted at its own visit.
+            # Files that it fails to read are counted at their own visits.
             return self._load_another(keys[0], bad[-1:])
         return self._load_another(keys[0], bad) if self.replace else []
 
@@ -101,11 +97,9 @@ class GuardedDataset(Dataset):
             self._refuse_fatal(index)
             return _get_items(self.dataset, keys)
         except SystemExit as error:
-            if get_worker_info() is None:  # then it may be meant for the run
+            if get_worker_info() is None:  # in the main process it may be meant for the run
                 raise
-            raise DataError(
-                f'What reads it wanted to end the process (exit {error.code}).'
-            ) from None
+            raise DataError(f'Its reader wanted to end the process (exit {error.code}).') from None
         finally:
             self.board.end()
 
@@ -124,17 +118,17 @@ class GuardedDataset(Dataset):
         index = bad[0].index
         first, end = self._span(index)
         source = f'the source {self._source_name(index)!r}'
-        what = f'{len(bad)} files of {source} in a row could not be read'
+        failure = f'{len(bad)} files of {source} in a row could not be read'
         if len(bad) == end - first:
-            what = f'None of the {len(bad)} files of {source} could be read'
+            failure = f'None of the {len(bad)} files of {source} could be read'
         names = ', '.join(repr(row.file) for row in bad[-3:])
-        return f'{what}, such as {names}: {bad[-1].error.rstrip(".")}.'
+        return f'{failure}, such as {names}: {bad[-1].error.rstrip(".")}.'
 
     def _another(self, key: SampleKey | int, tried: Sequence[int]) -> int:
         """Draws a sample of the same source that wasn't tried."""
         first, end = self._span(tried[0])
-        own = [key.seed, key.epoch] if isinstance(key, SampleKey) else []
-        rng = np.random.default_rng([*own, tried[0], len(tried), _REPLACEMENTS])
+        seeds = [key.seed, key.epoch] if isinstance(key, SampleKey) else []
+        rng = np.random.default_rng([*seeds, tried[0], len(tried), _REPLACEMENTS])
         other = first + int(rng.integers(end - first))
         while other in tried:
             other = first + (other + 1 - first) % (end - first)
@@ -143,20 +137,20 @@ class GuardedDataset(Dataset):
     def describe(
         self, index: int, error: str, *, epoch: int = 0, visits: int = 1, fatal: bool = False
     ) -> BadFile:
-        """A bad sample, for the ledger."""
+        """Returns the ledger's row for a bad sample."""
         return BadFile(self.file_of(index), self._kind(index), error, epoch, index, visits, fatal)
 
     def file_of(self, index: int) -> str:
-        """What people call a sample."""
+        """Returns the file of a sample, for messages."""
         try:
             return self.dataset.path_of(index)
-        except (AttributeError, DataError):  # no such data set, or a bad line in a list
+        except (AttributeError, DataError):  # a data set without files, or a bad line in a list
             return f'sample {index}'
 
     def _refuse_fatal(self, index: int) -> None:
         if self.fatal_files and self.file_of(index) in self.fatal_files:
             raise DataError(
-                'It is listed as having hung or killed its process, and is not opened again.'
+                'It is listed as a file that hung or killed its process, and is not opened again.'
             )
 
     def _source(self, index: int) -> Any:
@@ -179,7 +173,7 @@ class GuardedDataset(Dataset):
 
 
 def _merged(rows: list[BadFile]) -> tuple[BadFile, ...]:
-    """One row a sample, with all visits that it cost."""
+    """Merges the rows of each sample, and sums the visits that it cost."""
     by_index: dict[int, BadFile] = {}
     for row in rows:
         before = by_index.get(row.index)
@@ -193,14 +187,14 @@ def _get_items(dataset: Any, keys: list[Any]) -> list[Any]:
 
 
 def index_of(key: SampleKey | int) -> int:
-    """The position in the data set of the sample that a key names."""
+    """Returns the position of a key's sample in the data set."""
     return key.index if isinstance(key, SampleKey) else int(key)
 
 
 def _moved(key: SampleKey | int, index: int) -> SampleKey | int:
-    """A visit to another sample, in the place of one to a bad one."""
+    """Returns the key of a replacement."""
     if isinstance(key, SampleKey):
-        # Two bad ones may get the same replacement: as visits of their own.
+        # Two bad samples may get the same replacement: as different visits.
         visit = key.visit + _VISITS_OF_REPLACEMENTS * (1 + key.index)
         return key._replace(index=index, visit=visit)
     return index

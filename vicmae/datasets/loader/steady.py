@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A data loader that goes on: a bad file, or a decoder that hangs or dies, costs one sample and not the run."""
+"""A data loader that continues: a bad file, or a decoder that hangs or dies, costs one sample and not the run."""
 
 import copy
 import os
@@ -27,19 +27,28 @@ from ..samplers import MixtureSampler
 from .board import Board, Note
 from .guard import GuardedDataset, Report, index_of
 
-# Exit codes of workers at a signal that need say nothing about their file; 0 is torch's for SIGTERM from the parent.
+# Exit codes at signals that may come from outside: not their file's fault. 0 is torch's for SIGTERM from the parent.
 _ASKED_TO_END = (0, -signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1)
+_WORKER_OPTIONS = (
+    'num_workers',
+    'collate_fn',
+    'pin_memory',
+    'worker_init_fn',
+    'multiprocessing_context',
+    'prefetch_factor',
+    'persistent_workers',
+)
 
 
 class Delivery(NamedTuple):
-    """A batch, None where no sample is left of it, and the report on it."""
+    """A batch, None if it has no sample left, and the report on it."""
 
     batch: Any
     report: Report
 
 
 class _Collate:
-    """Collates the samples of a batch and leaves the report as it is."""
+    """Collates the samples of a batch, and passes the report on."""
 
     def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
         self.collate = collate
@@ -50,7 +59,7 @@ class _Collate:
 
 
 class _Begin:
-    """Begins a worker, unless the process that started it is gone: torch's worker would wait for it for ever."""
+    """Starts a worker, unless its parent is gone: torch's worker would wait for it for ever."""
 
     def __init__(self, worker_init: Callable[[int], None] | None) -> None:
         self.worker_init = worker_init
@@ -64,7 +73,7 @@ class _Begin:
 
 
 class _Rest(Sampler):
-    """The batches of an epoch from one on. The ones before are passed over without being loaded."""
+    """The batches of an epoch from `start` on; earlier ones are skipped without loading them."""
 
     def __init__(self, batch_sampler: Any) -> None:
         self.batch_sampler = batch_sampler
@@ -80,26 +89,26 @@ class _Rest(Sampler):
 class SteadyLoader(DataLoader):
     """A DataLoader for runs of days.
 
-    - A file that can't be read (`DataError`) is replaced by another of its source, which follows from the sample's key,
-      and goes into the ledger.
-    - A worker that dies, or is at one file for longer than `sample_seconds`, costs that file only: it goes into the
-      ledger, the workers start anew, and the batches go on from the same place in the same order.
-    - `skip(n)` begins the next epoch at batch n at once, for a resume.
+    - A file that can't be read (`DataError`) is replaced by another of its source, chosen by the sample's key, and
+      listed in the ledger.
+    - A worker that dies, or loads one file for longer than `sample_seconds`, costs only that file: the ledger lists it,
+      the workers are restarted, and the batches continue at the same place in the same order.
+    - `skip(n)` starts the next epoch at batch n at once, to resume a run.
 
-    Without workers (`num_workers=0`) a file that hangs or crashes takes the run with it.
+    Without workers (`num_workers=0`) a file that hangs or crashes ends the run.
 
     Args:
         dataset: Samples by key. It may name its sources (`MixedDataset`), and the file of a sample (`path_of`).
-        ledger: Of bad files.
+        ledger: The list of bad files.
         replace: Whether bad samples are replaced, as training needs; evaluation leaves them out.
-        stand_ins: Whether evaluation puts another sample into the place of a bad one, where all ranks must run equally
-            many batches of one size. It is in the evaluation twice then, and metrics count it once (`each_once`).
-        sample_seconds: How long a worker may be at one file.
-        options: As of torch's DataLoader.
+        stand_ins: Whether evaluation replaces bad samples too, since all ranks must run equally many batches of one
+            size. A replacement is then in the evaluation twice, and metrics count it once (`each_once`).
+        sample_seconds: How long a worker may load one file.
+        options: Options of torch's DataLoader.
 
     Attributes:
         seen: Number of samples from each source so far.
-        notes: How often something happened that a user may want to know, such as a video shorter than its window.
+        notes: Counts of events that a user may want to know, such as a video shorter than its window.
     """
 
     def __init__(
@@ -129,51 +138,41 @@ class SteadyLoader(DataLoader):
         self._inner: DataLoader | None = None
         self._late: set[int] = set()
         self._processes: dict[int, Any] = {}
-        # Visits to samples at which a worker died, counted as bad then: by epoch and index, until they are refused.
+        # Visits at which a worker died and which the ledger has: by epoch and index, until a worker reports them.
         self._counted: Counter[tuple[int, int]] = Counter()
 
     @classmethod
     def around(cls, loader: DataLoader, **options: Any) -> 'SteadyLoader':
-        """One that is like a DataLoader which nobody has used yet."""
-        if loader.batch_size is None:
-            batches: dict[str, Any] = dict(batch_sampler=loader.batch_sampler)
-        else:
-            batches = dict(
-                batch_size=loader.batch_size, sampler=loader.sampler, drop_last=loader.drop_last
-            )
+        """Makes a loader with the options of a DataLoader that is not in use."""
+        batched = loader.batch_size is not None
+        names = ['batch_size', 'sampler', 'drop_last'] if batched else ['batch_sampler']
+        batches = {name: getattr(loader, name) for name in names}
         return cls(loader.dataset, **batches, **_worker_options(loader), **options)
 
     def skip(self, num_batches: int) -> None:
-        """Begins the next epoch behind so many batches."""
+        """Starts the next epoch after so many batches."""
         self._skipped = num_batches
 
     def keys_of(self, epoch: int, number: int) -> list[Any]:
-        """What the sampler names in a batch of any epoch; the place where the loader is stays as it is.
-
-        Args:
-            epoch: The epoch.
-            number: Which batch of it, counted from 0.
-        """
-        batches = copy.copy(self.batch_sampler)
-        batches.sampler = copy.copy(batches.sampler)  # type: ignore[union-attr]  # ours and torch's have one
-        if hasattr(batches.sampler, 'set_epoch'):  # type: ignore[union-attr]
-            batches.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        """Returns the sample keys of one batch of any epoch, counted from 0, without moving the loader."""
+        batches: Any = copy.copy(self.batch_sampler)
+        batches.sampler = copy.copy(batches.sampler)
+        if hasattr(batches.sampler, 'set_epoch'):
+            batches.sampler.set_epoch(epoch)
         with torch.random.fork_rng(devices=[]):  # torch's samplers draw
-            return list(next(islice(batches, number, None), ()))  # type: ignore[arg-type]
+            return list(next(islice(batches, number, None), ()))
 
     def file_of(self, key: SampleKey | int) -> str:
-        """What people call the sample that a key names."""
+        """Returns the file of a key's sample, for messages."""
         return self._guarded.file_of(index_of(key))
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises a class of its own
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises its own class
         delivered, self._skipped = self._skipped, 0
         restarted_at = -1
-        excused: set[int] = (
-            set()
-        )  # samples at which a worker was asked to end, since the last batch
+        excused: set[int] = set()  # samples of workers that were asked to end, since the last batch
         while True:
             self._rest.start = delivered
-            self._tell_fatal_files()
+            self._share_fatal_files()
             try:
                 for batch, report in self._deliveries():
                     delivered += 1
@@ -185,8 +184,7 @@ class SteadyLoader(DataLoader):
                 return
             except VicmaeError:
                 raise
-            # A dead worker shows as a RuntimeError of torch, or by whatever fails in taking over a batch that it
-            # had announced.
+            # A dead worker shows as a RuntimeError of torch, or as any error in receiving a batch that it announced.
             except Exception as error:
                 dead = self._dead_workers()
                 notes = [note for note in self._board.busy() if note.pid in dead]
@@ -195,10 +193,9 @@ class SteadyLoader(DataLoader):
                 if not dead or (not lost and not newly_excused and delivered == restarted_at):
                     raise
                 excused |= newly_excused
-                at = ' while it was at no file' if not notes else ''
-                warn(
-                    f'A worker died{at} ({type(error).__name__}: {error}). Restarting the workers.'
-                )
+                when = ' while it loaded no file' if not notes else ''
+                cause = f'{type(error).__name__}: {error}'
+                warn(f'A worker died{when} ({cause}). Restarting the workers.')
             restarted_at = delivered
             bad_files = [self._describe_lost(note) for note in lost]
             self._end_workers()
@@ -206,15 +203,15 @@ class SteadyLoader(DataLoader):
                 self._counted[bad.epoch, bad.index] += bad.visits
                 self.ledger.add(bad)
 
-    def _tell_fatal_files(self) -> None:
-        """Tells the workers which files not to open, also those that other ranks and loaders have met."""
+    def _share_fatal_files(self) -> None:
+        """Gives the workers the list of files not to open, including those of other ranks and loaders."""
         self.ledger.refresh()
         if self._guarded.fatal_files != self.ledger.fatal_files:
             self._guarded.fatal_files = set(self.ledger.fatal_files)
-            self._end_workers()  # persistent ones know of the former
+            self._end_workers()  # persistent ones have an older list
 
     def _end_workers(self) -> None:
-        self._inner = None  # takes the workers with it
+        self._inner = None  # ends the workers
         self._processes = {}
         self._late.clear()
         self._board.clear()
@@ -222,19 +219,13 @@ class SteadyLoader(DataLoader):
     def _deliveries(self) -> Iterator[Delivery]:
         if self._inner is None:
             with warnings.catch_warnings():
-                # What torch thinks of the number of workers it has said already.
-                warnings.simplefilter('ignore')
-                self._inner = DataLoader(
-                    self._guarded,
-                    batch_sampler=self._rest,
-                    **{
-                        **_worker_options(self),
-                        'collate_fn': _Collate(self.collate_fn),
-                        'worker_init_fn': _Begin(self.worker_init_fn),
-                    },
-                    # Its own: starting anew must not move torch's global one.
-                    generator=torch.Generator(),
-                )
+                warnings.simplefilter('ignore')  # torch has warned of the number of workers before
+                options = _worker_options(self)
+                options['collate_fn'] = _Collate(self.collate_fn)
+                options['worker_init_fn'] = _Begin(self.worker_init_fn)
+                # A separate generator: a restart must not draw from torch's global one.
+                options['generator'] = torch.Generator()
+                self._inner = DataLoader(self._guarded, batch_sampler=self._rest, **options)
         if not self.num_workers:
             yield from self._inner
             return
@@ -251,7 +242,7 @@ class SteadyLoader(DataLoader):
             stop.set()
 
     def _watch(self, stop: threading.Event) -> None:
-        """Kills workers that are too long at one file, which is then told like any other death."""
+        """Kills workers that load one file for too long, which is then handled like any other death."""
         while not stop.wait(min(1.0, self.sample_seconds / 4)):
             for note in self._board.busy():
                 if note.seconds > self.sample_seconds and note.pid not in self._late:
@@ -259,7 +250,7 @@ class SteadyLoader(DataLoader):
                     os.kill(note.pid, signal.SIGKILL)
 
     def _dead_workers(self) -> set[int]:
-        # What a worker had announced may fail a moment before it is gone.
+        # Receiving a batch may fail a moment before the worker is gone.
         gone = wait([process.sentinel for process in self._processes.values()], timeout=1.0)
         dying = [process for process in self._processes.values() if process.sentinel in gone]
         for process in dying:
@@ -267,7 +258,7 @@ class SteadyLoader(DataLoader):
         return {process.pid for process in dying if not process.is_alive()}
 
     def _is_to_blame(self, note: Note, excused: set[int]) -> bool:
-        """Whether a worker died of its sample. Slurm asks all processes of a job to end, but not twice at one."""
+        """Says whether a worker died of its sample. Slurm asks all processes of a job to end, but not twice at one."""
         asked_to_end = self._processes[note.pid].exitcode in _ASKED_TO_END
         return not asked_to_end or note.index in excused
 
@@ -280,10 +271,9 @@ class SteadyLoader(DataLoader):
         if pid in self._late:
             return f'Took longer than {self.sample_seconds:g} s to load.'
         code = self._processes[pid].exitcode
-        how = f' (exit {code})'
-        if code is not None and code < 0:
-            how = f' ({signal.Signals(-code).name})'
-        return f'Killed the process that loaded it{how}.'
+        killed = code is not None and code < 0
+        cause = signal.Signals(-code).name if killed else f'exit {code}'
+        return f'Killed the process that loaded it ({cause}).'
 
     def _account(self, report: Report) -> None:
         self.seen.update(report.seen)
@@ -293,7 +283,7 @@ class SteadyLoader(DataLoader):
             known = min(self._counted[bad.epoch, bad.index], bad.visits)
             self._counted[bad.epoch, bad.index] -= known
             if bad.visits > known:
-                # All get into the list, and what is raised then says more than "too many".
+                # All files are listed, and the error raised below says more than "too many".
                 with suppress(DataError) if report.no_good_file else nullcontext():
                     self.ledger.add(bad._replace(visits=bad.visits - known))
         if report.no_good_file:
@@ -305,21 +295,12 @@ class SteadyLoader(DataLoader):
 
 
 def _worker_options(loader: DataLoader) -> dict[str, Any]:
-    names = (
-        'num_workers',
-        'collate_fn',
-        'pin_memory',
-        'worker_init_fn',
-        'multiprocessing_context',
-        'prefetch_factor',
-        'persistent_workers',
-    )
-    return {name: getattr(loader, name) for name in names}
+    return {name: getattr(loader, name) for name in _WORKER_OPTIONS}
 
 
 @contextmanager
 def _deaths_noticed_when_waiting() -> Iterator[None]:
-    """Keeps torch from raising at the moment a worker dies, which would be in the middle of a training step."""
+    """Keeps torch from raising when a worker dies, which could be in the middle of a training step."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Which samples an epoch visits, and in which order."""
+"""Samples the visits of an epoch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from vicmae.utils.distributed import rank_and_world_size
 
 from ..sample_key import SampleKey
 
-# Streams of random numbers, apart from each other and from the samples' own (`SampleKey`).
+# Streams of random numbers, different from each other and from the samples' (`SampleKey`).
 _PERMUTATION, _JITTER = 2, 3
 _KEYS_AT_ONCE = 4096
 
@@ -25,8 +25,8 @@ class Visits:
 
     Attributes:
         indices: Positions in the data set.
-        numbers: Which of the epoch's visits to its sample each one is (`SampleKey.visit`).
-        places: Where in the epoch each one lies, from 0 to 1.
+        numbers: Number of each visit among the epoch's visits to its sample (`SampleKey.visit`).
+        places: Place of each visit in the epoch, from 0 to 1.
     """
 
     indices: np.ndarray
@@ -40,32 +40,30 @@ class Visits:
         return Visits(self.indices[chosen], self.numbers[chosen], self.places[chosen])
 
     def keys(self, seed: int, epoch: int) -> Iterator[SampleKey]:
-        """One key a visit; Python numbers are made as they are needed, as an epoch may have many millions."""
+        """Yields a key for each visit; in parts, as an epoch may have many millions."""
         for start in range(0, len(self), _KEYS_AT_ONCE):
-            part = slice(start, start + _KEYS_AT_ONCE)
-            for index, number in zip(
-                self.indices[part].tolist(), self.numbers[part].tolist(), strict=True
-            ):
+            part = self[start : start + _KEYS_AT_ONCE]
+            for index, number in zip(part.indices.tolist(), part.numbers.tolist(), strict=True):
                 yield SampleKey(seed, epoch, index, number)
 
 
 @DATA_SAMPLERS.register_module()
 class MixtureSampler(Sampler):
-    """Mixes the sources of a data set by weight, evenly along the epoch and over the ranks.
+    """Mixes the sources of a data set by weight, evenly over the epoch and the ranks.
 
-    What an epoch visits, and in which order, follows from (seed, epoch) alone. Each step takes the next samples of
-    that order, `batch_size` for each rank, and deals them out source by source: so a step trains on the same samples
-    on any number of ranks whose batches are as large together, and any batch of any rank holds the sources in the
-    ratio of their weights, give or take a sample or two (or the visits of one opening). A source's samples are all
-    drawn before one is drawn again, also from epoch to epoch.
+    The visits of an epoch and their order depend on (seed, epoch) only. Each step takes the next samples of that
+    order, `batch_size` for each rank, and deals them out source by source. So a step trains on the same samples on
+    any number of ranks with the same total batch size, and each rank's batch holds the sources in the ratio of
+    their weights, up to a sample or two (or the visits of one opening). All samples of a source are drawn before one
+    is drawn again, also from epoch to epoch.
 
     Args:
         dataset: A `MixedDataset`, or any data set as one source.
         seed: Seed of the order; MMEngine gives the run's.
-        samples_per_epoch: Length of an epoch over all ranks. By default, as many as there are samples.
+        samples_per_epoch: Length of an epoch over all ranks. By default the number of samples.
 
     Attributes:
-        batch_size: Samples of a rank in a step; `SteadyLoader` tells its own.
+        batch_size: Samples of a rank in a step; `SteadyLoader` sets it.
     """
 
     batch_size = 1
@@ -92,7 +90,7 @@ class MixtureSampler(Sampler):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Samples of this rank: the same number on each, the last ones doubled where it must be."""
+        """Returns the number of samples per rank, the same on each: the first ones are repeated if necessary."""
         return -(-sum(self.counts) // self.world_size)
 
     def __iter__(self) -> Iterator[SampleKey]:
@@ -102,35 +100,35 @@ class MixtureSampler(Sampler):
             yield from self._share(order[start : start + together]).keys(self.seed, self.epoch)
 
     def epoch_order(self) -> Visits:
-        """What all ranks together visit in this epoch, in order; at its end the first again, until all have as many."""
+        """Returns the visits of all ranks in this epoch, in order; first ones are repeated to fill all ranks."""
         visits = _join(self.epoch_visits())
         in_order = visits[np.argsort(visits.places, kind='stable')]
         return in_order[np.resize(np.arange(len(visits)), len(self) * self.world_size)]
 
     def _share(self, step: Visits) -> Visits:
-        """This rank's part of the visits of one step."""
+        """Returns this rank's part of the visits of one step."""
         source_of = np.searchsorted(np.cumsum(self.sizes), step.indices, side='right')
-        mine, before = [], 0
+        chosen, before = [], 0
         for source, together in enumerate(self.visits_per_opening):
             positions = np.flatnonzero(source_of == source)
-            # The rest of an opening that the step before began goes to the end, so that the others begin at multiples.
+            # The rest of an opening of the previous step moves to the end, so that the others start at multiples.
             begun = int(-step.numbers[positions[:1]].sum() % together)
             positions = np.roll(positions, -begun)
-            mine.append(positions[self._deal(len(positions), together, before)])
+            chosen.append(positions[self._deal(len(positions), together, before)])
             before += len(positions)
-        return step[np.sort(np.concatenate(mine))]
+        return step[np.sort(np.concatenate(chosen))]
 
     def _deal(self, count: int, together: int, before: int) -> np.ndarray:
-        """Which of a source's visits are this rank's: whole openings as long as each rank gets one, then singly."""
+        """Selects this rank's visits to a source: whole openings while each rank gets one, then single visits."""
         positions = np.arange(count)
         whole = count - count % (together * self.world_size)
-        # The rest goes on where the sources before left off, so that in all ranks differ by one at most.
+        # The rest continues where the sources before ended, so that ranks differ by at most one in total.
         offset = before + positions - whole
         owner = np.where(positions < whole, positions // together, offset) % self.world_size
         return owner == self.rank
 
     def epoch_visits(self) -> list[Visits]:
-        """All ranks' visits, by source."""
+        """Returns the visits of all ranks, by source."""
         ends = np.cumsum(self.sizes)
         return [
             self._visits(source, int(ends[source] - self.sizes[source]))
@@ -138,32 +136,26 @@ class MixtureSampler(Sampler):
         ]
 
     def _visits(self, source: int, first_index: int) -> Visits:
-        """The part of an endless row of permutations of the source that falls to this epoch."""
+        """Returns this epoch's part of an endless row of permutations of the source."""
         size, count = self.sizes[source], self.counts[source]
         together = self.visits_per_opening[source]
         openings = -(-count // together)
         first, last = self.epoch * openings, (self.epoch + 1) * openings
         rounds = range(first // size, -(-last // size))
-        row = np.concatenate(
-            [self.generator(r, source, _PERMUTATION).permutation(size) for r in rounds]
-            or [np.empty(0, dtype=int)]
-        )
+        permutations = [self.generator(r, source, _PERMUTATION).permutation(size) for r in rounds]
+        row = np.concatenate(permutations or [np.empty(0, dtype=int)])
         offset = first - rounds.start * size
         opened = row[offset : offset + openings]
         round_of = (np.arange(openings) + offset) // size
-        # One opening in each of equal stretches of the epoch, anywhere inside it.
+        # One opening in each of equal parts of the epoch, anywhere inside it.
         jitter = self.generator(self.epoch, source, _JITTER).random(openings)
         places = (np.arange(openings) + jitter) / max(openings, 1)
-        visits = Visits(
-            indices=np.repeat(first_index + opened, together),
-            numbers=np.repeat(round_of * together, together)
-            + np.tile(np.arange(together), openings),
-            places=np.repeat(places, together),
-        )
-        return visits[:count]
+        numbers = round_of[:, None] * together + np.arange(together)
+        indices = np.repeat(first_index + opened, together)
+        return Visits(indices, numbers.ravel(), np.repeat(places, together))[:count]
 
     def generator(self, epoch_or_round: int, source: int, stream: int) -> np.random.Generator:
-        """A stream of random numbers that follows from the seed and these."""
+        """Makes a generator of random numbers for this seed."""
         return np.random.default_rng([self.seed, epoch_or_round, source, stream])
 
 
@@ -174,7 +166,7 @@ def _join(parts: list[Visits]) -> Visits:
 
 
 def _apportion(total: int, shares: np.ndarray) -> list[int]:
-    """Whole numbers near total * shares that add up to total, or a little more: each positive share gets one."""
+    """Rounds total * shares to whole numbers with the sum total, or a little more: each positive share gets one."""
     exact = total * shares
     counts = np.floor(exact).astype(int)
     by_remainder = np.argsort(-(exact - counts), kind='stable')

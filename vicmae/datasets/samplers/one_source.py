@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Batches of images alone and of videos alone. B batch, W ranks."""
+"""Samples batches that hold only images or only videos."""
 
 from collections.abc import Iterator
 
@@ -12,20 +12,20 @@ from vicmae.registry import DATA_SAMPLERS
 from ..sample_key import SampleKey
 from .mixture import MixtureSampler, Visits
 
-_BATCH_JITTER = 4  # the stream of random numbers beside the sampler's
+_BATCH_JITTER = 4  # the stream of random numbers; `MixtureSampler` has others
 
 
 @DATA_SAMPLERS.register_module()
 class OneSourceBatches(Sampler):
-    """Batches of which each holds one source alone, at every step the same one on all ranks.
+    """Batches of one source each, at every step the same source on all ranks.
 
     Images and videos may then differ in size, and negatives of the contrastive loss are of one kind. The sources keep
-    their shares of the epoch; what fills no last batch of a source is left out.
+    their shares of the epoch; an incomplete last batch of a source is left out.
 
     Use it as `train_dataloader=dict(batch_sampler=dict(type='OneSourceBatches'), ...)`.
 
     Args:
-        sampler: The mixture that decides what the epoch visits.
+        sampler: The `MixtureSampler` of the epoch's visits.
         batch_size: Samples in a batch of one rank.
     """
 
@@ -62,5 +62,5 @@ class OneSourceBatches(Sampler):
             for number, place in enumerate((np.arange(count) + jitter) / max(count, 1)):
                 start = (number * sampler.world_size + sampler.rank) * self.batch_size
                 batches.append((place, visits[start : start + self.batch_size]))
-        for _, mine in sorted(batches, key=lambda batch: batch[0]):
-            yield list(mine.keys(sampler.seed, sampler.epoch))
+        for _, visits in sorted(batches, key=lambda batch: batch[0]):
+            yield list(visits.keys(sampler.seed, sampler.epoch))

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What samples there are, wherever that is written down, and which of them a source takes."""
+"""Catalogues of samples, and sources that take samples from them."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -17,11 +17,11 @@ from .source import Source
 
 
 class Catalogue(Protocol):
-    """Samples by number. Made for millions: whatever is large is shared by all processes that read it.
+    """Samples by number. Made for millions: large parts are shared by all processes that read it.
 
     Attributes:
-        name: What messages call it.
-        classes: Names of the classes in the order of their labels, None where they aren't known.
+        name: Its name in messages.
+        classes: Names of the classes in the order of their labels, None if unknown.
         labelling: How a user gives labels to its samples, for messages.
     """
 
@@ -32,10 +32,10 @@ class Catalogue(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """What is known of a sample: `path`, which names it to people, `gt_label`, perhaps `class_name`."""
+        """Returns `path` (the name in messages), `gt_label` and perhaps `class_name` of a sample."""
 
     def labels(self) -> np.ndarray:
-        """The label of each sample, -1 for none."""
+        """Returns the label of each sample, -1 for none."""
 
 
 class CatalogueSource(Source):
@@ -44,11 +44,11 @@ class CatalogueSource(Source):
     Args:
         catalogue: The catalogue.
         with_labels: Whether each sample must have a label, as probes need.
-        classes: Takes these classes alone: names, or patterns such as 'ut_*'. Labels count from 0 on among them.
+        classes: Takes only these classes: names, or patterns such as 'ut_*'. Their labels count from 0 on.
         max_per_class: Takes at most this many samples of each class.
-        share_per_class: Takes this share of each class, rounded, and one sample at least.
-        subset_seed: Draws which samples these are; the same ones each time, and fewer are among the more. None takes
-            them evenly spread over the catalogue.
+        share_per_class: Takes this share of each class, rounded, at least one sample.
+        subset_seed: Seed of the samples that are taken, the same each time; a larger subset contains the smaller ones.
+            None takes them evenly spread over the catalogue.
         kwargs: Further arguments of `Source`: `pipeline`, `visits_per_opening`, `tags`.
     """
 
@@ -78,7 +78,7 @@ class CatalogueSource(Source):
         if catalogue.classes:
             self.metainfo['classes'] = catalogue.classes
         self._kept: torch.Tensor | None = None
-        # By the catalogue's own label, where only some classes are taken.
+        # By the catalogue's label, if only some classes are taken.
         self._label_of: dict[int, int] | None = None
         thinned = max_per_class is not None or share_per_class is not None
         if with_labels or thinned or classes is not None:
@@ -88,12 +88,10 @@ class CatalogueSource(Source):
             if with_labels:
                 self._require_labels(self.labels())
             if thinned:
-                kept = thin_out(
-                    self.labels(), max_per_class, share_per_class=share_per_class, seed=subset_seed
+                kept = torch.from_numpy(
+                    thin_out(self.labels(), max_per_class, share_per_class, subset_seed)
                 )
-                self._kept = torch.from_numpy(
-                    kept if self._kept is None else self._kept.numpy()[kept]
-                )
+                self._kept = kept if self._kept is None else self._kept[kept]
 
     def __len__(self) -> int:
         return len(self.catalogue) if self._kept is None else len(self._kept)
@@ -108,7 +106,7 @@ class CatalogueSource(Source):
         return self.catalogue[self.number_of(index)]['path']
 
     def labels(self) -> np.ndarray:
-        """The label of each sample that is taken, -1 for none."""
+        """Returns the label of each sample that is taken, -1 for none."""
         labels = self.catalogue.labels()
         labels = labels if self._kept is None else labels[self._kept.numpy()]
         if self._label_of is None:
@@ -116,7 +114,7 @@ class CatalogueSource(Source):
         return np.array([self._label_of[label] for label in labels.tolist()], labels.dtype)
 
     def number_of(self, index: int) -> int:
-        """The number in the catalogue of a sample."""
+        """Returns the number of a sample in the catalogue."""
         if not 0 <= index < len(self):
             raise IndexError(f'There is no sample {index}: there are {len(self)}.')
         return index if self._kept is None else int(self._kept[index])
@@ -125,7 +123,7 @@ class CatalogueSource(Source):
         names = self.catalogue.classes
         if names is None:
             raise DataError(
-                f'`classes` takes classes by name, and those of {self.catalogue.name!r} have none. Put files into one '
+                f'`classes` takes classes by name, but those of {self.catalogue.name!r} have none. Put files into one '
                 'folder per class, or leave `classes` out.'
             )
         unused = [p for p in patterns if not any(fnmatchcase(name, p) for name in names)]
@@ -154,17 +152,12 @@ class CatalogueSource(Source):
 def thin_out(
     labels: np.ndarray,
     max_per_class: int | None = None,
-    *,
     share_per_class: float | None = None,
     seed: int | None = None,
 ) -> np.ndarray:
-    """Numbers of some samples of each class, in their order.
+    """Returns the numbers of some samples of each class, in order; see `CatalogueSource` for the arguments.
 
-    Args:
-        labels: Of all samples.
-        max_per_class: How many at most; None for all.
-        share_per_class: Which share, rounded, and one sample at least; None for all.
-        seed: Draws them; None takes them evenly spread. A class's own follow from its label and its samples alone.
+    Those of a class depend only on its label and number of samples.
     """
     order = np.argsort(labels, kind='stable')
     classes, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
@@ -175,7 +168,7 @@ def thin_out(
             number = min(number, max(1, round(share_per_class * count)))
         if seed is None:
             chosen = np.linspace(0, count - 1, number).round().astype(int)
-        else:  # the beginning of one order, so that fewer are among the more
+        else:  # the start of one order, so that larger subsets contain smaller ones
             chosen = np.random.default_rng([seed, label + 1]).permutation(count)[:number]
         kept.append(order[start + chosen])
     return np.sort(np.concatenate(kept))

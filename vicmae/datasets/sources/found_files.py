@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Files that were found below a folder, of which there may be millions."""
+"""Files below a folder, of which there may be millions."""
 
 import os
 from array import array
@@ -14,18 +14,14 @@ from vicmae.utils.log import warn
 
 
 class PackedNames:
-    """Many names in one block of memory, which processes share.
-
-    Args:
-        names: The names.
-    """
+    """Many names in one block of memory that processes share."""
 
     def __init__(self, names: Iterable[str]) -> None:
         text, ends = bytearray(), array('q', [0])
         for name in names:
             text += os.fsencode(name)
             ends.append(len(text))
-        # Tensors, as torch hands these to spawned workers in shared memory. One is never empty.
+        # Tensors, since torch passes them to spawned workers in shared memory; never empty ones.
         self._text = torch.frombuffer(text + b'\0', dtype=torch.uint8)
         self._ends = torch.frombuffer(ends, dtype=torch.int64)
 
@@ -38,25 +34,25 @@ class PackedNames:
 
 
 class FoundFiles:
-    """Samples that were found below a folder, as a `Catalogue`.
+    """Samples below a folder, as a `Catalogue`.
 
-    Where all of them lie in sub-folders, the first level of these are the classes; else there are none.
+    If all of them are in sub-folders, the first level of these are the classes; else there are none.
 
     Args:
         root: The folder.
-        found: Folders below it, in order, each with the names of samples in it.
+        contents: Folders below it, in order, each with the names of samples in it.
     """
 
     labelling = 'Put files into one folder per class, write `path label` lines'
 
-    def __init__(self, root: str, found: Iterable[tuple[str, list[str]]]) -> None:
+    def __init__(self, root: str, contents: Iterable[tuple[str, list[str]]]) -> None:
         self.name = root
         folders: list[str] = []
         ends = array('q')
 
         def names() -> Iterator[str]:
             total = 0
-            for folder, files in found:
+            for folder, files in contents:
                 total += len(files)
                 folders.append(folder)
                 ends.append(total)
@@ -83,15 +79,15 @@ class FoundFiles:
         return dict(path=path, gt_label=label, class_name=self.classes[label])
 
     def labels(self) -> np.ndarray:
-        """The label of each sample, -1 for none."""
+        """Returns the label of each sample, -1 for none."""
         return np.repeat(self._labels.numpy(), np.diff(self._ends.numpy(), prepend=0))
 
 
 def walk(root: str) -> Iterator[tuple[str, list[str]]]:
-    """Finds all files below a folder, without hidden ones, in the order of the parts of their paths.
+    """Finds all files below a folder, except hidden ones, in the order of the parts of their paths.
 
     Yields:
-        A folder, relative to the root, and names of files in it that follow each other.
+        A folder, relative to the root, and consecutive names of files in it.
     """
     return _walk(root, '', set())
 
@@ -111,12 +107,9 @@ def _walk(root: str, folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[
 
 
 def scan(root: str, folder: str, seen: set[tuple[int, int]]) -> Iterator['os.DirEntry[str]']:
-    """What is in a folder, without hidden entries; nothing where it was seen before or can't be read.
+    """Yields the entries of a folder below a root, except hidden ones.
 
-    Args:
-        root: The folder that a search began at.
-        folder: Path below it.
-        seen: Folders of this search so far, as a link may lead back to one.
+    A folder that can't be read or that is among those `seen` before, as a link may lead back to one, has none.
     """
     path = os.path.join(root, folder)
     try:
@@ -130,12 +123,11 @@ def scan(root: str, folder: str, seen: set[tuple[int, int]]) -> Iterator['os.Dir
                 if not entry.name.startswith('.'):
                     yield entry
     except OSError as error:
-        text = f'Passed over the folder {path!r}: {error.strerror}.'
-        warn(text)
+        warn(f'Skipped the folder {path!r}: {error.strerror}.')
 
 
 def is_a_folder(entry: 'os.DirEntry[str]') -> bool:
-    """Whether an entry is a folder, or a link to one."""
+    """Returns True for a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself

@@ -20,19 +20,19 @@ from .list_file import ListedSamples
 
 @DATASETS.register_module()
 class FrameFolder(FileSource):
-    """Videos of which each is a folder of images, its frames, in the order of the numbers in their names.
+    """Videos as folders of frames, images in the order of the numbers in their names.
 
-    Without `ann_file`, each folder below `data_root` with images in it is a video: where none lies in `data_root`
-    itself, the first level of folders are the classes. With it, each line is `path`, `path label` or, as mmaction2
-    writes them, `path num_frames label`: a folder relative to `data_root`, of which the first `num_frames` count.
+    Without `ann_file`, each folder below `data_root` with images in it is a video: if none is in `data_root` itself,
+    the first level of folders are the classes. With it, each line is `path`, `path label` or, as in mmaction2,
+    `path num_frames label`: a folder relative to `data_root`, of which the first `num_frames` count.
 
-    A frame gap in the pipeline that is longer than any video is refused.
+    Raises DataError for a frame gap in the pipeline that is longer than any video.
 
     Args:
         data_root: Folder of the videos.
-        ann_file: List file, one video a line; looked for below `data_root`, unless its path is absolute.
+        ann_file: List file, one video per line; its path is absolute or below `data_root`.
         fps: Frames per second.
-        pattern: Which images of a folder are frames, where there are others: 'img_*'.
+        pattern: Selects the frames among the images of a folder: 'img_*'.
         kwargs: Further arguments of `CatalogueSource`: `with_labels`, `max_per_class`, `pipeline`,
             `visits_per_opening`, `tags`.
     """
@@ -63,13 +63,13 @@ class FrameFolder(FileSource):
     def _catalogue(self) -> Catalogue:
         if self.ann_file:
             return ListedSamples(self.ann_file, self.data_root, read_line)
-        found = FoundFiles(self.data_root, self._find_videos('', set()))
-        if not len(found):
+        videos = FoundFiles(self.data_root, self._find_videos('', set()))
+        if not len(videos):
             raise DataError(
                 f'No videos under {self.data_root!r}: looked for folders with images {self.pattern!r} in them. '
                 'Give the folder that holds the folders of frames.'
             )
-        return found
+        return videos
 
     def _find_videos(
         self, folder: str, seen: set[tuple[int, int]]
@@ -78,12 +78,10 @@ class FrameFolder(FileSource):
         for entry in scan(self.data_root, folder, seen):
             if is_a_folder(entry):
                 subfolders.append(entry.name)
-            elif folder and self._is_frame(
-                entry.name
-            ):  # the other frames are seen when it is opened
+            elif folder and self._is_frame(entry.name):
                 parent, name = os.path.split(folder)
                 yield parent, [name]
-                return
+                return  # the other frames are found when it is opened
         for name in sorted(subfolders):
             yield from self._find_videos(os.path.join(folder, name), seen)
 
@@ -94,7 +92,7 @@ class FrameFolder(FileSource):
             raise DataError(f"Can't read the folder {path!r}: {error.strerror}.") from error
         wanted = len(names) if num_frames is None else num_frames
         if len(names) < max(wanted, 1):
-            listed = '' if num_frames is None else f', and its list says {num_frames}'
+            listed = '' if num_frames is None else f', but its list says {num_frames}'
             raise DataError(
                 f'The folder {path!r} has {len(names)} frames (images {self.pattern!r}){listed}.'
             )
@@ -112,14 +110,14 @@ def read_line(line: str) -> dict[str, Any]:
     """Reads a line `path`, `path label` or `path num_frames label`."""
     path = line
     numbers: list[int] = []
-    while len(numbers) < 2 and (found := re.fullmatch(r'(.*\S)\s+(\d+)', path)):
-        path = found[1]
-        numbers.insert(0, int(found[2]))
-    known = dict(path=path, gt_label=numbers[-1] if numbers else NO_LABEL)
-    return known | (dict(num_frames=numbers[0]) if len(numbers) == 2 else {})
+    while len(numbers) < 2 and (match := re.fullmatch(r'(.*\S)\s+(\d+)', path)):
+        path = match[1]
+        numbers.insert(0, int(match[2]))
+    sample = dict(path=path, gt_label=numbers[-1] if numbers else NO_LABEL)
+    return sample | (dict(num_frames=numbers[0]) if len(numbers) == 2 else {})
 
 
 def _by_numbers(name: str) -> tuple[list[str | int], str]:
-    """Orders names by the numbers in them: 'frame9' before 'frame10'."""
+    """Sort key of names by the numbers in them: 'frame9' before 'frame10'."""
     parts = re.split(r'(\d+)', name)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Refuses a frame gap that is longer than any video of a source."""
+"""The check of frame gaps against the lengths of videos."""
 
 import numpy as np
 
@@ -13,18 +13,14 @@ _MAX_VIDEOS_TRIED = 200
 
 
 def require_gap_fits(source: Source) -> None:
-    """Raises DataError if the pipeline wants frames further apart than those of any video.
-
-    Args:
-        source: Videos.
-    """
+    """Raises DataError if the frame gap of a pipeline is longer than any video of a source."""
     for sampler in (t for t in source.pipeline if isinstance(t, FixedGapFramePair)):
         _require_fit(source, sampler)
 
 
 def _require_fit(source: Source, sampler: FixedGapFramePair) -> None:
-    """Looks for one video that is long enough, nearly always the first that it opens."""
-    # A fixed seed, for the same answer each time; not in order, as neighbours in a list are often alike.
+    """Looks for one video that is long enough, usually the first one."""
+    # In random order, as neighbours in a list are often similar; with a fixed seed, for the same result each time.
     tried = np.random.default_rng(0).permutation(len(source))[:_MAX_VIDEOS_TRIED]
     too_short = []  # frames, frames needed, path
     for index in tried:
@@ -33,7 +29,7 @@ def _require_fit(source: Source, sampler: FixedGapFramePair) -> None:
             path = known['path']
             with open_video(known.get('media', path), name=path) as video:
                 num_frames, fps = video.num_frames, video.fps
-        except DataError:  # said when the sample is loaded
+        except DataError:  # reported when the sample is loaded
             continue
         if sampler.fits(num_frames, fps):
             return
@@ -41,9 +37,9 @@ def _require_fit(source: Source, sampler: FixedGapFramePair) -> None:
     if not too_short:
         return
     num_frames, needed, path = max(too_short, key=lambda video: video[0] / video[1])
-    which = f'{len(too_short)} videos{" tried" if len(tried) < len(source) else ""}'
+    videos = f'{len(too_short)} videos{" tried" if len(tried) < len(source) else ""}'
     raise DataError(
-        f'{sampler!r} is longer than any video: none of {which} fits. The longest, {path!r}, has '
-        f'{num_frames} frames and would need {needed}. Lower `gap`, or take DistantFramePair, which '
+        f'{sampler!r} is longer than any video: none of {videos} fits. The longest, {path!r}, has '
+        f'{num_frames} frames and would need {needed}. Lower `gap`, or use DistantFramePair, which '
         'takes a short video whole.'
     )

@@ -9,7 +9,7 @@ from .file_source import FileSource
 class ImageFolder(FileSource):
     """Images from class folders, any folder, or a list file. See `FileSource` for the arguments.
 
-    What is in a file counts, and not its extension: `vicmae.io.image` has the rules.
+    The content of a file counts, not its extension: `vicmae.io.image` has the rules.
     """
 
     kind = 'image'

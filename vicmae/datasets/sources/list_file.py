@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""List files with a sample in each line, of which there may be ten millions."""
+"""List files with one sample per line, for tens of millions of samples."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -22,13 +22,10 @@ _MAX_EXISTENCE_CHECKS = 1000
 
 
 class ListFile:
-    """The lines of a text file by number, without blank ones and those that begin with `#`.
+    """The lines of a text file by number, without blank ones and those that start with `#`.
 
-    The text stays in the file, which the system keeps in memory once for all processes; here are the places of each
-    64th line only, from which on one is read.
-
-    Args:
-        path: Path of the file.
+    The text stays in the file, which the system caches once for all processes; the index has the positions of every
+    64th line only.
     """
 
     def __init__(self, path: str) -> None:
@@ -40,24 +37,20 @@ class ListFile:
                 self._stamp = _stamp_of(file)
                 starts, numbers, self._length = _index_lines(file, path)
         except OSError as error:
-            raise DataError(
-                f"Can't read the list `ann_file` {path!r}: {error.strerror}."
-            ) from error
-        # Tensors, as torch hands these to spawned workers in shared memory.
+            raise self._unreadable(error) from error
+        # Tensors, since torch passes them to spawned workers in shared memory.
         self._starts, self._numbers = torch.from_numpy(starts), torch.from_numpy(numbers)
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index: int) -> tuple[int, str]:
-        """The number of a line, as people count them, and its text without the space around it."""
+        """Returns the number of a line in the file, from 1 on, and its text without surrounding space."""
         block, place = divmod(index, _LINES_PER_BLOCK)
-        known, lines = self._block
-        if block != known:
-            lines = list(self._read_block(block))
-            self._block = block, lines
+        if block != self._block[0]:
+            self._block = block, list(self._read_block(block))
         try:
-            number, line = lines[place]
+            number, line = self._block[1][place]
         except IndexError:
             raise self._changed() from None
         try:
@@ -76,13 +69,13 @@ class ListFile:
         try:
             text = os.pread(self._file().fileno(), end - start, start)
         except OSError as error:
-            raise DataError(f"Can't read the list {self.path!r}: {error.strerror}.") from error
+            raise self._unreadable(error) from error
         for number, line in enumerate(text.split(b'\n'), start=int(self._numbers[block])):
             if line.strip(_BLANK) and not line.startswith(_COMMENT):
                 yield number, line
 
     def _file(self) -> BinaryIO:
-        if self._open_file is None:  # each process has its own
+        if self._open_file is None:  # once in each process
             self._open_file = open(self.path, 'rb')  # noqa: SIM115
             if _stamp_of(self._open_file) != self._stamp:
                 self._open_file = None
@@ -91,9 +84,11 @@ class ListFile:
 
     def _changed(self) -> DataError:
         return DataError(
-            f'The list {self.path!r} has changed since it was opened. Start again; a list that is in use must stay '
-            'as it is.'
+            f'The list {self.path!r} has changed since it was opened. Start again, and do not change a list in use.'
         )
+
+    def _unreadable(self, error: OSError) -> DataError:
+        return DataError(f"Can't read the list `ann_file` {self.path!r}: {error.strerror}.")
 
 
 def _stamp_of(file: BinaryIO) -> tuple[int, int]:
@@ -102,7 +97,7 @@ def _stamp_of(file: BinaryIO) -> tuple[int, int]:
 
 
 def _index_lines(file: BinaryIO, path: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Where each 64th line that counts begins, its number in the file, and how many lines count."""
+    """Returns the start of every 64th line that counts, its number in the file, and how many lines count."""
     starts, numbers = [], []
     count, line_number = 0, 1
     position = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
@@ -124,25 +119,25 @@ def _index_lines(file: BinaryIO, path: str) -> tuple[np.ndarray, np.ndarray, int
 
 
 def _whole_lines(file: BinaryIO, path: str) -> Iterator[bytes]:
-    """The text in pieces that end where a line does."""
+    """Reads the text in pieces that end with a line."""
     while chunk := file.read(_CHUNK_BYTES):
         rest = b'' if chunk.endswith(b'\n') else file.readline(_LONGEST_LINE)
         if len(rest) == _LONGEST_LINE and not rest.endswith(b'\n'):
-            raise DataError(f'{path!r} is no list: it has a line of more than {len(rest)} bytes.')
+            raise DataError(f'{path!r} is no list: one line has more than {len(rest)} bytes.')
         yield chunk + rest
 
 
 class ListedSamples:
     """The samples of a list file, as a `Catalogue`.
 
-    All lines are read at once, or where there are more than a hundred thousand, as many, evenly spread. A bad line
-    among the others is an error when its sample is asked for. A thousand files are looked for: where none of them is
-    there, the folder is wrong; one that is missing is a bad file.
+    Up to a hundred thousand lines, evenly spread, are checked at once; any other bad line is an error when its sample
+    is loaded. Up to a thousand files are looked for: if all are missing, the folder is wrong; single ones that are
+    missing count as bad files.
 
     Args:
         path: Path of the list.
         root: Folder that the paths in it are relative to.
-        parse: Turns a line into `path` and what else is known; raises ValueError where it can't.
+        parse: Reads `path`, `gt_label` and others from a line, or raises ValueError.
     """
 
     classes: tuple[str, ...] | None = None
@@ -170,7 +165,7 @@ class ListedSamples:
         return sample
 
     def labels(self) -> np.ndarray:
-        """The label of each sample, -1 for none."""
+        """Returns the label of each sample, -1 for none."""
         return np.fromiter((self[number]['gt_label'] for number in range(len(self))), np.int64)
 
     def _look_for_files(self) -> None:
@@ -181,7 +176,7 @@ class ListedSamples:
         first = f'line {self._lines[missing[0]][0]}: {self[missing[0]]["path"]!r}'
         if len(missing) == len(numbers):
             raise DataError(
-                f'{self.name}: none of the {len(numbers)} files that were looked for is there, such as {first}. '
+                f'{self.name}: none of the {len(numbers)} files that were looked for exists, such as {first}. '
                 f'Paths are relative to `data_root`, which is {self._root!r}.'
             )
         warn(

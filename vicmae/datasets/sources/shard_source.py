@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Images and videos out of tar shards."""
+"""Images and videos in tar shards."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,20 +14,20 @@ from .gap_fit import require_gap_fits
 
 
 class ShardSource(CatalogueSource):
-    """Samples out of tar shards in the WebDataset layout; `ImageShards` and `VideoShards` say which.
+    """Samples in tar shards of the WebDataset layout: the base of `ImageShards` and `VideoShards`.
 
-    Shuffled, divided among ranks and workers, and resumed as files are: a sample is reached by index and `pread`, and
-    no shard is read through. The index lies beside the shard (`NAME.tar.index`, see `vicmae.io.shards.index`);
-    one that is missing is made, once.
+    They are shuffled, shared among ranks and workers, and resumed as files are: samples are read by index and
+    `pread`. The index is a file next to the shard (`NAME.tar.index`, see `vicmae.io.shards.index`), which is made if
+    it is missing.
 
-    Of a shard at a URL that fsspec reads (`https://...`, `s3://...`) whose index lies beside it, only parts are asked
-    for, if the server gives them. All others (`pipe:...` too) are fetched to `cache_dir` once for all processes of a
-    machine, and stay there; again once the server names another size, ETag or time.
+    A shard at a URL that fsspec reads (`https://...`, `s3://...`) and that has an index is read in parts, if its
+    server supports that. All others (`pipe:...` too) are downloaded to `cache_dir` once per machine and stay there;
+    again if the server reports another size, ETag or time.
 
     Args:
-        shards: A folder; a path or URL, in which braces stand for several (`{000..099}`), as stars do in a path; or
-            a list of these.
-        cache_dir: Folder for what is fetched, `~/.cache/vicmae/shards` if empty.
+        shards: A folder; a path or URL with braces for several (`{000..099}`), or a path with stars; or a list of
+            these.
+        cache_dir: Folder for downloads, `~/.cache/vicmae/shards` if empty.
         kwargs: Further arguments of `CatalogueSource`: `with_labels`, `max_per_class`, `pipeline`,
             `visits_per_opening`, `tags`.
     """
@@ -48,7 +48,7 @@ class ShardSource(CatalogueSource):
 
 @DATASETS.register_module()
 class ImageShards(ShardSource):
-    """Images out of tar shards. See `ShardSource` for the arguments."""
+    """Images in tar shards. See `ShardSource` for the arguments."""
 
     kind = 'image'
     kinds_in_shards = ('image',)
@@ -56,13 +56,13 @@ class ImageShards(ShardSource):
 
 @DATASETS.register_module()
 class VideoShards(ShardSource):
-    """Videos out of tar shards, as files or as the JPEG frames of each.
+    """Videos in tar shards, as files or as JPEG frames.
 
-    A frame gap in the pipeline that is longer than any of them is refused.
+    Raises DataError for a frame gap in the pipeline that is longer than any video.
 
     Args:
         shards: See `ShardSource`.
-        fps: Frames per second of JPEG frames whose `.json` doesn't say.
+        fps: Frames per second of JPEG frames without `fps` in their `.json`.
         kwargs: Further arguments of `ShardSource`.
     """
 
@@ -85,7 +85,7 @@ class VideoShards(ShardSource):
         fps = medium.fps or self.fps
         if not fps:
             raise DataError(
-                f'Nothing says how many frames per second {path!r} has. Give `fps` to VideoShards, or pack it with '
-                'a `.json` that does.'
+                f'The frames per second of {path!r} are unknown. Give `fps` to VideoShards, or pack it with a `.json` '
+                'that has them.'
             )
         return FrameSequence(medium.read, medium.num_members, fps, path)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What all sources of samples have in common, wherever their files lie."""
+"""The base of all sources of samples."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,18 +15,18 @@ from ..transforms.build import Pipeline
 class Source(Dataset):
     """Samples of one kind by number, each run through a pipeline.
 
-    A subclass says how many there are (`__len__`) and what is known of each (`get_data_info`).
+    A subclass implements `__len__` and `get_data_info`.
 
     Args:
         pipeline: Transforms of a sample.
-        visits_per_opening: How many samples are drawn from a file each time that it is opened (repeated
-            sampling). The epoch has as many samples as without it, of fewer files: those of k epochs are visited
-            k times each in one of them. It spares opening and seeking, which is most of the work for videos.
-        tags: What every sample carries besides, such as `dict(probe='images', role='bank')`.
+        visits_per_opening: Number of samples that are drawn from a file when it is opened (repeated sampling). An
+            epoch has as many samples as without it, from fewer files: with k visits, it takes k epochs to visit all
+            files. That saves opening and seeking, which is most of the work for videos.
+        tags: Further items of every sample, such as `dict(probe='images', role='bank')`.
     """
 
     kind = 'file'
-    first_index = 0  # of its samples in the `MixedDataset` that it is part of
+    first_index = 0  # position in the `MixedDataset` that it is part of
 
     def __init__(
         self,
@@ -47,15 +47,15 @@ class Source(Dataset):
         raise NotImplementedError  # each subclass has its own
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        """What is known of a sample before its file is opened.
+        """Returns the items of a sample that are known before its file is opened.
 
-        At least `path`, which names it to people, and `gt_label` (-1 for none); `media` is what is opened where
-        that isn't the file at `path`, such as bytes out of a shard.
+        At least `path`, its name in messages, and `gt_label` (-1 for none); `media` if not the file at `path` is
+        opened but, for example, bytes of a shard.
         """
         raise NotImplementedError  # each subclass has its own
 
     def path_of(self, index: int) -> str:
-        """What people call the sample."""
+        """Returns the file of a sample, for messages."""
         return self.get_data_info(index)['path']
 
     def __getitem__(self, key: SampleKey | int) -> Any:
@@ -71,13 +71,13 @@ class Source(Dataset):
     def begin(
         self, index: int, keys: Iterable[SampleKey], notes: Counter[str]
     ) -> list[dict[str, Any]]:
-        """What the first transform gets of visits to one sample."""
+        """Returns the input of the first transform for visits to one sample."""
         known = {**self.get_data_info(index), **self.tags, 'kind': self.kind, 'notes': notes}
         known['sample_idx'] = self.first_index + index
         return [{**known, 'rng': key.generator()} for key in keys]
 
     def drain_notes(self) -> dict[str, int]:
-        """What transforms had to say since the last time, and how often: `results['notes'][text] += 1`."""
+        """Returns and clears the counts of notes by transforms: `results['notes'][text] += 1`."""
         notes = dict(self._notes)
         self._notes.clear()
         return notes

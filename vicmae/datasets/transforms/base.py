@@ -3,7 +3,7 @@ from mmcv.transforms import BaseTransform
 
 
 class Transform(BaseTransform):
-    """A transform that prints itself with its settings: what it holds under public names."""
+    """A transform whose `repr` shows its public attributes."""
 
     def __repr__(self) -> str:
         settings = (f'{k}={v!r}' for k, v in vars(self).items() if not k.startswith('_'))

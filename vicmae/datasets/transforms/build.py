@@ -6,24 +6,21 @@ from vicmae.registry import TRANSFORMS
 
 
 class Pipeline:
-    """Transforms in a row, for one sample or for several visits to one file.
+    """A sequence of transforms, built or configs, for one sample or for several visits to one file.
 
     A transform with a method `transform_together` gets all visits at once, so that their file is opened once
     and each of its frames decoded once.
-
-    Args:
-        transforms: Built, or configs. Built by our registry: MMEngine's would find ours only where a default
-            scope is set, in a run.
     """
 
     def __init__(self, transforms: Sequence[Any]) -> None:
+        # MMEngine's registry would find ours only with a default scope.
         self.transforms = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in transforms]
 
     def __call__(self, results: dict[str, Any]) -> Any:
         return self.run_together([results])[0]
 
     def run_together(self, visits: list[dict[str, Any]]) -> list[Any]:
-        """Runs visits to one file: what is known of it is in each of them, beside an `rng` of its own."""
+        """Runs visits to one file, each with its items and its own `rng`."""
         for transform in self.transforms:
             together = getattr(transform, 'transform_together', None)
             visits = together(visits) if together else [transform(visit) for visit in visits]

@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Which frames of a video are looked at.
+"""Samples frames of a video.
 
-Lengths in seconds are true times, also where a video's frame rate varies; lengths in frames count frames. A video that
-is too short for what is asked is taken as far as it goes, and noted (`DataLogHook` shows how often).
+Lengths in seconds are true times, even if a video's frame rate varies; lengths in frames count frames. A video that
+is too short is used as far as it goes, and noted (`DataLogHook` shows how often).
 """
 
 from collections.abc import Iterable
@@ -19,18 +19,18 @@ from .loading import DecodeFrames, OpenVideo
 
 @TRANSFORMS.register_module()
 class DistantFramePair(Transform):
-    """The paper's distant sampling: a window is cut into equal segments, and one frame drawn from each.
+    """The paper's distant sampling: draws one frame from each of equal segments of a window.
 
-    With the default of two segments of a 64/30 s window, the frames lie 1.07 s apart on average, as in the
-    paper, where it is the best of the frame gaps: 67.66 % on ImageNet-1K (ViT-B/16, linear probe). A video
-    shorter than the window is taken whole; one frame alone is taken twice.
+    With the default of two segments of a 64/30 s window, the frames are 1.07 s apart on average, the best frame gap
+    of the paper: 67.66 % on ImageNet-1K (ViT-B/16, linear probe). A video shorter than the window is taken whole; a
+    single frame is taken twice.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
 
     Args:
-        num_segments: Number of segments, hence of frames; `TwoViews` takes the first and the last.
-        window_seconds: Length of the window, which lies anywhere in the video. None for the whole video.
-        window_frames: The same in frames, in place of seconds.
+        num_segments: Number of segments and of frames; `TwoViews` takes the first and the last.
+        window_seconds: Length of the window, anywhere in the video. None for the whole video.
+        window_frames: The same in frames, instead of seconds.
     """
 
     def __init__(
@@ -47,18 +47,16 @@ class DistantFramePair(Transform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         rng: np.random.Generator = results['rng']
         start, length = self.window.draw(results)
-        positions = (
-            np.arange(self.num_segments) + rng.random(self.num_segments)
-        ) / self.num_segments
-        ids = start + (positions * length).astype(int)
+        count = self.num_segments
+        ids = start + ((np.arange(count) + rng.random(count)) / count * length).astype(int)
         return {**results, 'frame_ids': self.window.frames_shown(results, ids)}
 
 
 @TRANSFORMS.register_module()
 class SameFramePair(Transform):
-    """A frame gap of 0: one frame, drawn uniformly, of which `TwoViews` makes both views.
+    """A frame gap of 0: draws one frame, from which `TwoViews` makes both views.
 
-    The paper's figure for it is 63.25 % on ImageNet-1K (ViT-B/16, linear probe).
+    In the paper it gives 63.25 % on ImageNet-1K (ViT-B/16, linear probe).
 
     **Required keys:** num_frames, rng. **Added keys:** frame_ids (only one, so that it is decoded once).
     """
@@ -69,16 +67,16 @@ class SameFramePair(Transform):
 
 @TRANSFORMS.register_module()
 class FixedGapFramePair(Transform):
-    """Two frames that always lie equally far apart, anywhere in the video.
+    """Two frames at a fixed distance, anywhere in the video.
 
-    The paper's figure for a gap of 4 is 65.25 % on ImageNet-1K (ViT-B/16, linear probe). A video that is too
-    short for the gap gives its first and its last frame; `VideoFolder` refuses a gap too long for all its videos.
+    In the paper a gap of 4 gives 65.25 % on ImageNet-1K (ViT-B/16, linear probe). A video that is too short for the
+    gap gives its first and its last frame; `VideoFolder` raises an error if all its videos are too short.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
 
     Args:
         gap: Distance of the two frames, positive.
-        unit: What `gap` counts: 'frame', or 'second', which is rounded to whole frames, at least one.
+        unit: Unit of `gap`: 'frame', or 'second', rounded to whole frames, at least one.
     """
 
     UNITS = ('frame', 'second')
@@ -100,10 +98,7 @@ class FixedGapFramePair(Transform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         num_frames, fps = results['num_frames'], results['fps']
         if not self.fits(num_frames, fps):
-            _note(
-                results,
-                'a video shorter than the frame gap, of which first and last frame are taken',
-            )
+            _note(results, 'a video shorter than the frame gap: first and last frame taken')
             return {**results, 'frame_ids': [0, num_frames - 1]}
         gap = self.gap_in_frames(fps)
         first = int(results['rng'].integers(num_frames - gap))
@@ -112,24 +107,23 @@ class FixedGapFramePair(Transform):
         return {**results, 'frame_ids': ids}
 
     def gap_in_frames(self, fps: float) -> int:
-        """Distance of the two frames in a video of so many frames per second."""
+        """Returns the distance of the two frames in a video of so many frames per second."""
         return int(self.gap) if self.unit == 'frame' else max(1, round(self.gap * fps))
 
     def fits(self, num_frames: int, fps: float) -> bool:
-        """Whether two frames of such a video can lie that far apart."""
+        """Returns whether a video has two frames at that distance."""
         return num_frames > self.gap_in_frames(fps)
 
 
 @TRANSFORMS.register_module()
 class UniformFramePair(Transform):
-    """Two different frames, each pair as likely as any other, in order of time; one frame alone is taken twice.
+    """Two different frames in order of time, drawn uniformly among all pairs; a single frame is taken twice.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
 
     Args:
-        window_seconds: Length of the window that both come from, which lies anywhere in the video. None for the
-            whole video.
-        window_frames: The same in frames, in place of seconds.
+        window_seconds: Length of the window of both, anywhere in the video. None for the whole video.
+        window_frames: The same in frames, instead of seconds.
     """
 
     def __init__(
@@ -147,16 +141,16 @@ class UniformFramePair(Transform):
 
 @TRANSFORMS.register_module()
 class DistantClips(Transform):
-    """Distant sampling for models of clips: one clip from each of equal segments of the video, anywhere inside it.
+    """Distant sampling for models of clips: draws one clip from each of equal segments of the video.
 
-    A clip longer than its segment reaches into its neighbours; one longer than the video ends in repetitions of the
-    last frame. With one segment it is a clip anywhere in the video, as classifiers are trained on.
+    A clip longer than its segment extends into the next; one longer than the video repeats the last frame. With one
+    segment the clip is anywhere in the video, as for training classifiers.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** notes.
     **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
 
     Args:
-        num_segments: Number of segments, hence of clips.
+        num_segments: Number of segments and of clips.
         clip_len: Frames of a clip.
         frame_stride: Distance of a clip's frames.
     """
@@ -171,21 +165,18 @@ class DistantClips(Transform):
         num_frames = results['num_frames']
         span = _span(results, self.clip_len, self.frame_stride)
         segment = num_frames / self.num_segments
-        room = max(
-            segment - span + 1, 1
-        )  # numbers of the first frames that keep a clip in its segment
-        starts = (
-            np.arange(self.num_segments) * segment + results['rng'].random(self.num_segments) * room
-        )
+        room = max(segment - span + 1, 1)  # possible first frames of a clip inside its segment
+        offsets = results['rng'].random(self.num_segments) * room
+        starts = np.arange(self.num_segments) * segment + offsets
         starts = np.clip(starts.astype(int), 0, max(num_frames - span, 0))
         return _with_clips(results, starts, self.clip_len, self.frame_stride)
 
 
 @TRANSFORMS.register_module()
 class UniformClips(Transform):
-    """Clips that are spread evenly over the video, from its first frame to its last: the same each time, for tests.
+    """Clips that are spread evenly over the video, from its first to its last frame, for evaluation.
 
-    One alone lies in the middle. A clip longer than the video ends in repetitions of the last frame.
+    A single clip is in the middle. A clip longer than the video repeats the last frame.
 
     **Required keys:** num_frames. **Optional keys:** notes.
     **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
@@ -212,15 +203,15 @@ class UniformClips(Transform):
 
 @TRANSFORMS.register_module()
 class UniformFrames(Transform):
-    """The middle frames of equal segments of the whole video: the same each time, for evaluation.
+    """The middle frames of equal segments of the whole video, for evaluation.
 
-    Several clips take turns: each segment is cut once more, and the first clip has the middles of the first parts.
+    For several clips, each segment is divided again, and the first clip has the middles of the first parts.
 
     **Required keys:** num_frames. **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
 
     Args:
-        num_frames: Number of frames; a shorter video gives some of them twice.
-        num_clips: Number of clips of so many frames.
+        num_frames: Number of frames of a clip; a shorter video repeats some.
+        num_clips: Number of clips.
     """
 
     def __init__(self, num_frames: int = 8, num_clips: int = 1) -> None:
@@ -231,59 +222,34 @@ class UniformFrames(Transform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         within = (np.arange(self.num_clips) + 0.5) / self.num_clips  # of a segment
         positions = (np.arange(self.num_frames) + within[:, None]) / self.num_frames
-        ids = (positions * results['num_frames']).astype(int)
-        return {
-            **results,
-            'frame_ids': ids.ravel().tolist(),
-            'num_clips': self.num_clips,
-            'clip_len': self.num_frames,
-        }
-
-
-_NEED_A_VIDEO = (
-    DistantFramePair,
-    SameFramePair,
-    FixedGapFramePair,
-    UniformFramePair,
-    DistantClips,
-    UniformClips,
-    UniformFrames,
-    DecodeFrames,
-)
+        return _with_frames(results, (positions * results['num_frames']).astype(int))
 
 
 def require_open_video(transforms: Iterable[Any]) -> None:
-    """Raises ConfigError where frames are chosen or decoded before a video is opened.
-
-    Args:
-        transforms: A pipeline. One of a user may do what `OpenVideo` does.
-    """
+    """Raises ConfigError if a pipeline samples or decodes frames before it opens a video."""
     for transform in transforms:
-        ours = type(transform).__module__.startswith('vicmae.')
-        if isinstance(transform, OpenVideo) or not ours:
+        module, name = type(transform).__module__, type(transform).__name__
+        # A user's transform may open the video.
+        if isinstance(transform, OpenVideo) or not module.startswith('vicmae.'):
             return
-        if isinstance(transform, _NEED_A_VIDEO):
-            name = type(transform).__name__
+        if module == __name__ or isinstance(transform, DecodeFrames):
             raise ConfigError(
-                f'{name} needs an open video, and nothing before it in the pipeline opens one: put '
+                f'{name} needs an open video, but no transform before it opens one: put '
                 "`dict(type='OpenVideo')` first."
             )
 
 
 class _Window:
-    """A stretch of a video, in seconds or in frames, that lies anywhere in it.
+    """A window anywhere in a video, of a length in seconds or in frames, or else the whole video.
 
-    Args:
-        seconds: Its length. None, without `frames` either, for the whole video.
-        frames: The same in frames.
-        at_least: Frames that it has in any case, if the video has.
+    It has `at_least` so many frames, if the video has.
     """
 
     def __init__(self, seconds: float | None, frames: int | None, *, at_least: int) -> None:
         if frames is not None:
             if frames < at_least:
                 raise ValueError(f'`window_frames` must be at least {at_least}, got {frames}.')
-            seconds = None  # the default of DistantFramePair, which frames replace
+            seconds = None  # may be the default of DistantFramePair
         if seconds is not None and not seconds > 0:
             raise ValueError(
                 f'`window_seconds` must be positive, got {seconds}. None takes the whole video.'
@@ -291,7 +257,7 @@ class _Window:
         self.seconds, self.frames, self.at_least = seconds, frames, at_least
 
     def draw(self, results: dict[str, Any]) -> tuple[int, int]:
-        """Draws where it lies: its first frame and its number of frames, all of a video that is shorter."""
+        """Draws its first frame, and returns it with the number of frames, all for a shorter video."""
         num_frames = results['num_frames']
         length = num_frames
         if self.frames is not None:
@@ -304,7 +270,7 @@ class _Window:
         return int(results['rng'].integers(num_frames - length + 1)), length
 
     def frames_shown(self, results: dict[str, Any], ids: np.ndarray) -> list[int]:
-        """The frames at the places drawn: by number where the window counts frames, else by time."""
+        """Returns the frames at these positions: by number if the window counts frames, else by time."""
         return ids.tolist() if self.frames is not None else _frames_shown(results, ids)
 
     def __repr__(self) -> str:
@@ -314,18 +280,17 @@ class _Window:
 
 
 def _frames_shown(results: dict[str, Any], ticks: np.ndarray) -> list[int]:
-    """Frames that are shown at ticks of the average frame rate: the same numbers, unless the rate varies."""
+    """Returns the frames shown at ticks of the average frame rate: the same numbers, unless the rate varies."""
     reader, num_frames = results.get('reader'), results['num_frames']
     if reader is None:
         return ticks.tolist()
     ids = reader.ids_at(((ticks + 0.5) / results['fps']).tolist())
-    # Where frames lie far apart in time, two ticks may show one; they stay different frames while there are enough.
-    apart = len(set(ticks.tolist())) == len(ticks)
-    for i in range(1, len(ids) if apart else 0):
+    if len(set(ticks.tolist())) < len(ticks):
+        return ids
+    # Two ticks may show one frame where frames are far apart in time: they get different ones.
+    for i in range(1, len(ids)):
         ids[i] = max(ids[i], ids[i - 1] + 1)
-    for i in range(len(ids) if apart else 0):
-        ids[i] = min(ids[i], num_frames - len(ids) + i)
-    return ids
+    return [min(frame, num_frames - len(ids) + i) for i, frame in enumerate(ids)]
 
 
 def _require_positive(**numbers: int) -> None:
@@ -335,27 +300,29 @@ def _require_positive(**numbers: int) -> None:
 
 
 def _span(results: dict[str, Any], clip_len: int, frame_stride: int) -> int:
-    """Frames from the first to the last of a clip; notes a video that has fewer."""
+    """Returns the number of frames from the first to the last of a clip; notes a shorter video."""
     span = (clip_len - 1) * frame_stride + 1
     if span > results['num_frames']:
-        _note(results, 'a video shorter than a clip, which ends in repetitions of the last frame')
+        _note(results, 'a video shorter than a clip: last frame repeated')
     return span
 
 
 def _with_clips(
     results: dict[str, Any], starts: np.ndarray, clip_len: int, frame_stride: int
 ) -> dict[str, Any]:
-    """Adds the frames of clips that begin at these."""
+    """Adds the frames of clips that start at these."""
     ids = starts[:, None] + np.arange(clip_len) * frame_stride
-    return {
-        **results,
-        'frame_ids': ids.clip(max=results['num_frames'] - 1).ravel().tolist(),
-        'num_clips': len(starts),
-        'clip_len': clip_len,
-    }
+    return _with_frames(results, ids.clip(max=results['num_frames'] - 1))
 
 
-def _note(results: dict[str, Any], what: str) -> None:
-    """Counts something that a user may want to know of the videos."""
+def _with_frames(results: dict[str, Any], ids: np.ndarray) -> dict[str, Any]:
+    """Adds the frames of clips, (num_clips, clip_len)."""
+    num_clips, clip_len = ids.shape
+    frames = dict(frame_ids=ids.ravel().tolist(), num_clips=num_clips, clip_len=clip_len)
+    return {**results, **frames}
+
+
+def _note(results: dict[str, Any], event: str) -> None:
+    """Counts an event that a user may want to know."""
     if 'notes' in results:
-        results['notes'][what] += 1
+        results['notes'][event] += 1

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""How a view's colours change."""
+"""Random changes of a view's colours."""
 
 from collections.abc import Sequence
 
@@ -19,11 +19,11 @@ class ColorJitter(ViewChange):
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
-        brightness: Factor drawn from 1 - brightness to 1 + brightness.
+        brightness: Range of the factor: 1 - brightness to 1 + brightness.
         contrast: Likewise.
         saturation: Likewise.
-        hue: Turn of the colour circle drawn from -hue to hue, at most 0.5.
-        prob: How often anything is changed.
+        hue: Range of the hue's turn: -hue to hue, at most 0.5 (half a circle).
+        prob: Probability of a change.
     """
 
     stage = 'jitter'
@@ -37,16 +37,12 @@ class ColorJitter(ViewChange):
         hue: float = 0.1,
         prob: float = 0.8,
     ) -> None:
-        for name, value, limit in [
-            ('brightness', brightness, 1),
-            ('contrast', contrast, 1),
-            ('saturation', saturation, 1),
-            ('hue', hue, 0.5),
-        ]:
+        self.spans = dict(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
+        for name, value in self.spans.items():
+            limit = 0.5 if name == 'hue' else 1
             if not 0 <= value <= limit:
                 raise ValueError(f'`{name}` must be in [0, {limit}], got {value}.')
         self.prob = check_probability('prob', prob)
-        self.spans = dict(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
 
     def draw(self, rng: np.random.Generator) -> dict[str, float]:
         if rng.random() >= self.prob:
@@ -64,7 +60,7 @@ class ColorJitter(ViewChange):
 
 
 def _blend(img: np.ndarray, factor: float, other: float) -> np.ndarray:
-    """Moves all values away from another one, or towards it by a factor below 1."""
+    """Moves all values away from another one, or by a factor below 1 towards it."""
     values = factor * np.arange(256) + (1 - factor) * other
     return cv2.LUT(img, values.round().clip(0, 255).astype(np.uint8))
 
@@ -73,15 +69,18 @@ def _adjust_contrast(img: np.ndarray, factor: float) -> np.ndarray:
     return _blend(img, factor, cv2.cvtColor(img, cv2.COLOR_RGB2GRAY).mean())
 
 
+def _gray(img: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(cv2.cvtColor(img, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
 def _adjust_saturation(img: np.ndarray, factor: float) -> np.ndarray:
-    gray = cv2.cvtColor(cv2.cvtColor(img, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return cv2.addWeighted(img, factor, gray, 1 - factor, 0)
+    return cv2.addWeighted(img, factor, _gray(img), 1 - factor, 0)
 
 
 def _turn_hue(img: np.ndarray, turn: float) -> np.ndarray:
-    """Turns the hue by a share of the colour circle, which OpenCV keeps in 256 steps (_FULL)."""
+    """Turns the hue by a share of the colour circle, which OpenCV stores in 256 steps (_FULL)."""
     steps = round(turn * 256) % 256
-    if steps == 0:  # there and back costs up to eight levels of a channel
+    if steps == 0:  # the conversions cost up to eight levels of a channel
         return img
     hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV_FULL)
     hsv[..., 0] += np.uint8(steps)  # wraps around, as hues do
@@ -98,12 +97,12 @@ _ADJUST = {
 
 @TRANSFORMS.register_module()
 class RandomGrayscale(ViewChange):
-    """Takes the colours away.
+    """Removes the colours.
 
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
-        prob: How often.
+        prob: Probability of the change.
     """
 
     stage = 'grayscale'
@@ -115,20 +114,20 @@ class RandomGrayscale(ViewChange):
         return dict(grayscale=1) if rng.random() < self.prob else {}
 
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
-        return cv2.cvtColor(cv2.cvtColor(img, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        return _gray(img)
 
 
 @TRANSFORMS.register_module()
 class GaussianBlur(ViewChange):
-    """Blurs with a kernel of random width.
+    """Blurs with a Gaussian of random width.
 
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
-        sigma: Least and largest standard deviation, in pixels of the view.
-        prob: How often.
-        kernel_size: Pixels that the kernel spans, odd: one number, or (width, height), as in OpenCV and
-            torchvision. None for as many as the drawn sigma needs.
+        sigma: Smallest and largest standard deviation, in pixels of the view.
+        prob: Probability of the change.
+        kernel_size: Odd number of pixels of the kernel, or (width, height), as in OpenCV and torchvision. None
+            computes it from sigma.
     """
 
     stage = 'blur'
@@ -148,7 +147,7 @@ class GaussianBlur(ViewChange):
     def draw(self, rng: np.random.Generator) -> dict[str, float]:
         if rng.random() >= self.prob:
             return {}
-        width, height = self.kernel_size or (0, 0)  # OpenCV's word for: from sigma
+        width, height = self.kernel_size or (0, 0)  # 0: OpenCV computes it from sigma
         return dict(blur_sigma=rng.uniform(*self.sigma), blur_width=width, blur_height=height)
 
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
@@ -163,20 +162,20 @@ def _check_kernel_size(kernel_size: int | Sequence[int] | None) -> tuple[int, in
     if len(size) != 2 or any(pixels < 1 or pixels % 2 != 1 for pixels in size):
         raise ValueError(
             '`kernel_size` must be one odd positive number of pixels, or two for (width, height), '
-            f'got {kernel_size}. None takes what `sigma` needs.'
+            f'got {kernel_size}. None computes it from `sigma`.'
         )
     return size[0], size[1]
 
 
 @TRANSFORMS.register_module()
 class RandomSolarize(ViewChange):
-    """Inverts what is bright: values from a threshold on become 255 less their own.
+    """Inverts bright values: x becomes 255 - x from a threshold on.
 
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
-        threshold: Least value that is inverted, whole, in 0..255.
-        prob: How often.
+        threshold: Smallest value that is inverted, a whole number in 0..255.
+        prob: Probability of the change.
     """
 
     stage = 'solarize'

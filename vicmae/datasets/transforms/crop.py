@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Where in a frame a view looks. H W pixels."""
+"""Crops and flips of frames. H W pixels."""
 
 import math
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ def crop_and_resize(img: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndar
     """
     top, left, height, width = box
     cut = torch.from_numpy(img[top : top + height, left : left + width])
-    # The batch's axis comes first and then the order of the others: so torch sees pixels stored channels last,
-    # which it reads where they lie and resizes in half the time, and stores the result alike.
+    # With the batch axis added before the permutation, torch sees channels-last memory: it copies nothing, resizes in
+    # half the time, and returns the same layout.
     pixels = cut[None].permute(0, 3, 1, 2)
     resized = F.interpolate(pixels, size, mode='bicubic', antialias=True)
     return resized[0].permute(1, 2, 0).numpy()
@@ -41,17 +41,17 @@ def _check_range(name: str, values: Sequence[float]) -> tuple[float, float]:
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop(Transform):
-    """A random part of the image, at a fixed size.
+    """Crops a random part of the image and resizes it.
 
-    A `scale` of (1, 1) leaves nothing to draw: it is the largest part in the middle with a ratio in range, so
-    with a `ratio` of (1, 1) the largest square.
+    A `scale` of (1, 1) gives the largest part in the middle with a ratio in range: with a `ratio` of (1, 1), the
+    largest square.
 
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
         size: Pixels of the result's side, or (height, width).
-        scale: Least and largest share of the image's area.
-        ratio: Least and largest width over height.
+        scale: Smallest and largest share of the image's area.
+        ratio: Smallest and largest width over height.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class RandomResizedCrop(Transform):
         return {**results, 'img': crop_and_resize(img, box, self.size)}
 
     def draw_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
-        """Draws (top, left, height, width). After ten that don't fit, takes the largest centred one that does."""
-        if self.scale[0] == 1:  # rounding would let a box of 100 x 100 pass for all of 100 x 101
+        """Draws (top, left, height, width), or takes the largest centred box after ten that don't fit."""
+        if self.scale[0] == 1:  # by rounding, 100 x 100 would count as all of 100 x 101
             return self.largest_box(height, width)
         for _ in range(10):
             area = height * width * rng.uniform(*self.scale)
@@ -88,7 +88,7 @@ class RandomResizedCrop(Transform):
         return self.largest_box(height, width)
 
     def largest_box(self, height: int, width: int) -> Box:
-        """The largest (top, left, height, width) in the middle, with a ratio in range."""
+        """Returns the largest (top, left, height, width) in the middle with a ratio in range."""
         ratio = np.clip(width / height, *self.ratio)
         h = min(height, max(1, round(width / ratio)))
         w = min(width, max(1, round(height * ratio)))
@@ -102,7 +102,7 @@ class RandomFlip(ViewChange):
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
-        prob: How often.
+        prob: Probability of the change.
     """
 
     stage = 'flip'
@@ -119,13 +119,13 @@ class RandomFlip(ViewChange):
 
 @TRANSFORMS.register_module()
 class CenterCrop(Transform):
-    """The middle of each frame, for evaluation: the largest part of the result's shape, less a rim.
+    """Crops the middle of each frame, for evaluation.
 
     **Required keys:** frames. **Modified keys:** frames.
 
     Args:
         size: Pixels of the result's side, or (height, width).
-        crop_ratio: Share of that part's sides that is kept (224 of 256 pixels is the usual test).
+        crop_ratio: Sides of the crop over those of the largest part of the same shape (224 of 256 pixels is usual).
     """
 
     def __init__(self, size: int | tuple[int, int], *, crop_ratio: float = 224 / 256) -> None:
@@ -148,16 +148,16 @@ class CenterCrop(Transform):
 
 @TRANSFORMS.register_module()
 class SpatialCrops(Transform):
-    """Several parts of each frame, evenly spaced along its longer side and as wide as its shorter one, for tests.
+    """Several square crops of each frame, evenly spaced along its longer side, for evaluation.
 
-    All clips come once for each crop: left, middle and right of a landscape, top, middle and bottom of a portrait.
+    Each clip gives one view per crop: left, middle and right of a landscape, top, middle and bottom of a portrait.
 
     **Required keys:** frames. **Optional keys:** num_clips. **Modified keys:** frames (of each clip its frames in the
     first crop, then in the next). **Added keys:** num_crops.
 
     Args:
         size: Pixels of the result's side.
-        num_crops: Number of crops; one alone is in the middle.
+        num_crops: Number of crops; a single one is in the middle.
     """
 
     def __init__(self, size: int, num_crops: int = 3) -> None:
@@ -178,7 +178,7 @@ class SpatialCrops(Transform):
         return {**results, 'frames': views, 'num_crops': self.num_crops}
 
     def crop(self, frame: np.ndarray, number: int) -> np.ndarray:
-        """The crop of this number of one frame."""
+        """Cuts one of the crops out of a frame."""
         height, width = frame.shape[:2]
         side = min(height, width)
         position = number / (self.num_crops - 1) if self.num_crops > 1 else 0.5

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What leaves a worker: uint8 tensors, a quarter of the bytes of floats."""
+"""Packs samples as uint8 tensors, a quarter of the bytes of floats."""
 
 from typing import Any
 
@@ -17,22 +17,22 @@ from vicmae.structures import as_vector
 def _to_tensor(img: np.ndarray) -> Tensor:
     """(H, W, C) -> (C, H, W)."""
     planes = np.empty((img.shape[2], *img.shape[:2]), np.uint8)
-    cv2.split(img, list(planes))  # into the planes; five times as fast as torch's `contiguous`
+    cv2.split(img, list(planes))  # five times as fast as torch's `contiguous`
     return torch.from_numpy(planes)
 
 
 @TRANSFORMS.register_module()
 class PackViews(BaseTransform):
-    """Packs the views for pretraining, with what the device still has to change about each.
+    """Packs the views for pretraining, with the changes that are left to the device.
 
     **Required keys:** views, rng. **Optional keys:** augment. **Result:** inputs, one (C, H, W) uint8 tensor per view;
-    augment, one float32 vector per view, with the numbers of `vicmae.structures.FIELDS`; seeds, an int64 that the
-    sample's masks follow from.
+    augment, one float32 vector per view, with the numbers of `vicmae.structures.FIELDS`; seeds, the int64 seed of the
+    sample's masks.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         views = results['views']
-        # Always there, so that samples with and without mix in a batch.
+        # Always present, so that samples with and without it can share a batch.
         augment = results.get('augment', [as_vector({})] * len(views))
         return dict(
             inputs=[_to_tensor(view) for view in views],
@@ -43,7 +43,7 @@ class PackViews(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackImage(BaseTransform):
-    """Packs the view of a labelled sample, for training a classifier.
+    """Packs the view of a labelled image, for training a classifier.
 
     **Required keys:** views, gt_label, path. **Result:** inputs (C, H, W) uint8, data_samples.
     """
@@ -55,14 +55,14 @@ class PackImage(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackClip(BaseTransform):
-    """Packs the frames of a sample with its label and origin, for evaluation, and clips for training a classifier.
+    """Packs the frames of a sample with its label and origin, for evaluation or for training on clips.
 
-    **Required keys:** frames, gt_label, path, kind. **Optional keys:** num_clips, num_crops: how many views of the
-    sample there are; sample_idx, by which metrics count each sample once. **Result:** inputs (T, C, H, W) uint8, of
+    **Required keys:** frames, gt_label, path, kind. **Optional keys:** num_clips and num_crops, whose product is the
+    number of views; sample_idx, by which metrics count each sample once. **Result:** inputs (T, C, H, W) uint8, of
     several views (V, T, C, H, W); data_samples.
 
     Args:
-        meta_keys: What else the data sample carries, where the sample has it.
+        meta_keys: Further items for the data sample, if the sample has them.
     """
 
     def __init__(

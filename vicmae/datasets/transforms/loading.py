@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""From files to frames. H W pixels."""
+"""Reads frames from files. H W pixels."""
 
 from typing import Any
 
@@ -18,8 +18,7 @@ class LoadImage(Transform):
     **Required keys:** path. **Optional keys:** media (path, bytes). **Added keys:** frames (one, (H, W, 3), uint8).
 
     Args:
-        lazy: Whether the frame is an `EncodedImage`, which `TwoViews` or `OneView` decodes: only then is it
-            known how many of its pixels are needed.
+        lazy: Whether the frame is an `EncodedImage`, which `TwoViews` or `OneView` decodes at the size that it needs.
     """
 
     def __init__(self, lazy: bool = False) -> None:
@@ -44,7 +43,7 @@ class OpenVideo(Transform):
     **Added keys:** reader, num_frames, fps.
 
     Args:
-        reader: Name of the reader, one of `READERS`; 'auto' for the first that is at hand and can read the file.
+        reader: Name of the reader, one of `READERS`; 'auto' for the first that is installed and can read the file.
     """
 
     def __init__(self, reader: str = 'auto') -> None:
@@ -64,7 +63,7 @@ class OpenVideo(Transform):
 
 @TRANSFORMS.register_module()
 class DecodeFrames(Transform):
-    """Decodes the frames that a sampler chose, and lets go of the file.
+    """Decodes the frames that a sampler chose, and closes the file.
 
     **Required keys:** reader, frame_ids. **Added keys:** frames. **Removed keys:** reader.
     """

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Transforms of others in a house where one seed gives one sample. H W pixels."""
+"""Transforms of mmpretrain, seeded by the sample. H W pixels."""
 
 from typing import Any
 
@@ -16,17 +16,17 @@ from vicmae.utils.numpy_seed import seeded_numpy
 class MMPretrainAugment(BaseTransform):
     """Runs mmpretrain's transforms, such as RandAugment and RandomErasing, on a view.
 
-    They draw from NumPy's global state, which follows from the sample's own `rng` meanwhile; and they get the
-    channels in the order blue, green, red, as they take them, colours to fill with included.
+    They draw from NumPy's global state, which is seeded by the sample's `rng` meanwhile. They get the channels in
+    their order: blue, green, red, also for fill colours.
 
     **Required keys:** img (H, W, 3), uint8, RGB; rng. **Modified keys:** img.
 
     Args:
-        transforms: Their configs, `dict(type='mmpretrain.RandAugment', ...)`.
+        transforms: Configs, such as `dict(type='mmpretrain.RandAugment', ...)`.
     """
 
     def __init__(self, transforms: list[dict[str, Any]]) -> None:
-        # RandAugment looks its own parts up in the default scope.
+        # RandAugment looks up its parts in the default scope.
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             self.transforms = Compose([MMPRETRAIN_TRANSFORMS.build(dict(t)) for t in transforms])
 

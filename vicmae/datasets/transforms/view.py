@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""How one view is made of a frame. H W pixels."""
+"""Makes a view of a frame. H W pixels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +17,11 @@ Frame = np.ndarray | EncodedImage
 
 
 class View:
-    """Makes a view of a frame, in steps that allow to decode no more of it than the view needs.
+    """Makes a view of a frame, in steps that decode no more of it than the view needs.
 
     Args:
-        transforms: What happens to the view, built or configs.
-        on_device: Whether what the device can do is only drawn here, and carried out there.
+        transforms: Transforms of the view, built or configs.
+        on_device: Whether changes that the device can apply are only drawn here.
     """
 
     def __init__(self, transforms: Sequence[Any], on_device: bool = False) -> None:
@@ -34,7 +34,7 @@ class View:
         self.steps = Pipeline(steps)
 
     def draw_box(self, frame: Frame, rng: np.random.Generator) -> Box:
-        """Draws where the view looks; without a crop in front, everywhere."""
+        """Draws the view's box; without a crop as the first transform, the whole frame."""
         if isinstance(frame, EncodedImage):
             height, width = frame.height, frame.width
         else:
@@ -42,7 +42,7 @@ class View:
         return self.crop.draw_box(height, width, rng) if self.crop else (0, 0, height, width)
 
     def reduction(self, box: Box) -> int:
-        """The largest reduction at which the box still has the pixels of the view, among those that decoders know."""
+        """Returns the largest reduction by a decoder that leaves the box as many pixels as the view."""
         if self.crop is None:
             return 1
         spare = min(side // wanted for side, wanted in zip(box[2:], self.crop.size, strict=True))
@@ -51,7 +51,7 @@ class View:
     def make(
         self, pixels: np.ndarray, box: Box, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the view (H, W, 3), and what the device is to change about it."""
+        """Returns the view (H, W, 3), and the changes that are left to the device."""
         img = crop_and_resize(pixels, box, self.crop.size) if self.crop else pixels
         img = self.steps(dict(img=img, rng=rng))['img']
         drawn: dict[str, float] = {}
@@ -64,27 +64,27 @@ class View:
 
 
 def check_deferred(steps: list[Any]) -> list[ViewChange]:
-    """Returns transforms that are left to the device, or says which it can't carry out, or not in this order."""
+    """Returns transforms that are left to the device, or raises ValueError if it can't apply them in this order."""
     stages = []
     for step in steps:
         name = type(step).__name__
         if not isinstance(step, ViewChange):
             raise ValueError(
-                f'With `on_device=True` nothing can follow what is left to the device, and {name} does. '
-                f'Put it in front of {type(steps[0]).__name__}, or set `on_device=False`.'
+                f'With `on_device=True` nothing can follow the changes on the device, but {name} does. '
+                f'Put it before {type(steps[0]).__name__}, or set `on_device=False`.'
             )
         stages.append(STAGES.index(step.stage))
         if stages != sorted(set(stages)):
             raise ValueError(
-                f'With `on_device=True` each change is made once at most, in the order {", ".join(STAGES)}; '
+                f'With `on_device=True` each change is made at most once, in the order {", ".join(STAGES)}; '
                 f'{name} comes too late or again in `transforms`. Reorder them, or set `on_device=False`.'
             )
     return steps
 
 
 def scale_box(box: Box, reduction: int) -> Box:
-    """The part of a reduced image that shows what the box shows of the whole one, to half a pixel."""
+    """Scales a box to a reduced image, to half a pixel."""
     top, left, height, width = box
-    # Half a pixel is always rounded up, so that no side loses one that it has.
+    # Half a pixel is rounded up, so that no side loses a pixel.
     ends = [int(end / reduction + 0.5) for end in (top, left, top + height, left + width)]
     return ends[0], ends[1], ends[2] - ends[0], ends[3] - ends[1]

@@ -8,26 +8,26 @@ from .base import Transform
 
 
 class ViewChange(Transform):
-    """A random change of a view, drawn and carried out apart from each other.
+    """A random change of a view, in two steps: draw and apply.
 
     As a transform it does both, image by image. `TwoViews(on_device=True)` only draws, and the model's
-    data preprocessor carries out what was drawn, batch by batch.
+    data preprocessor applies the changes, batch by batch.
 
     **Required keys:** img (H, W, 3), uint8, RGB; rng. **Modified keys:** img.
 
     Attributes:
-        stage: Its place among `vicmae.structures.STAGES`.
+        stage: Its stage among `vicmae.structures.STAGES`.
     """
 
     stage: str
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> dict[str, float]:
-        """Draws numbers named as in `vicmae.structures.UNCHANGED`; none where nothing is to change."""
+        """Draws numbers named as in `vicmae.structures.UNCHANGED`; none for no change."""
 
     @abstractmethod
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
-        """Changes one image as it was drawn."""
+        """Changes one image by the numbers drawn."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         drawn = self.draw(results['rng'])
@@ -35,7 +35,7 @@ class ViewChange(Transform):
 
 
 def check_probability(name: str, value: float) -> float:
-    """Returns a probability, or says why it is none."""
+    """Returns a probability, or raises ValueError."""
     if not 0 <= value <= 1:
         raise ValueError(f'`{name}` is a probability in [0, 1], got {value}.')
     return value

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""From the frames of a sample to the views that a model is shown."""
+"""Makes views of a sample's frames."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -18,14 +18,9 @@ Decode = Callable[[EncodedImage, int], np.ndarray]
 
 
 class _Views(BaseTransform):
-    """Makes views of a sample, each with random choices of its own, which follow from the sample's.
+    """Makes views of a sample, each with its own random choices, seeded by the sample.
 
-    Images that aren't decoded yet are so at the largest reduction at which each view of them still gets as many
-    pixels as it has.
-
-    Args:
-        views: How each is made.
-        on_device: Whether what the device can do is only drawn here, and carried out there.
+    Images that aren't decoded yet are decoded at the largest reduction that leaves each view its pixels.
     """
 
     def __init__(self, views: Sequence[Sequence[Any]], on_device: bool) -> None:
@@ -33,14 +28,14 @@ class _Views(BaseTransform):
         self.on_device = on_device
 
     def choose(self, frames: list[Frame]) -> list[Frame]:
-        """The frame of each view."""
+        """Returns the frame of each view."""
         raise NotImplementedError  # each subclass has its own
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         return self.transform_together([results])[0]
 
     def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Makes the views of all visits to a file, which is decoded once for each reduction."""
+        """Makes the views of all visits to a file, and decodes it once for each reduction."""
         decode = cache(lambda image, reduction: image.decode(reduction))
         return [self._add_views(visit, decode) for visit in visits]
 
@@ -48,11 +43,9 @@ class _Views(BaseTransform):
         frames = self.choose(results['frames'])
         seeds = results['rng'].integers(2**63, size=len(frames)).tolist()  # faster than `spawn`
         rngs = [np.random.default_rng(seed) for seed in seeds]
-        boxes = [
-            v.draw_box(frame, rng) for v, frame, rng in zip(self.views, frames, rngs, strict=True)
-        ]
-        looks = self._decode(frames, boxes, decode)
-        made = [v.make(*look, rng) for v, look, rng in zip(self.views, looks, rngs, strict=True)]
+        boxes = [v.draw_box(f, rng) for v, f, rng in zip(self.views, frames, rngs, strict=True)]
+        crops = self._decode(frames, boxes, decode)
+        made = [v.make(*crop, rng) for v, crop, rng in zip(self.views, crops, rngs, strict=True)]
         added = dict(views=[view for view, _ in made], boxes=boxes)
         if self.on_device:
             added['augment'] = [numbers for _, numbers in made]
@@ -61,7 +54,7 @@ class _Views(BaseTransform):
     def _decode(
         self, frames: list[Frame], boxes: list[Box], decode: Decode
     ) -> Iterator[tuple[np.ndarray, Box]]:
-        """Yields the pixels of each frame, and where the view's box is in them."""
+        """Yields the pixels of each frame, and the view's box in them."""
         reductions = [view.reduction(box) for view, box in zip(self.views, boxes, strict=True)]
         for frame, box in zip(frames, boxes, strict=True):
             if isinstance(frame, EncodedImage):
@@ -77,14 +70,14 @@ class _Views(BaseTransform):
 
 @TRANSFORMS.register_module()
 class OneView(_Views):
-    """One view of a sample, for methods that compare none, such as MAE: of its first frame.
+    """One view of a sample's first frame, for methods that compare none, such as MAE.
 
-    It is the first of the views that `TwoViews` would give. For videos, `SameFramePair` decodes no frame in vain.
+    It is the first view of `TwoViews`. For videos, use `SameFramePair`, which decodes one frame only.
 
     **Required keys:** frames, rng. **Added keys:** views (one, (H, W, 3), uint8), boxes; with `on_device` also augment.
 
     Args:
-        transforms: What happens to the view: takes `img` and `rng`, changes `img`.
+        transforms: Transforms of the view: they take `img` and `rng`, and change `img`.
         on_device: As in `TwoViews`.
     """
 
@@ -97,19 +90,19 @@ class OneView(_Views):
 
 @TRANSFORMS.register_module()
 class TwoViews(_Views):
-    """Two views of a sample: of its two frames, or twice of its only one.
+    """Two views of a sample: of its two frames, or both of its only one.
 
-    Each view has random choices of its own, which follow from the sample's.
+    Each view has its own random choices, seeded by the sample.
 
     **Required keys:** frames, rng. **Added keys:** views (each (H, W, 3), uint8), boxes (each (top, left, height,
     width) of its frame); with `on_device` also augment (each float32, the numbers of `vicmae.structures.FIELDS`).
 
     Args:
-        transforms: What happens to a view: takes `img` and `rng`, changes `img`.
-        second: What happens to the second view, where that differs.
-        on_device: Whether flips and changes of colour are only drawn here. `ViewPreprocessor` carries them
-            out, whole batches at a time, where the model is: the same views to rounding, for a fraction of the
-            worker's time. What is put behind the first of them has to be such a change, too.
+        transforms: Transforms of a view: they take `img` and `rng`, and change `img`.
+        second: Transforms of the second view, if they differ.
+        on_device: Whether flips and changes of colour are only drawn here. `ViewPreprocessor` applies them on the
+            device, a batch at a time: the same views up to rounding, for a fraction of the worker's time. Transforms
+            after the first of them must be such changes, too.
     """
 
     def __init__(
@@ -126,12 +119,12 @@ class TwoViews(_Views):
 
 @TRANSFORMS.register_module()
 class ClipView(BaseTransform):
-    """One view of a clip: random choices are made once, and are those of each of its frames.
+    """One view of a clip, with the same random choices for all its frames.
 
     **Required keys:** frames, rng. **Modified keys:** frames.
 
     Args:
-        transforms: What happens to each frame: takes `img` and `rng`, changes `img`.
+        transforms: Transforms of each frame: they take `img` and `rng`, and change `img`.
     """
 
     def __init__(self, transforms: list[dict[str, Any]]) -> None:
