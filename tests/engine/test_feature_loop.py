@@ -247,7 +247,7 @@ def test_cache_that_cannot_be_written_costs_no_figure(tmp_path, images, capsys):
     (tmp_path / 'features').write_text('a file, where the folder should be')
     figures = make_runner(tmp_path, images)[0].test()
     assert figures['images/knn1_top1'] > 50
-    assert 'The features are not kept' in capsys.readouterr().out
+    assert 'The features are not stored' in capsys.readouterr().out
 
 
 def test_model_that_gives_no_features_is_refused(tmp_path, images):

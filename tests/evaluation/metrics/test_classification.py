@@ -78,16 +78,16 @@ def test_class_without_a_sample_is_told_and_left_out_of_the_mean(log):
     scores = torch.eye(3)[[0, 0, 0, 2]]
     found = evaluate(make_samples(scores, [0, 0, 2, 2]), topk=(1,))
     assert found['accuracy/mean_class'] == pytest.approx(75)
-    assert '1 of 3 classes have no sample in the set that is tested on (1)' in ''.join(log)
+    assert '1 of 3 classes have no sample in the test set (1)' in ''.join(log)
 
 
 def test_more_predictions_than_classes_are_refused():
-    with pytest.raises(ConfigError, match=r'is \(1, 5\), but there are 3 classes'):
+    with pytest.raises(ConfigError, match=r'is \(1, 5\), but there are only 3 classes'):
         evaluate(make_samples(torch.eye(3), [0, 1, 2]))
 
 
 def test_label_that_the_head_has_no_class_for_is_refused_with_its_file():
-    with pytest.raises(DataError, match="label of '1.jpg' is 7, and the head has 3 classes"):
+    with pytest.raises(DataError, match="label of '1.jpg' is 7, but the head has 3 classes"):
         evaluate(make_samples(torch.eye(3)[:2], [0, 7]), topk=(1,))
 
 

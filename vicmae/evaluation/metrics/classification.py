@@ -1,9 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""How often a classifier is right. S samples, c classes."""
+"""Metrics of a classifier. S samples, c classes."""
 
 import csv
-from collections.abc import Sequence
-from pathlib import Path
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,19 +21,19 @@ from .predictions import each_once
 
 @METRICS.register_module()
 class ClassAccuracy(BaseMetric):
-    """Share of samples whose class is among the k that are predicted first, and the mean of each class's own share.
+    """Top-k accuracies, and the mean over the classes of their top-1 accuracies.
 
-    Samples carry `pred_score` and `gt_label`. Reports in percent: `topK` for each k, and `mean_class`, in which a rare
-    class counts as much as a frequent one. A sample that two ranks got, so that all have equally many, counts once.
+    Samples have `pred_score` and `gt_label`. Reports in percent: `topK` for each k, and `mean_class`, in which a rare
+    class counts as much as a frequent one. A sample that two ranks got counts once.
 
     Args:
-        topk: How many predictions of a sample may hold the right one.
-        confusion_file: CSV file for the number of samples of each class (rows) that each class was predicted for
-            (columns); None for none. tools/test.py writes `confusion_matrix.csv` into the work directory.
-        predictions_file: CSV file for what was predicted for each sample, and for each view of it; None for none.
-            tools/test.py writes `predictions.csv` into the work directory.
-        collect_device: Where results of several ranks are gathered.
-        prefix: Put in front of the names.
+        topk: Numbers of predictions per sample that may contain the true class.
+        confusion_file: CSV file for the confusion matrix, true classes in rows; None for none. tools/test.py writes
+            `confusion_matrix.csv` into the work directory.
+        predictions_file: CSV file for the prediction of each sample and view; None for none. tools/test.py writes
+            `predictions.csv` into the work directory.
+        collect_device: Device on which results of ranks are gathered.
+        prefix: Prefix of the names.
     """
 
     default_prefix = 'accuracy'
@@ -60,94 +60,68 @@ class ClassAccuracy(BaseMetric):
             scores = sample['pred_score'].float().cpu()
             if len(scores) < max(self.topk):
                 raise ConfigError(
-                    f'`topk` of ClassAccuracy is {self.topk}, but there are {len(scores)} classes only. Leave out what '
-                    'is larger: `val_evaluator.topk`, `test_evaluator.topk`.'
+                    f'`topk` of ClassAccuracy is {self.topk}, but there are only {len(scores)} classes. Lower '
+                    '`val_evaluator.topk` and `test_evaluator.topk`.'
                 )
             label = int(sample['gt_label'])
             if not 0 <= label < len(scores):
                 raise DataError(
-                    f'The label of {sample.get("path")!r} is {label}, and the head has {len(scores)} classes, from 0 '
-                    'on. Set `model.head.num_classes`, or label the sample otherwise.'
+                    f'The label of {sample.get("path")!r} is {label}, but the head has {len(scores)} classes, from 0 '
+                    'on. Set `model.head.num_classes`, or correct the label.'
                 )
-            row = dict(scores=scores.numpy(), label=label, name=sample.get('class_name'))
             views = sample.get('view_scores', scores[None])
-            row.update(path=sample.get('path'), sample_idx=sample.get('sample_idx'))
-            row.update(views=views.argmax(dim=1).tolist())
+            row = dict(scores=scores.numpy(), label=label, views=views.argmax(dim=1).tolist())
+            row |= {key: sample.get(key) for key in ('class_name', 'path', 'sample_idx')}
             self.results.append(row)
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
-        """Computes the figures, and writes the confusion matrix."""
+        """Computes the accuracies, and writes the files."""
         rows = each_once(results)
         scores = torch.stack([torch.from_numpy(row['scores']) for row in rows])  # (S, c)
         labels = torch.tensor([row['label'] for row in rows])
-        # No threshold: mmpretrain's own, 0, counts a share that is rounded to 0 as wrong.
+        # No threshold: mmpretrain's default, 0, counts a score that is rounded to 0 as wrong.
         shares = Accuracy.calculate(scores, labels, topk=self.topk, thrs=(None,))
-        figures = {f'top{k}': share[0].item() for k, share in zip(self.topk, shares, strict=True)}
+        metrics = {f'top{k}': share[0].item() for k, share in zip(self.topk, shares, strict=True)}
         confusion = ConfusionMatrix.calculate(scores, labels, num_classes=scores.shape[1])
-        figures['mean_class'] = mean_class_accuracy(confusion)
-        names = {row['label']: row['name'] for row in rows if row['name']}
+        metrics['mean_class'] = mean_class_accuracy(confusion)
+        names = {label: str(label) for label in range(len(confusion))}
+        names |= {row['label']: row['class_name'] for row in rows if row['class_name']}
         if self.confusion_file:
-            write_confusion(Path(self.confusion_file), confusion, names)
+            counts = zip(names.values(), confusion.tolist(), strict=True)
+            table = [['true class', *names.values()], *([name, *row] for name, row in counts)]
+            _write_csv(self.confusion_file, table)
         if self.predictions_file:
-            write_predictions(Path(self.predictions_file), rows, names)
-        return figures
+            _write_csv(self.predictions_file, _predictions(rows, names))
+        return metrics
 
 
 def mean_class_accuracy(confusion: Tensor) -> float:
-    """The mean over classes of the percentage of their samples that is right; classes without samples are left out.
-
-    Shape:
-        samples of each class by predicted class (c, c)
-    """
+    """Averages the percentages of right samples over the classes that have samples, of a matrix (c, c)."""
     counts = confusion.sum(dim=1)
     empty = [str(label) for label in torch.nonzero(counts == 0).flatten().tolist()]
     if empty:
         warn(
-            f'{len(empty)} of {len(counts)} classes have no sample in the set that is tested on '
+            f'{len(empty)} of {len(counts)} classes have no sample in the test set '
             f'({name_some(empty)}): `mean_class` is the mean over the others.'
         )
-    own = confusion.diagonal().double()[counts > 0] / counts[counts > 0]
-    return 100 * own.mean().item()
+    accuracies = confusion.diagonal().double()[counts > 0] / counts[counts > 0]
+    return 100 * accuracies.mean().item()
 
 
-def write_confusion(path: Path, confusion: Tensor, names: dict[int, str]) -> None:
-    """Writes a confusion matrix as CSV: true classes down, predicted ones across.
-
-    Args:
-        path: The file.
-        confusion: (c, c)
-        names: Of classes by label, where they are known.
-    """
-    titles = [names.get(label, str(label)) for label in range(len(confusion))]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'w', newline='', encoding='utf-8') as file:
-        writer = csv.writer(file)
-        writer.writerow(['true class', *titles])
-        for title, row in zip(titles, confusion.tolist(), strict=True):
-            writer.writerow([title, *row])
-
-
-def write_predictions(path: Path, rows: Sequence[dict[str, Any]], names: dict[int, str]) -> None:
-    """Writes what was predicted for each sample as CSV, and what each of its views alone would have been taken for.
-
-    Args:
-        path: The file.
-        rows: Of samples: `path`, `label`, `scores` (c,) and `views`, the class predicted for each.
-        names: Of classes by label, where they are known.
-    """
-
-    def title(label: int) -> str:
-        return names.get(label, str(label))
-
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _predictions(rows: Sequence[dict[str, Any]], names: dict[int, str]) -> Iterator[list[Any]]:
+    """Lists the prediction of each sample, with its score, and of each of its views."""
     most_views = max(len(row['views']) for row in rows)
     titles = [f'view {number}' for number in range(1, most_views + 1)] if most_views > 1 else []
-    # Names of files can hold anything.
+    yield ['path', 'true class', 'predicted', 'share', *titles]
+    for row in rows:
+        predicted = int(row['scores'].argmax())
+        views = [names[label] for label in row['views']] if titles else []
+        share = f'{row["scores"][predicted]:.4f}'
+        yield [row['path'], names[row['label']], names[predicted], share, *views]
+
+
+def _write_csv(path: str, rows: Iterable[list[Any]]) -> None:
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    # Names of files may not be Unicode.
     with open(path, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file:
-        writer = csv.writer(file)
-        writer.writerow(['path', 'true class', 'predicted', 'share', *titles])
-        for row in rows:
-            predicted = int(row['scores'].argmax())
-            own = [title(label) for label in row['views']] if titles else []
-            share = f'{row["scores"][predicted]:.4f}'
-            writer.writerow([row['path'], title(row['label']), title(predicted), share, *own])
+        csv.writer(file).writerows(rows)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What frozen features are worth, without training anything. Q queries, R references (the bank), D width."""
+"""kNN accuracy and statistics of frozen features. Q queries, R references (the bank), D width."""
 
 import math
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ def knn_predict(
     Args:
         queries: Features to classify.
         bank: Features with known labels.
-        labels: Those labels, from 0 on.
-        k: Number of neighbours that vote; all of the bank where it is smaller.
-        temperature: Small for a vote that near ones dominate.
+        labels: Labels of the bank, from 0 on.
+        k: Number of neighbours that vote; all of a smaller bank.
+        temperature: The smaller, the more the nearest neighbours dominate.
 
     Shape:
         (Q, D), (R, D), (R,) -> (Q,)
@@ -39,32 +39,16 @@ def knn_predict(
 
 
 def knn_predict_each(
-    queries: Tensor,
-    bank: Tensor,
-    labels: Tensor,
-    *,
-    ks: Sequence[int],
-    temperature: float = 0.07,
+    queries: Tensor, bank: Tensor, labels: Tensor, *, ks: Sequence[int], temperature: float = 0.07
 ) -> dict[int, Tensor]:
-    """Predicts labels as `knn_predict` does, for several numbers of neighbours at the cost of the largest.
-
-    Args:
-        queries: Features to classify.
-        bank: Features with known labels.
-        labels: Those labels, from 0 on.
-        ks: Numbers of neighbours that vote.
-        temperature: Small for a vote that near ones dominate.
-
-    Shape:
-        (Q, D), (R, D), (R,) -> (Q,) for each k
-    """
+    """Predicts labels as `knn_predict`, for several numbers of neighbours at the cost of the largest."""
     queries, bank = F.normalize(queries.float(), dim=-1), F.normalize(bank.float(), dim=-1)
     num_classes = int(labels.max()) + 1
     predicted: dict[int, list[Tensor]] = {k: [] for k in ks}
-    at_once = max(1, min(_MAX_QUERIES_AT_ONCE, _MAX_SIMILARITIES_AT_ONCE // len(bank)))
-    for part in queries.split(at_once):
+    part_size = max(1, min(_MAX_QUERIES_AT_ONCE, _MAX_SIMILARITIES_AT_ONCE // len(bank)))
+    for part in queries.split(part_size):
         similarity, ids = (part @ bank.T).topk(min(max(ks), len(bank)), dim=1)  # nearest first
-        # Weights up to a factor per query: exp alone overflows where the temperature is small.
+        # Weights up to a factor per query, since exp overflows for a small temperature.
         weights = ((similarity - similarity[:, :1]) / temperature).exp()
         for k in ks:
             votes = part.new_zeros(len(part), num_classes)
@@ -76,8 +60,8 @@ def knn_predict_each(
 def effective_rank(features: Tensor) -> float:
     """Counts the directions in which features differ: exp of the entropy of their normalised singular values.
 
-    Near 1, they lie on a line. It takes the mean away and knows no scale, so that features which are all nearly the
-    same can have a high one: read it together with `mean_cosine`.
+    Near 1, they are on a line. Mean and scale don't matter, so that nearly equal features can have a high rank: read
+    it together with `mean_cosine`.
 
     Shape:
         (R, D) -> between 1 and min(R, D)
@@ -102,17 +86,17 @@ def mean_cosine(features: Tensor) -> float:
     number = len(rows)
     if number < 2:
         return math.nan
-    # All ordered pairs are in the squared norm of the sum, those of a row with itself among them.
+    # The squared norm of the sum has all ordered pairs, including those of a row with itself.
     return float((rows.sum(dim=0).square().sum() - rows.square().sum()) / (number * (number - 1)))
 
 
 def relative_std(features: Tensor) -> float:
     """Computes the standard deviation of L2-normalised features, mean over dimensions, in units of 1 / sqrt(D).
 
-    1 / sqrt(D) is that of features which point in all directions alike (SimSiam, https://arxiv.org/abs/2011.10566).
+    Features in uniformly random directions have 1 / sqrt(D) (SimSiam, https://arxiv.org/abs/2011.10566).
 
     Shape:
-        (R, D) -> 0 where all point in the same direction, up to 1
+        (R, D) -> 0 if all have the same direction, up to 1
     """
     rows = F.normalize(features.double(), dim=1)
     return float(rows.std(dim=0, correction=0).mean() * rows.shape[1] ** 0.5)
@@ -123,15 +107,15 @@ _HEALTH = dict(effective_rank=effective_rank, mean_cosine=mean_cosine, relative_
 
 @METRICS.register_module()
 class KNNAccuracy(ProbeMetric):
-    """kNN accuracy of frozen features, for each probe (images, videos) that the samples name.
+    """kNN accuracy of frozen features, for each probe (images, videos) of the samples.
 
     Reports in percent, per probe: `knn_top1` (for several k, `knn10_top1` and so on), `chance` (the share of the
     queries' most frequent class), and of the bank's features `effective_rank`, `mean_cosine` and `relative_std`. The
-    latter two show a collapse. Where the mean cosine is above 0.99, a warning says so.
+    last two show a collapse; a mean cosine above 0.99 gives a warning.
 
     Args:
         k: Number of neighbours that vote, or several: DINO (https://arxiv.org/abs/2104.14294) tries 10, 20, 100, 200.
-        temperature: Of the vote's weights.
+        temperature: The smaller, the more the nearest neighbours dominate.
         kwargs: Arguments of `ProbeMetric`.
     """
 
@@ -156,31 +140,25 @@ class KNNAccuracy(ProbeMetric):
     def measure(self, probe: Probe) -> dict[str, float]:
         if max(self.ks) > len(probe.bank):
             say(
-                f'The bank of the probe {probe.name!r} has {len(probe.bank)} samples: where `k` is larger, all of them '
+                f'The bank of the probe {probe.name!r} has {len(probe.bank)} samples: for a larger `k`, all of them '
                 'vote.'
             )
         predicted = knn_predict_each(
-            probe.queries,
-            probe.bank,
-            probe.bank_labels,
-            ks=self.ks,
-            temperature=self.temperature,
+            probe.queries, probe.bank, probe.bank_labels, ks=self.ks, temperature=self.temperature
         )
         labels = probe.query_labels
+        accuracies = {k: 100 * (p == labels).float().mean().item() for k, p in predicted.items()}
         return {
-            **{
-                self._name(k): 100 * (p == labels).float().mean().item()
-                for k, p in predicted.items()
-            },
+            **{self._name(k): accuracy for k, accuracy in accuracies.items()},
             'chance': 100 * labels.bincount().max().item() / len(labels),
             **self._measure_health(probe),
         }
 
     def _measure_health(self, probe: Probe) -> dict[str, float]:
-        figures = {name: measure(probe.bank) for name, measure in _HEALTH.items()}
-        if figures['mean_cosine'] > _COLLAPSED:
+        statistics = {name: measure(probe.bank) for name, measure in _HEALTH.items()}
+        if statistics['mean_cosine'] > _COLLAPSED:
             warn(
                 f'The features of the probe {probe.name!r} are nearly all the same: their mean cosine is '
-                f'{figures["mean_cosine"]:.4f}. The model has collapsed, or its inputs hardly differ.'
+                f'{statistics["mean_cosine"]:.4f}. The model has collapsed, or its inputs hardly differ.'
             )
-        return figures
+        return statistics

@@ -26,16 +26,10 @@ def fit_logistic_regression(
     strength: float = 1.0,
     max_iter: int = 1000,
 ) -> nn.Linear:
-    """Fits the one linear classifier that minimises |weights|^2 / 2 + `strength` * sum of cross entropies.
+    """Fits the linear classifier that minimises |weights|^2 / 2 + `strength` * sum of cross entropies.
 
-    That is scikit-learn's `LogisticRegression(C=strength)`, to its tolerance: the minimum is unique.
-
-    Args:
-        features: Of one spread in all directions, or it takes long.
-        labels: From 0 on.
-        num_classes: Number of classes.
-        strength: Of the data against the weights, scikit-learn's C.
-        max_iter: Steps of L-BFGS at most.
+    That is scikit-learn's `LogisticRegression(C=strength)`, to its tolerance: the minimum is unique. It is slow for
+    features with different spreads in different dimensions.
 
     Shape:
         (R, D), (R,) -> (..., D) to (..., c)
@@ -77,22 +71,10 @@ def fit_heads(
     seed: int = 0,
     report: Callable[[float], None] | None = None,
 ) -> list[nn.Linear]:
-    """Trains a linear classifier for each learning rate, all of them in one pass over the features.
+    """Trains a linear classifier for each learning rate, all in one pass over the features.
 
-    SGD from zero, each rate falling to 0 along a cosine. The heads know nothing of each other: each becomes what it
-    would become alone.
-
-    Args:
-        features: Frozen.
-        labels: From 0 on.
-        num_classes: Number of classes.
-        lrs: Learning rates at the start.
-        epochs: Visits to each feature.
-        batch_size: Features in a step; all of them where there are fewer.
-        momentum: Of SGD.
-        weight_decay: Of SGD.
-        seed: Of the order of features.
-        report: Gets the share that is done.
+    SGD from zero, with cosine schedules from `lrs` to 0. The heads are independent: each gets the same weights as
+    when it is trained alone. `report` is called with the share that is done.
 
     Shape:
         (R, D), (R,) -> L times (..., D) to (..., c)
@@ -126,31 +108,31 @@ def fit_heads(
 
 def _new_head(features: Tensor, num_classes: int) -> nn.Linear:
     head = nn.Linear(features.shape[1], num_classes, device=features.device, dtype=features.dtype)
-    nn.init.zeros_(head.weight)  # the loss is convex: where it begins need not be drawn
+    nn.init.zeros_(head.weight)  # the loss is convex: no random start is necessary
     nn.init.zeros_(head.bias)
     return head
 
 
 class _LinearMetric(ProbeMetric):
-    """Reports top-1 and the mean over classes of each class's own, of linear classifiers.
+    """Reports top-1 and mean class accuracy of linear classifiers.
 
     Args:
-        standardize: Whether features are first brought to mean 0 and spread 1 of the bank, as the batch norm of
-            MAE's linear probe does.
+        standardize: Whether features are scaled to mean 0 and standard deviation 1 over the bank, as by the batch norm
+            of MAE's linear probe.
         kwargs: Arguments of `ProbeMetric`.
     """
 
-    figure = 'linear'
+    method = 'linear'
 
     def __init__(self, *, standardize: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.standardize = standardize
 
     def names(self) -> list[str]:
-        return [f'{self.figure}_top1', f'{self.figure}_mean_class']
+        return [f'{self.method}_top1', f'{self.method}_mean_class']
 
     def prepare(self, probe: Probe) -> Probe:
-        """The probe as it is fitted."""
+        """Standardizes a probe, and checks that it has two classes."""
         if len(probe.bank_labels.unique()) < 2:
             raise DataError(
                 f"The linear probe '{probe.name}' needs at least two classes in its bank, got one. Put files into one "
@@ -158,38 +140,34 @@ class _LinearMetric(ProbeMetric):
             )
         return probe.standardized() if self.standardize else probe
 
-    def figures(self, head: nn.Linear, probe: Probe) -> dict[str, float]:
-        """How often a classifier is right about the queries."""
-        right = (_predict(head, probe.queries) == probe.query_labels).double()
-        own = [right[probe.query_labels == label].mean() for label in probe.query_labels.unique()]
-        values = 100 * right.mean().item(), 100 * torch.stack(own).mean().item()
-        return dict(zip(_LinearMetric.names(self), values, strict=True))
+    def accuracies(self, head: nn.Linear, probe: Probe) -> tuple[float, float]:
+        """Returns a classifier's accuracy of the queries in percent, and the mean over their classes."""
+        right = _is_right(head, probe.queries, probe.query_labels)
+        by_class = [
+            right[probe.query_labels == label].mean() for label in probe.query_labels.unique()
+        ]
+        return 100 * right.mean().item(), 100 * torch.stack(by_class).mean().item()
 
 
 @torch.no_grad()
-def _predict(head: nn.Linear, features: Tensor) -> Tensor:
-    return head(features.to(head.weight.dtype)).argmax(dim=1)
-
-
-def accuracy(head: nn.Linear, features: Tensor, labels: Tensor) -> float:
-    """Share of features, in percent, that a classifier is right about."""
-    return 100 * (_predict(head, features) == labels).double().mean().item()
+def _is_right(head: nn.Linear, features: Tensor, labels: Tensor) -> Tensor:
+    return (head(features.to(head.weight.dtype)).argmax(dim=1) == labels).double()
 
 
 @METRICS.register_module()
 class LogisticAccuracy(_LinearMetric):
-    """Accuracy of the logistic regression that fits the bank best, for each probe that the samples name.
+    """Accuracy of a logistic regression on the bank, for each probe of the samples.
 
-    Nothing is drawn and nothing to be tuned but `strength`: the classifier is scikit-learn's. Meant for up to some
-    ten thousand features; `LinearProbeAccuracy` for more. Reports `logistic_top1` and `logistic_mean_class` in percent.
+    The classifier is scikit-learn's, without randomness. Meant for up to some ten thousand features;
+    `LinearProbeAccuracy` for more. Reports `logistic_top1` and `logistic_mean_class` in percent.
 
     Args:
-        strength: Of the data against small weights, scikit-learn's C.
-        max_iter: Steps of L-BFGS at most.
+        strength: Weight of the data against small weights, scikit-learn's C.
+        max_iter: Maximum number of L-BFGS steps.
         kwargs: `standardize`, and arguments of `ProbeMetric`.
     """
 
-    figure = 'logistic'
+    method = 'logistic'
 
     def __init__(self, *, strength: float = 1.0, max_iter: int = 1000, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -207,24 +185,24 @@ class LogisticAccuracy(_LinearMetric):
             strength=self.strength,
             max_iter=self.max_iter,
         )
-        return self.figures(head, probe)
+        return dict(zip(self.names(), self.accuracies(head, probe), strict=True))
 
 
 @METRICS.register_module()
 class LinearProbeAccuracy(_LinearMetric):
     """Accuracy of a linear classifier of frozen features, for a sweep of learning rates at the cost of one.
 
-    The rate is chosen without the queries: by `holdout` of each class of the bank, which heads of a first fit haven't
-    seen. Those of a second fit have the whole bank. Reports in percent, per probe: `linear_top1` and
-    `linear_mean_class` of the rate that was chosen, which is `linear_lr`, and `linear_top1_lrX` of each.
+    The learning rate is chosen without the queries: on a `holdout` of each class of the bank, after a first fit to the
+    rest. A second fit uses the whole bank. Reports in percent, per probe: `linear_top1` and `linear_mean_class` for
+    the chosen learning rate, `linear_lr`, and `linear_top1_lrX` for each.
 
     Args:
-        lrs: Learning rates for batches of 256, scaled with the batch.
-        epochs: Visits to each feature.
+        lrs: Learning rates for batches of 256, scaled with the batch size.
+        epochs: Number of passes over the features.
         batch_size: Features in a step.
-        holdout: Share of the bank's classes that the rate is chosen by.
-        weight_decay: Of SGD.
-        seed: Of the order of features, and of what is held out.
+        holdout: Share of each class of the bank that is held out.
+        weight_decay: Weight decay of SGD.
+        seed: Seed of the order of features and of the holdout.
         kwargs: `standardize`, and arguments of `ProbeMetric`.
     """
 
@@ -262,12 +240,12 @@ class LinearProbeAccuracy(_LinearMetric):
         probe = self.prepare(probe)
         best = self._choose(probe)
         heads = self._fit(probe, slice(None))
-        each = [accuracy(head, probe.queries, probe.query_labels) for head in heads]
-        values = [*self.figures(heads[best], probe).values(), self.lrs[best], *each]
+        each = [self.accuracies(head, probe) for head in heads]
+        values = [*each[best], self.lrs[best], *(top1 for top1, _ in each)]
         return dict(zip(self.names(), values, strict=True))
 
     def _choose(self, probe: Probe) -> int:
-        """The number of the rate whose head is right most often about a part of the bank that it hasn't seen."""
+        """Returns the number of the learning rate that is best on the holdout."""
         if len(self.lrs) == 1:
             return 0
         seen, held = split_classes(probe.bank_labels.cpu(), self.holdout, self.seed)
@@ -278,8 +256,9 @@ class LinearProbeAccuracy(_LinearMetric):
             )
         seen, held = seen.to(probe.bank.device), held.to(probe.bank.device)
         features, labels = probe.bank[held], probe.bank_labels[held]
-        shares = [accuracy(head, features, labels) for head in self._fit(probe, seen)]
-        best = shares.index(max(shares))
+        heads = self._fit(probe, seen)
+        accuracies = [_is_right(head, features, labels).mean().item() for head in heads]
+        best = accuracies.index(max(accuracies))
         if best in (0, len(self.lrs) - 1):
             say(
                 f"The best learning rate of the probe '{probe.name}', {self.lrs[best]:g}, is at the end of the sweep "
@@ -305,9 +284,9 @@ class LinearProbeAccuracy(_LinearMetric):
 
 
 def split_classes(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Numbers of most samples of each class, and of a share of it that is drawn and held out.
+    """Splits the sample numbers of each class into most and a random share that is held out.
 
-    One sample at least is held out of each class that has two.
+    At least one sample is held out of each class that has two.
 
     Shape:
         (R,) -> (about R * (1 - share),), (about R * share,)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What a model said of samples, each once."""
+"""A model's predictions, once per sample."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,18 +13,18 @@ Row = TypeVar('Row', bound=Mapping[str, Any])
 
 @METRICS.register_module()
 class DumpPredictions(DumpResults):
-    """Writes what the model said of each sample into a pickle file, each sample once."""
+    """Writes the predictions into a pickle file, once per sample."""
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
-        """Writes the file; there are no figures."""
+        """Writes the file; there are no metrics."""
         return super().compute_metrics(each_once(results))
 
 
 def each_once(rows: Sequence[Row]) -> list[Row]:
-    """Keeps the first row of each sample, by its position in the data set; and all rows that have none.
+    """Keeps the first row of each sample, by its position in the data set; and all rows without one.
 
-    Ranks get some samples twice, so that all have equally many. MMEngine cuts these off the end, which is another
-    sample where a file was unreadable. A file that a list names twice is two samples.
+    Some samples are on two ranks, so that all have equally many. MMEngine drops as many rows at the end, which may be
+    other samples if a file was unreadable. A file that is in a list twice is two samples.
     """
     seen: dict[Any, Row] = {}
     for number, row in enumerate(rows):

@@ -1,9 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What all measures of frozen features have in common. Q queries, R references (the bank), D width."""
+"""The base of metrics of frozen features. Q queries, R references (the bank), D width."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,74 +21,52 @@ ROLES = ('bank', 'query')
 
 @dataclass(frozen=True)
 class Probe:
-    """Features whose classes are known, and features to classify.
+    """A bank of features with known classes, and query features to classify. Labels count from 0 on."""
 
-    Attributes:
-        bank: (R, D)
-        bank_labels: (R,), from 0 on.
-        queries: (Q, D)
-        query_labels: (Q,), of the same classes.
-        name: What messages call it.
-    """
-
-    bank: Tensor
-    bank_labels: Tensor
-    queries: Tensor
-    query_labels: Tensor
+    bank: Tensor  # (R, D)
+    bank_labels: Tensor  # (R,)
+    queries: Tensor  # (Q, D)
+    query_labels: Tensor  # (Q,)
     name: str = ''
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, of those in either part."""
+        """The number of classes in both parts."""
         return 1 + int(max(self.bank_labels.max(), self.query_labels.max()))
 
     def standardized(self) -> 'Probe':
-        """With the bank's mean taken from all features, and divided by the bank's spread in each direction."""
-        mean, spread = self.bank.mean(dim=0), self.bank.std(dim=0, correction=0)
-        spread = torch.where(spread > 0, spread, 1.0)  # a direction that is the same for all
-        return Probe(
-            (self.bank - mean) / spread,
-            self.bank_labels,
-            (self.queries - mean) / spread,
-            self.query_labels,
-            self.name,
-        )
+        """Returns the probe with features of mean 0 and standard deviation 1 over the bank, in each dimension."""
+        mean, std = self.bank.mean(dim=0), self.bank.std(dim=0, correction=0)
+        std = torch.where(std > 0, std, 1.0)  # a constant dimension
+        return replace(self, bank=(self.bank - mean) / std, queries=(self.queries - mean) / std)
 
 
 class ProbeMetric(BaseMetric):
-    """Measures frozen features, for each probe (images, videos) that the samples name.
+    """Evaluates frozen features, for each probe (images, videos) of the samples.
 
-    Samples carry `probe` (a name), `role` ('bank' or 'query'), `gt_label`, and the `feature` that
-    the model wrote. In what order they come, on how many ranks and in what batches, doesn't matter.
+    Samples have `probe` (a name), `role` ('bank' or 'query'), `gt_label`, and the model's `feature`. Their order,
+    batches and ranks don't matter.
 
     Args:
-        device: Where it is computed; None for the GPU, where there is one.
-        collect_device: Where features of several ranks are gathered.
-        prefix: Put in front of the names.
+        device: Device of the computation; None for the GPU, if there is one.
+        collect_device: Device on which features of ranks are gathered.
+        prefix: Prefix of the names.
     """
 
-    default_prefix = ''  # the probes' names come first
+    default_prefix = ''  # the names start with the probe
 
     def __init__(
-        self,
-        *,
-        device: str | None = None,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        self, *, device: str | None = None, collect_device: str = 'cpu', prefix: str | None = None
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
 
     def measure(self, probe: Probe) -> dict[str, float]:
-        """The figures of a probe, in percent.
-
-        Args:
-            probe: Features on `device`.
-        """
+        """Returns the metrics of a probe, in percent."""
         raise NotImplementedError  # each subclass has its own
 
     def names(self) -> list[str]:
-        """The names of the figures."""
+        """Returns the names of the metrics."""
         raise NotImplementedError  # each subclass has its own
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
@@ -100,63 +78,63 @@ class ProbeMetric(BaseMetric):
                     f'source, got role {sample.get("role")!r} for {sample.get("path")!r}.'
                 )
             feature = sample['feature'].float().cpu().numpy()
-            # Folders name their classes; two of them needn't number these in the same way.
+            # Two folders may number their named classes differently.
             label = sample.get('class_name', int(sample['gt_label']))
             probe = sample.get('probe', 'probe')
             row = dict(probe=probe, role=sample['role'], label=label, feature=feature)
-            names = {name: sample.get(name) for name in ('path', 'sample_idx')}
-            self.results.append({**row, **names})
+            row |= {name: sample.get(name) for name in ('path', 'sample_idx')}
+            self.results.append(row)
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
-        """Computes the figures of each probe."""
+        """Computes the metrics of each probe."""
         metrics: dict[str, float] = {}
-        # The order of paths, whatever the number of ranks.
+        # Ordered by path, for any number of ranks.
         results = sorted(
             each_once(results), key=lambda row: (row['path'] or '', row['sample_idx'] or 0)
         )
         for name in sorted({row['probe'] for row in results}):
             rows = [row for row in results if row['probe'] == name]
             if all(np.isfinite(row['feature']).all() for row in rows):
-                figures = self.measure(self._gather(name, rows))
+                values = self.measure(self._gather(name, rows))
             else:
                 warn(f"The features of the probe '{name}' are not finite.")
-                figures = dict.fromkeys(self.names(), math.nan)
-            metrics.update({f'{name}/{figure}': value for figure, value in figures.items()})
+                values = dict.fromkeys(self.names(), math.nan)
+            metrics.update({f'{name}/{metric}': value for metric, value in values.items()})
         return metrics
 
     def _gather(self, name: str, rows: list[dict[str, Any]]) -> Probe:
-        parts = {role: [row for row in rows if row['role'] == role] for role in ROLES}
-        for role, part in parts.items():
+        bank, queries = ([row for row in rows if row['role'] == role] for role in ROLES)
+        for role, part in zip(ROLES, (bank, queries), strict=True):
             if not part:
                 raise DataError(
                     f"The probe '{name}' has no {role}. It needs one source with role 'bank' and one "
                     "with role 'query'."
                 )
-        _compare_classes(name, parts)
+        _compare_classes(name, bank, queries)
         ids = {label: i for i, label in enumerate(sorted({row['label'] for row in rows}, key=str))}
-        features = {
-            role: torch.from_numpy(np.stack([row['feature'] for row in part])).to(self.device)
-            for role, part in parts.items()
-        }
-        labels = {
-            role: torch.tensor([ids[row['label']] for row in part], device=self.device)
-            for role, part in parts.items()
-        }
-        return Probe(features['bank'], labels['bank'], features['query'], labels['query'], name)
+
+        def tensors(part: Sequence[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+            features = torch.from_numpy(np.stack([row['feature'] for row in part]))
+            labels = torch.tensor([ids[row['label']] for row in part], device=self.device)
+            return features.to(self.device), labels
+
+        return Probe(*tensors(bank), *tensors(queries), name)
 
 
-def _compare_classes(probe: str, parts: dict[str, list[dict[str, Any]]]) -> None:
-    """Queries whose class the bank lacks can't be right; where that is all of them, something is wrong."""
-    known = {row['label'] for row in parts['bank']}
-    strange = [row['label'] for row in parts['query'] if row['label'] not in known]
-    if len(strange) == len(parts['query']):
+def _compare_classes(
+    probe: str, bank: Sequence[dict[str, Any]], queries: Sequence[dict[str, Any]]
+) -> None:
+    """Warns of queries whose class the bank lacks, and raises DataError if all are."""
+    known = {row['label'] for row in bank}
+    unknown = [row['label'] for row in queries if row['label'] not in known]
+    if len(unknown) == len(queries):
         raise DataError(
-            f"The probe '{probe}' compares queries of classes like {strange[0]!r} with a bank of classes "
-            f'like {parts["bank"][0]["label"]!r}: none is in both. Take both from class folders of the same '
+            f"The probe '{probe}' compares queries of classes like {unknown[0]!r} with a bank of classes "
+            f'like {bank[0]["label"]!r}: none is in both. Take both from class folders of the same '
             'names, or both from lists.'
         )
-    if strange:
+    if unknown:
         warn(
-            f"{len(strange)} of {len(parts['query'])} queries of the probe '{probe}' are of classes that the "
-            f'bank lacks, such as {strange[0]!r}, and count as wrong.'
+            f"{len(unknown)} of {len(queries)} queries of the probe '{probe}' are of classes that the "
+            f'bank lacks, such as {unknown[0]!r}, and count as wrong.'
         )
