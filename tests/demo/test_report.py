@@ -83,7 +83,7 @@ def full_report(label: str = 'red disc') -> Report:
             ProbeResult('images', 74.5, 41.25, 10.0, 2400, 600, 10),
         ],
         panels=[
-            CurvePanel('Loss', [Curve('images', range(300), np.linspace(2, 1, 300))], log=True),
+            CurvePanel('Loss', [Curve('images', range(300), np.linspace(2, 1, 300))]),
             CurvePanel('kNN', [Curve('images', [0, 1, 2], [40.0, float('nan'), 74.5])], unit='%'),
             CurvePanel('Nothing', []),
         ],
@@ -233,23 +233,6 @@ def test_panel_names_its_gaps_and_its_emptiness():
 )
 def test_duration_is_in_words(seconds, words):
     assert format_duration(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ('bad', 'message'),
-    [
-        (
-            np.zeros((4, 4, 3)),
-            r'`output` must be a uint8 array .* got float64 of shape \(4, 4, 3\)',
-        ),
-        (np.zeros((3, 4, 4), np.uint8), r'got uint8 of shape \(3, 4, 4\)'),
-        (np.zeros((0, 4, 3), np.uint8), r'got uint8 of shape \(0, 4, 3\)'),
-        (None, r'got NoneType of shape \(\)'),
-    ],
-)
-def test_what_is_no_picture_is_refused(bad, message):
-    with pytest.raises(ValueError, match=message):
-        ReconstructionRow('images', 'a', 'b', picture(1), picture(2), bad)
 
 
 def test_report_is_written_into_a_new_folder_and_nothing_beside_it(tmp_path: Path):

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The report of a pretraining run: plain data in, one self-contained HTML file out."""
+"""The report of a pretraining run, as one self-contained HTML file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,6 @@ from vicmae.visualization.charts import (
     CurvePanel,
     ProbeResult,
     accuracy_figure,
-    check_kind,
     curve_change,
     curve_figure,
     drawn_runs,
@@ -20,20 +19,14 @@ from vicmae.visualization.charts import (
     num_gaps,
     stroke,
 )
-from vicmae.visualization.page import check_picture, count, render_page, write_page
+from vicmae.visualization.page import count, render_page, write_page
 
 
 @dataclass(frozen=True, eq=False)
 class ReconstructionRow:
-    """What the decoder made of one picture.
+    """A picture, or a frame of a video, before and after the decoder.
 
-    Args:
-        kind: ``images`` or ``videos``; of a video this is one frame.
-        label: Name of the picture's class; may be empty.
-        source: Where the picture comes from, a file name for instance.
-        original: The picture, uint8 of shape (H, W, 3), RGB.
-        masked: The picture with what was hidden painted over, same shape.
-        output: The picture as reconstructed, same shape.
+    Pictures are uint8 arrays (H, W, 3), RGB. The kind is `images` or `videos`; the label, of the class, may be empty.
     """
 
     kind: str
@@ -43,41 +36,19 @@ class ReconstructionRow:
     masked: np.ndarray
     output: np.ndarray
 
-    def __post_init__(self) -> None:
-        check_kind(self.kind)
-        for name in ('original', 'masked', 'output'):
-            check_picture(getattr(self, name), name)
-
 
 @dataclass(frozen=True, eq=False)
 class Neighbour:
-    """One of the labelled pictures nearest to a query.
-
-    Args:
-        picture: The picture or a frame of the video, uint8 of shape (H, W, 3), RGB.
-        label: Name of its class.
-        similarity: Cosine similarity of its features to those of the query.
-    """
+    """One of the labelled pictures nearest to a query, with the cosine similarity of their features."""
 
     picture: np.ndarray
     label: str
     similarity: float
 
-    def __post_init__(self) -> None:
-        check_picture(self.picture, 'picture')
-
 
 @dataclass(frozen=True, eq=False)
 class NeighbourRow:
-    """A query and what two backbones find nearest to it, nearest first.
-
-    Args:
-        kind: ``images`` or ``videos``.
-        picture: The query, uint8 of shape (H, W, 3), RGB.
-        label: Name of its class.
-        pretrained: Neighbours by the features of the pretrained backbone.
-        random_init: Neighbours by the features of the backbone before any training.
-    """
+    """A query and its nearest neighbours by two backbones, nearest first."""
 
     kind: str
     picture: np.ndarray
@@ -85,19 +56,10 @@ class NeighbourRow:
     pretrained: Sequence[Neighbour]
     random_init: Sequence[Neighbour]
 
-    def __post_init__(self) -> None:
-        check_kind(self.kind)
-        check_picture(self.picture, 'picture')
-
 
 @dataclass(frozen=True)
 class NextStep:
-    """Something to try after reading the page.
-
-    Args:
-        text: What it does, in a sentence.
-        command: What to type.
-    """
+    """A suggestion for the reader of the page, with its command."""
 
     text: str
     command: str
@@ -105,20 +67,7 @@ class NextStep:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the page shows.
-
-    Args:
-        title: Heading of the page.
-        seconds: How long pretraining took.
-        num_images: Number of images pretrained on.
-        num_videos: Number of video clips pretrained on.
-        probes: kNN accuracies, at most one for each kind of data.
-        panels: Training curves.
-        reconstructions: Pictures and what the decoder made of them.
-        neighbours: Queries and their nearest neighbours.
-        facts: Versions, machine, command, date, and what else belongs into the table.
-        next_steps: What a reader may want to try, with commands.
-    """
+    """The content of the page; `seconds`, `num_images` and `num_videos` are those of pretraining."""
 
     title: str
     seconds: float
@@ -133,28 +82,20 @@ class Report:
 
 
 def write_report(report: Report, path: str | Path) -> Path:
-    """Write the page whole or not at all: an older one stays until the new one is complete.
-
-    Args:
-        report: What the page shows.
-        path: The HTML file; its folder is made where it is missing.
-
-    Returns:
-        The path that was written.
-    """
+    """Writes the page as `write_page` does."""
     return write_page(render_report(report), path)
 
 
 def render_report(report: Report) -> str:
-    """The page as one string of HTML."""
-    curves = [(curve, panel.log) for panel in report.panels for curve in panel.curves]
+    """Returns the page as a string of HTML."""
+    curves = [curve for panel in report.panels for curve in panel.curves]
     return render_page(
         'report.html',
         title=report.title,
         lede=describe_outcome(report),
         report=report,
         probes=_sorted_by_kind(report.probes),
-        smoothed=any(mean_window(run) > 1 for curve in curves for run in drawn_runs(*curve)),
+        smoothed=any(mean_window(run) > 1 for curve in curves for run in drawn_runs(curve)),
         totals=_neighbour_totals(report.neighbours),
         accuracy_figure=accuracy_figure,
         curve_figure=curve_figure,
@@ -166,7 +107,7 @@ def render_report(report: Report) -> str:
 
 
 def describe_outcome(report: Report) -> str:
-    """What happened, in two plain sentences made from the figures."""
+    """Describes the result in two sentences."""
     data = [
         count(number, noun)
         for number, noun in ((report.num_images, 'image'), (report.num_videos, 'video clip'))
@@ -176,7 +117,7 @@ def describe_outcome(report: Report) -> str:
     start += f' on {" and ".join(data)} without labels' if data else ''
     probes = _sorted_by_kind(report.probes)
     if not probes:
-        return f'{start}, the backbone has not been evaluated. Give it labelled data to see what it is worth.'
+        return f'{start}, the backbone has not been evaluated. Give it labelled data to evaluate its features.'
     shares = ' and '.join(
         f'{probe.pretrained:.1f}% of the test {probe.kind} '
         f'(random weights: {probe.random_init:.1f}%, chance: {probe.chance:.1f}%)'
@@ -198,7 +139,7 @@ def _describe_gain(gain: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration in words, with the two units that matter."""
+    """Returns a duration in words, with its two largest units."""
     total = round(seconds)
     if total < 100:
         return count(total, 'second')
@@ -214,7 +155,7 @@ def _sorted_by_kind(probes: Sequence[ProbeResult]) -> list[ProbeResult]:
 
 
 def _neighbour_totals(rows: Sequence[NeighbourRow]) -> str:
-    """How often the pictured neighbours agree with their queries."""
+    """Describes how often the pictured neighbours have the class of their queries."""
     if not rows:
         return ''
     pretrained, random_init = (
@@ -228,5 +169,5 @@ def _neighbour_totals(rows: Sequence[NeighbourRow]) -> str:
 
 
 def num_agreeing(row: NeighbourRow, backbone: str) -> int:
-    """How many neighbours found by ``pretrained`` or ``random_init`` have the class of the query."""
+    """Returns how many neighbours by `pretrained` or `random_init` have the class of the query."""
     return sum(neighbour.label == row.label for neighbour in getattr(row, backbone))

@@ -1,10 +1,11 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""From a pretraining run on disk to the data of its report."""
+"""Collects the data of a pretraining run for its report."""
 
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import vicmae
 from vicmae.apis import Features, extract_features, load_model
 from vicmae.environment import installed
 from vicmae.registry import DATASETS
-from vicmae.visualization.charts import Curve, CurvePanel, ProbeResult
+from vicmae.visualization.charts import KINDS, Curve, CurvePanel, ProbeResult
 from vicmae.visualization.reconstruction import draw_reconstructions
 
 from .report import Neighbour, NeighbourRow, NextStep, ReconstructionRow, Report
@@ -37,15 +38,15 @@ def report_of_run(
     facts: Mapping[str, str],
     next_steps: list[NextStep],
 ) -> Report:
-    """Collects what the report of a run shows: its log, its figures, and pictures of what the model sees.
+    """Collects the report of a run: its log, metrics, and pictures of what the model sees.
 
     Args:
-        cfg: The run's config, whose test data set names bank and query of each probe.
-        checkpoint: The run's weights; the log beside them is read.
-        pretrained: Figures of tools/test.py for these weights.
-        random_init: Figures for random weights.
-        seconds: How long pretraining took.
-        facts: What the table of facts holds besides versions and machine.
+        cfg: The run's config, whose test data set has bank and query of each probe.
+        checkpoint: The run's weights, next to its log.
+        pretrained: Metrics of tools/test.py for these weights.
+        random_init: Metrics for random weights.
+        seconds: Duration of pretraining.
+        facts: Rows for the table of facts, besides versions and machine.
         next_steps: Commands to try.
     """
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
@@ -56,22 +57,21 @@ def report_of_run(
         name: extract_features(model, dataset, num_workers=workers)
         for name, model in models.items()
     }
-    probes = sorted({str(meta['probe']) for meta in features['pretrained'].meta})
-    sizes = _source_sizes(cfg)
+    trained = features['pretrained']
+    probes = sorted({str(meta['probe']) for meta in trained.meta})
+    training_data = DATASETS.build(cfg.train_dataloader.dataset)
+    sizes = dict(zip(training_data.names, training_data.sizes, strict=True))
+    reconstructions = [
+        _reconstruction_rows(models['pretrained'], dataset, trained, probe) for probe in probes
+    ]
     return Report(
         title='ViC-MAE on the demo data',
         seconds=seconds,
         num_images=sizes.get('images', 0),
         num_videos=sizes.get('videos', 0),
-        probes=[_probe_result(p, features['pretrained'], pretrained, random_init) for p in probes],
+        probes=[_probe_result(probe, trained, pretrained, random_init) for probe in probes],
         panels=curve_panels(checkpoint.parent),
-        reconstructions=[
-            row
-            for probe in probes
-            for row in _reconstruction_rows(
-                models['pretrained'], dataset, features['pretrained'], probe
-            )
-        ],
+        reconstructions=list(chain.from_iterable(reconstructions)),
         neighbours=[row for probe in probes for row in _neighbour_rows(dataset, features, probe)],
         facts={**facts, **machine_facts()},
         next_steps=next_steps,
@@ -79,41 +79,31 @@ def report_of_run(
 
 
 def curve_panels(work_dir: Path) -> list[CurvePanel]:
-    """Reads the curves of a run from MMEngine's log, over all its resumes."""
+    """Reads the curves of a run from MMEngine's logs, of all its resumes."""
     steps: dict[int, dict[str, float]] = {}
     epochs: dict[int, dict[str, float]] = {}
-    for row in _log_rows(work_dir):
-        # Training logs carry the iteration; evaluations only `step`, which then is the epoch.
-        (steps if 'iter' in row else epochs).setdefault(int(row['step']), {}).update(row)
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for row in map(json.loads, path.read_text(encoding='utf-8').splitlines()):
+            # Rows of training have the iteration, those of evaluations only `step`, their epoch.
+            (steps if 'iter' in row else epochs).setdefault(int(row['step']), {}).update(row)
 
     def curve(rows: dict[int, dict[str, float]], key: str, name: str) -> Curve:
-        points = [(float(s), rows[s][key]) for s in sorted(rows) if key in rows[s]]
-        return Curve(name, [p[0] for p in points], [p[1] for p in points])
+        points = {float(step): rows[step][key] for step in sorted(rows) if key in rows[step]}
+        return Curve(name, list(points), list(points.values()))
 
-    knn = [curve(epochs, f'{kind}/knn_top1', kind) for kind in ('images', 'videos')]
-    rank = [curve(epochs, f'{kind}/effective_rank', kind) for kind in ('images', 'videos')]
-    cosine = [curve(epochs, f'{kind}/mean_cosine', kind) for kind in ('images', 'videos')]
+    def by_kind(title: str, key: str, unit: str = '') -> CurvePanel:
+        curves = [curve(epochs, f'{kind}/{key}', kind) for kind in KINDS]
+        return CurvePanel(title, [c for c in curves if c.steps], x_label='epoch', unit=unit)
+
+    weight = curve(steps, 'contrastive_weight', 'weight')
     return [
         CurvePanel('Reconstruction loss', [curve(steps, 'reconstruction', 'reconstruction')]),
         CurvePanel('Contrastive loss', [curve(steps, 'contrastive', 'contrastive')]),
-        CurvePanel(
-            'Weight of the contrastive loss', [curve(steps, 'contrastive_weight', 'weight')]
-        ),
-        CurvePanel('kNN accuracy', [c for c in knn if c.steps], x_label='epoch', unit='%'),
-        CurvePanel('Effective rank of the features', [c for c in rank if c.steps], x_label='epoch'),
-        CurvePanel(
-            'Mean cosine of two features (1: collapse)',
-            [c for c in cosine if c.steps],
-            x_label='epoch',
-        ),
+        CurvePanel('Weight of the contrastive loss', [weight]),
+        by_kind('kNN accuracy', 'knn_top1', unit='%'),
+        by_kind('Effective rank of the features', 'effective_rank'),
+        by_kind('Mean cosine of two features (1: collapse)', 'mean_cosine'),
     ]
-
-
-def _log_rows(work_dir: Path) -> Iterator[dict[str, Any]]:
-    """All rows of all logs below a work directory, oldest first."""
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text(encoding='utf-8').splitlines():
-            yield json.loads(line)
 
 
 def _probe_result(
@@ -135,19 +125,18 @@ def _probe_result(
 
 
 def _rows_of(features: Features, probe: str, role: str) -> list[int]:
-    """Positions of a probe's bank or queries."""
+    """Returns the positions of a probe's bank or queries."""
     return [i for i, m in enumerate(features.meta) if (m['probe'], m['role']) == (probe, role)]
 
 
 def _pick(rows: list[int], count: int) -> list[int]:
-    """Some of the rows, evenly spread: of a data set in order of classes, from different ones."""
-    return [
-        rows[i] for i in np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
-    ]
+    """Picks evenly spread rows: in a data set ordered by class, of different classes."""
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
+    return [rows[place] for place in places]
 
 
 def _frame(dataset: Any, index: int) -> torch.Tensor:
-    """The middle frame of a sample as the model sees it, (C, H, W), uint8."""
+    """Returns the middle frame of a sample as the model sees it, (C, H, W), uint8."""
     clip = dataset[index]['inputs']
     return clip[len(clip) // 2]
 
@@ -205,21 +194,15 @@ def _nearest(dataset: Any, features: Features, probe: str, query: int) -> list[N
     ]
 
 
-def _source_sizes(cfg: Config) -> dict[str, int]:
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    return dict(zip(dataset.names, dataset.sizes, strict=True))
-
-
 def machine_facts() -> dict[str, str]:
     """Returns the date, the machine and the versions of the packages that are installed."""
     names = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmpretrain', 'av', 'decord')
-    found = [package for package in map(installed, names) if package is not None]
+    versions = [f'{p.name} {p.version}' for p in map(installed, names) if p is not None]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
+    machine = f'{platform.system()} {platform.machine()}, {torch.get_num_threads()} CPU threads'
     return {
         'Date': date.today().isoformat(),
-        'Machine': f'{platform.system()} {platform.machine()}, {torch.get_num_threads()} CPU threads, GPU: {gpu}',
+        'Machine': f'{machine}, GPU: {gpu}',
         'Python': platform.python_version(),
-        'Packages': ', '.join(
-            [f'vicmae {vicmae.__version__}', *(f'{p.name} {p.version}' for p in found)]
-        ),
+        'Packages': ', '.join([f'vicmae {vicmae.__version__}', *versions]),
     }

@@ -1,14 +1,14 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Draw the pictures and videos of the demo data set: textured things over textured backgrounds.
+"""Draws the pictures and videos of the demo data set: textured things over textured backgrounds.
 
-A class is a texture on a shape: stripes on a disc, dots on a star. What is easy to see without learning
-says little of the class: hues, size, place, tilt, background and light are drawn anew for each file, and
-change while a video runs, so that two distant frames share the thing and not its colours. What no usual
-augmentation changes (how light the inks are, the period of a texture, how far things tilt) differs little
-between files: else telling files apart, as contrastive learning does, would need no look at the texture.
+A class is a texture on a shape: stripes on a disc, dots on a star. Features that are easy to see say little about the
+class: hues, size, place, tilt, background and light are random in each file and change during a video, so that two
+distant frames share the thing and not its colours. Features that no usual augmentation changes (brightness of the
+colours, period of the texture, tilt) hardly differ between files: otherwise contrastive learning could tell files apart
+without the texture.
 
-The file imports only numpy, OpenCV and PyAV, and is what a worker process of `vicmae.demo.data` runs:
-see :func:`main`. A scene depends on the seed and on the name of the file alone.
+A worker process of `vicmae.demo.data` runs this file, see :func:`main`: it imports only numpy, OpenCV and PyAV. A scene
+depends only on the seed and the name of the file.
 """
 
 from __future__ import annotations
@@ -39,11 +39,10 @@ _LIGHTNESS = np.array([0.3, 0.59, 0.11], np.float32)  # of red, green and blue
 _BACKDROP_SIZE = 144  # pixels of the bitmap of a background: room for the camera to move
 
 
-# --------------------------------------------------------------------------- shapes
-# A shape is the depth of each pixel below its edge, in radii, negative outside. All are about equally large.
+# A shape is the depth of each pixel below its edge, in radii, negative outside. All have about the same size.
 @lru_cache(maxsize=1)
 def _sprite_grid() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return x, y, radius and angle of each pixel of a thing's bitmap."""
+    """Returns x, y, radius and angle of each pixel of a thing's bitmap."""
     axis = np.linspace(-_SPRITE_EXTENT, _SPRITE_EXTENT, _SPRITE_SIZE, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     return x, y, np.hypot(x, y), np.arctan2(x, -y)
@@ -67,9 +66,8 @@ def _star(rng: np.random.Generator) -> np.ndarray:
     # Distance from the edge that runs from the tip (1 at angle 0) to the notch (`inner` at angle `half`).
     notch_x, notch_y = inner * math.cos(half), inner * math.sin(half)
     length = math.hypot(1 - notch_x, notch_y)
-    return (
-        (1 - radius * np.cos(folded)) * notch_y - radius * np.sin(folded) * (1 - notch_x)
-    ) / length
+    x, y = radius * np.cos(folded), radius * np.sin(folded)
+    return ((1 - x) * notch_y - y * (1 - notch_x)) / length
 
 
 def _triangle(rng: np.random.Generator) -> np.ndarray:
@@ -101,11 +99,10 @@ def _flower(rng: np.random.Generator) -> np.ndarray:
     return 0.86 + 0.18 * np.cos(rng.integers(4, 7) * angle) - radius
 
 
-# --------------------------------------------------------------------------- textures
-# A texture gets coordinates in periods and the share of the first colour; it returns the distance, in
-# periods, from the border between the two colours, positive where the first one is.
+# A texture gets coordinates in periods and the share of the first colour. It returns the distance, in periods, from
+# the border between the two colours, positive in the first one.
 def _to_line(x: np.ndarray) -> np.ndarray:
-    """Return the distance from the nearest whole number."""
+    """Returns the distance from the nearest whole number."""
     return np.abs(x - np.rint(x))
 
 
@@ -176,9 +173,8 @@ THINGS: dict[str, tuple[_Texture, _Shape]] = {
 }
 
 
-# --------------------------------------------------------------------------- colours and backgrounds
 def _colour(hue: float, saturation: float, lightness: float) -> np.ndarray:
-    """Return an RGB colour in [0, 1], made darker or paler until it has the lightness."""
+    """Returns an RGB colour in [0, 1], darkened or lightened to the lightness."""
     colour = np.array(colorsys.hsv_to_rgb(hue % 1, saturation, 1), np.float32)
     full = float(colour @ _LIGHTNESS)
     if full > lightness:
@@ -187,13 +183,13 @@ def _colour(hue: float, saturation: float, lightness: float) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, cells: tuple[int, int]) -> np.ndarray:
-    """Return smooth noise in [0, 1] with the given number of cells down and across."""
+    """Returns smooth noise in [0, 1] with the given number of cells down and across."""
     coarse = rng.uniform(0, 1, cells).astype(np.float32)
     return cv2.resize(coarse, (_BACKDROP_SIZE, _BACKDROP_SIZE), interpolation=cv2.INTER_CUBIC)
 
 
 def _draw_backdrop(hue: float, rng: np.random.Generator) -> np.ndarray:
-    """Return a background bitmap (S, S, 3), uint8: clouds, streaks, marble or speckle."""
+    """Returns a background bitmap (S, S, 3), uint8: clouds, streaks, marble or speckle."""
     kind = rng.integers(4)
     field = _noise(rng, (5, 5))
     if kind == 0:
@@ -206,15 +202,14 @@ def _draw_backdrop(hue: float, rng: np.random.Generator) -> np.ndarray:
         field = 0.6 * field + 0.4 * _noise(rng, (60, 60))
     first = _colour(hue, rng.uniform(0.4, 0.7), 0.4)
     second = _colour(hue + rng.uniform(-0.1, 0.1), rng.uniform(0.4, 0.7), 0.55)
-    return cv2.convertScaleAbs(
-        first + np.clip(field, 0, 1)[..., None] * (second - first), alpha=255
-    )
+    field = np.clip(field, 0, 1)[..., None]
+    return cv2.convertScaleAbs(first + field * (second - first), alpha=255)
 
 
 def _draw_thing(
     texture: _Texture, shape: _Shape, hue: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return a thing's bitmap (S, S, 4), uint8: RGB multiplied by its opacity, and the opacity."""
+    """Returns a thing's bitmap (S, S, 4), uint8: RGB multiplied by its opacity, and the opacity."""
     x, y, _, _ = _sprite_grid()
     pixel = 2 * _SPRITE_EXTENT / _SPRITE_SIZE
     depth = shape(rng)
@@ -235,19 +230,17 @@ def _draw_thing(
     colour = second + ink * (first - second)
     edge = np.clip((0.08 - depth) / pixel + 0.5, 0, 1)[..., None]
     colour = colour + edge * (rim - colour)
-    colour *= (0.72 + 0.28 * np.sqrt(np.clip(depth / 0.35, 0, 1)))[
-        ..., None
-    ]  # darker to the edge: it looks round
+    # Darker to the edge: it looks round.
+    colour *= (0.72 + 0.28 * np.sqrt(np.clip(depth / 0.35, 0, 1)))[..., None]
     return cv2.convertScaleAbs(np.dstack([colour * opacity[..., None], opacity]), alpha=255)
 
 
-# --------------------------------------------------------------------------- scenes
 def _cos_sin(angle: float) -> tuple[float, float]:
     return math.cos(angle), math.sin(angle)
 
 
 class _Wave:
-    """A number that swings smoothly about a random middle while a video runs."""
+    """A number that swings smoothly about a random middle during a video."""
 
     def __init__(self, rng: np.random.Generator, low: float, high: float, swing: float) -> None:
         self.middle = rng.uniform(low, high)
@@ -260,7 +253,7 @@ class _Wave:
 
 
 def _placement(centre: tuple[float, float], angle: float, scale: float, source: int) -> np.ndarray:
-    """Return the affine map (2, 3) of a square bitmap's middle to `centre`, turned and scaled."""
+    """Returns the affine map (2, 3) of a square bitmap's middle to `centre`, turned and scaled."""
     cos, sin = _cos_sin(angle)
     linear = scale * np.array([[cos, -sin], [sin, cos]])
     shift = np.array(centre) - linear @ np.full(2, (source - 1) / 2)
@@ -268,26 +261,16 @@ def _placement(centre: tuple[float, float], angle: float, scale: float, source: 
 
 
 def _hue_turn(angle: float) -> np.ndarray:
-    """Return the matrix (3, 3) that turns RGB colours about the grey axis."""
+    """Returns the matrix (3, 3) that turns RGB colours about the gray axis."""
     cos, sin = _cos_sin(angle)
     third = (1 - cos) / 3
     off = sin / math.sqrt(3)
-    return np.array(
-        [
-            [cos + third, third - off, third + off],
-            [third + off, cos + third, third - off],
-            [third - off, third + off, cos + third],
-        ]
-    )
+    same, right, left = cos + third, third - off, third + off
+    return np.array([[same, right, left], [left, same, right], [right, left, same]])
 
 
 class Scene:
-    """A thing that moves over a background under changing light.
-
-    Args:
-        thing: A name out of `THINGS`.
-        rng: Where all chance comes from.
-    """
+    """One of `THINGS` that moves over a background under changing light."""
 
     def __init__(self, thing: str, rng: np.random.Generator) -> None:
         hue = rng.uniform()
@@ -301,11 +284,8 @@ class Scene:
         self.x = _Wave(rng, 0.5 - room / 2, 0.5 + room / 2, room)
         self.y = _Wave(rng, 0.5 - room / 2, 0.5 + room / 2, room)
         self.angle = _Wave(rng, -0.2, 0.2, 0.35)
-        self.camera = [
-            _Wave(rng, -6, 6, 14),
-            _Wave(rng, -6, 6, 14),
-            _Wave(rng, 0, 2 * math.pi, 0.2),
-        ]
+        pan_x, pan_y = _Wave(rng, -6, 6, 14), _Wave(rng, -6, 6, 14)
+        self.camera = [pan_x, pan_y, _Wave(rng, 0, 2 * math.pi, 0.2)]
 
         self.hue = _Wave(rng, -math.pi, math.pi, 3.0)
         self.gains = [_Wave(rng, 0.95, 1.05, 0.15) for _ in range(3)]
@@ -317,11 +297,9 @@ class Scene:
         self.rng = rng
 
     def draw(self, time: float) -> np.ndarray:
-        """Return the frame (H, W, 3), uint8 RGB, at a time from 0 (start) to 1 (end)."""
-        frame = self._compose(time)
-        frame = cv2.transform(
-            frame, np.diag([gain(time) for gain in self.gains]) @ _hue_turn(self.hue(time))
-        )
+        """Returns the frame (H, W, 3), uint8 RGB, at a time from 0 (start) to 1 (end)."""
+        colours = np.diag([gain(time) for gain in self.gains]) @ _hue_turn(self.hue(time))
+        frame = cv2.transform(self._compose(time), colours)
         frame *= self._light(time)
         frame += self.grain * self.rng.standard_normal(frame.shape, np.float32)
         if self.blur:
@@ -329,53 +307,39 @@ class Scene:
         return np.clip(np.rint(frame), 0, 255).astype(np.uint8)
 
     def _compose(self, time: float) -> np.ndarray:
-        """Return the thing and its shadow over the background, float32 in [0, 255]."""
+        """Returns the thing and its shadow over the background, float32 in [0, 255]."""
         size, fine = FRAME_SIZE, FRAME_SIZE * _SUPERSAMPLING
-        centre = (size * self.x(time), size * self.y(time))
+        x, y = size * self.x(time), size * self.y(time)
         angle, scale = self.angle(time), self.size(time) * size * _SPRITE_EXTENT / _SPRITE_SIZE
 
-        place = _placement(
-            (fine / size * centre[0], fine / size * centre[1]),
-            angle,
-            scale * _SUPERSAMPLING,
-            _SPRITE_SIZE,
-        )
-        thing = cv2.resize(
-            cv2.warpAffine(self.thing, place, (fine, fine)),
-            (size, size),
-            interpolation=cv2.INTER_AREA,
-        )
-        offset = (centre[0] + self.shadow_offset[0], centre[1] + self.shadow_offset[1])
-        shadow = cv2.warpAffine(
-            self.shadow, _placement(offset, angle, scale, _SPRITE_SIZE), (size, size)
-        )
+        centre = fine / size * x, fine / size * y
+        place = _placement(centre, angle, scale * _SUPERSAMPLING, _SPRITE_SIZE)
+        thing = cv2.warpAffine(self.thing, place, (fine, fine))
+        thing = cv2.resize(thing, (size, size), interpolation=cv2.INTER_AREA)
+        centre = x + self.shadow_offset[0], y + self.shadow_offset[1]
+        place = _placement(centre, angle, scale, _SPRITE_SIZE)
+        shadow = cv2.warpAffine(self.shadow, place, (size, size))
 
         pan_x, pan_y, turn = (wave(time) for wave in self.camera)
-        view = _placement((size / 2 + pan_x, size / 2 + pan_y), turn, 1.0, _BACKDROP_SIZE)
-        ground = cv2.warpAffine(
-            self.backdrop, view, (size, size), borderMode=cv2.BORDER_REFLECT_101
-        )
+        place = _placement((size / 2 + pan_x, size / 2 + pan_y), turn, 1.0, _BACKDROP_SIZE)
+        border = cv2.BORDER_REFLECT_101
+        ground = cv2.warpAffine(self.backdrop, place, (size, size), borderMode=border)
 
-        uncovered = (1 - thing[..., 3:] * np.float32(1 / 255)) * (
-            1 - shadow[..., None] * np.float32(0.45 / 255)
-        )
-        return ground * uncovered + thing[..., :3]
+        beside_thing = 1 - thing[..., 3:] * np.float32(1 / 255)
+        beside_shadow = 1 - shadow[..., None] * np.float32(0.45 / 255)
+        return ground * (beside_thing * beside_shadow) + thing[..., :3]
 
     def _light(self, time: float) -> np.ndarray:
-        """Return the light on each pixel (H, W, 1)."""
+        """Returns the light on each pixel (H, W, 1)."""
         cos, sin = _cos_sin(self.light_angle(time))
         axis = np.linspace(-self.light_slope, self.light_slope, FRAME_SIZE, dtype=np.float32)
         return (self.brightness(time) + cos * axis[None, :] + sin * axis[:, None])[..., None]
 
 
-# --------------------------------------------------------------------------- files
 def write_file(root: Path, name: str, seed: int) -> int:
-    """Draw one file of the data set and return its size in bytes.
+    """Draws one file of the data set, which depends only on name and seed, and returns its size in bytes.
 
-    Args:
-        root: Folder of the data set.
-        name: Path below the root, `<images or videos>/<split>/<class>/<number>.<jpg or mp4>`.
-        seed: With the name, all that the file depends on.
+    The name is the path below the root, `<images or videos>/<split>/<class>/<number>.<jpg or mp4>`.
     """
     digest = hashlib.sha256(name.encode()).digest()
     rng = np.random.default_rng([seed, int.from_bytes(digest[:8], 'little')])
@@ -397,7 +361,7 @@ def _write_image(path: Path, frame: np.ndarray) -> None:
 
 
 def write_video(path: Path, frames: list[np.ndarray]) -> None:
-    """Write frames (FRAME_SIZE, FRAME_SIZE, 3), uint8, RGB, as H.264."""
+    """Writes frames (FRAME_SIZE, FRAME_SIZE, 3), uint8, RGB, as H.264."""
     container_options = {'movflags': '+faststart'}
     codec_options = {
         'preset': 'veryfast',
@@ -406,8 +370,7 @@ def write_video(path: Path, frames: list[np.ndarray]) -> None:
         'bf': '0',
         'g': str(KEYFRAME_INTERVAL),
         'threads': '1',
-        # x264's look-ahead reads memory that it never wrote: with it, one video in a hundred comes out
-        # different from the same frames.
+        # x264's look-ahead reads uninitialised memory: one video in a hundred would differ.
         'x264-params': 'log-level=error:scenecut=0:rc-lookahead=0:mbtree=0',
     }
     with av.open(str(path), 'w', format='mp4', options=container_options) as container:
@@ -416,24 +379,23 @@ def write_video(path: Path, frames: list[np.ndarray]) -> None:
         stream.pix_fmt = 'yuv420p'
         stream.time_base = Fraction(1, FRAME_RATE)
         for index, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(
-                cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV_I420), format='yuv420p'
-            )
+            planes = cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV_I420)
+            frame = av.VideoFrame.from_ndarray(planes, format='yuv420p')
             frame.pts = index
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 
 def main() -> int:
-    """Write the files that standard input names, one a line; report each on standard output.
+    """Writes the files that standard input names, one per line.
 
-    A report is a line `size<TAB>name`, or `error<TAB>message`, after which the process ends.
+    For each it prints a line `size<TAB>name`, or `error<TAB>message` before it ends.
     """
     cv2.setNumThreads(0)  # 1 would wait for threads that a fork has left behind
     root, seed = Path(sys.argv[1]), int(sys.argv[2])
     try:
         for name in sys.stdin.read().splitlines():
-            # One system call a line: the workers share one pipe, and lines must not mix.
+            # One system call per line: the workers share one pipe, and lines must not mix.
             os.write(1, f'{write_file(root, name, seed)}\t{name}\n'.encode())
     except (KeyboardInterrupt, BrokenPipeError):
         return 130

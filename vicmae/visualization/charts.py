@@ -1,15 +1,15 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Charts with matplotlib: accuracies as bars, training curves as small panels, histograms.
 
-Each figure can be looked at and saved as any other. `inline_svg` turns it into a string that goes into an HTML page as
-it is and whose colours are the page's (light, dark, print). Nothing here changes matplotlib's settings for others.
+`inline_svg` turns a figure into an element of an HTML page, with the colours of the page (light, dark, print).
+Matplotlib's settings stay unchanged for others.
 """
 
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from html import escape
 from itertools import pairwise
@@ -39,15 +39,13 @@ _COLOURS = dict(  # each is a variable of this name in the page's style sheet, t
     grid='#ebedef',
     paper='#fdfdfc',
 )
+_MUTED = ('axes.edgecolor', 'axes.labelcolor', 'text.color', 'xtick.color', 'ytick.color')
 _STYLE: dict[Any, Any] = {
+    **dict.fromkeys(_MUTED, _COLOURS['muted']),
+    **{f'axes.spines.{side}': False for side in ('left', 'right', 'top')},
     'axes.axisbelow': True,
-    'axes.edgecolor': _COLOURS['muted'],
     'axes.facecolor': 'none',
-    'axes.labelcolor': _COLOURS['muted'],
     'axes.labelsize': 12,
-    'axes.spines.left': False,
-    'axes.spines.right': False,
-    'axes.spines.top': False,
     'axes.xmargin': 0,
     'axes.ymargin': 0.06,
     'figure.facecolor': 'none',
@@ -57,23 +55,14 @@ _STYLE: dict[Any, Any] = {
     'path.simplify_threshold': 1.0,
     'svg.fonttype': 'none',
     'svg.hashsalt': 'vicmae',
-    'text.color': _COLOURS['muted'],
     'text.parse_math': False,
-    'xtick.color': _COLOURS['muted'],
-    'ytick.color': _COLOURS['muted'],
     'ytick.left': False,
 }
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line in a panel.
-
-    Args:
-        name: What the line shows; ``images`` and ``videos`` keep their colours through the page.
-        steps: Where each value was measured, in rising order.
-        values: The measurements; what is not finite becomes a gap.
-    """
+    """One line in a panel: values by rising steps, with gaps where they are not finite."""
 
     name: str
     steps: Sequence[float]
@@ -89,38 +78,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurvePanel:
-    """One small chart, with one curve or a few that share their axes.
-
-    Args:
-        title: Heading of the panel.
-        curves: The lines in it; none shows a message in place of the chart.
-        x_label: What the steps count.
-        unit: Written after the values, ``%`` for instance.
-        log: Whether the vertical axis is logarithmic; values that are not positive become gaps.
-        levels: Dashed horizontal lines for comparison, by their labels.
-    """
+    """One small chart, with one curve or a few that share their axes; `unit` follows the values."""
 
     title: str
     curves: Sequence[Curve]
     x_label: str = 'step'
     unit: str = ''
-    log: bool = False
-    levels: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """kNN accuracy of frozen features on one kind of data, in percent.
-
-    Args:
-        kind: ``images`` or ``videos``.
-        pretrained: Accuracy with the pretrained backbone.
-        random_init: Accuracy with the same backbone before any training.
-        chance: Accuracy of guessing.
-        num_bank: Number of labelled samples among which neighbours are looked up.
-        num_queries: Number of samples that were classified.
-        num_classes: Number of classes to choose from.
-    """
+    """kNN accuracies in percent on one kind of data: of the pretrained backbone, of random weights, and by chance."""
 
     kind: str
     pretrained: float
@@ -136,29 +104,21 @@ class ProbeResult:
             value = getattr(self, name)
             if not 0 <= value <= 100:
                 raise ValueError(f'`{name}` must be a percentage in [0, 100], got {value!r}.')
-        if self.num_queries < 1:
-            raise ValueError(
-                f'`num_queries` must be at least 1, got {self.num_queries}. '
-                'Leave the result out where nothing was classified.'
-            )
 
     @property
     def gain(self) -> float:
-        """Points of accuracy that pretraining adds to random weights."""
+        """Percentage points that pretraining adds to random weights."""
         return self.pretrained - self.random_init
 
 
 def check_kind(kind: str) -> None:
-    """Refuse a kind of data that the page has no section for."""
+    """Raises ValueError for a kind of data that the page has no section for."""
     if kind not in KINDS:
         raise ValueError(f'`kind` must be one of {KINDS}, got {kind!r}.')
 
 
 def wilson_interval(percent: float, count: int) -> tuple[float, float]:
-    """95 % interval of an accuracy in percent that was measured on ``count`` samples.
-
-    Wilson's interval stays inside [0, 100] and holds for few samples too.
-    """
+    """Computes Wilson's 95 % interval of an accuracy in percent on ``count`` samples, inside [0, 100]."""
     z, p = 1.96, percent / 100
     scale = 1 + z * z / count
     centre = (p + z * z / (2 * count)) / scale
@@ -167,7 +127,7 @@ def wilson_interval(percent: float, count: int) -> tuple[float, float]:
 
 
 def _styled(draw: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Runs a function with the settings above, on top of matplotlib's defaults, and leaves the user's as they are."""
+    """Runs a function with the settings above, on top of matplotlib's defaults, and restores the user's."""
 
     @wraps(draw)
     def styled(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -190,15 +150,15 @@ def _new_axes(height: int, summary: str) -> tuple['Figure', 'Axes']:
 
 @_styled
 def inline_svg(figure: 'Figure') -> str:
-    """Returns a figure as an SVG element, the same one each time, with the figure's label for who cannot see it."""
+    """Returns a figure as an SVG element, the same string each time, with its label for screen readers."""
     buffer = io.StringIO()
     metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
     figure.savefig(buffer, format='svg', metadata=metadata)
     svg = buffer.getvalue().partition('<svg')[2].partition('>')[2].replace('xlink:href', 'href')
-    # On a page, a style sheet would apply to all of it, and several figures would repeat the ids of groups.
+    # A style sheet would apply to the whole page, and figures would share the ids of groups.
     svg = re.sub('<defs>\\s*<style.*?</defs>', '', svg, flags=re.DOTALL)
     svg = re.sub('<g id=".*?">', '<g>', svg)
-    # A hundredth of a point is enough of a path.
+    # Paths need no more than a hundredth of a point.
     svg = re.sub(
         ' d=".*?"', lambda path: re.sub(r'(\.\d\d)\d+', r'\1', path[0]), svg, flags=re.DOTALL
     )
@@ -210,14 +170,14 @@ def inline_svg(figure: 'Figure') -> str:
 
 
 def stroke(name: str, index: int) -> tuple[str, bool]:
-    """Names the colour of a curve and says whether it is dashed; images and videos keep theirs in any order."""
+    """Returns the colour of a curve and whether it is dashed; images and videos have the same ones in any order."""
     if name in KINDS:
         return name, name == 'videos'
     return ('third', 'fourth', 'ink', 'wrong')[index % 4], index % 2 == 1
 
 
 def format_value(value: float, _: Any = None) -> str:
-    """A number with four figures that count."""
+    """Formats a number with four significant digits."""
     return f'{value:,.0f}' if 1000 <= abs(value) < 1e9 else f'{value:.4g}'
 
 
@@ -237,18 +197,12 @@ def accuracy_figure(probe: ProbeResult) -> 'Figure':
     errors = [np.subtract(percents, lows), np.subtract(highs, percents)]
     kwargs: dict[str, Any] = dict(fmt='none', color=_COLOURS['ink'], elinewidth=1.2, capsize=4)
     axes.errorbar(percents, [0, 1], xerr=np.maximum(errors, 0), **kwargs)
+    label: dict[str, Any] = dict(textcoords='offset points', va='center', weight='bold')
     for row, (percent, high) in enumerate(zip(percents, highs, strict=True)):
-        axes.annotate(
-            f'{percent:.1f}%',
-            (max(percent, high), row),
-            (7, 0),
-            textcoords='offset points',
-            va='center',
-            color=_COLOURS['ink'],
-            weight='bold',
-        )
-    leaning = 'left' if probe.chance < 85 else 'right'
-    _vertical_line(axes, probe.chance, f'chance {probe.chance:.3g}%', leaning)
+        place = (max(percent, high), row)
+        axes.annotate(f'{percent:.1f}%', place, (7, 0), color=_COLOURS['ink'], **label)
+    align = 'left' if probe.chance < 85 else 'right'
+    _vertical_line(axes, probe.chance, f'chance {probe.chance:.3g}%', align)
     axes.set(xlim=(0, 100), xticks=range(0, 101, 25), ylim=(1.5, -0.5))
     axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}%')
     axes.tick_params('x', length=0)
@@ -259,7 +213,7 @@ def accuracy_figure(probe: ProbeResult) -> 'Figure':
 
 
 def _vertical_line(axes: 'Axes', value: float, label: str, align: str) -> None:
-    """A dashed line with a halo, so that it is seen on bars too, and its label above."""
+    """Draws a dashed line with a halo, so that it is visible on bars too, and its label above."""
     axes.axvline(value, color=_COLOURS['paper'], linewidth=3, alpha=0.75)
     axes.axvline(value, color=_COLOURS['muted'], linewidth=1, dashes=(4, 3))
     place = axes.get_xaxis_transform()
@@ -269,45 +223,31 @@ def _vertical_line(axes: 'Axes', value: float, label: str, align: str) -> None:
 # ------------------------------------------------------------------------- curves
 @_styled
 def curve_figure(panel: CurvePanel) -> 'Figure | None':
-    """Draws a panel's curves; None where there is nothing to draw.
+    """Draws a panel's curves; None without values.
 
-    Many noisy points are drawn pale with a running mean over them, a point between two gaps as a dot.
+    Many noisy points are drawn pale under their running mean, a point between two gaps as a dot.
     """
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import MaxNLocator
 
-    runs = [drawn_runs(curve, panel.log) for curve in panel.curves]
+    runs = [drawn_runs(curve) for curve in panel.curves]
     if not any(runs):
         return None
-    changes = [f'{curve.name} {curve_change(curve, panel)}' for curve in panel.curves]
+    changes = [f'{curve.name} {curve_change(curve, panel.unit)}' for curve in panel.curves]
     figure, axes = _new_axes(230, f'{panel.title} by {panel.x_label}: {"; ".join(changes)}.')
     for index, (curve, curve_runs) in enumerate(zip(panel.curves, runs, strict=True)):
         name, dashed = stroke(curve.name, index)
+        dashes = (0, (3.5, 2)) if dashed else '-'
         for run in curve_runs:
             if mean_window(run) > 1:
                 axes.plot(*run.T, color=_COLOURS[name], linewidth=1, alpha=0.3, clip_on=False)
-            axes.plot(
-                *running_mean(run, mean_window(run)).T,
-                color=_COLOURS[name],
-                linestyle=(0, (3.5, 2)) if dashed else '-',
-                marker='o' if len(run) == 1 else '',
-                label=curve.name,
-                clip_on=False,
-            )
-    for label, level in panel.levels.items():
-        if math.isfinite(level) and (level > 0 or not panel.log):
-            axes.axhline(level, color=_COLOURS['muted'], linewidth=1, dashes=(4, 3))
-            place = axes.get_yaxis_transform()
-            axes.text(1, level, label, transform=place, ha='right', va='bottom')
+            line = running_mean(run, mean_window(run))
+            style: dict[str, Any] = dict(color=_COLOURS[name], linestyle=dashes, label=curve.name)
+            axes.plot(*line.T, marker='o' if len(run) == 1 else '', clip_on=False, **style)
     whole = all(float(step).is_integer() for curve in panel.curves for step in curve.steps)
     rounded: dict[str, Any] = dict(nbins=5, steps=[1, 2, 5, 10], min_n_ticks=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=whole, **rounded))
     axes.yaxis.set_major_locator(MaxNLocator(**rounded))
-    if panel.log:
-        axes.set_yscale('log')
-        low, high = axes.get_ylim()
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-        axes.yaxis.set_minor_locator(NullLocator())
-    elif axes.dataLim.y0 >= 0:  # no room below zero for what is never negative
+    if axes.dataLim.y0 >= 0:  # no room below zero for values that are never negative
         axes.set_ylim(bottom=max(axes.get_ylim()[0], 0))
     axes.xaxis.set_major_formatter(format_value)
     axes.yaxis.set_major_formatter(lambda value, _: format_value(value) + panel.unit)
@@ -316,23 +256,18 @@ def curve_figure(panel: CurvePanel) -> 'Figure | None':
     return figure
 
 
-def drawn_runs(curve: Curve, log: bool = False) -> list[np.ndarray]:
-    """Splits a curve at the values that cannot be drawn.
-
-    Returns:
-        Unbroken runs of (step, value), in order, each of shape (N, 2); none of them is empty.
-    """
+def drawn_runs(curve: Curve) -> list[np.ndarray]:
+    """Splits a curve at values that are not finite, into runs of (step, value), each of shape (N, 2)."""
     points = np.column_stack([curve.steps, curve.values]).astype(float)
-    bad = ~np.isfinite(points).all(axis=1) | (log & (points[:, 1] <= 0))
-    edges = np.flatnonzero(np.diff([True, *bad, True]))
+    edges = np.flatnonzero(np.diff([True, *~np.isfinite(points).all(axis=1), True]))
     return [points[start:end] for start, end in edges.reshape(-1, 2)]
 
 
 def running_mean(run: np.ndarray, window: int) -> np.ndarray:
-    """Mean over a centred window of about ``window`` points.
+    """Averages over a centred window of about ``window`` points.
 
-    The window narrows towards the start, where a curve often falls steeply, so that the first value stays
-    what it was. At the end it only loses its later half, so that the last value is a mean and not noise.
+    The window narrows towards the start, where a curve is often steep: the first value stays the same. At the end it
+    only loses its later half, so that the last value is a mean and not noise.
     """
     if window == 1:
         return run
@@ -345,44 +280,39 @@ def running_mean(run: np.ndarray, window: int) -> np.ndarray:
 
 
 def mean_window(run: np.ndarray) -> int:
-    """How many points the running mean of a run takes in; 1 draws the points alone."""
+    """Returns the number of points in the running mean of a run; 1 draws the points only."""
     return len(run) // 30 if len(run) >= 120 else 1
 
 
-def curve_change(curve: Curve, panel: CurvePanel) -> str:
-    """Where the strong line of a curve begins and ends, in words that fit a legend."""
-    runs = [running_mean(run, mean_window(run)) for run in drawn_runs(curve, panel.log)]
+def curve_change(curve: Curve, unit: str) -> str:
+    """Returns the first and the last value of a curve's drawn line, for a legend."""
+    runs = [running_mean(run, mean_window(run)) for run in drawn_runs(curve)]
     if not runs:
         return 'no values'
-    first, last = (format_value(float(v)) + panel.unit for v in (runs[0][0, 1], runs[-1][-1, 1]))
+    first, last = (format_value(float(v)) + unit for v in (runs[0][0, 1], runs[-1][-1, 1]))
     return first if sum(map(len, runs)) == 1 else f'{first} \u2192 {last}'
 
 
 def num_gaps(panel: CurvePanel) -> int:
-    """How many values of a panel could not be drawn."""
-    drawn = sum(len(run) for curve in panel.curves for run in drawn_runs(curve, panel.log))
-    return sum(len(curve.values) for curve in panel.curves) - drawn
+    """Returns the number of values in a panel that are not finite."""
+    return sum(int((~np.isfinite(curve.values)).sum()) for curve in panel.curves)
 
 
 # ------------------------------------------------------------------------- histograms
 def histogram(
     values: Sequence[float] | np.ndarray, max_bins: int = 20
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Counts values in bins of a round width, from a multiple of it at or below the least value on.
-
-    Args:
-        values: Finite numbers, at least one.
-        max_bins: Most bins to make.
+    """Counts finite values in at most so many bins, whose edges are multiples of a round width.
 
     Returns:
-        The share of the values that lies in each bin, in percent, and the edges of the bins, one more.
+        The share of the values in each bin, in percent, and the edges of the bins, one more.
     """
     values = np.asarray(values, dtype=float)
     low, high = float(values.min()), float(values.max())
     rough = (high - low) / (max_bins - 1) or abs(high) / max_bins or 1.0
     magnitude = 10.0 ** math.floor(math.log10(rough))
     width = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= rough * (1 - 1e-9))
-    # A value that lies on an edge, but for rounding, belongs to the bin that begins there.
+    # A value on an edge, up to rounding, belongs to the bin that starts there.
     numbers = np.floor(values / width + 1e-9).astype(int)
     counts = np.bincount(numbers - numbers.min())
     edges = [float(f'{n * width:.10g}') for n in range(numbers.min(), numbers.max() + 2)]
@@ -406,12 +336,7 @@ def histogram_figure(values: Sequence[float] | np.ndarray, x_label: str) -> 'Fig
 
 
 def histogram_text(values: Sequence[float] | np.ndarray, *, unit: str) -> str:
-    """Draws a histogram with letters, one line a bin.
-
-    Args:
-        values: Finite numbers, at least one.
-        unit: Written after the bounds of a bin.
-    """
+    """Draws a histogram as text, one line per bin, with the unit after the bounds."""
     shares, edges = histogram(values)
     names = [f'{span} {unit}' for span in _spans(edges)]
     widest = max(map(len, names))

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What the decoder makes of a picture. B batch, C channels, H W pixels, N patches, M masked, P values per patch."""
+"""Pictures of reconstructions. B batch, C channels, H W pixels, N patches, M masked, P values per patch."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +19,9 @@ class Reconstructions(NamedTuple):
     """Pictures of a batch, each (B, H, W, 3), uint8, RGB.
 
     Attributes:
-        original: What the model was given.
-        masked: With the patches that it didn't see in gray.
-        output: With these replaced by what it predicts.
+        original: The input of the model.
+        masked: The input with masked patches in gray.
+        output: The input with predictions for the masked patches.
     """
 
     original: np.ndarray
@@ -31,22 +31,17 @@ class Reconstructions(NamedTuple):
 
 @torch.no_grad()
 def draw_reconstructions(model: Any, frames: Tensor, *, seed: int = 0) -> Reconstructions:
-    """Masks frames, lets the model predict what is hidden, and draws all three.
+    """Masks uint8 frames, lets a `ViCMAE` or `MAE` in evaluation mode predict the masked patches, and draws all three.
 
-    A model that predicts patches normalised by their own mean and variance (`norm_pix`) doesn't predict
-    these: they are taken from the true patches.
-
-    Args:
-        model: A `ViCMAE` or `MAE` in evaluation mode.
-        frames: Frames, uint8.
-        seed: Seed of the masks.
+    A model that predicts normalised patches (`norm_pix`) doesn't predict their mean and variance: these are taken from
+    the true patches.
 
     Shape:
         (B, C, H, W) -> three arrays (B, H, W, C)
     """
     if not isinstance(model, BasePretrainer):
         raise ConfigError(
-            f'A {type(model).__name__} reconstructs nothing. Give the config of a pretraining, with its checkpoint.'
+            f'A {type(model).__name__} reconstructs nothing. Give a pretraining config with its checkpoint.'
         )
     device = next(model.parameters()).device
     preprocessor = model.data_preprocessor
@@ -58,9 +53,9 @@ def draw_reconstructions(model: Any, frames: Tensor, *, seed: int = 0) -> Recons
         predicted = denormalize_patches(predicted, gather_tokens(patches, ids_masked))
     gray = torch.zeros_like(predicted)  # the mean colour, once denormalised
 
-    def draw(hidden: Tensor) -> np.ndarray:
-        where = ids_masked.unsqueeze(-1).expand_as(hidden)
-        filled = patches.scatter(1, where, hidden)  # (B, N, P)
+    def draw(values: Tensor) -> np.ndarray:
+        ids = ids_masked.unsqueeze(-1).expand_as(values)
+        filled = patches.scatter(1, ids, values)  # (B, N, P)
         pictures = unpatchify(filled, model.backbone.patch_size, model.backbone.grid_of(views))
         uint8 = preprocessor.denormalize(pictures.squeeze(2))
         return uint8.permute(0, 2, 3, 1).cpu().numpy()
@@ -70,26 +65,16 @@ def draw_reconstructions(model: Any, frames: Tensor, *, seed: int = 0) -> Recons
 
 
 def save_grid(drawn: Reconstructions, path: Path, *, columns: int = 3, zoom: int = 1) -> None:
-    """Draws triples of input, masked and output into one picture file.
-
-    Args:
-        drawn: The pictures.
-        path: The file; its ending says the format.
-        columns: Samples side by side.
-        zoom: Pixels drawn for each pixel of a picture.
-    """
+    """Draws triples of input, masked and output into one picture file, so many side by side."""
     gap = 4
     triples = [np.concatenate(triple, axis=1) for triple in zip(*drawn, strict=True)]
     height, width = triples[0].shape[:2]
     rows = -(-len(triples) // columns)
-    sheet = np.full(
-        (rows * (height + gap) - gap, columns * (width + 2 * gap) - 2 * gap, 3), 255, np.uint8
-    )
+    shape = (rows * (height + gap) - gap, columns * (width + 2 * gap) - 2 * gap, 3)
+    sheet = np.full(shape, 255, np.uint8)
     for n, triple in enumerate(triples):
         top, left = n // columns * (height + gap), n % columns * (width + 2 * gap)
         sheet[top : top + height, left : left + width] = triple
-    picture = Image.fromarray(sheet)
+    sheet = sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(
-        path
-    )
+    Image.fromarray(sheet).save(path)
