@@ -2,24 +2,9 @@
 """Several sources as one data set."""
 
 import pytest
-import torch
-from mmengine.dataset import default_collate
-from torch.utils.data import DataLoader
 
-from vicmae.datasets import MixedDataset, MixtureSampler, SampleKey
+from vicmae.datasets import MixedDataset, SampleKey
 from vicmae.errors import ConfigError
-
-VIEWS = [
-    dict(
-        type='TwoViews',
-        transforms=[
-            dict(type='RandomResizedCrop', size=24),
-            dict(type='RandomFlip'),
-            dict(type='ColorJitter'),
-        ],
-    ),
-    dict(type='PackViews'),
-]
 
 
 class Recorder:
@@ -37,17 +22,6 @@ class Recorder:
 
 def mixed(**options):
     return MixedDataset(dict(images=Recorder('i', 3), videos=Recorder('v', 2)), **options)
-
-
-def real_sources(root):
-    image, video = root / 'images/train', root / 'videos/train'
-    read_video = [dict(type='OpenVideo'), dict(type='DistantFramePair'), dict(type='DecodeFrames')]
-    return dict(
-        images=dict(
-            type='ImageFolder', data_root=str(image), pipeline=[dict(type='LoadImage'), *VIEWS]
-        ),
-        videos=dict(type='VideoFolder', data_root=str(video), pipeline=[*read_video, *VIEWS]),
-    )
 
 
 def test_indices_run_through_the_sources_and_keep_seed_and_epoch():
@@ -71,9 +45,7 @@ def test_source_that_is_none_is_left_out():
 
 
 def test_all_sources_switched_off_is_an_error():
-    with pytest.raises(
-        ConfigError, match='all switched off .got images, videos.. Give at least one'
-    ):
+    with pytest.raises(ConfigError, match='all switched off .got images, videos.. Give at least'):
         MixedDataset(dict(images=None, videos=None))
 
 
@@ -109,29 +81,8 @@ def test_weights_that_do_not_fit_the_sources_are_refused(weights, message):
 
 
 def test_metainfo_has_the_classes_of_each_source(demo_data):
-    metainfo = MixedDataset(real_sources(demo_data)).metainfo
+    images = dict(type='ImageFolder', data_root=f'{demo_data}/images/train')
+    videos = dict(type='VideoFolder', data_root=f'{demo_data}/videos/train')
+    metainfo = MixedDataset(dict(images=images, videos=videos)).metainfo
     assert metainfo['images']['classes'] == metainfo['videos']['classes']
     assert len(metainfo['images']['classes']) == 4
-
-
-def test_any_number_of_workers_gives_the_same_batches_to_the_last_byte(demo_data):
-    dataset = MixedDataset(real_sources(demo_data), weights=dict(images=1, videos=1))
-
-    def epoch(num_workers, number):
-        sampler = MixtureSampler(dataset, seed=4, samples_per_epoch=12)
-        sampler.set_epoch(number)
-        loader = DataLoader(
-            dataset,
-            batch_size=4,
-            sampler=sampler,
-            num_workers=num_workers,
-            collate_fn=default_collate,
-        )
-        return torch.stack([torch.stack(batch['inputs']) for batch in loader])  # (S, V, B, C, H, W)
-
-    alone = epoch(0, number=0)
-    assert alone.shape == (3, 2, 4, 3, 24, 24)
-    assert alone.dtype == torch.uint8
-    assert torch.equal(epoch(1, number=0), alone)
-    assert torch.equal(epoch(2, number=0), alone)
-    assert not torch.equal(epoch(0, number=1), alone)

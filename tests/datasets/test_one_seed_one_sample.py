@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A sample's bytes follow from (seed, epoch, index, visit): whatever the workers, the ranks, and where one goes on."""
+"""A sample's bytes depend only on (seed, epoch, index, visit), not on workers, ranks, or where a run is resumed."""
 
 import shutil
 
@@ -110,7 +110,7 @@ def test_bytes_of_videos_damaged_in_part_are_the_same_on_one_rank_and_on_four(da
 
 
 @pytest.mark.parametrize('skip', [1, 3, 7])
-def test_bytes_are_the_same_after_going_on_in_mid_epoch(demo_data, expected, skip):
+def test_bytes_are_the_same_after_resuming_in_mid_epoch(demo_data, expected, skip):
     assert samples(make_loader(demo_data), skip=skip) == expected[4 * skip :]
 
 

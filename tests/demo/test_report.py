@@ -266,22 +266,12 @@ def test_file_name_that_is_not_unicode_does_not_cost_the_report(tmp_path: Path):
 
 def chromium(page: Path, *options: str) -> subprocess.CompletedProcess:
     """Open a page without a window and without a network."""
-    command = [
-        str(CHROMIUM),
-        '--headless',
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-dev-shm-usage',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-        '--hide-scrollbars',
-        '--enable-logging=stderr',
-        f'--user-data-dir={page.parent / "profile"}',
-        *options,
-        page.as_uri(),
-    ]
+    switches = (
+        'headless no-sandbox disable-gpu disable-dev-shm-usage no-first-run disable-sync hide-scrollbars '
+        'disable-background-networking disable-component-update enable-logging=stderr'
+    )
+    command = [str(CHROMIUM), *(f'--{switch}' for switch in switches.split())]
+    command += [f'--user-data-dir={page.parent / "profile"}', *options, page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A loader that goes on: bad files are replaced and told, dead and hanging workers cost one sample, resume is exact."""
+"""Bad files are replaced and listed, dead and hanging workers cost one sample, resume is exact."""
 
 import json
 import os
@@ -86,7 +86,6 @@ def listed(tmp_path):
     return [json.loads(line) for line in lines]
 
 
-# ------------------------------------------------------------------- one seed, one sample
 @pytest.mark.parametrize('num_workers', [1, 2])
 def test_samples_are_the_same_with_any_number_of_workers(num_workers):
     dataset = Files(22, bad=(3, 9))
@@ -121,7 +120,7 @@ def key_in(sample):
     return SampleKey(*sample[1:5])
 
 
-def test_keys_of_any_batch_are_told_without_moving_the_loader():
+def test_keys_of_any_batch_are_returned_without_moving_the_loader():
     loader = make_loader(Files(22))
     expected = {(e, n): b for e in (0, 3) for n, b in enumerate(batches(loader, epoch=e))}
     loader.sampler.set_epoch(0)
@@ -148,7 +147,6 @@ def test_persistent_workers_serve_epoch_after_epoch():
     ]
 
 
-# ----------------------------------------------------------------------------- bad files
 def test_bad_sample_is_replaced_by_another_of_its_source(tmp_path):
     dataset = MixedDataset(
         dict(images=Files(12, bad=(0, 5), name='i'), videos=Files(8, bad=(1,), name='v'))
@@ -271,9 +269,7 @@ def test_only_good_file_takes_the_place_of_all_others():
 def test_too_many_bad_files_stop_the_run_with_a_message(tmp_path):
     ledger = BadFileLedger(tmp_path / 'bad_files.jsonl', max_fraction=0.1, judged_from=20)
     loader = make_loader(Files(40, bad=range(0, 40, 4)), ledger=ledger)
-    with pytest.raises(
-        DataError, match=r'4 of \d+ samples .* `max_bad_fraction` 0.1 .*bad_files.jsonl'
-    ):
+    with pytest.raises(DataError, match=r'4 of \d+ samples .* `max_bad_fraction` 0.1'):
         batches(loader)
 
 
@@ -282,7 +278,6 @@ def test_mistake_in_the_code_is_no_bad_file():
         batches(make_loader(Files(8, crash=(2,))))
 
 
-# ------------------------------------------------------------- workers that hang or die
 def test_worker_that_aborts_costs_one_sample(tmp_path):
     torch.manual_seed(3)
     first = batches(
@@ -437,7 +432,6 @@ def test_death_of_a_worker_does_not_interrupt_a_training_step(tmp_path):
     assert got == batches(make_loader(Files(24, bad=(23,)), batch_size=2))
 
 
-# ---------------------------------------------------------------------------------- long
 def resident_kib(pid):
     """Memory of a process in RAM."""
     text = Path(f'/proc/{pid}/status').read_text()
@@ -465,46 +459,34 @@ def test_ten_thousand_batches_with_five_percent_bad_keep_the_ledger_right_and_me
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A hundred JPEGs, of which five are torn."""
-    root = tmp_path / 'pictures'
-    root.mkdir()
+def torn_files(tmp_path):
+    """A hundred images and a hundred videos; five of each are torn and returned."""
+    (tmp_path / 'files').mkdir()
     pixels = np.random.default_rng(0).integers(256, size=(100, 40, 40, 3), dtype=np.uint8)
+    torn = []
     for number, picture in enumerate(pixels):
-        path = root / f'{number:03}.jpg'
-        Image.fromarray(picture).save(path)
+        image, clip = (tmp_path / f'files/{number:03}.{suffix}' for suffix in ('jpg', 'mp4'))
+        Image.fromarray(picture).save(image)
+        write_clip(clip, 8)
         if number % 20 == 0:
-            path.write_bytes(path.read_bytes()[:-200])
-    return root
-
-
-@pytest.fixture
-def clips(tmp_path):
-    """A hundred videos, of which five are torn."""
-    root = tmp_path / 'clips'
-    root.mkdir()
-    for number in range(100):
-        path = root / f'{number:03}.mp4'
-        write_clip(path, 8)
-        if number % 20 == 0:
-            path.write_bytes(path.read_bytes()[:-400])
-    return root
+            for path, size in [(image, 200), (clip, 400)]:
+                path.write_bytes(path.read_bytes()[:-size])
+                torn.append(str(path))
+    return torn
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='needs /proc')
 def test_real_images_and_videos_with_five_percent_torn_keep_the_ledger_right_and_memory_flat(
-    pictures, clips, tmp_path
+    torn_files, tmp_path
 ):
     views = dict(type='TwoViews', transforms=[dict(type='RandomResizedCrop', size=16)])
     rest = [views, dict(type='PackViews')]
     frames = [dict(type='OpenVideo'), dict(type='DistantFramePair'), dict(type='DecodeFrames')]
-    dataset = MixedDataset(
-        dict(
-            images=ImageFolder(str(pictures), pipeline=[dict(type='LoadImage'), *rest]),
-            videos=VideoFolder(str(clips), pipeline=[*frames, *rest]),
-        )
-    )
+    root = str(tmp_path / 'files')
+    images = ImageFolder(root, pipeline=[dict(type='LoadImage'), *rest])
+    videos = VideoFolder(root, pipeline=[*frames, *rest])
+    dataset = MixedDataset(dict(images=images, videos=videos))
     loader = make_loader(dataset, tmp_path, batch_size=10, num_workers=2, persistent_workers=True)
     memory = []
     for epoch in range(30):
@@ -512,15 +494,12 @@ def test_real_images_and_videos_with_five_percent_torn_keep_the_ledger_right_and
         assert sum(len(batch['inputs'][0]) for batch in loader) == 200
         memory.append(sum(map(resident_kib, [os.getpid(), *loader._processes])))
     assert loader.seen == {'images': 3000, 'videos': 3000}
-    torn = {str(pictures / f'{n:03}.jpg') for n in range(0, 100, 20)}
-    torn |= {str(clips / f'{n:03}.mp4') for n in range(0, 100, 20)}
-    assert sorted(row['file'] for row in listed(tmp_path)) == sorted(torn)
+    assert sorted(row['file'] for row in listed(tmp_path)) == sorted(torn_files)
     # Each torn one was met in each epoch, some also as a replacement of another.
     assert 300 <= loader.ledger.num_bad < 350
     assert max(memory[20:]) - max(memory[5:15]) < 4 * 1024
 
 
-# ---------------------------------------------------------------------------- how batches travel
 def collate_and_look(samples):
     """Tells in the worker whether what it hands over lies in shared memory already: then nothing is copied there."""
     batch = default_collate(samples)

@@ -69,11 +69,6 @@ def test_samples_of_a_source_are_all_visited_before_one_is_visited_again(weights
             assert sorted(mine[start : start + size]) == list(range(first, first + size))
 
 
-def test_rounds_through_a_source_differ():
-    sampler = make_sampler((20,))
-    assert indices(sampler, 0) != indices(sampler, 1)
-
-
 @pytest.mark.parametrize('world_size', [1, 3, 7])
 def test_ranks_share_the_epoch_of_one_process(world_size):
     whole = indices(make_sampler(weights=(1, 1)), epoch=2)
@@ -159,7 +154,6 @@ def test_epoch_without_samples_is_refused():
         make_sampler(samples_per_epoch=0)
 
 
-# ------------------------------------------------------------------- repeated sampling
 def repeated(sizes, visits, weights=None, *, rank=0, world_size=1, **options):
     sampler = make_sampler(sizes, weights, rank=rank, world_size=world_size, **options)
     sampler.visits_per_opening = list(visits)

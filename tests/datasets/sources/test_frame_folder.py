@@ -85,15 +85,6 @@ def test_folder_with_fewer_frames_than_listed_is_an_error_of_its_sample(tmp_path
         source.get_data_info(1)
 
 
-def test_listed_folder_that_is_missing_is_a_bad_file(tmp_path):
-    make_video(tmp_path / 'x', [1])
-    (tmp_path / 'list.txt').write_text('x 1\n# a comment\nlost 1\n')
-    source = FrameFolder(str(tmp_path), 'list.txt', fps=5)
-    assert levels_of(source, 0) == [1]
-    with pytest.raises(DataError, match=r"Can't read the folder '.*/lost': No such file"):
-        source.get_data_info(1)
-
-
 def test_folder_without_frames_or_gone_is_an_error_of_its_sample(tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'list.txt').write_text('empty\n')

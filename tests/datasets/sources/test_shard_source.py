@@ -91,7 +91,6 @@ def media_of(source):
     return [source.get_data_info(i)['media'].decode() for i in range(len(source))]
 
 
-# ------------------------------------------------------------------------- the same as files
 def test_shards_hold_the_files_and_what_is_known_of_them(images):
     files, folder = images
     source = ImageShards(str(folder))
@@ -149,7 +148,6 @@ def test_spawned_worker_gets_names_and_not_indexes(images):
     assert contents(again) == contents(source)
 
 
-# ------------------------------------------------------------------------- labels
 def test_probe_takes_so_many_of_each_class_as_of_files(images):
     files, folder = images
     few = ImageFolder(files.data_root, with_labels=True, max_per_class=3)
@@ -169,13 +167,10 @@ def test_classes_of_another_data_set_are_refused(tmp_path):
     for name in ('ant', 'bee'):
         with write_shard(f'{tmp_path}/{name}.tar') as shard:
             shard.add('1', {'jpg': b''}, dict(label=0, class_name=name))
-    with pytest.raises(
-        DataError, match=r"label 0 is 'ant' in '.*ant\.tar' and 'bee' in '.*bee\.tar'"
-    ):
+    with pytest.raises(DataError, match=r"label 0 is 'ant' in '.*ant\.tar' and 'bee' in"):
         ImageShards(str(tmp_path))
 
 
-# ------------------------------------------------------------------------- which shards
 def test_shards_are_named_in_any_way(tmp_path):
     few_shards(tmp_path, 'a-08.tar', 'a-09.tar', 'a-10.tar')
     (tmp_path / 'a-11.tar.unfinished').touch()
@@ -211,7 +206,7 @@ def test_shards_of_another_kind_are_refused(videos):
         ImageShards(str(videos[1]))
 
 
-def test_kinds_in_one_shard_are_told_apart(tmp_path):
+def test_kinds_in_one_shard_are_separate(tmp_path):
     with write_shard(f'{tmp_path}/a.tar') as shard:
         for number in range(6):
             kind = ('jpg', 'txt', 'mp4')[number % 3]
@@ -237,7 +232,6 @@ def test_more_shards_than_may_be_open(tmp_path, monkeypatch):
         assert len(os.listdir('/proc/self/fd')) <= num_open + 3
 
 
-# ------------------------------------------------------------------------- indexes
 def test_missing_index_is_made_once(tmp_path):
     few_shards(tmp_path, 'a.tar')
     index = tmp_path / 'a.tar.index'
@@ -275,9 +269,7 @@ def test_index_of_a_shard_in_a_folder_of_others_goes_to_the_cache():
                 source = ImageShards(f'{folder}/a.tar', cache_dir=f'{folder}/cache')
                 assert media_of(source) == ['a.tar 0', 'a.tar 1']
             assert len([n for n in os.listdir(f'{folder}/cache') if n.endswith('.index')]) == 1
-            with pytest.raises(
-                DataError, match=r"Can't write to '.*/mine'.*Give another folder as"
-            ):
+            with pytest.raises(DataError, match=r"Can't write to '.*/mine'.*Give another folder"):
                 ImageShards(f'{folder}/a.tar', cache_dir=f'{folder}/mine')
         os.chmod(folder, 0o755)
 
@@ -293,9 +285,7 @@ def test_index_of_another_shard_is_refused(tmp_path):
     few_shards(tmp_path, 'a.tar')
     with open(tmp_path / 'a.tar', 'ab') as file:
         file.write(bytes(512))
-    with pytest.raises(
-        DataError, match=r"index '.*a\.tar\.index' belongs to a shard of 10240 bytes"
-    ):
+    with pytest.raises(DataError, match=r"index '.*a\.tar\.index' belongs to a shard of 10240"):
         ImageShards(str(tmp_path))
 
 
@@ -308,19 +298,17 @@ def test_shard_that_is_cut_off_while_it_is_read_costs_the_samples_that_are_gone(
         source.get_data_info(1)
 
 
-@pytest.mark.parametrize('goes', ['away', 'bad'])
-def test_shard_that_can_no_longer_be_read_is_named(tmp_path, goes):
+def test_shard_that_cannot_be_read_any_more_is_named(tmp_path):
     few_shards(tmp_path, 'a.tar')
     source = ImageShards(str(tmp_path))
     os.unlink(tmp_path / 'a.tar')
-    if goes == 'bad':
-        (tmp_path / 'a.tar').symlink_to('/proc/self/mem')  # nothing is mapped at such low addresses
-    reason = dict(away='No such file', bad='Input/output error')[goes]
-    with pytest.raises(DataError, match=rf"Can't read the shard '.*a\.tar': {reason}"):
+    with pytest.raises(DataError, match=r"Can't read the shard '.*a\.tar': No such file"):
+        source.get_data_info(1)
+    (tmp_path / 'a.tar').symlink_to('/proc/self/mem')  # nothing is mapped at such low addresses
+    with pytest.raises(DataError, match=r"Can't read the shard '.*a\.tar': Input/output error"):
         source.get_data_info(1)
 
 
-# ------------------------------------------------------------------------- frames
 @pytest.fixture
 def frames(demo_data, tmp_path):
     """Frames of two videos, one of which doesn't say how fast they are."""
@@ -349,28 +337,22 @@ def test_frames_go_through_the_pipeline_of_videos(frames):
 
 def test_frames_of_unknown_speed_are_refused_by_name(frames):
     source = VideoShards(str(frames[0]))
-    with pytest.raises(
-        DataError, match=r"frames per second of '.*/unknown' are unknown\. Give `fps`"
-    ):
+    with pytest.raises(DataError, match=r"frames per second of '.*/unknown' are unknown\. Give"):
         source.get_data_info(1)
     with pytest.raises(ValueError, match='`fps` must be a positive number, got 0'):
         VideoShards(str(frames[0]), fps=0)
 
 
-@pytest.mark.parametrize('gap', [5, 6])
-def test_gap_longer_than_any_video_in_shards_is_refused(frames, gap):
-    steps = [dict(type='OpenVideo'), dict(type='FixedGapFramePair', gap=gap)]
-    if gap == 5:
-        assert VideoShards(str(frames[0]), pipeline=steps)[SampleKey(0, 0, 0)]['frame_ids'] == [
-            0,
-            5,
-        ]
-    else:
-        with pytest.raises(DataError, match=r"longest, '.*a\.tar/fast', has 6 frames"):
-            VideoShards(str(frames[0]), pipeline=steps)
+def test_gap_longer_than_any_video_in_shards_is_refused(frames):
+    def open_with_gap(gap):
+        steps = [dict(type='OpenVideo'), dict(type='FixedGapFramePair', gap=gap)]
+        return VideoShards(str(frames[0]), pipeline=steps)
+
+    assert open_with_gap(5)[SampleKey(0, 0, 0)]['frame_ids'] == [0, 5]
+    with pytest.raises(DataError, match=r"longest, '.*a\.tar/fast', has 6 frames"):
+        open_with_gap(6)
 
 
-# ------------------------------------------------------------------------- URLs
 @pytest.fixture
 def cache(tmp_path):
     return str(tmp_path / 'cache')
@@ -459,7 +441,7 @@ def test_shard_is_fetched_again_where_the_server_has_another(shelf, cache, chang
         server.etag = '"2"' if change == 'etag' else '"1"'
         for _ in range(2):
             assert media_of(opened()) == ['another 0', 'a-0.tar 1']
-        assert media_of(before) == ALL[:2]  # a run that goes on has its own
+        assert media_of(before) == ALL[:2]  # a run in progress has its own
         assert server.requests.count(('/a-0.tar', None)) == 2
 
 
@@ -505,9 +487,7 @@ def test_server_with_another_shard_than_the_index_says_is_refused(shelf, cache):
         file.write(bytes(512))
     with serve(shelf) as server:
         for _ in range(2):
-            with pytest.raises(
-                DataError, match=r"a-1\.tar\.index' belongs to a shard of 10240 bytes"
-            ):
+            with pytest.raises(DataError, match=r"a-1\.tar\.index' belongs to a shard of 10240"):
                 ImageShards(f'{server.url}/a-1.tar', cache_dir=cache)
         write_index(build_index(str(shelf / 'a-1.tar')), index_path(str(shelf / 'a-1.tar')))
         assert media_of(ImageShards(f'{server.url}/a-1.tar', cache_dir=cache)) == ALL[2:]

@@ -106,11 +106,6 @@ def test_visits_differ():
     assert len({tuple(sample['frame_ids']) for sample in samples}) > 8
 
 
-def test_file_that_is_closed_is_not_passed_on():
-    (sample,) = Readers([CountingReader], pipeline=READ).__getitems__(visits(0, 1))
-    assert 'reader' not in sample
-
-
 def test_notes_of_transforms_are_drained_once():
     pipeline = [dict(type='OpenVideo'), dict(type='DistantFramePair', window_seconds=60.0)]
     mixed = MixedDataset(dict(videos=Readers([CountingReader] * 2, pipeline=pipeline)))

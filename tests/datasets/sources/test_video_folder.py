@@ -65,9 +65,7 @@ def test_one_video_that_is_long_enough_will_do(tmp_path):
     for index, num_frames in enumerate([2, 3, 9, 4]):
         write_clip(tmp_path / f'{index}.mp4', num_frames)
     assert len(with_gap(tmp_path, gap=8)) == 4
-    with pytest.raises(
-        DataError, match=r"of 4 videos fits\. .*/2\.mp4', has 9 frames and would need 10\."
-    ):
+    with pytest.raises(DataError, match=r"of 4 videos fits\. .*/2\.mp4', has 9 frames and would"):
         with_gap(tmp_path, gap=9)
 
 

@@ -38,7 +38,6 @@ def odd_videos():
     ]
 
 
-# ------------------------------------------------------------------------- images
 def test_image_is_read_as_rgb(picture):
     path, pixels = picture
     (frame,) = LoadImage()(dict(path=path))['frames']
@@ -82,7 +81,6 @@ def test_bad_image_in_memory_is_called_by_its_path():
         LoadImage()(dict(path='shard.tar/a.png', media=b''))
 
 
-# ------------------------------------------------------------------------- videos
 class Toy(VideoReader):
     """A video whose frames show their number, that keeps a list of what it was asked for."""
 

@@ -31,7 +31,7 @@ def test_view_follows_from_the_samples_own_seed_alone():
     assert not np.array_equal(run([RAND], 0), run([RAND], 1))
 
 
-def test_colours_are_told_blue_first_and_come_out_red_first():
+def test_colours_are_passed_blue_first_and_returned_red_first():
     erased = run([ERASING], 0, np.full((32, 24, 3), 200, np.uint8))
     assert {tuple(pixel) for pixel in erased.reshape(-1, 3).tolist()} == {
         (200, 200, 200),

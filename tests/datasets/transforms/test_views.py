@@ -84,13 +84,6 @@ def test_one_view_is_the_first_of_two():
     assert np.array_equal(view, views(frames, CROP)[0])
 
 
-def test_one_view_is_packed_as_one_tensor():
-    sample = dict(frames=[frame(1)], rng=np.random.default_rng(0))
-    (packed,) = PackViews()(OneView(NOTHING)(sample))['inputs']
-    assert np.array_equal(packed.permute(1, 2, 0).numpy(), frame(1))
-
-
-# ------------------------------------------------------------------------- left to the device
 STRONG = [
     *CROP,
     dict(type='RandomFlip'),
@@ -194,7 +187,6 @@ def test_what_the_device_cannot_do_in_this_order_is_refused(transforms, message)
         TwoViews([], second=transforms, on_device=True)
 
 
-# ------------------------------------------------------------------------- decoding
 PHOTO = Path(__file__).resolve().parents[3] / '../shared/data/odd_files/image/landscape_exif_{}.jpg'
 needs_photo = pytest.mark.skipif(
     not Path(str(PHOTO).format(1)).exists(), reason='needs the photographs of ../shared/data'
@@ -313,7 +305,6 @@ def edges(box):
     return np.array([top, left, top + height, left + width])
 
 
-# ------------------------------------------------------------------------- clips
 AUGMENT = [
     *CROP,
     dict(type='RandomFlip'),

@@ -74,7 +74,7 @@ def test_sample_that_two_ranks_got_counts_once():
     assert evaluate(named_twice, topk=(1,))['accuracy/top1'] == pytest.approx(200 / 3)
 
 
-def test_class_without_a_sample_is_told_and_left_out_of_the_mean(log):
+def test_class_without_a_sample_is_reported_and_left_out_of_the_mean(log):
     scores = torch.eye(3)[[0, 0, 0, 2]]
     found = evaluate(make_samples(scores, [0, 0, 2, 2]), topk=(1,))
     assert found['accuracy/mean_class'] == pytest.approx(75)

@@ -139,7 +139,7 @@ def test_bank_of_one_class_is_refused():
         LogisticAccuracy(device='cpu').measure(probe)
 
 
-def test_one_sample_of_each_class_leaves_none_to_choose_a_rate_by():
+def test_one_sample_of_each_class_leaves_none_to_choose_a_learning_rate():
     probe = Probe(torch.randn(3, 2), torch.arange(3), torch.randn(6, 2), torch.arange(6) % 3)
     with pytest.raises(DataError, match=r'one sample of each class.*`lrs=\[0.1\]`'):
         LinearProbeAccuracy(lrs=(0.01, 0.1, 1.0), device='cpu').measure(probe)

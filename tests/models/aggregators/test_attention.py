@@ -58,7 +58,7 @@ def test_attention_begins_as_the_mean_of_its_projected_values():
     assert 0 < difference < 0.05
 
 
-def test_init_weights_draws_everything_anew_and_the_seed_decides():
+def test_init_weights_draws_everything_by_the_seed():
     pooling = AttentionPooling(8, 2)
     other = copy.deepcopy(pooling)
     for parameter in other.parameters():
@@ -83,7 +83,5 @@ def test_weights_begin_with_the_spread_that_is_promised():
 
 @pytest.mark.parametrize('num_heads', [5, 0, -2])
 def test_heads_that_do_not_divide_the_width_are_refused(num_heads):
-    with pytest.raises(
-        ValueError, match=rf'must divide the width 12, got {num_heads}. Use one of \[1, 2, 3, 4, 6'
-    ):
+    with pytest.raises(ValueError, match=rf'must divide the width 12, got {num_heads}. Use one'):
         AttentionPooling(12, num_heads)

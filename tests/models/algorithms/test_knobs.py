@@ -32,12 +32,7 @@ BACKBONE = {
     'data_preprocessor.mean': (0.0, 0.0, 0.0),
     'data_preprocessor.std': (1.0, 1.0, 1.0),
 }
-NECK = {
-    'neck.embed_dim': 16,
-    'neck.depth': 2,
-    'neck.num_heads': 4,
-    'neck.mlp_ratio': 2,
-}
+NECK = {'neck.embed_dim': 16, 'neck.depth': 2, 'neck.num_heads': 4, 'neck.mlp_ratio': 2}
 # Per algorithm: its config, and for each value in it another one.
 CASES = {
     'ViC-MAE': (

@@ -121,16 +121,11 @@ def test_loss_that_is_off_leaves_its_parts_out(switch, left, logged):
     assert model.extract_feat(torch.zeros(2, 3, 16, 16)).shape == (2, 16)
 
 
-def test_reconstruction_without_a_neck_is_refused():
-    with pytest.raises(
-        ValueError, match=r'`head.reconstruction` needs a `neck`, got None. Give on'
-    ):
-        make_vicmae(neck=None)
-
-
-def test_contrast_without_a_target_is_refused():
-    with pytest.raises(ValueError, match=r'needs a `target`, got None.*`head.contrastive=None`'):
-        make_vicmae(target=None)
+@pytest.mark.parametrize(('part', 'loss'), [('neck', 'reconstruction'), ('target', 'contrastive')])
+def test_loss_without_the_part_that_it_needs_is_refused(part, loss):
+    message = f'`head.{loss}` needs a `{part}`, got None. Give one, .*`head.{loss}=None`'
+    with pytest.raises(ValueError, match=message):
+        make_vicmae(**{part: None})
 
 
 @pytest.mark.parametrize('make', [make_mae, lambda **p: make_vicmae(contrastive=False, **p)])

@@ -7,7 +7,6 @@ from mmpretrain.models import VisionTransformer
 from torch import nn
 
 from vicmae.models.backbones import MaskedViT
-from vicmae.models.backbones.vit import ARCHITECTURES
 from vicmae.models.layers import gather_tokens, patchify, sincos_pos_embed, unpatchify
 from vicmae.models.masking import FrameMasking, RandomMasking
 from vicmae.testing import peak_memory, randomize
@@ -115,11 +114,6 @@ def test_unmasked_backbone_takes_other_sizes_as_mmpretrains_does():
     torch.testing.assert_close(tokens, theirs(images)[0])
 
 
-def test_without_class_token_only_patches_are_encoded():
-    tokens, _ = toy_vit(with_cls_token=False)(torch.randn(2, 3, 16, 24), mask=True)
-    assert tokens.shape == (2, 6, 16)
-
-
 def test_weights_are_drawn_as_mae_draws_them():
     vit = MaskedViT('tiny', img_size=32, patch_size=8)
     vit.init_weights()
@@ -137,9 +131,9 @@ def test_weights_are_drawn_as_mae_draws_them():
 
 
 def test_position_embedding_is_fixed_sine_cosine_without_a_position_for_the_class_token():
-    vit = toy_vit()
-    assert torch.equal(vit.pos_embed, sincos_pos_embed((4, 6), 16, num_prefix_tokens=1))
-    assert not vit.pos_embed.requires_grad
+    for vit in (toy_vit(), MaskedViT(TOY, img_size=(16, 24), patch_size=4)):  # drawn, or not yet
+        assert torch.equal(vit.pos_embed, sincos_pos_embed((4, 6), 16, num_prefix_tokens=1))
+        assert not vit.pos_embed.requires_grad
 
 
 def test_pretrained_weights_are_not_drawn_over(tmp_path):
@@ -154,10 +148,6 @@ def test_pretrained_weights_are_not_drawn_over(tmp_path):
     vit.init_weights()
     for name, value in trained.state_dict().items():
         assert torch.equal(vit.state_dict()[name], value), name
-
-
-def test_names_are_those_of_the_field():
-    assert list(ARCHITECTURES) == ['tiny', 'small', 'base', 'large', 'huge']
 
 
 @pytest.mark.parametrize(
@@ -190,7 +180,7 @@ def test_images_of_another_size_are_encoded_masked_as_unmasked(size, mode):
     torch.testing.assert_close(tokens, gather_tokens(plain, visible_first))
 
 
-def test_another_size_is_told_of_once():
+def test_another_size_is_warned_of_once():
     vit = toy_vit()
 
     def encode_three_times():
@@ -223,21 +213,9 @@ def test_weights_of_a_model_with_a_class_token_load_into_one_without(recwarn):
     assert not [w for w in recwarn if 'resized' in str(w.message)]
 
 
-def test_position_embedding_is_there_before_weights_are_drawn():
-    vit = MaskedViT(TOY, img_size=(16, 24), patch_size=4)
-    assert torch.equal(vit.pos_embed, sincos_pos_embed((4, 6), 16, num_prefix_tokens=1))
-
-
-def test_mask_that_leaves_nothing_of_the_grid_is_refused_at_construction():
-    with pytest.raises(ValueError, match='`mask_ratio` 0.97 of 24 patches leaves none to encode'):
-        toy_vit(mask_ratio=0.97)
-
-
 @pytest.mark.parametrize('masked', [True, False])
 def test_images_that_patches_do_not_divide_are_refused_with_sizes_that_would_do(masked):
-    with pytest.raises(
-        ValueError, match=r'must divide images, got 18x24 pixels. Use 16 or 20 by 2'
-    ):
+    with pytest.raises(ValueError, match=r'must divide images, got 18x24 pixels. Use 16 or 20 by'):
         toy_vit()(torch.rand(1, 3, 18, 24), mask=masked)
 
 
@@ -273,7 +251,7 @@ def test_checkpointed_layers_give_the_same_gradients_at_less_memory():
         vit.masking.noise = lambda *_: noise
 
         def step(vit=vit):
-            torch.manual_seed(1)  # dropout is drawn anew in the backward pass, from the same state
+            torch.manual_seed(1)  # dropout is drawn again in the backward pass, from the same state
             vit(images, mask=True)[0].square().sum().backward()
 
         memory.append(peak_memory(step))

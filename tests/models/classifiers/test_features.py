@@ -14,9 +14,7 @@ from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
 def features_config(**changes):
     backbone = {k: v for k, v in toy_vicmae_config()['backbone'].items() if k != 'masking'}
     return dict(
-        type='FrozenFeatures',
-        backbone={**backbone, **changes},
-        aggregator=dict(type='MeanPooling'),
+        type='FrozenFeatures', backbone={**backbone, **changes}, aggregator=dict(type='MeanPooling')
     )
 
 

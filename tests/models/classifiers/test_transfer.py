@@ -94,7 +94,7 @@ def test_every_parameter_of_a_fine_tuned_model_gets_a_gradient():
     assert without == []
 
 
-def test_weights_that_are_drawn_anew_begin_from_the_pretrained_backbone(tmp_path):
+def test_init_weights_starts_from_the_pretrained_backbone(tmp_path):
     source = randomize(MODELS.build(toy_vicmae_config()), seed=3)
     torch.save({'state_dict': source.state_dict()}, tmp_path / 'pretrained.pth')
     model = build(pretrained=str(tmp_path / 'pretrained.pth'))
@@ -114,7 +114,6 @@ def test_unknown_branch_is_refused_with_those_there_are():
         MODELS.build(toy_transfer_config(pretrained_branch='ema'))
 
 
-# ------------------------------------------------------------------------- videos
 CLIPS = dict(num_frames=4, tubelet_size=2)
 
 

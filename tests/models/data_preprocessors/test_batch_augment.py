@@ -12,13 +12,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vicmae.datasets import (
-    ColorJitter,
-    GaussianBlur,
-    RandomFlip,
-    RandomGrayscale,
-    RandomSolarize,
-)
+from vicmae.datasets import ColorJitter, GaussianBlur, RandomFlip, RandomGrayscale, RandomSolarize
 from vicmae.models.data_preprocessors import batch_augment
 from vicmae.models.data_preprocessors.batch_augment import augment_batch
 from vicmae.structures import STEPS, as_vector
@@ -75,7 +69,6 @@ def augment(images, changes, device='cpu'):
     return changed.permute(0, 2, 3, 1).cpu().numpy()
 
 
-# ------------------------------------------------------------------------- reference
 def luma(pixel):
     return 0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
 
@@ -185,7 +178,6 @@ def test_batch_that_was_given_is_left_alone():
     assert torch.equal(pixels, before)
 
 
-# ------------------------------------------------------------------------- OpenCV
 @pytest.mark.parametrize(
     ('transform', 'levels'),
     [
@@ -213,7 +205,6 @@ def test_device_makes_what_opencv_makes_of_one_image(transform, levels):
     assert difference.mean() <= 1
 
 
-# ------------------------------------------------------------------------- devices
 def test_mixed_precision_changes_nothing():
     images, changes = [picture(), picture(1)], [STRONG, dict(blur_sigma=1.0, hue=0.1)]
     plain = augment(images, changes)

@@ -62,12 +62,9 @@ def test_classifier_tells_the_number_of_classes():
     assert model.data_preprocessor.num_classes == 4
 
 
-def test_mixing_without_the_number_of_classes_is_refused():
+def test_impossible_mixing_is_refused():
     with pytest.raises(ValueError, match='needs .num_classes., got None'):
         LabelledPreprocessor(mixup_alpha=0.8)
-
-
-def test_negative_alpha_is_refused():
     with pytest.raises(ValueError, match='cutmix_alpha. must not be negative, got -1'):
         LabelledPreprocessor(num_classes=4, cutmix_alpha=-1.0)
 

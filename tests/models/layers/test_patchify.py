@@ -44,13 +44,6 @@ def test_unpatchify_inverts_patchify_on_clips(sides, patch_size, grid):
     assert torch.equal(unpatchify(patchify(clip, patch_size), patch_size, grid), clip)
 
 
-def test_unpatchify_inverts_patchify_on_images_as_clips_of_one_frame():
-    image = torch.rand(2, 3, 8, 12)
-    restored = unpatchify(patchify(image, (1, 4, 4)), (1, 4, 4), (1, 2, 3))
-    assert restored.shape == (2, 3, 1, 8, 12)
-    assert torch.equal(restored.squeeze(2), image)
-
-
 def test_an_image_is_cut_as_a_clip_of_one_frame():
     image = torch.rand(2, 3, 8, 12)
     assert torch.equal(patchify(image, (1, 4, 4)), patchify(image.unsqueeze(2), (1, 4, 4)))

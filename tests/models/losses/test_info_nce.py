@@ -86,19 +86,9 @@ def test_loss_is_lowest_when_views_agree_and_samples_do_not():
 
 
 def test_gradient_reaches_predictions_and_targets_and_equals_finite_differences():
-    p, z = (torch.randn(2, 2, 3, 4) * 0.5).requires_grad_()
-    p, z = p.detach().requires_grad_(), z.detach().requires_grad_()
-    info_nce(p, z, 0.5).backward()
-    for tensor, which in [(p, 0), (z, 1)]:
-        for at in [(0, 1, 2), (1, 2, 0)]:
-            values = []
-            for step in (1e-4, -1e-4):
-                pair = [p.detach().double().numpy().copy(), z.detach().double().numpy().copy()]
-                pair[which][at] += step
-                values.append(info_nce_slowly(*pair, 0.5))
-            assert tensor.grad[at].item() == pytest.approx(
-                (values[0] - values[1]) / 2e-4, rel=1e-3, abs=1e-5
-            )
+    p, z = (0.5 * torch.randn(2, 2, 3, 4)).double()
+    loss = InfoNCELoss(0.5)
+    assert torch.autograd.gradcheck(loss, (p.requires_grad_(), z.requires_grad_()))
 
 
 @pytest.mark.parametrize('num_samples', [1, 2, 7])
@@ -154,9 +144,3 @@ def test_memory_is_that_of_the_local_rows_at_4096_pairs_on_8_ranks(compat_rank_l
 def test_temperature_that_is_not_positive_is_refused(temperature):
     with pytest.raises(ValueError, match=f'must be positive, got {temperature}. Usual values'):
         InfoNCELoss(temperature)
-
-
-def test_three_views_are_refused():
-    views = torch.randn(3, 4, 8)
-    with pytest.raises(ValueError, match=r'compares 2 views of each sample.* got \(3, 4, 8\)'):
-        info_nce(views, views, 0.1)

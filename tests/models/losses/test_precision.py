@@ -68,10 +68,19 @@ def test_the_largest_numbers_of_float16_stay_finite(loss, dtype):
     exact, _ = value_and_gradients(loss, inputs, torch.float64)
     value, gradients = value_and_gradients(loss, inputs, dtype)
     assert value.item() == pytest.approx(exact.item(), rel=1e-5)
-    if not (
-        isinstance(loss, VICRegLoss) and dtype == torch.float16
-    ):  # there the true gradient is > 65504
+    # The true gradient of VICReg is larger than 65504.
+    if not (isinstance(loss, VICRegLoss) and dtype == torch.float16):
         assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize('loss', [InfoNCELoss(), VICRegLoss(), CosineLoss()])
+def test_other_than_two_views_of_equal_shape_are_refused(loss):
+    views = torch.randn(3, 4, 8)
+    with pytest.raises(ValueError, match=r'must have the shape \(2, B, E\), got \(3, 4, 8\)'):
+        loss(views, views)
+    message = r'one shape, got \(2, 4, 8\) and \(2, 4, 1\). Give the pred'
+    with pytest.raises(ValueError, match=message):
+        loss(views[:2], views[:2, :, :1])
 
 
 def test_views_that_agree_at_a_low_temperature_give_a_small_loss_and_not_a_rounded_one():

@@ -41,23 +41,15 @@ def test_teacher_begins_as_its_student():
     assert not any(teacher.requires_grad for _, teacher, _ in pairs)
 
 
-def test_update_is_the_formula_for_every_parameter():
-    model = make_model()
-    before = {name: teacher.clone() for name, teacher, _ in parts_of(model)}
-    randomize(model)
-    model.update_target(0.9)
-    for name, teacher, student in parts_of(model):
-        torch.testing.assert_close(teacher, 0.9 * before[name] + 0.1 * student, msg=name)
-
-
-@pytest.mark.parametrize('momentum', [0.0, 1.0])
-def test_momentum_of_one_keeps_the_teacher_and_of_zero_takes_the_student(momentum):
+@pytest.mark.parametrize('momentum', [0.0, 0.9, 1.0])
+def test_update_is_the_formula_for_every_parameter(momentum):
     model = make_model()
     before = {name: teacher.clone() for name, teacher, _ in parts_of(model)}
     randomize(model)
     model.update_target(momentum)
     for name, teacher, student in parts_of(model):
-        assert torch.equal(teacher, before[name] if momentum else student), name
+        expected = momentum * before[name] + (1 - momentum) * student
+        torch.testing.assert_close(teacher, expected, msg=name)
 
 
 @pytest.mark.parametrize('projector', [None, HEAD])
@@ -92,12 +84,6 @@ def test_teacher_can_see_whole_views():
     assert not torch.allclose(masked, pooled, atol=1e-3)
 
 
-def test_no_gradient_reaches_the_teacher():
-    model = make_model()
-    model.parse_losses(model.loss(make_views()))[0].backward()
-    assert all(teacher.grad is None for _, teacher, _ in parts_of(model))
-
-
 def test_dropped_paths_are_the_students_alone():
     config = toy_vicmae_config()
     backbone = {**config['backbone'], 'drop_path_rate': 0.9}
@@ -105,15 +91,6 @@ def test_dropped_paths_are_the_students_alone():
     assert model.backbone.layers[1].training
     assert not model.target.backbone.layers[1].training
     assert model.target.embedder.training
-
-
-def test_teacher_is_kept_in_state_dicts():
-    model, other = make_model(), make_model()
-    randomize(model)
-    model.update_target(0.5)
-    other.load_state_dict(model.state_dict())
-    for (name, teacher, _), (_, loaded, _) in zip(parts_of(model), parts_of(other), strict=True):
-        assert torch.equal(teacher, loaded), name
 
 
 @pytest.mark.parametrize('projector', [None, HEAD])
@@ -152,7 +129,7 @@ def test_teacher_of_pretrained_weights_is_kept(tmp_path):
         assert not (teacher.requires_grad or torch.equal(teacher, student)) or 'pos_' in name, name
 
 
-def test_another_size_is_told_of_once_by_student_and_teacher():
+def test_another_size_is_warned_of_once_by_student_and_teacher():
     model = make_model()
     with pytest.warns(UserWarning, match='resized') as caught:
         model.loss([torch.randn(4, 3, 24, 16) for _ in range(2)])

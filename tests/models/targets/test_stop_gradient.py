@@ -9,7 +9,3 @@ def test_targets_are_the_students_embeddings_without_gradient():
     targets = StopGradientTarget()(torch.randn(2, 4, 6), embedded, None)
     assert torch.equal(targets, embedded)
     assert not targets.requires_grad
-
-
-def test_there_is_nothing_to_train_or_to_store():
-    assert StopGradientTarget().state_dict() == {}

@@ -251,7 +251,7 @@ class LinearProbeAccuracy(_LinearMetric):
         seen, held = split_classes(probe.bank_labels.cpu(), self.holdout, self.seed)
         if not len(held):
             raise DataError(
-                'With one sample of each class there is none to choose a learning rate by. Give one rate: '
+                'With one sample of each class no sample is left to choose a learning rate. Give one: '
                 f'`lrs=[{self.lrs[len(self.lrs) // 2]:g}]`.'
             )
         seen, held = seen.to(probe.bank.device), held.to(probe.bank.device)

@@ -65,12 +65,7 @@ def resize_pos_embed(
 
 
 def fit_pos_embed(
-    loaded: Tensor,
-    grid: Grid,
-    *,
-    num_prefix_tokens: int,
-    mode: str = 'bicubic',
-    warn: bool = False,
+    loaded: Tensor, grid: Grid, *, num_prefix_tokens: int, mode: str = 'bicubic', warn: bool = False
 ) -> Tensor:
     """Fits the table of a checkpoint, whose grid the table itself shows, to a model's grid.
 

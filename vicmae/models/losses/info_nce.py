@@ -15,10 +15,7 @@ from .two_views import check_two_views
 
 
 def info_nce(
-    predictions: Tensor,
-    targets: Tensor,
-    temperature: float,
-    compat_rank_local_ids: bool = False,
+    predictions: Tensor, targets: Tensor, temperature: float, compat_rank_local_ids: bool = False
 ) -> Tensor:
     """Computes InfoNCE of two views over the batches of all ranks (ViC-MAE, equation 6).
 

@@ -13,11 +13,7 @@ _DIGITS = 24  # of a float32
 
 
 def uniform(
-    batch_size: int,
-    count: int,
-    device: torch.device,
-    seeds: Tensor | None = None,
-    stream: int = 0,
+    batch_size: int, count: int, device: torch.device, seeds: Tensor | None = None, stream: int = 0
 ) -> Tensor:
     """Draws numbers in [0, 1) for each sample of a batch: (B, count).
 
