@@ -58,7 +58,10 @@ class SlowVideos(Source):
 class SlowColour(ViewChange):
     stage = 'jitter'
 
-    def draw(self, rng):
+    def __init__(self):
+        super().__init__(prob=1.0)
+
+    def draw_change(self, rng):
         return dict(hue=0.1)
 
     def apply(self, img, drawn):

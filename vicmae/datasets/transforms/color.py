@@ -9,7 +9,7 @@ import numpy as np
 from vicmae.registry import TRANSFORMS
 from vicmae.structures import STEPS
 
-from .view_change import ViewChange, check_probability
+from .view_change import ViewChange
 
 
 @TRANSFORMS.register_module()
@@ -42,11 +42,9 @@ class ColorJitter(ViewChange):
             limit = 0.5 if name == 'hue' else 1
             if not 0 <= value <= limit:
                 raise ValueError(f'`{name}` must be in [0, {limit}], got {value}.')
-        self.prob = check_probability('prob', prob)
+        super().__init__(prob)
 
-    def draw(self, rng: np.random.Generator) -> dict[str, float]:
-        if rng.random() >= self.prob:
-            return {}
+    def draw_change(self, rng: np.random.Generator) -> dict[str, float]:
         shifts = {name: rng.uniform(-span, span) for name, span in self.spans.items()}
         factors = {name: 1 + shifts[name] for name in shifts if name != 'hue'}
         order = rng.permutation(list(shifts))
@@ -108,10 +106,10 @@ class RandomGrayscale(ViewChange):
     stage = 'grayscale'
 
     def __init__(self, prob: float = 0.2) -> None:
-        self.prob = check_probability('prob', prob)
+        super().__init__(prob)
 
-    def draw(self, rng: np.random.Generator) -> dict[str, float]:
-        return dict(grayscale=1) if rng.random() < self.prob else {}
+    def draw_change(self, rng: np.random.Generator) -> dict[str, float]:
+        return dict(grayscale=1)
 
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
         return _gray(img)
@@ -141,12 +139,10 @@ class GaussianBlur(ViewChange):
         if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1]:
             raise ValueError(f'`sigma` must be two positive numbers in rising order, got {sigma}.')
         self.sigma = (sigma[0], sigma[1])
-        self.prob = check_probability('prob', prob)
+        super().__init__(prob)
         self.kernel_size = _check_kernel_size(kernel_size)
 
-    def draw(self, rng: np.random.Generator) -> dict[str, float]:
-        if rng.random() >= self.prob:
-            return {}
+    def draw_change(self, rng: np.random.Generator) -> dict[str, float]:
         width, height = self.kernel_size or (0, 0)  # 0: OpenCV computes it from sigma
         return dict(blur_sigma=rng.uniform(*self.sigma), blur_width=width, blur_height=height)
 
@@ -186,10 +182,10 @@ class RandomSolarize(ViewChange):
                 f'`threshold` must be a whole pixel value in [0, 255], got {threshold}.'
             )
         self.threshold = threshold
-        self.prob = check_probability('prob', prob)
+        super().__init__(prob)
 
-    def draw(self, rng: np.random.Generator) -> dict[str, float]:
-        return dict(solarize=self.threshold) if rng.random() < self.prob else {}
+    def draw_change(self, rng: np.random.Generator) -> dict[str, float]:
+        return dict(solarize=self.threshold)
 
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
         return np.where(img >= drawn['solarize'], 255 - img, img)

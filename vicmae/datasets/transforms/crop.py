@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from vicmae.registry import TRANSFORMS
 
 from .base import Transform
-from .view_change import ViewChange, check_probability
+from .view_change import ViewChange
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 
@@ -108,10 +108,10 @@ class RandomFlip(ViewChange):
     stage = 'flip'
 
     def __init__(self, prob: float = 0.5) -> None:
-        self.prob = check_probability('prob', prob)
+        super().__init__(prob)
 
-    def draw(self, rng: np.random.Generator) -> dict[str, float]:
-        return dict(flip=1) if rng.random() < self.prob else {}
+    def draw_change(self, rng: np.random.Generator) -> dict[str, float]:
+        return dict(flip=1)
 
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
         return cv2.flip(img, 1)

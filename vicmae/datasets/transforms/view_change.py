@@ -15,15 +15,27 @@ class ViewChange(Transform):
 
     **Required keys:** img (H, W, 3), uint8, RGB; rng. **Modified keys:** img.
 
+    Args:
+        prob: Probability of the change.
+
     Attributes:
         stage: Its stage among `vicmae.structures.STAGES`.
     """
 
     stage: str
 
-    @abstractmethod
+    def __init__(self, prob: float) -> None:
+        if not 0 <= prob <= 1:
+            raise ValueError(f'`prob` is a probability in [0, 1], got {prob}.')
+        self.prob = prob
+
     def draw(self, rng: np.random.Generator) -> dict[str, float]:
         """Draws numbers named as in `vicmae.structures.UNCHANGED`; none for no change."""
+        return self.draw_change(rng) if rng.random() < self.prob else {}
+
+    @abstractmethod
+    def draw_change(self, rng: np.random.Generator) -> dict[str, float]:
+        """Draws the numbers of a change that takes place."""
 
     @abstractmethod
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
@@ -32,10 +44,3 @@ class ViewChange(Transform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         drawn = self.draw(results['rng'])
         return {**results, 'img': self.apply(results['img'], drawn)} if drawn else results
-
-
-def check_probability(name: str, value: float) -> float:
-    """Returns a probability, or raises ValueError."""
-    if not 0 <= value <= 1:
-        raise ValueError(f'`{name}` is a probability in [0, 1], got {value}.')
-    return value

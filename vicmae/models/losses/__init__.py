@@ -1,17 +1,15 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-from .cosine import CosineLoss, cosine_distance
+from .cosine import CosineLoss
 from .info_nce import InfoNCELoss, info_nce
 from .pixel_reconstruction import PixelReconstructionLoss, denormalize_patches, normalize_patches
-from .vicreg import VICRegLoss, vicreg
+from .vicreg import VICRegLoss
 
 __all__ = [
     'CosineLoss',
     'InfoNCELoss',
     'PixelReconstructionLoss',
     'VICRegLoss',
-    'cosine_distance',
     'denormalize_patches',
     'info_nce',
     'normalize_patches',
-    'vicreg',
 ]

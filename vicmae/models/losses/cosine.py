@@ -10,22 +10,11 @@ from .precision import full_precision
 from .two_views import check_two_views
 
 
-def cosine_distance(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Computes the mean of 1 - cos(p_v, z_{1-v}) over views and samples, for predictions p and targets z.
-
-    Shape:
-        (2, B, E), (2, B, E) -> ()
-    """
-    check_two_views(predictions, targets)
-    with full_precision(predictions, targets.flip(0)) as (predictions, other_view):
-        # Half the squared distance of unit vectors is the same, and stays precise where they nearly agree.
-        distance = F.normalize(predictions, dim=-1) - F.normalize(other_view, dim=-1)
-        return distance.square().sum(dim=-1).mean() / 2
-
-
 @MODELS.register_module()
 class CosineLoss(nn.Module):
-    """The cosine distance of two views: SimSiam's loss plus one, and a quarter of BYOL's.
+    """The cosine distance of two views, the mean of 1 - cos(p_v, z_{1-v}) for predictions p and targets z.
+
+    It is SimSiam's loss plus one, and a quarter of BYOL's.
 
     `SimSiam <https://arxiv.org/abs/2011.10566>`_ has the mean of -cos(p_v, z_{1-v}) over both views
     (equations 1 and 2), `BYOL <https://arxiv.org/abs/2006.07733>`_ the sum of the squared distances of unit
@@ -39,4 +28,8 @@ class CosineLoss(nn.Module):
     """
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return cosine_distance(predictions, targets)
+        check_two_views(predictions, targets)
+        with full_precision(predictions, targets.flip(0)) as (predictions, other_view):
+            # Half the squared distance of unit vectors is the same, and stays precise where they nearly agree.
+            distance = F.normalize(predictions, dim=-1) - F.normalize(other_view, dim=-1)
+            return distance.square().sum(dim=-1).mean() / 2

@@ -12,42 +12,6 @@ from .precision import full_precision
 from .two_views import check_two_views
 
 
-def vicreg(
-    predictions: Tensor,
-    targets: Tensor,
-    *,
-    invariance_weight: float = 25.0,
-    variance_weight: float = 25.0,
-    covariance_weight: float = 1.0,
-    target_std: float = 1.0,
-    eps: float = 1e-4,
-) -> Tensor:
-    """Computes the mean over both views v of VICReg(p_v, z_{1-v}), for predictions p and targets z.
-
-        VICReg(a, b) = invariance_weight * mean((a - b)^2)
-                     + variance_weight * (hinge(a) + hinge(b)) / 2
-                     + covariance_weight * (c(a) + c(b))
-
-    where hinge and c are `variance_hinge` and `covariance_penalty`, over the samples of all ranks: W ranks with B
-    pairs each give, on average, the loss of one process with W*B pairs, and after DDP's averaging its gradients.
-    See `VICRegLoss` for the arguments.
-
-    Shape:
-        (2, B, E), (2, B, E) -> ()
-    """
-    check_two_views(predictions, targets)
-    with full_precision(predictions, targets) as (predictions, targets):
-        invariance = F.mse_loss(predictions, targets.flip(0))
-        sides = [_views_of_all_ranks(side) for side in (predictions, targets)]
-        variance = sum(variance_hinge(side, target_std, eps) for side in sides) / 2
-        covariance = sum(covariance_penalty(side) for side in sides)
-        return (
-            invariance_weight * invariance
-            + variance_weight * variance
-            + covariance_weight * covariance
-        )
-
-
 def variance_hinge(views: Tensor, target_std: float, eps: float) -> Tensor:
     """Averages relu(target_std - sqrt(unbiased var + eps)) over views and dimensions: (V, B, E) -> ()."""
     return F.relu(target_std - (views.var(dim=1) + eps).sqrt()).mean()
@@ -77,9 +41,18 @@ def _views_of_all_ranks(views: Tensor) -> Tensor:
 class VICRegLoss(nn.Module):
     """Agreement of views without negatives: the variance and covariance of dimensions prevent a collapse.
 
+    The mean over both views v of VICReg(p_v, z_{1-v}), for predictions p and targets z:
+
+        VICReg(a, b) = invariance_weight * mean((a - b)^2)
+                     + variance_weight * (hinge(a) + hinge(b)) / 2
+                     + covariance_weight * (c(a) + c(b))
+
+    where hinge and c are `variance_hinge` and `covariance_penalty`, over the samples of all ranks: W ranks with B
+    pairs each give, on average, the loss of one process with W*B pairs, and after DDP's averaging its gradients.
+
     `VICReg <https://arxiv.org/abs/2105.04906>`_ as in its authors' code, if predictions are targets. The paper's
     equations 5 and 6 sum the squares over E and sum both hinges: its weights of 25 are `invariance_weight=25 * E`
-    and `variance_weight=50` here. See `vicreg` for the formula.
+    and `variance_weight=50` here.
 
     Args:
         invariance_weight: Weight of the squared distance of views.
@@ -117,7 +90,20 @@ class VICRegLoss(nn.Module):
             )
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        return vicreg(predictions, targets, **self.settings)
+        check_two_views(predictions, targets)
+        invariance_weight, variance_weight, covariance_weight, target_std, eps = (
+            self.settings.values()
+        )
+        with full_precision(predictions, targets) as (predictions, targets):
+            sides = [_views_of_all_ranks(side) for side in (predictions, targets)]
+            invariance = F.mse_loss(predictions, targets.flip(0))
+            variance = sum(variance_hinge(side, target_std, eps) for side in sides) / 2
+            covariance = sum(covariance_penalty(side) for side in sides)
+            return (
+                invariance_weight * invariance
+                + variance_weight * variance
+                + covariance_weight * covariance
+            )
 
     def extra_repr(self) -> str:
         return ', '.join(f'{name}={value}' for name, value in self.settings.items())
