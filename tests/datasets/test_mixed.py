@@ -62,10 +62,6 @@ def test_source_without_a_type_is_a_name_that_was_misspelt(name, message):
         MixedDataset({**sources, name: dict(data_root='x')})
 
 
-def test_shares_are_the_sizes_where_no_weights_are_given():
-    assert mixed().weights == (3.0, 2.0)
-
-
 @pytest.mark.parametrize(
     ('weights', 'message'),
     [

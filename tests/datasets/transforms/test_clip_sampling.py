@@ -274,15 +274,6 @@ def test_clip_longer_than_the_video_repeats_the_last_frame():
     assert (ids.reshape(-1, 2, 4) == [0, 2, 2, 2]).all()
 
 
-def test_clips_say_how_many_they_are():
-    results = DistantClips(2, clip_len=4)(
-        dict(num_frames=100, fps=30.0, rng=np.random.default_rng(0))
-    )
-    assert (results['num_clips'], results['clip_len']) == (2, 4)
-    with pytest.raises(ValueError, match='`frame_stride` must be positive, got 0'):
-        DistantClips(frame_stride=0)
-
-
 @pytest.mark.parametrize('step', ['DistantFramePair', 'UniformFrames', 'DecodeFrames'])
 def test_pipeline_that_opens_no_video_is_refused(demo_data, step):
     root, sampler = str(demo_data / 'videos/train'), dict(type=step)
