@@ -34,5 +34,5 @@ def build_loader(
         options['persistent_workers'] = False
         options.pop('prefetch_factor', None)
     loader = Runner.build_dataloader(options, seed, diff_rank_seed)
-    ours = {name: config[name] for name in LOADER_OPTIONS[1:] if name in config}
-    return SteadyLoader.around(loader, replace=replace, stand_ins=stand_ins, **ours)
+    steady_options = {name: config[name] for name in LOADER_OPTIONS[1:] if name in config}
+    return SteadyLoader.around(loader, replace=replace, stand_ins=stand_ins, **steady_options)

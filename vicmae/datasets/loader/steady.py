@@ -280,12 +280,12 @@ class SteadyLoader(DataLoader):
         self.notes.update(report.notes)
         self.ledger.num_samples += sum(report.seen.values())
         for bad in report.bad:
-            known = min(self._counted[bad.epoch, bad.index], bad.visits)
-            self._counted[bad.epoch, bad.index] -= known
-            if bad.visits > known:
+            counted = min(self._counted[bad.epoch, bad.index], bad.visits)
+            self._counted[bad.epoch, bad.index] -= counted
+            if bad.visits > counted:
                 # All files are listed, and the error raised below says more than "too many".
                 with suppress(DataError) if report.no_good_file else nullcontext():
-                    self.ledger.add(bad._replace(visits=bad.visits - known))
+                    self.ledger.add(bad._replace(visits=bad.visits - counted))
         if report.no_good_file:
             listed = f' {str(self.ledger.path)!r} lists them.' if self.ledger.path else ''
             raise DataError(

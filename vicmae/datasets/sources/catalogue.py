@@ -97,10 +97,10 @@ class CatalogueSource(Source):
         return len(self.catalogue) if self._kept is None else len(self._kept)
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        known = self.catalogue[self.number_of(index)]
+        info = self.catalogue[self.number_of(index)]
         if self._label_of is None:
-            return known
-        return {**known, 'gt_label': self._label_of[known['gt_label']]}
+            return info
+        return {**info, 'gt_label': self._label_of[info['gt_label']]}
 
     def path_of(self, index: int) -> str:
         return self.catalogue[self.number_of(index)]['path']

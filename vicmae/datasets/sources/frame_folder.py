@@ -56,9 +56,9 @@ class FrameFolder(FileSource):
         require_gap_fits(self)
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        known = super().get_data_info(index)
-        num_frames = known.pop('num_frames', None)
-        return {**known, 'media': self._open(known['path'], num_frames)}
+        info = super().get_data_info(index)
+        num_frames = info.pop('num_frames', None)
+        return {**info, 'media': self._open(info['path'], num_frames)}
 
     def _catalogue(self) -> Catalogue:
         if self.ann_file:

@@ -25,9 +25,9 @@ def _require_fit(source: Source, sampler: FixedGapFramePair) -> None:
     too_short = []  # frames, frames needed, path
     for index in tried:
         try:
-            known = source.get_data_info(int(index))
-            path = known['path']
-            with open_video(known.get('media', path), name=path) as video:
+            info = source.get_data_info(int(index))
+            path = info['path']
+            with open_video(info.get('media', path), name=path) as video:
                 num_frames, fps = video.num_frames, video.fps
         except DataError:  # reported when the sample is loaded
             continue

@@ -39,8 +39,8 @@ class ShardSource(CatalogueSource):
         super().__init__(self._samples, **kwargs)
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        known = super().get_data_info(index)
-        return {**known, 'media': self._open(self.number_of(index), known['path'])}
+        info = super().get_data_info(index)
+        return {**info, 'media': self._open(self.number_of(index), info['path'])}
 
     def _open(self, number: int, path: str) -> Any:
         return self._samples.medium(number).read(0)

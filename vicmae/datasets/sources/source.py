@@ -72,9 +72,9 @@ class Source(Dataset):
         self, index: int, keys: Iterable[SampleKey], notes: Counter[str]
     ) -> list[dict[str, Any]]:
         """Returns the input of the first transform for visits to one sample."""
-        known = {**self.get_data_info(index), **self.tags, 'kind': self.kind, 'notes': notes}
-        known['sample_idx'] = self.first_index + index
-        return [{**known, 'rng': key.generator()} for key in keys]
+        info = {**self.get_data_info(index), **self.tags, 'kind': self.kind, 'notes': notes}
+        info['sample_idx'] = self.first_index + index
+        return [{**info, 'rng': key.generator()} for key in keys]
 
     def drain_notes(self) -> dict[str, int]:
         """Returns and clears the counts of notes by transforms: `results['notes'][text] += 1`."""

@@ -29,8 +29,8 @@ class LoadImage(Transform):
 
     def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Reads the file once for all visits to it."""
-        known = visits[0]
-        image = EncodedImage(known.get('media', known['path']), name=known['path'])
+        first = visits[0]
+        image = EncodedImage(first.get('media', first['path']), name=first['path'])
         frames = [image if self.lazy else image.decode()]
         return [{**visit, 'frames': frames} for visit in visits]
 
@@ -55,8 +55,8 @@ class OpenVideo(Transform):
 
     def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Opens the file once for all visits to it."""
-        known = visits[0]
-        reader = open_video(known.get('media', known['path']), self.reader, name=known['path'])
+        first = visits[0]
+        reader = open_video(first.get('media', first['path']), self.reader, name=first['path'])
         opened = dict(reader=reader, num_frames=reader.num_frames, fps=reader.fps)
         return [{**visit, **opened} for visit in visits]
 
