@@ -44,21 +44,25 @@ for name in before:
 """
 SHARDS = """
 import sys
-from vicmae.apis import load_config
-from vicmae.apis.train_data import build_train_loader
-import vicmae.engine
+from vicmae.apis import build_runner, load_config
 
 cfg = load_config(sys.argv[1])
-batch = next(iter(build_train_loader(cfg, num_workers=0)))
-assert batch is not None
-for name in ('av', 'vicmae.demo.data', 'vicmae.demo.scenes'):
+cfg.work_dir, cfg.launcher = sys.argv[2], 'none'
+runner = build_runner(cfg, training=True)
+runner.train()
+assert runner.iter == 1
+for name in ('av', 'vicmae.demo', 'vicmae.data_tools'):
     assert name not in sys.modules, name
 """
 CONFIG = """
-_base_ = '{root}/configs/_base_/default_runtime.py'
+_base_ = '{root}/configs/vicmae/vicmae_vit-tiny-p8_debug.py'
+demo_data = None
+val_dataloader = val_cfg = val_evaluator = None
+train_cfg = dict(_delete_=True, type='EpochLoop', max_epochs=1)
 views = [dict(type='TwoViews', transforms=[dict(type='RandomResizedCrop', size=32)]), dict(type='PackViews')]
 frames = [dict(type='OpenVideo'), dict(type='DistantFramePair'), dict(type='DecodeFrames')]
 train_dataloader = dict(
+    _delete_=True,
     batch_size=8,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='MixtureSampler', samples_per_epoch=8),
@@ -104,7 +108,7 @@ def test_training_from_shards_imports_neither_pyav_nor_the_demo(tmp_path):
             shard.add(f'{i:04d}', frame_members(jpegs), dict(label=0, fps=5))
     config = tmp_path / 'shards.py'
     config.write_text(CONFIG.format(root=ROOT, folder=tmp_path))
-    ended = run(SHARDS, config)
+    ended = run(SHARDS, config, tmp_path / 'run')
     assert ended.returncode == 0, ended.stderr
 
 

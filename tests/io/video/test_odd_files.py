@@ -41,6 +41,7 @@ def videos():
 def test_odd_video_is_read_rightly_or_refused(row, which, at_hand):
     path = str(FOLDER / row['file'])
     readers = [name for name in at_hand[0] if (name == 'pyav') == (which == 'pyav')]
+    assert readers
     if row['expected'] == 'error':
         for reader in readers:
             with pytest.raises(DataError, match=r'\.$'), open_video(path, reader) as video:
