@@ -193,6 +193,13 @@ def test_missing_config_suggests_near_names():
         load_config(DEBUG.with_name('vicmae_vit-tiny-p8_debog.py'))
 
 
+def test_base_of_the_installed_package_is_found_from_any_folder(tmp_path):
+    text = f"_base_ = 'vicmae::vicmae/{DEBUG.name}'\nmodel = dict(aggregator=dict(type='MaxPooling'))\n"
+    cfg = load_config(write(tmp_path / 'own.py', text))
+    assert cfg.model.aggregator.type == 'MaxPooling'
+    assert cfg.train_cfg == load_config(DEBUG).train_cfg
+
+
 def test_config_is_found_by_its_name():
     assert load_config(DEBUG.stem).filename == str(DEBUG)
 

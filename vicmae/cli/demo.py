@@ -15,7 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--work-dir',
         type=Path,
-        help='where everything goes (work_dirs/demo, with another seed work_dirs/demo-seedN)',
+        help='where checkpoints and the report go (work_dirs/demo, with another seed work_dirs/demo-seedN); '
+        'the data go to data/demo',
     )
     parser.add_argument(
         '--config', default=CONFIG, help='another pretraining config that evaluates with kNN'

@@ -8,6 +8,7 @@ are missing. All of them are imported to print `--help`: import what is heavy in
 
 import argparse
 import pkgutil
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -27,9 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog='vicmae', description=vicmae.__doc__)
     parser.add_argument('--version', action='version', version=f'vicmae {vicmae.__version__}')
+    arguments = sys.argv[1:] if arguments is None else arguments
     subparsers = parser.add_subparsers(metavar='COMMAND', required=True)
     for name, module in find_commands().items():
         _prepare(subparsers.add_parser(name, help=module.HELP, description=module.HELP), module)
+    if not arguments:
+        parser.print_help(sys.stderr)
+        sys.exit(2)
     _run(parser.parse_args(arguments))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import init_default_scope as set_default_scope
 
 from vicmae.errors import ConfigError
@@ -34,6 +35,7 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         overrides: Values by dotted key, as `--cfg-options` gives them.
     """
     path = find_config(str(path))
+    MODULE2PACKAGE.setdefault('vicmae', 'vicmae')  # for `_base_ = 'vicmae::vicmae/NAME.py'`
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program

@@ -11,7 +11,7 @@ from typing import Any
 
 from vicmae.config.paths import find_config, project_file
 from vicmae.errors import ConfigError
-from vicmae.utils.files import whole_file
+from vicmae.utils.files import require_folder, whole_file
 
 CONFIG = 'vicmae_vit-tiny-p8_demo'
 _OWN_DATA = 'vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data'
@@ -42,6 +42,7 @@ class Demo:
     def run(self) -> None:
         """Runs the steps that are not done yet."""
         started = time.monotonic()
+        require_folder(self.work_dir, '--work-dir')
         self.state = self._open()
         if self.state.get('complete') and self.report.is_file():
             print(

@@ -424,6 +424,26 @@ def test_worker_whose_parent_was_killed_at_once_ends():
     assert int(ended.stdout) > 0
 
 
+@pytest.mark.slow
+def test_worker_that_hands_over_a_batch_ends_with_its_parent():
+    """Ctrl-C reaches workers, too: one that waits until its batch is taken would wait for ever."""
+    code = (
+        'import os, signal, time\n'
+        'from multiprocessing import active_children\n'
+        'from vicmae.datasets.loader.steady import SteadyLoader\n'
+        'samples = [bytes(1 << 20) for _ in range(64)]\n'  # more than a pipe holds
+        'batches = iter(SteadyLoader(samples, batch_size=1, num_workers=2, collate_fn=list))\n'
+        'next(batches)\n'
+        'time.sleep(1)\n'
+        'for worker in active_children():\n'
+        '    os.kill(worker.pid, signal.SIGINT)\n'
+        'time.sleep(0.5)\n'
+        'os._exit(0)\n'
+    )
+    # Comes back when nobody holds the output any more, the workers included.
+    subprocess.run([sys.executable, '-c', code], capture_output=True, timeout=60, check=True)
+
+
 def test_death_of_a_worker_does_not_interrupt_a_training_step(tmp_path):
     loader = make_loader(Files(24, abort=(23,)), tmp_path, num_workers=1, batch_size=2)
     got = []

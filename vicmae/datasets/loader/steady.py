@@ -59,17 +59,24 @@ class _Collate:
 
 
 class _Begin:
-    """Starts a worker, unless its parent is gone: torch's worker would wait for it for ever."""
+    """Starts a worker that ends with its parent: torch's may wait for ever, to start or to hand over a batch."""
 
     def __init__(self, worker_init: Callable[[int], None] | None) -> None:
         self.worker_init = worker_init
 
     def __call__(self, worker: int) -> None:
         parent = parent_process()
-        if parent is not None and not parent.is_alive():
-            os._exit(1)
+        if parent is not None:
+            if not parent.is_alive():
+                os._exit(1)
+            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
         if self.worker_init is not None:
             self.worker_init(worker)
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 class _Rest(Sampler):
