@@ -1,20 +1,16 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Images in files or in memory, and the rules by which odd ones are read. H W pixels, upright.
+"""Decodes images from files or memory to upright RGB. H W pixels.
 
-What is in a file counts, whatever its name ends in. All of it is read, or `DataError` says why not:
+The content of a file counts, not its extension. An image is read completely, or a `DataError` is raised:
 
-- Truncated, empty or damaged data, no file, HEIC (unless pillow-heif has taught Pillow to read it), anything of more
-  than 179 million pixels (Pillow's limit, `PIL.Image.MAX_IMAGE_PIXELS` twice), and EPS, which is a program to be
-  run, are errors; so is a PNG with a wrong checksum. A JPEG with flipped bits but all of its parts isn't: libjpeg
-  shows what it can, and may say so.
-- Orientation, by EXIF or the format's own means, is applied. A broken EXIF block is taken for none.
-- Gray and 1-bit images have three equal channels; a palette is looked up; CMYK (as Adobe stores it, inverted) and
-  Lab become RGB. Colour profiles are ignored.
-- What is transparent lies on white, as on a page: the colours below it, which nobody was meant to see, are not shown.
-- Of several frames, pages or sizes it is the one shown first; of icons the largest.
-- 16-bit gray is scaled as a whole, so that 65535 (4095 where a TIFF says 12 bits) is white. So are 32-bit integers; if
-  they leave that range, from their least to their greatest value. Floats within 0 to 1 or 0 to 255 have that range,
-  others again their own; NaN is black.
+- Errors: truncated, empty or damaged data, a PNG with a wrong checksum, no file, EPS, HEIC without pillow-heif, and
+  more than 179 million pixels (twice `PIL.Image.MAX_IMAGE_PIXELS`). A complete JPEG with flipped bits is no error.
+- Orientation, by EXIF or the format's own means, is applied; a broken EXIF block is ignored.
+- Gray, palette, CMYK (inverted, as by Adobe) and Lab images become RGB. Colour profiles are ignored.
+- Transparent pixels become white.
+- Of several frames or pages the first is read, of icons the largest.
+- White is 65535 in 16-bit gray (4095 in a 12-bit TIFF) and in 32-bit integers, 1 or 255 in floats. Values outside that
+  range are scaled from the least to the greatest. NaN is black.
 """
 
 from __future__ import annotations
@@ -37,7 +33,9 @@ from vicmae.errors import DataError
 REDUCTIONS = (1, 2, 4, 8)
 
 _PILLOWS_LOGGER, _NOWHERE = logging.getLogger('PIL'), logging.NullHandler()
-_BYTES_AT_ONCE = 64 * 2**20  # of larger files, such as stacks of pages, Pillow reads what it needs
+_BYTES_AT_ONCE = (
+    64 * 2**20
+)  # of larger files, such as TIFFs with many pages, Pillow reads what it needs
 _END_OF_JPEG = b'\xff\xd9'
 _SILENT_MARKERS = (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)  # JFIF, tables, restart interval, comment
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 262, 274
@@ -62,14 +60,11 @@ _FOREIGN = {b'avif': 'AVIF', b'heic': 'HEIC', b'heix': 'HEIC', b'mif1': 'HEIF', 
 
 
 class EncodedImage:
-    """An image whose size is known and whose pixels aren't decoded yet. No file stays open.
+    """An image whose upright `height` and `width` are known, and whose pixels aren't decoded yet. No file stays open.
 
     Args:
         source: Path, or the bytes of a file.
-        name: What messages call it, where `source` is bytes.
-
-    Attributes:
-        height, width: Of the upright image, in pixels.
+        name: Its name in messages, if `source` is bytes.
     """
 
     def __init__(self, source: str | bytes, name: str | None = None) -> None:
@@ -88,10 +83,7 @@ class EncodedImage:
                 self._is_plain_jpeg = image.format == 'JPEG' and image.mode in ('L', 'RGB')
 
     def decode(self, reduction: int = 1) -> np.ndarray:
-        """Decodes to (H, W, 3), uint8, RGB.
-
-        Both sides are divided by `reduction`, one of `REDUCTIONS`, rounded up, where that is cheaper: for JPEGs.
-        """
+        """Decodes to (H, W, 3), uint8, RGB; a JPEG with both sides divided by one of `REDUCTIONS`, rounded up."""
         if reduction not in REDUCTIONS:
             raise ValueError(f'`reduction` must be one of {REDUCTIONS}, got {reduction!r}.')
         if min(self.height, self.width) < reduction:
@@ -101,13 +93,13 @@ class EncodedImage:
             if pixels is None:
                 pixels = self._decode(reduction)
             turn = _TURNS.get(self._orientation)
-            # A copy in any case: NumPy takes a reversed side of one pixel for contiguous, and torch refuses it.
+            # Always a copy: NumPy calls a reversed side of one pixel contiguous, and torch refuses it.
             return pixels if turn is None else np.array(turn(pixels), order='C')
 
     def _decode_plain_jpeg(self, reduction: int) -> np.ndarray | None:
-        """The pixels that `_decode` returns, in half the time; None for what needs it."""
+        """Returns what `_decode` does, in half the time; None if only that can read the image."""
         data = self._source
-        # Of a truncated file OpenCV returns what there is, and gray below. CMYK it reads in its own way.
+        # OpenCV fills up truncated files with gray, and reads CMYK in its own way.
         if not (self._is_plain_jpeg and isinstance(data, bytes) and data.endswith(_END_OF_JPEG)):
             return None
         flags = _CV2_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
@@ -124,13 +116,13 @@ class EncodedImage:
                 image.draft(None, (width // reduction, height // reduction))
             image.load()
             if image.format == 'PNG' and isinstance(self._source, bytes):
-                _require_sound_chunks(self._source)
+                _check_chunks(self._source)
             return _to_rgb(image)
 
     def _open(self) -> Image.Image:
         source = self._source
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-        # Targa files have no signature, so that anything may look like one. To load EPS runs a program.
+        # Targa files have no signature, so that anything may look like one. Loading EPS runs a program.
         is_targa = image.format == 'TGA' and not self.name.lower().endswith('.tga')
         if is_targa or image.format == 'EPS':
             image.close()
@@ -141,7 +133,7 @@ class EncodedImage:
         if image.format == 'TIFF':  # Pillow turns these itself
             return 1
         data = self._source if isinstance(self._source, bytes) else b''
-        # To look for metadata behind the pixels of a PNG, Pillow would decode these.
+        # To look for metadata after the pixels of a PNG, Pillow would decode these.
         if image.format == 'PNG' and data and not any(chunk in data for chunk in _PNG_METADATA):
             return 1
         try:
@@ -152,17 +144,17 @@ class EncodedImage:
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
-        """Decoders raise anything on damaged data: struct.error, IndexError, MemoryError, SyntaxError."""
         try:
             yield
-        except Exception as error:
-            raise DataError(
-                f"Can't read the image {self.name!r}: {self._reason(error)}."
-            ) from error
+        except (
+            Exception
+        ) as error:  # decoders raise anything: struct.error, MemoryError, SyntaxError
+            message = f"Can't read the image {self.name!r}: {self._reason(error)}."
+            raise DataError(message) from error
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, UnidentifiedImageError):
-            return self._what_it_is()
+            return self._describe_unknown()
         text = ' '.join(str(error).split()).rstrip('.')
         if isinstance(error, OSError):
             return error.strerror or text
@@ -170,8 +162,7 @@ class EncodedImage:
             return text.partition(', could')[0]
         return f'{type(error).__name__}: {text}'
 
-    def _what_it_is(self) -> str:
-        """Of data that Pillow doesn't know."""
+    def _describe_unknown(self) -> str:
         if isinstance(self._source, bytes):
             head = self._source[:24]
         else:
@@ -179,8 +170,8 @@ class EncodedImage:
                 head = file.read(24)
         if not head:
             return 'it is empty'
-        if head[4:8] == b'ftyp' and head[8:12] in _FOREIGN:
-            kind = _FOREIGN[head[8:12]]
+        kind = _FOREIGN.get(head[8:12]) if head[4:8] == b'ftyp' else None
+        if kind:
             return (
                 f'it is {kind}, which the Pillow installed here does not read; convert it to JPEG'
             )
@@ -189,7 +180,7 @@ class EncodedImage:
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Silences what Pillow says of a file: it is either an error here, or read by the rules above."""
+    """Silences Pillow's warnings about a file: it is either an error here, or read by the rules above."""
     passes_on, _PILLOWS_LOGGER.propagate = _PILLOWS_LOGGER.propagate, False
     _PILLOWS_LOGGER.addHandler(_NOWHERE)
     try:
@@ -202,10 +193,10 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width of a baseline or progressive JPEG without metadata, as `pack.py` writes them.
+    """Reads height and width of a JPEG without metadata, as `pack.py` writes them.
 
-    Pillow takes as long to open such an image as OpenCV to decode a small one. None for all that it had better see:
-    metadata (there may be an orientation), other numbers of channels, damage.
+    It saves Pillow's opening, which takes as long as decoding a small image with OpenCV. None for images that need
+    Pillow: with metadata (there may be an orientation), another number of channels, or damage.
     """
     if not (data.startswith(b'\xff\xd8') and data.endswith(_END_OF_JPEG)):
         return None
@@ -222,9 +213,9 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _require_sound_chunks(data: bytes) -> None:
-    """Compares the chunks of a PNG that make its picture with their checksums, which Pillow does for the first only."""
-    at = 8  # behind the signature
+def _check_chunks(data: bytes) -> None:
+    """Checks the checksums of the critical chunks of a PNG; Pillow checks only the first."""
+    at = 8  # after the signature
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], 'big')
         name = data[at + 4 : at + 8]
@@ -237,9 +228,9 @@ def _require_sound_chunks(data: bytes) -> None:
 
 
 def _read(path: str) -> str | bytes:
-    """The content of a file, or its path where it is large."""
+    """Reads a file; returns the path of a large one."""
     found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # but a folder, or a pipe that nobody may ever write to
+    if not stat.S_ISREG(found.st_mode):  # a folder, or a pipe that nobody may ever write to
         raise OSError('it is not a regular file')
     if found.st_size > _BYTES_AT_ONCE:
         return path
@@ -255,7 +246,6 @@ def _upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
-# ------------------------------------------------------------------------- to RGB
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode == 'F' or image.mode.startswith('I'):
         return _gray_levels_to_rgb(image)
@@ -271,13 +261,12 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _gray_levels_to_rgb(image: Image.Image) -> np.ndarray:
-    """Of one channel with more than 8 bits."""
     levels = np.asarray(image)
     tags = image.tag_v2 if image.format == 'TIFF' else {}  # type: ignore[attr-defined]
     # A TIFF may use fewer bits than a value has, such as the 12 of a sensor.
     whites = [1, 255] if image.mode == 'F' else [2 ** min(16, tags.get(_TIFF_BITS, [16])[0]) - 1]
     gray = _to_8_bits(levels, whites)
-    if tags.get(_TIFF_PHOTOMETRIC) == 0:  # 0 is white; Pillow sees to it at 8 bits alone
+    if tags.get(_TIFF_PHOTOMETRIC) == 0:  # 0 is white; Pillow inverts only 8 bits
         gray = 255 - gray
     if 'transparency' in image.info:
         gray[levels == image.info['transparency']] = 255
@@ -285,7 +274,7 @@ def _gray_levels_to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _to_8_bits(levels: np.ndarray, whites: list[int]) -> np.ndarray:
-    """Scales from 0 to the first of some whites that is not exceeded, else by the range of the levels."""
+    """Scales by the first white that no level exceeds, else by the range of the levels."""
     finite = levels[np.isfinite(levels)]
     least, most = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     usual = [(0.0, float(white)) for white in whites if least >= 0 and most <= white]

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Finds shards, their indexes, and fetches what can't be read where it is."""
+"""Finds shards and their indexes, and downloads remote ones."""
 
 import glob
 import hashlib
@@ -19,47 +19,30 @@ from vicmae.errors import DataError
 from vicmae.utils.files import locked, whole_file
 from vicmae.utils.log import say
 
-from .index import (
-    IndexSummary,
-    build_index,
-    index_path,
-    read_summary,
-    write_index,
-)
+from .index import IndexSummary, build_index, index_path, read_summary, write_index
 from .remote import fetch, is_url, look_up
 
 _NUM_THREADS = 16  # they wait for servers and file systems
 
 
 class ShardFile(NamedTuple):
-    """A shard, and where it is read.
+    """A shard, and where it is read."""
 
-    Attributes:
-        name: As the user wrote it.
-        place: Path of the tar file, or a URL that gives parts of it.
-        index_file: Path of its index.
-        summary: What the index says at its beginning.
-    """
-
-    name: str
-    place: str
+    name: str  # as the user wrote it
+    place: str  # path of the tar file, or a URL whose server sends parts
     index_file: str
     summary: IndexSummary
 
 
 def open_shards(shards: str | Sequence[str], cache_dir: str = '') -> list[ShardFile]:
-    """Finds shards and their indexes; fetched files go to `cache_dir`, or below `~/.cache`."""
+    """Finds shards and their indexes; downloads go to `cache_dir`, or below `~/.cache`."""
     names = find_shards(shards)
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return list(pool.map(partial(_open_shard, cache=_Cache(cache_dir)), names))
 
 
 def find_shards(shards: str | Sequence[str]) -> list[str]:
-    """Names shards one by one.
-
-    A folder; a path or URL, in which braces stand for several (`{000..099}`, `{a,b}`), as stars do in a path; or
-    several of these.
-    """
+    """Lists the shards of a folder, of a path or URL with braces (`{000..099}`, `{a,b}`) or stars, or of several."""
     from braceexpand import braceexpand
 
     names: list[str] = []
@@ -98,12 +81,10 @@ def _open_shard(name: str, cache: '_Cache') -> ShardFile:
         if not is_url(name):
             return _checked(name, name, cache.made_index(name), os.stat(name).st_size)
         remote = look_up(name)
-        if (
-            remote.size
-            and remote.gives_parts
-            and (index := cache.fetched_index(name, remote.version))
-        ):
-            return _checked(name, name, index, remote.size)
+        if remote.size and remote.gives_parts:
+            index = cache.fetched_index(name, remote.version)
+            if index is not None:
+                return _checked(name, name, index, remote.size)
         place = cache.fetched_shard(name, remote.version)
         return _checked(name, place, index_path(place), os.stat(place).st_size)
     except FileNotFoundError as error:
@@ -126,20 +107,20 @@ def _checked(name: str, place: str, index: str, size: int) -> ShardFile:
 
 
 def index_url(url: str) -> str:
-    """Where the index of a shard lies on a server: beside it, with the same query."""
+    """Returns the URL of a shard's index: beside it, with the same query."""
     parts = urlsplit(url)
     return parts._replace(path=index_path(parts.path)).geturl()
 
 
 class _Cache:
-    """A folder for what is fetched or made once for all processes of a machine; below `~/.cache` by default."""
+    """A folder of files that one process of a machine downloads or makes for all of them."""
 
     def __init__(self, folder: str = '') -> None:
         base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
         self.folder = folder or os.path.join(base, 'vicmae', 'shards')
 
     def fetched_shard(self, url: str, version: str) -> str:
-        """A copy of a shard, with its index. That of an older version stays: a run may be reading it."""
+        """Downloads a shard and makes its index. Older versions stay, as a run may be reading them."""
         copy = self._path_for(url, version)
 
         def make(path: str) -> None:
@@ -150,7 +131,7 @@ class _Cache:
         return self._made_once(copy, make)
 
     def fetched_index(self, url: str, version: str) -> str | None:
-        """A copy of the index that lies beside a shard, None where there is none."""
+        """Downloads the index beside a shard, if there is one."""
 
         def make(path: str) -> None:
             fetch(index_url(url), path)
@@ -162,7 +143,7 @@ class _Cache:
             return None
 
     def made_index(self, shard: str) -> str:
-        """The index of a shard on this machine: beside it, or here where it has none and can't get one."""
+        """Makes the index of a local shard if it has none: beside it, or here if its folder isn't writable."""
 
         def make(path: str) -> None:
             say(f'Making the index of {shard!r}, once.')
@@ -172,19 +153,18 @@ class _Cache:
             return index_path(shard)
         try:
             return self._made_once(index_path(shard), make)
-        except OSError:  # a folder of others
+        except OSError:
             stat = os.stat(shard)
             version = f'{stat.st_size} {stat.st_mtime_ns}'
-            return self._made_once(
-                index_path(self._path_for(os.path.abspath(shard), version)), make
-            )
+            copy = self._path_for(os.path.abspath(shard), version)
+            return self._made_once(index_path(copy), make)
 
     def _path_for(self, name: str, version: str) -> str:
         readable = re.sub(r'[^\w.-]', '_', name)[-60:]
         return os.path.join(self.folder, f'{_digest(name + version)}-{readable}')
 
     def _made_once(self, path: str, make: Callable[[str], None]) -> str:
-        """Has a file made by one process of this machine; another machine may be making it too."""
+        """Makes a file in one process of this machine; another machine may be making it too."""
         lock_file = os.path.join(self.folder, f'{_digest(os.path.abspath(path))}.lock')
         with ExitStack() as stack:
             try:

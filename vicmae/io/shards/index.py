@@ -3,19 +3,18 @@
 
 `vicmae.data_tools.packing.shard_writer` writes them, `ImageShards` and `VideoShards` read them.
 
-**Shard.** A plain tar file. The members of a sample lie next to each other and are named `KEY.EXTENSION`, where the
-key ends at the first dot of the file's name (`KEY` may have folders: `ant/0007`). A sample's medium is
+**Shard.** A plain tar file. The members of a sample are neighbours with names `KEY.EXTENSION`, where the key ends at
+the first dot of the file's name (`KEY` may have folders: `ant/0007`). Its medium is the last of these that it has:
 
 - an image: `KEY.jpg`, or another of `IMAGE_EXTENSIONS`;
 - a video: `KEY.mp4`, or another of `VIDEO_EXTENSIONS`;
-- the frames of a video: `KEY.0000.jpg`, `KEY.0001.jpg`, ..., images again, in the order of their numbers.
+- the frames of a video: `KEY.0000.jpg`, `KEY.0001.jpg`, ..., in the order of their numbers.
 
-Where a sample has several of them, the last in this list. `KEY.json` says what is known of it: `label` (a whole number
-from 0 on), `class_name`, `fps` (of the frames), `path` (of the original), and whatever else there is. In shards made by
-others the label may also be in `KEY.cls`. Any reader of the layout reads these files; none of them needs the index.
+`KEY.json` may have `label` (a whole number from 0 on), `class_name`, `fps` (of the frames), `path` (of the original),
+and more. The label may also be in `KEY.cls`. Other readers of the layout read these files, without the index.
 
-**Index.** Beside `NAME.tar` lies `NAME.tar.index`: 8 bytes `vicmaeIX`, the length of what follows as a little-endian
-64-bit number, a JSON object, padded with spaces to a multiple of 8 bytes, and arrays, each padded likewise. The object:
+**Index.** `NAME.tar.index` beside `NAME.tar`: 8 bytes `vicmaeIX`, the length of the JSON object as a little-endian
+64-bit number, the object, padded with spaces to a multiple of 8 bytes, and arrays, each padded likewise. The object has
 
 - `version`: 1; `tar_size`: bytes of the shard, by which a stale index is noticed;
 - `extensions`: of the members, without the first dot;
@@ -23,9 +22,9 @@ others the label may also be in `KEY.cls`. Any reader of the layout reads these 
 - `arrays`: name -> data type and number of values, in the order of the file.
 
 `class_names` is text, a JSON object of the names by label. By sample: `key_ends` in `keys` (UTF-8), `member_ends` in
-the three arrays of members, `num_media` (how many members, from the first on, are its image, video or frames), `kinds`
-(position in `KINDS`), `labels` (-1 for none), `fps` (0 for unknown). By member, those of a sample together, its media
-first: `offsets` of the content in the shard, `sizes` in bytes, `extension_codes` (position in `extensions`).
+the three arrays of members, `num_media` (how many of its members, which come first, are its image, video or frames),
+`kinds` (position in `KINDS`), `labels` (-1 for none), `fps` (0 for unknown). By member, sample by sample: `offsets` of
+the content in the shard, `sizes` in bytes, `extension_codes` (position in `extensions`).
 """
 
 import json
@@ -76,22 +75,16 @@ _LONGEST_NOTE = 2**20  # bytes; a longer .json holds more than a label and a few
 
 
 class Member(NamedTuple):
-    """One file in a shard: what follows the key in its name, in lower case, and where its content is, in bytes."""
+    """One file in a shard."""
 
-    extension: str
-    offset: int
+    extension: str  # all after the key, in lower case
+    offset: int  # bytes
     size: int
 
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """What is in a shard, and where.
-
-    Attributes:
-        tar_size: Bytes of the shard.
-        extensions: Of the members, by code.
-        arrays: The arrays by name; the module's text says what is in them.
-    """
+    """What is in a shard, and where; see the module for the arrays."""
 
     tar_size: int
     extensions: tuple[str, ...]
@@ -102,30 +95,30 @@ class ShardIndex:
 
     @property
     def class_names(self) -> dict[int, str]:
-        """The names of classes by label, as far as they are known."""
+        """Known names of classes by label."""
         return _read_names(self.arrays['class_names'].tobytes())
 
     def key(self, sample: int) -> str:
-        """The key of a sample."""
+        """Returns the key of a sample."""
         return self.arrays['keys'][_span(self.arrays['key_ends'], sample)].tobytes().decode()
 
     def kind(self, sample: int) -> str:
-        """The kind of a sample, one of `KINDS`."""
+        """Returns the kind of a sample, one of `KINDS`."""
         return KINDS[self.arrays['kinds'][sample]]
 
     def members(self, sample: int) -> list[Member]:
-        """All members of a sample, its media first."""
+        """Returns all members of a sample, its media first."""
         span = _span(self.arrays['member_ends'], sample)
         names = ('extension_codes', 'offsets', 'sizes')
         rows = zip(*(self.arrays[name][span].tolist() for name in names), strict=True)
         return [Member(self.extensions[code], offset, size) for code, offset, size in rows]
 
     def media(self, sample: int) -> list[Member]:
-        """The image, the video, or the frames of a sample."""
+        """Returns the image, the video, or the frames of a sample."""
         return self.members(sample)[: int(self.arrays['num_media'][sample])]
 
     def samples_of(self, kinds: tuple[str, ...]) -> np.ndarray:
-        """Numbers of the samples of some kinds."""
+        """Returns the numbers of the samples of some kinds."""
         return np.flatnonzero(np.isin(self.arrays['kinds'], [KINDS.index(kind) for kind in kinds]))
 
 
@@ -138,9 +131,8 @@ def _span(ends: np.ndarray, number: int) -> slice:
     return slice(int(ends[number - 1]) if number else 0, int(ends[number]))
 
 
-# ------------------------------------------------------------------------- index files
 def index_path(shard: str) -> str:
-    """Where the index of a shard lies."""
+    """Returns the path of a shard's index."""
     return shard + INDEX_SUFFIX
 
 
@@ -167,7 +159,7 @@ def read_index(path: str) -> ShardIndex:
     header, position = _read_header(path)
     try:
         size = os.path.getsize(path)
-        # NumPy's and Python's own maps keep the file open, and there may be thousands.
+        # The maps of NumPy and Python keep the file open, and there may be thousands.
         content = torch.from_file(path, size=size, dtype=torch.uint8).numpy()
         content.flags.writeable = False
         arrays = {}
@@ -180,11 +172,11 @@ def read_index(path: str) -> ShardIndex:
 
 
 class IndexSummary(NamedTuple):
-    """What an index says at its beginning: bytes of the shard, number of samples by kind, class names by label."""
+    """The beginning of an index file."""
 
     tar_size: int
-    counts: dict[str, int]
-    class_names: dict[int, str]
+    counts: dict[str, int]  # number of samples by kind
+    class_names: dict[int, str]  # by label
 
 
 def read_summary(path: str) -> IndexSummary:
@@ -200,7 +192,7 @@ def read_summary(path: str) -> IndexSummary:
 
 
 def _read_header(path: str) -> tuple[dict[str, Any], int]:
-    """The JSON object of an index file, and where the arrays begin."""
+    """Reads the JSON object of an index file; returns it and the start of the arrays."""
     try:
         with open(path, 'rb') as file:
             magic, length = _PREAMBLE.unpack(file.read(_PREAMBLE.size))
@@ -230,7 +222,6 @@ def _damaged(path: str, error: Exception) -> DataError:
     )
 
 
-# ------------------------------------------------------------------------- making an index
 class IndexBuilder:
     """Collects an index, sample by sample."""
 
@@ -244,29 +235,31 @@ class IndexBuilder:
         return len(self._values['kinds'])
 
     def add(self, key: str, members: list[Member], info: Mapping[str, Any]) -> None:
-        """Adds a sample, with its members in the order of the shard, and what `KEY.json` says of it."""
+        """Adds a sample with its members, in the order of the shard, and the content of its `KEY.json`."""
         kind, media = _find_media(members)
         label, fps, name = info.get('label'), info.get('fps'), info.get('class_name')
         label = label if type(label) is int and 0 <= label < 2**31 else NO_LABEL
         fps = fps if isinstance(fps, int | float) and 0 < fps < math.inf else 0
         if label != NO_LABEL and isinstance(name, str):
             self._class_names.setdefault(label, name)
-        values = self._values
-        encoded = key.encode()
-        self._num_key_bytes += len(encoded)
         in_media = set(media)
         for member in media + [member for member in members if member not in in_media]:
-            values['offsets'].append(member.offset)
-            values['sizes'].append(member.size)
             code = self._codes.setdefault(member.extension, len(self._codes))
-            values['extension_codes'].append(code)
-        values['keys'].append(encoded)
-        values['key_ends'].append(self._num_key_bytes)
-        values['member_ends'].append(len(values['offsets']))
-        values['num_media'].append(len(media))
-        values['kinds'].append(KINDS.index(kind))
-        values['labels'].append(label)
-        values['fps'].append(fps)
+            self._append(offsets=member.offset, sizes=member.size, extension_codes=code)
+        self._num_key_bytes += len(key.encode())
+        self._append(
+            keys=key.encode(),
+            key_ends=self._num_key_bytes,
+            member_ends=len(self._values['offsets']),
+            num_media=len(media),
+            kinds=KINDS.index(kind),
+            labels=label,
+            fps=fps,
+        )
+
+    def _append(self, **values: Any) -> None:
+        for name, value in values.items():
+            self._values[name].append(value)
 
     def build(self, tar_size: int) -> ShardIndex:
         """Returns the index."""
@@ -281,7 +274,7 @@ class IndexBuilder:
 
 
 def _find_media(members: list[Member]) -> tuple[str, list[Member]]:
-    """The kind of a sample, and which of its members are its medium."""
+    """Finds the kind of a sample, and its members of that kind."""
     numbered = [(int(m[1]), member) for member in members if (m := _FRAME.fullmatch(member[0]))]
     if numbered:
         return 'frames', [member for _, member in sorted(numbered)]
@@ -293,10 +286,7 @@ def _find_media(members: list[Member]) -> tuple[str, list[Member]]:
 
 
 def build_index(shard: str, name: str = '') -> ShardIndex:
-    """Makes the index of any tar file in the WebDataset layout, from its headers and its `.json` and `.cls` members.
-
-    Messages call it `name`, if given.
-    """
+    """Makes the index of a tar file from its headers, `.json` and `.cls` members; messages call it `name`."""
     builder = IndexBuilder()
     try:
         with open(shard, 'rb') as file:
@@ -314,7 +304,7 @@ def build_index(shard: str, name: str = '') -> ShardIndex:
 
 
 def _members(file: BinaryIO) -> Iterator[tuple[str, Member]]:
-    """Key and place of each file in a tar file."""
+    """Yields key and place of each file in a tar file."""
     with tarfile.open(fileobj=file, mode='r:') as tar:
         while found := tar.next():
             tar.members = []  # type: ignore[attr-defined]  # it would keep them all
@@ -327,7 +317,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, Member]]:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Splits the name of a member into key and extension, which are empty where it belongs to no sample.
+    """Splits the name of a member into key and extension; both are empty if it belongs to no sample.
 
     Example:
         >>> split_name('ant/7.0003.JPG')
@@ -339,7 +329,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def _read_notes(descriptor: int, members: list[Member]) -> dict[str, Any]:
-    """What a sample's `.json` and `.cls` say, as far as they can be read."""
+    """Reads a sample's `.json` and `.cls`; unreadable ones count as empty."""
     notes: dict[str, Any] = {}
     for extension, offset, size in members:
         if extension in ('cls', 'json') and size <= _LONGEST_NOTE:

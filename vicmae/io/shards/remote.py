@@ -15,7 +15,7 @@ _TRIES = 6
 _FIRST_PAUSE_SECONDS = 0.5  # twice as long before each further try
 _MISSING = (403, 404, 410)  # stores that mustn't be listed answer 403
 _TRY_AGAIN = (None, 408, 429, 500, 502, 503, 504)
-# What file systems call that which tells a file from others that had its URL before.
+# Names of file systems for what changes with a file's content.
 _VERSION = re.compile(
     'size|e-?tag|last[-_]?modified|mtime|updated|generation|created', re.IGNORECASE
 )
@@ -25,20 +25,20 @@ _file_systems: dict[tuple[int, str], Any] = {}
 
 
 class Remote(NamedTuple):
-    """What a server says of a file: its size in bytes, if any, its version, and whether it sends parts of it."""
+    """A server's answer about a file."""
 
-    size: int | None
+    size: int | None  # bytes
     version: str
-    gives_parts: bool
+    gives_parts: bool  # whether the server sends parts of it
 
 
 def is_url(place: str) -> bool:
-    """Whether something isn't a path: 'https://...', 's3://...', 'pipe:...'."""
+    """Tells URLs ('https://...', 's3://...', 'pipe:...') from paths."""
     return re.match(r'pipe:|[A-Za-z][A-Za-z0-9+.-]*://', place) is not None
 
 
 def look_up(url: str) -> Remote:
-    """Asks for a file, which may raise a `FileNotFoundError`."""
+    """Asks a server about a file; raises FileNotFoundError if there is none."""
     if not _is_known(url):
         return Remote(None, '', False)
     info = _retry(url, lambda fs, path: fs.info(path))
@@ -46,7 +46,7 @@ def look_up(url: str) -> Remote:
     size = info.get('size')
 
     def read_second_byte(fs: Any, path: str) -> bool:
-        # Unlike `cat_file`, a file of fsspec doesn't take the whole content for an answer.
+        # Unlike `cat_file`, this fails if the server sends the whole content.
         with fs.open(path, size=size, cache_type='none') as file:
             file.seek(1)
             try:
@@ -65,7 +65,7 @@ def read_part(url: str, offset: int, size: int) -> bytes:
 
 
 def fetch(url: str, path: str) -> None:
-    """Writes a whole file to a path; raises a `FileNotFoundError` where there is none."""
+    """Downloads a file; raises FileNotFoundError if there is none."""
     if _is_known(url):
         _retry(url, lambda fs, source: fs.get_file(source, path))
         return
@@ -79,7 +79,7 @@ def fetch(url: str, path: str) -> None:
 
 
 def _is_known(url: str) -> bool:
-    """Whether fsspec reads it; `webdataset` has some more: 'pipe:', 'scp:', 'ais://'."""
+    """Tells whether fsspec reads a URL; `webdataset` reads some more: 'pipe:', 'scp:', 'ais://'."""
     import fsspec  # type: ignore[import-untyped]
 
     protocol, slashes, _ = url.partition('://')
@@ -87,10 +87,9 @@ def _is_known(url: str) -> bool:
 
 
 def _file_system(url: str) -> Any:
-    """The file system of a URL, for this process.
+    """Returns this process's file system of a URL.
 
-    Each process makes its own, and keeps those that it has inherited by a fork: closing their connections would
-    change what the parent's event loop waits for.
+    Those inherited by a fork are kept: closing their connections would change what the parent's event loop waits for.
     """
     import fsspec
 
@@ -115,7 +114,7 @@ def _web_options() -> dict[str, Any]:
 
 
 def _retry(url: str, action: Callable[[Any, str], _T]) -> _T:
-    """Tries several times what may fail because a server is busy or a connection breaks."""
+    """Repeats an action if a server is busy or a connection breaks."""
     file_system, tries = _file_system(url), 0
     while True:
         try:

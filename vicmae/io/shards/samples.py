@@ -19,15 +19,9 @@ _MAX_OPEN_INDEXES = 8192  # no files, but maps, of which a process may have 6553
 
 
 class ShardedSamples:
-    """The samples of some kinds in many shards, as a `Catalogue`.
+    """The samples of some `KINDS` in many shards, as a `Catalogue`. See `ShardSource` for the arguments.
 
-    Only the shards' names and sizes are kept here. An index is mapped when it is first needed: the system has it in
-    memory once for all processes.
-
-    Args:
-        shards: Which shards, see `shard_files.find_shards`.
-        kinds: What is taken from them, some of `shards.KINDS`.
-        cache_dir: Where fetched files go.
+    An index is mapped into memory when it is first needed: the system keeps one copy for all processes.
     """
 
     labelling = 'Pack them from files with labels'
@@ -70,7 +64,7 @@ class ShardedSamples:
         return np.concatenate([i.arrays['labels'][i.samples_of(self._kinds)] for i in indexes])
 
     def medium(self, number: int) -> 'ShardedMedium':
-        """The image, the video or the frames of a sample, to be read."""
+        """Returns the image, the video or the frames of a sample, to be read."""
         shard, index, sample = self._find(number)
         members = index.media(sample)
         kind, fps = index.kind(sample), float(index.arrays['fps'][sample])
@@ -90,12 +84,12 @@ class ShardedSamples:
         return f'{self._names[shard]}/{key}'
 
     def _find(self, number: int) -> tuple[int, ShardIndex, int]:
-        """Its shard, the index of that, and its number there."""
+        """Finds the shard of a sample, its index, and the sample's number in it."""
         shard = int(np.searchsorted(self._ends, number, side='right'))
         index = self._index(shard)
         first = int(self._ends[shard - 1]) if shard else 0
         sample = number - first
-        if int(self._ends[shard]) - first < len(index):  # the others are of other kinds
+        if int(self._ends[shard]) - first < len(index):  # it has other kinds, too
             sample = int(index.samples_of(self._kinds)[sample])
         return shard, index, sample
 
@@ -113,12 +107,11 @@ class ShardedSamples:
                 return read_part(place, member.offset, member.size) if member.size else b''
             return os.pread(self._file(shard).fileno(), member.size, member.offset)
         except OSError as error:
-            raise DataError(
-                f"Can't read the shard {place!r}: {error.strerror or error}."
-            ) from error
+            reason = error.strerror or error
+            raise DataError(f"Can't read the shard {place!r}: {reason}.") from error
 
     def _file(self, shard: int) -> BinaryIO:
-        """A shard's file, opened by each process for itself."""
+        """Returns a shard's file, opened by each process for itself."""
         if shard not in self._open_files:
             if len(self._open_files) >= _MAX_OPEN_FILES:
                 self._open_files.pop(next(iter(self._open_files))).close()
@@ -127,16 +120,16 @@ class ShardedSamples:
 
 
 class ShardedMedium(NamedTuple):
-    """An image, a video or frames in a shard; `read` gives one of its files by number. `fps` is 0 if unknown."""
+    """An image, a video or frames in a shard."""
 
     kind: str
-    fps: float
+    fps: float  # 0 if unknown
     num_members: int
-    read: Callable[[int], bytes]
+    read: Callable[[int], bytes]  # of a member, by number
 
 
 def _merge_class_names(files: Sequence[ShardFile]) -> dict[int, str]:
-    """The names of the classes, in the order of their labels."""
+    """Collects the names of the classes, in the order of their labels."""
     merged: dict[int, tuple[str, str]] = {}
     for file in files:
         for label, name in file.summary.class_names.items():

@@ -14,19 +14,14 @@ try:
 except (ImportError, OSError, RuntimeError) as error:
     raise missing_reader('decord', error) from error
 
-# FFmpeg's many lines about a damaged file; what matters is in the exception. (decord adds one of its own.)
+# Silences FFmpeg's many lines about a damaged file: the exception has what matters.
 decord.logging.set_level(decord.logging.QUIET)
 
 
 class DecordDecoder:
-    """Decodes with decord, one thread: parallelism comes from the loader's workers.
+    """Decodes a file, which is also open as `video`, with decord.
 
-    decord counts frames from the key frame that it sought, and can't tell the time of what it returns. So it
-    only gets files whose frames can't be miscounted: others are refused.
-
-    Args:
-        source: Path, or the bytes of a file.
-        video: The same file, open.
+    decord counts frames from a key frame, and doesn't give their times: files that it could miscount are refused.
     """
 
     def __init__(self, source: str | bytes, video: PyavVideo) -> None:
@@ -38,7 +33,7 @@ class DecordDecoder:
         video.require_plain_turn()
         with refusals():
             file = io.BytesIO(source) if isinstance(source, bytes) else os.path.abspath(source)
-            # Frames that can't be decoded would be replaced by others, of which this tolerates none.
+            # With a larger `fault_tol`, other frames would replace those that can't be decoded.
             self._reader = decord.VideoReader(file, num_threads=1, fault_tol=1e-9)
         if len(self._reader) != video.index.num_frames:
             raise Refusal(
@@ -46,7 +41,6 @@ class DecordDecoder:
             )
 
     def decode(self, ids: list[int]) -> dict[int, np.ndarray]:
-        """Decodes frames by number, ascending: each (H, W, 3), uint8, RGB, upright."""
         with refusals():
             frames = self._reader.get_batch(ids).asnumpy()
         if len(frames) != len(ids):
@@ -54,5 +48,4 @@ class DecordDecoder:
         return dict(zip(ids, frames, strict=True))
 
     def close(self) -> None:
-        """Lets go of the file."""
         del self._reader

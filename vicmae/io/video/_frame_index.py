@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Which frames a video has, learnt from its packets without decoding them. T frames, P packets."""
+"""Indexes the frames of a video by its packets, without decoding them. T frames, P packets."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,24 +10,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class FrameIndex:
-    """When each frame is shown, and where decoding can begin.
+    """The times of all frames, and where decoding can begin."""
 
-    Attributes:
-        times: When the frames are shown, ascending, in ticks: (T,), int64.
-        tick: Seconds.
-        keys: When the frames are shown at which decoding can begin, ascending, in ticks: (K,), int64.
-        rate: Frames per second, as the file says.
-        is_plain: Whether each packet shows one frame, and each key frame parts all that is shown and stored before
-            it from all that comes after it.
-        in_order: Whether the times are no use to find a frame, which has to be counted from the beginning.
-    """
-
-    times: np.ndarray
-    tick: float
-    keys: np.ndarray
-    rate: float
+    times: np.ndarray  # of the frames, ascending, in ticks: (T,), int64
+    tick: float  # seconds
+    keys: np.ndarray  # times of the key frames, where decoding can begin: (K,), int64
+    rate: float  # frames per second, as the file says
+    # Whether each packet shows one frame, and key frames separate what is before them from what is after them, both in
+    # the file and on the screen.
     is_plain: bool = False
-    in_order: bool = False
+    in_order: bool = False  # whether times can't find a frame: it is counted from the beginning
 
     @property
     def num_frames(self) -> int:
@@ -36,7 +28,7 @@ class FrameIndex:
 
     @property
     def seconds(self) -> np.ndarray:
-        """When the frames are shown, in seconds of the file's own clock: (T,)."""
+        """Times of the frames in seconds of the file's clock: (T,)."""
         return self.times * self.tick
 
     @property
@@ -48,31 +40,31 @@ class FrameIndex:
 
     @property
     def is_steady(self) -> bool:
-        """Whether the frames are equally far apart, the first at time 0, so that a number tells the time."""
+        """Whether the frames are equally far apart, the first at time 0."""
         step = int(self.times[-1] - self.times[0]) // max(self.num_frames - 1, 1)
         return bool((self.times == step * np.arange(self.num_frames)).all())
 
     def ids_at(self, seconds: Sequence[float]) -> list[int]:
-        """Numbers of the frames that are shown at these times, counted from the first frame's."""
-        # Times are rounded to ticks in files, and to floats here: what is nearer than that is the same.
+        """Returns the numbers of the frames shown at these times after the first frame's."""
+        # Tolerates the rounding of times to ticks in files, and to floats here.
         ticks = np.asarray(seconds) / self.tick + min(0.5, 5e-4 / self.tick)
         ids = np.searchsorted(self.times - self.times[:1], np.floor(ticks), side='right') - 1
         return ids.clip(0, self.num_frames - 1).tolist()
 
 
 def index_packets(packets: Iterable[Any], stream: Any) -> FrameIndex | None:
-    """Makes the index of a stream out of all its packets, in the order of the file.
+    """Makes the index of a stream from all its packets, in the order of the file.
 
-    Not counted are packets that an edit list cuts away, that are cut short or never shown, and what comes before
-    the first key frame. None where the packets don't say which frames there are: times are missing, occur twice
-    or run backwards from one key frame to the next, or packets hold several frames (MPEG-4 in old AVI files).
+    Leaves out packets that an edit list cuts away, that are truncated or never shown, and those before the first key
+    frame. None if the packets don't tell the frames: times are missing, occur twice or run backwards from one key
+    frame to the next, or packets hold several frames (MPEG-4 in old AVI files).
     """
     codec, extradata = stream.codec_context.name, stream.codec_context.extradata
     if _has_wrong_times(stream):
         return None
     is_hidden = _HIDDEN.get(codec)
     times, keys, shown, clean = [], [], [], True
-    for packet in packets:  # some thousand times for a long video: no call that isn't needed
+    for packet in packets:  # a hot loop: no call that isn't needed
         if packet.size == 0:  # the end, or a frame that repeats the one before
             continue
         if codec == 'mpeg4' and bytes(packet).count(_MPEG4_FRAME) > 1:  # times are those of packets
@@ -87,38 +79,24 @@ def index_packets(packets: Iterable[Any], stream: Any) -> FrameIndex | None:
     if None in times:
         return None
     first = keys.index(True) if True in keys else 0  # the packets of some formats are never marked
-    return _index(
-        np.array(times[first:], dtype=np.int64),
-        np.array(keys[first:], dtype=bool),
-        np.array(shown[first:], dtype=bool),
-        float(stream.time_base),
-        rate_of(stream),
-        is_plain=clean and first == 0,
-    )
-
-
-def _index(
-    times: np.ndarray,
-    is_key: np.ndarray,
-    is_shown: np.ndarray,
-    tick: float,
-    rate: float,
-    is_plain: bool,
-) -> FrameIndex | None:
-    """Makes the index from packets in the order of decoding, of which the first is a key frame: (P,) each."""
+    all_times = np.array(times[first:], dtype=np.int64)  # (P,), in the order of decoding
+    is_key = np.array(keys[first:], dtype=bool)
     is_key[:1] = True
-    keys = np.flatnonzero(is_key)
-    latest_before = np.maximum.accumulate(times)[keys[1:] - 1]
-    earliest_after = np.minimum.accumulate(times[::-1])[::-1][keys]
-    if (latest_before >= times[keys[1:]]).any():
+    key_ids = np.flatnonzero(is_key)
+    key_times = all_times[key_ids]
+    latest_before = np.maximum.accumulate(all_times)[key_ids[1:] - 1]
+    earliest_after = np.minimum.accumulate(all_times[::-1])[::-1][key_ids]
+    if (latest_before >= key_times[1:]).any():
         return None
-    is_shown &= times >= times[:1]  # others need a frame before the first
-    shown = np.unique(times[is_shown])
-    if len(shown) < is_shown.sum():
+    # Frames that are shown before the first key frame need one before it.
+    is_shown = np.array(shown[first:], dtype=bool) & (all_times >= all_times[:1])
+    frame_times = np.unique(all_times[is_shown])
+    if len(frame_times) < is_shown.sum():
         return None
-    parted = (earliest_after >= times[keys]).all()
-    is_plain = bool(is_plain and parted and is_shown.all())
-    return FrameIndex(shown, tick, times[keys], rate, is_plain)
+    separated = (earliest_after >= key_times).all()
+    is_plain = bool(clean and first == 0 and separated and is_shown.all())
+    tick = float(stream.time_base)
+    return FrameIndex(frame_times, tick, key_times, rate_of(stream), is_plain)
 
 
 def rate_of(stream: Any) -> float:
@@ -127,7 +105,7 @@ def rate_of(stream: Any) -> float:
 
 
 def _has_wrong_times(stream: Any) -> bool:
-    """Whether the times of packets aren't those of the frames in them: AVI has none, so that FFmpeg makes them up."""
+    """Tells whether FFmpeg made the times of packets up, since the container (AVI) has none."""
     codec = stream.codec_context
     reorders = codec.name in ('h264', 'hevc') and codec.has_b_frames
     return stream.container.format.name == 'avi' and reorders
@@ -138,24 +116,22 @@ def _vp8_is_hidden(data: memoryview) -> bool:
 
 
 def _vp9_is_hidden(data: memoryview) -> bool:
-    # A superframe, marked at its end, has a frame to show. One alone says so behind its profile, of which the last
-    # has a bit more; or that it repeats another.
+    # A superframe, marked at its end, has a frame to show. A single frame has a flag for that after its profile (the
+    # last profile has one more bit), or repeats another frame.
     is_superframe = data[-1] & 0xE0 == 0xC0
     return not is_superframe and data[0] & 0x30 != 0x30 and not data[0] & 0x0A
 
 
-_MPEG4_FRAME = b'\0\0\1\xb6'  # what each begins with
+_MPEG4_FRAME = b'\0\0\1\xb6'  # the start of each frame
 
-# Codecs that have packets with nothing to show in them, which only help to decode others.
+# Codecs with packets that show nothing and only help to decode others.
 _HIDDEN = {'vp8': _vp8_is_hidden, 'vp9': _vp9_is_hidden}
 
 
 def _is_idr(data: memoryview, extradata: bytes | None) -> bool:
-    """Whether no frame after a key frame of H.264 needs one before it: the first slice is of an IDR picture.
+    """Tells whether no frame after a key frame of H.264 needs one before it: its first slice is of an IDR picture.
 
-    Args:
-        data: Of a packet in an mp4 or Matroska file, where each unit has its length in front.
-        extradata: The stream's, which tells how many bytes this length takes.
+    In mp4 and Matroska files each unit starts with its length; the stream's `extradata` has the size of that number.
     """
     if not extradata or extradata[0] != 1:
         return False

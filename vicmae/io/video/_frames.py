@@ -1,6 +1,4 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Videos that are stored as images. H W pixels."""
-
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -13,13 +11,9 @@ from .reader import VideoReader
 
 
 class FrameSequence(VideoReader):
-    """A video stored as one image for each frame. Nothing stays open between two reads.
+    """A video stored as one image per frame, each given by its path or bytes. No file stays open.
 
-    Args:
-        frames: The path or the bytes of each image, in order: a sequence of them, or a function of the number.
-        num_frames: How many there are.
-        fps: Frames per second.
-        name: What messages call the video.
+    `frames` is a sequence of them, or a function of the number.
     """
 
     def __init__(
@@ -42,11 +36,11 @@ class FrameSequence(VideoReader):
     def _first(self) -> EncodedImage:
         return self._image(0)
 
-    @cached_property
+    @property
     def height(self) -> int:
         return self._first.height
 
-    @cached_property
+    @property
     def width(self) -> int:
         return self._first.width
 
@@ -56,7 +50,7 @@ class FrameSequence(VideoReader):
         return [decoded[i] for i in ids]
 
     def ids_at(self, seconds: Sequence[float]) -> list[int]:
-        # What is less than half a millisecond early is rounding, as in video files.
+        # Tolerates rounding by half a millisecond, as in video files.
         ids = np.floor((np.asarray(seconds) + 5e-4) * self.fps).astype(int)
         return ids.clip(0, self.num_frames - 1).tolist()
 

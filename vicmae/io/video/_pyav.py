@@ -18,28 +18,21 @@ from ._turn import Turn, turn_of
 # Formats that are lists of other files, or take any text for a picture.
 _NO_VIDEO_FILES = {'concat', 'dash', 'hls', 'image2', 'tty'}
 
-# Decoders that decide at once whether they leave a packet out; others are some packets behind.
+# Decoders that skip the current packet; others are some packets late.
 _CAN_SKIP = ('h264', 'hevc', 'mpeg1video', 'mpeg2video', 'mpeg4')
 
-# So many frames behind the one that is wanted may come before it.
+# Number of later frames that may come before the wanted one.
 _MAX_REORDERED = 16
 
-# Tags in another encoding than UTF-8 are an error, until PyAV 19.
+# Tags that aren't UTF-8 are an error before PyAV 19.
 _OPTIONS = {'metadata_errors': 'ignore'} if int(av.__version__.split('.')[0]) < 19 else {}
 
 
 class PyavVideo:
-    """An open file as PyAV sees it: which frames it has, and how to decode them.
+    """Indexes and decodes a file, given by its path or bytes, with PyAV.
 
-    A frame is known by its time, so that a seek can't lead to another one: what doesn't come behind one key frame
-    is looked for from an earlier one. On the way to it, frames that no other one needs aren't decoded. One thread.
-
-    Args:
-        source: Path, or the bytes of a file.
-
-    Attributes:
-        index: Which frames there are.
-        format: FFmpeg's name of the container.
+    Frames are identified by their times: one that doesn't come after its key frame is looked for from an earlier one.
+    On the way to it, frames that no other one needs aren't decoded.
     """
 
     def __init__(self, source: str | bytes) -> None:
@@ -50,16 +43,16 @@ class PyavVideo:
         self._turn: Turn | None = None
         self._codec_options: dict[str, str] = {}
         self._reason = ''  # why a packet couldn't be decoded
-        self._running: Iterator[Any] | None = None  # frames behind the last one that was wanted
-        self._reached = 0  # time of the last frame that came
-        self._wanted: dict[int, int] = {}  # time -> number, of the frames that are being looked for
+        self._running: Iterator[Any] | None = None  # frames after the last wanted one
+        self._reached = 0  # time of the last decoded frame
+        self._wanted: dict[int, int] = {}  # time -> number of wanted frames
         self._until = 0  # time of the last of them
         try:
             self._open()
             self.format: str = self._stream.container.format.name
             self.index = self._index()
             if self.index.is_plain:
-                # Damage is an error then, and not concealed. Others may have frames that lack what they need.
+                # Damage is an error and not concealed. In other files, references may be missing on purpose.
                 self._codec_options = {'err_detect': 'explode'}
                 self._codec.options = self._codec_options
         except Refusal:
@@ -87,8 +80,8 @@ class PyavVideo:
         self._codec.options = self._codec_options
 
     def _packets(self) -> Iterator[Any]:
-        """Packets from where the file is read next, to its end."""
-        # A generator of PyAV's has to be closed to give all back. `yield from` does so when this one is let go of.
+        """Yields the packets from the current position on."""
+        # `yield from` closes PyAV's generator with this one, which frees its memory.
         yield from self._container.demux(self._stream)
 
     def _index(self) -> FrameIndex:
@@ -101,7 +94,7 @@ class PyavVideo:
         return index
 
     def _index_in_order(self) -> FrameIndex:
-        """Decodes the whole file to see how many frames there are."""
+        """Decodes the whole file to count its frames."""
         self._open()
         times = [frame.pts for frame in self._frames(self._packets())]
         tick, rate = float(self._stream.time_base), rate_of(self._stream)
@@ -111,7 +104,7 @@ class PyavVideo:
 
     @property
     def turn(self) -> Turn:
-        """How the frames have to be turned, all like the first that is decoded."""
+        """The turn of all frames, that of the first decoded one."""
         if self._turn is None:
             frame = next(self._frames(self._packets_from(int(self.index.keys[0]))), None)
             if frame is None:
@@ -121,19 +114,18 @@ class PyavVideo:
         return self._turn
 
     def require_seekable(self) -> None:
-        """Refuses files for libraries that go to a key frame and rely on having got there."""
+        """Refuses files for libraries that don't check where a seek leads."""
         if self.index.in_order:
             raise Refusal('the frames have no times to find them by')
         if not self.format.startswith(('mov,', 'matroska,')):
             raise Refusal(f'it misses key frames in {self.format}')
 
     def require_plain_turn(self) -> None:
-        """Refuses files for libraries that know of angles alone, and look for them in mp4 files alone."""
+        """Refuses files for libraries that apply angles only, and only those of mp4 files."""
         if self.turn.is_mirror or (any(self.turn) and not self.format.startswith('mov,')):
             raise Refusal('it does not turn frames as the file wants it')
 
     def decode(self, ids: list[int]) -> dict[int, np.ndarray]:
-        """Decodes frames by number, ascending: each (H, W, 3), uint8, RGB, upright."""
         self._reason = ''
         found = self._decode_in_order(ids) if self.index.in_order else self._decode_by_time(ids)
         missing = [i for i in ids if i not in found]
@@ -143,7 +135,6 @@ class PyavVideo:
         return found
 
     def close(self) -> None:
-        """Lets go of the file."""
         self._running = None
         if self._container is not None:
             self._container.close()
@@ -164,7 +155,7 @@ class PyavVideo:
         keys = np.searchsorted(self.index.keys, times[ids], side='right') - 1
         for key, group in groupby(zip(keys.tolist(), ids, strict=True), key=lambda pair: pair[0]):
             wanted = {int(times[i]): i for _, i in group}
-            # Behind a key frame that is no clean start, the first frames don't come.
+            # If a key frame is no clean start, the first frames after it don't come.
             for start in dict.fromkeys((key, max(key - 1, 0), 0)):
                 found |= self._decode_from(int(self.index.keys[start]), wanted)
                 wanted = {time: i for time, i in wanted.items() if i not in found}
@@ -173,7 +164,7 @@ class PyavVideo:
         return found
 
     def _decode_from(self, key: int, wanted: dict[int, int]) -> dict[int, np.ndarray]:
-        """Decodes what is wanted, time -> number, from a key frame on: number -> frame."""
+        """Decodes the wanted frames, time -> number, from a key frame on: number -> frame."""
         found: dict[int, np.ndarray] = {}
         num_beyond = 0
         for frame in self._frames_from(key, wanted):
@@ -185,7 +176,7 @@ class PyavVideo:
         return found
 
     def _frames_from(self, key: int, wanted: dict[int, int]) -> Iterator[Any]:
-        """Frames from a key frame on, or from where the last call stopped, where that is nearer."""
+        """Yields frames from a key frame on, or from where the last call stopped, if that is nearer."""
         if self._running is None or not key <= self._reached < min(wanted):
             self._running = self._frames(self._packets_from(key))
         self._wanted, self._until = wanted, max(wanted)
@@ -196,7 +187,7 @@ class PyavVideo:
         self._running = None
 
     def _packets_from(self, key: int) -> Iterator[Any]:
-        """Packets from that of a key frame on, wherever a seek leads; none where it isn't found."""
+        """Returns packets from that of a key frame on, wherever a seek leads; none if it isn't found."""
         self._running = None
         packets = None
         with suppress(Exception):  # some formats can't seek
@@ -218,7 +209,7 @@ class PyavVideo:
         return None
 
     def _frames(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """Decodes packets from a key frame on, as far as that goes: behind damage, nothing is sound."""
+        """Decodes packets from a key frame on, up to the first damage: later frames may depend on it."""
         for frame in self._decoded(packets):
             if frame.is_corrupt:
                 self._reason = 'a frame is damaged'
@@ -229,18 +220,18 @@ class PyavVideo:
         can_skip = self._codec.name in _CAN_SKIP
         try:
             for packet in packets:
-                if packet.size == 0 and packet.dts is not None:  # not the end, but an empty one
+                if packet.size == 0 and packet.dts is not None:  # empty; the end has no dts
                     continue
                 skip = can_skip and self._is_on_the_way(packet)
                 self._codec.skip_frame = 'NONREF' if skip else 'DEFAULT'
                 yield from packet.decode()
         except Exception as error:
             self._reason = first_line(error)
-            with suppress(Exception):  # those before it may still wait for their turn
+            with suppress(Exception):  # earlier frames may still be in the decoder
                 yield from self._codec.decode(None)
 
     def _is_on_the_way(self, packet: Any) -> bool:
-        """Whether a packet's frame comes before one that is wanted, and isn't."""
+        """Tells whether a packet's frame isn't wanted, but comes before one that is."""
         if not packet.size or packet.pts is None or not self._wanted:
             return False
         return packet.pts < self._until and packet.pts not in self._wanted

@@ -16,22 +16,17 @@ except (ImportError, OSError, RuntimeError) as error:
 
 
 class TorchcodecDecoder:
-    """Decodes with torchcodec, one thread: parallelism comes from the loader's workers.
+    """Decodes a file, which is also open as `video`, with torchcodec, and checks the times of the frames.
 
     torchcodec 0.17 keeps 0.9 kB of each file that it has opened.
-
-    Args:
-        source: Path, or the bytes of a file.
-        video: The same file, open: the times of its frames show whether those that came are those asked for.
     """
 
     def __init__(self, source: str | bytes, video: PyavVideo) -> None:
         self._index = index = video.index
         video.require_seekable()
         video.require_plain_turn()
-        self._decoder = self._open(
-            source, 'approximate' if index.is_plain and index.is_steady else 'exact'
-        )
+        quick = index.is_plain and index.is_steady
+        self._decoder = self._open(source, 'approximate' if quick else 'exact')
         if len(self._decoder) != index.num_frames:
             self._decoder = self._open(source, 'exact')
         if len(self._decoder) != index.num_frames:
@@ -42,13 +37,12 @@ class TorchcodecDecoder:
             return VideoDecoder(
                 os.path.abspath(source) if isinstance(source, str) else source,
                 dimension_order='NHWC',
-                num_ffmpeg_threads=1,
+                num_ffmpeg_threads=1,  # the loader's workers run in parallel
                 device='cpu',
                 seek_mode=seek_mode,
             )
 
     def decode(self, ids: list[int]) -> dict[int, np.ndarray]:
-        """Decodes frames by number, ascending: each (H, W, 3), uint8, RGB, upright."""
         with refusals():
             batch = self._decoder.get_frames_at(ids)
             frames, seconds = batch.data.numpy(), batch.pts_seconds.numpy()
@@ -60,5 +54,4 @@ class TorchcodecDecoder:
         return dict(zip(ids, frames, strict=True))
 
     def close(self) -> None:
-        """Lets go of the file."""
         del self._decoder

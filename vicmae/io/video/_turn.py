@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""How a decoded frame has to be turned to be upright. H W pixels."""
+"""Turns decoded frames upright. H W pixels."""
 
 import math
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from av.video.reformatter import VideoReformatter
 
 
 class Turn(NamedTuple):
-    """Quarter turns and mirrors: height and width change places first, then either may be reversed."""
+    """Quarter turns and mirrors: height and width are swapped first, then each may be reversed."""
 
     swap: bool = False
     flip_height: bool = False
@@ -17,7 +17,7 @@ class Turn(NamedTuple):
 
     @property
     def is_mirror(self) -> bool:
-        """Whether no turning alone does this."""
+        """Whether it mirrors the frame, which no rotation does."""
         return (self.swap + self.flip_height + self.flip_width) % 2 == 1
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
@@ -28,18 +28,18 @@ class Turn(NamedTuple):
             pixels = pixels[::-1]
         if self.flip_width:
             pixels = pixels[:, ::-1]
-        # A copy in any case: NumPy takes a reversed side of one pixel for contiguous, and torch refuses it.
+        # Always a copy: NumPy calls a reversed side of one pixel contiguous, and torch refuses it.
         return np.array(pixels, order='C') if any(self) else pixels
 
 
 def turn_of(frame: Any) -> Turn:
-    """Reads from the metadata of a frame, as PyAV decoded it, how it has to be turned."""
-    # PyAV ties a frame to its side data in a circle, which would hold it until garbage is collected: a small copy.
+    """Reads the turn that makes a frame of PyAV upright from its metadata."""
+    # A small copy, as PyAV's side data and frame refer to each other, which keeps the frame in memory.
     small = VideoReformatter().reformat(frame, 8, 8, 'gray', threads=1)
     try:
         stored: Any = small.side_data.get('DISPLAYMATRIX')
     except ValueError:
-        # Beside side data that this PyAV has no name for. It finds the angle, but no mirror.
+        # This PyAV has no name for other side data of the frame. It finds the angle, but no mirror.
         angle = math.radians(frame.rotation)
         matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     else:

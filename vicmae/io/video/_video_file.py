@@ -1,6 +1,4 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A video file, whatever decodes it. H W pixels."""
-
 import os
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
@@ -22,33 +20,27 @@ _DECODERS = {
 
 
 class Decoder(Protocol):
-    """What decodes the frames of an open file."""
+    """Decodes the frames of an open file, in one thread: parallelism comes from the loader's workers."""
 
     def decode(self, ids: list[int]) -> dict[int, np.ndarray]:
         """Decodes frames by number, ascending, or raises a `Refusal`: each (H, W, 3), uint8, RGB, upright."""
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
 
 
 class VideoFile(VideoReader):
-    """A video file, decoded by the first library that reads it.
+    """A video file, decoded by the first of the `libraries` that reads it.
 
-    Which frames there are is learnt from the packets of the file, which PyAV reads, so that a number or a time
-    means the same frame in every library. Where one refuses the file or a frame, the next is asked; not for frames
-    that PyAV finds damaged, as the others would show what they make of them.
-
-    Args:
-        source: Path, or the bytes of a file.
-        name: What messages call it.
-        libraries: Names of the libraries, in the order in which they are asked.
+    PyAV indexes the frames, so that a number or a time means the same frame in every library. If one refuses the file
+    or a frame, the next is asked, except for frames that PyAV finds damaged: others may not notice.
     """
 
     def __init__(self, source: str | bytes, name: str, libraries: Sequence[str]) -> None:
         self.name = name
         self._source = source
         self._libraries = libraries
-        self._refused: dict[str, str] = {}  # why a library doesn't open the file
+        self._refused: dict[str, str] = {}  # library -> why it doesn't open the file
         if isinstance(source, str) and not os.path.isfile(source):
             raise DataError(f'There is no video {name!r}.')
         try:
@@ -65,15 +57,14 @@ class VideoFile(VideoReader):
             raise
 
     @cached_property
-    def _size(self) -> tuple[int, int]:
-        height, width = self.frames([0])[0].shape[:2]
-        return height, width
+    def _size(self) -> tuple[int, ...]:
+        return self.frames([0])[0].shape
 
-    @cached_property
+    @property
     def height(self) -> int:
         return self._size[0]
 
-    @cached_property
+    @property
     def width(self) -> int:
         return self._size[1]
 
@@ -116,24 +107,20 @@ class VideoFile(VideoReader):
             raise Refusal(self._refused[library])
         if library not in self._opened:
             try:
-                self._opened[library] = _find(library)(self._source, self._video)
+                decoder = _import(library)
+                if isinstance(decoder, EnvironmentFault):
+                    raise decoder
+                self._opened[library] = decoder(self._source, self._video)
             except Refusal as refusal:
-                # The words alone: with the exception, all that led to it would stay in memory.
+                # Only the text: the exception would keep its traceback in memory.
                 self._refused[library] = str(refusal)
                 raise
         return self._opened[library]
 
 
-def _find(library: str) -> Callable[[str | bytes, PyavVideo], Decoder]:
-    found = _import(library)
-    if isinstance(found, EnvironmentFault):
-        raise found
-    return found
-
-
 @cache
 def _import(library: str) -> Any:
-    """Imports what decodes with a library, or returns why it can't be: tried once, as failing may take long."""
+    """Imports the decoder of a library, or returns the error: once, as a failure may take long."""
     module, name = _DECODERS[library]
     try:
         return getattr(import_module(module, __package__), name)

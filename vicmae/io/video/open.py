@@ -8,11 +8,10 @@ def open_video(
     """Opens a video.
 
     Args:
-        source: Path, the bytes of a file, or an open reader, which is returned as it is.
-        reader: One of `READERS`. 'auto' asks the others in this order, and continues with the next where one doesn't
-            read the file or a frame. PyAV comes first: it opens the file anyway to index its frames, and skips
-            frames that no wanted one needs.
-        name: What messages call it, where `source` is bytes.
+        source: Path, the bytes of a file, or an open reader, which is returned unchanged.
+        reader: One of `READERS`. 'auto' tries the others in this order, also for single frames. PyAV comes first: it
+            indexes the frames anyway, and skips those that no wanted one needs.
+        name: Its name in messages, if `source` is bytes.
     """
     if isinstance(source, VideoReader):
         return source
