@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What becomes of files that can't be read: written down, counted, and the run stopped where there are too many."""
+"""Lists and counts files that can't be read, and stops the run if there are too many."""
 
 import json
 import math
@@ -12,44 +12,33 @@ from vicmae.utils.distributed import rank_and_world_size
 from vicmae.utils.log import warn
 
 _MAX_WARNINGS = 20
-_FEW = 3  # bad files, which are never too many: of a small set they are a large share
+_ALWAYS_ALLOWED = 3  # bad files, which may be a large share of a small set
 
 
 class BadFile(NamedTuple):
-    """A file that could not be read.
+    """A file that could not be read."""
 
-    Attributes:
-        file: Its path, or its shard and key.
-        kind: 'image' or 'video'.
-        error: Why.
-        epoch: When.
-        index: Its position in the data set.
-        visits: How many samples it cost.
-        fatal: Whether it hung or killed its process. It isn't tried again then.
-    """
-
-    file: str
-    kind: str
+    file: str  # path, or shard and key
+    kind: str  # 'image' or 'video'
     error: str
     epoch: int
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
-    visits: int = 1
-    fatal: bool = False
+    index: int  # type: ignore[assignment]  # position in the data set; shadows tuple.index
+    visits: int = 1  # number of lost samples
+    fatal: bool = False  # whether it hung or killed its process: it isn't opened again
 
 
 class BadFileLedger:
-    """Writes bad files into a list, one JSON object a line, each file once, and counts them.
+    """Counts bad files and lists them, one JSON object per line.
 
-    Several ranks write into the same list, and each reads what the others wrote: a file is listed twice only where two
-    meet it at the same moment, or where it turns out to be fatal later. A file that hung or killed a process stays
-    listed as `fatal` and isn't opened again, also after a resume; delete its line once it is fixed.
+    All ranks share the list. A file is listed again only if two ranks find it at the same moment, or if it turns out to
+    be fatal later. A file that hung or killed a process is listed as `fatal` and isn't opened again, also after
+    resuming; delete its line once it is fixed.
 
     Args:
         path: The list. None keeps it in memory.
-        max_fraction: Share of the samples that may be bad. Three files may in any case, unless it is 0.
-        judged_from: Number of samples from which on that share is known well enough: before, as many may be bad as
-            of so many samples.
-        option: How a user sets that share.
+        max_fraction: Share of the samples that may be bad. Unless it is 0, three files are always allowed.
+        judged_from: Smallest number of samples that the share is computed of.
+        option: Option that sets `max_fraction`, for messages.
     """
 
     def __init__(
@@ -72,12 +61,12 @@ class BadFileLedger:
         self.num_bad = 0
         self.fatal_files: set[str] = set()
         self._listed: set[str] = set()
-        self._met: set[str] = set()  # bad files of this process
-        self._num_read = 0  # bytes of the list that are known
+        self._found_here: set[str] = set()  # bad files of this process
+        self._num_read = 0  # bytes of the list that were read
         self.refresh()
 
     def add(self, bad: BadFile) -> None:
-        """Counts a bad file, and writes it down where it isn't yet."""
+        """Counts a bad file, and lists a new one; raises DataError if there are too many."""
         self.num_samples += bad.visits
         self.num_bad += bad.visits
         known = self.fatal_files if bad.fatal else self._listed
@@ -88,42 +77,37 @@ class BadFileLedger:
             self._listed.add(bad.file)
             self._write(bad)
             self._warn(bad)
-        self._met.add(bad.file)
-        few = len(self._met) <= _FEW and self.max_fraction > 0
-        if not few and self._share > self.max_fraction:
-            raise DataError(self._too_many(bad))
-
-    @property
-    def _share(self) -> float:
-        return self.num_bad / max(self.num_samples, self.judged_from)
-
-    def _too_many(self, last: BadFile) -> str:
+        self._found_here.add(bad.file)
+        share = self.num_bad / max(self.num_samples, self.judged_from)
+        few = len(self._found_here) <= _ALWAYS_ALLOWED and self.max_fraction > 0
+        if few or share <= self.max_fraction:
+            return
         where = f' All are in {str(self.path)!r}.' if self.path else ''
-        return (
+        raise DataError(
             f'{self.num_bad} of {self.num_samples} samples could not be read so far, more than the share '
-            f'`max_bad_fraction` {self.max_fraction} allows. The last is {last.file!r}: '
-            f'{last.error.rstrip(".")}.{where} Take them out (tools/dataset_converters/verify.py finds all '
-            f'beforehand), or allow more: `--cfg-options {self.option}={_round_up(2 * self._share):g}`.'
+            f'`max_bad_fraction` {self.max_fraction} allows. The last is {bad.file!r}: '
+            f'{bad.error.rstrip(".")}.{where} Take them out (tools/dataset_converters/verify.py finds all '
+            f'beforehand), or allow more: `--cfg-options {self.option}={_round_up(2 * share):g}`.'
         )
 
     def refresh(self) -> None:
-        """Reads what was added to the list since: by other ranks, or by this one's other loaders."""
+        """Reads the lines that other ranks and loaders have added."""
         for line in self._read_more().splitlines():
             try:
                 row = json.loads(line)
                 self._listed.add(row['file'])
                 if row['fatal']:
                     self.fatal_files.add(row['file'])
-            except (ValueError, KeyError, TypeError):  # a line that a kill tore
+            except (ValueError, KeyError, TypeError):  # a line cut off by a kill
                 continue
 
     def _read_more(self) -> bytes:
-        """Whole lines behind those that are known."""
+        """Returns complete new lines."""
         if self.path is None:
             return b''
         try:
             with self.path.open('rb') as file:
-                if os.fstat(file.fileno()).st_size < self._num_read:  # somebody took lines out
+                if os.fstat(file.fileno()).st_size < self._num_read:  # lines were deleted
                     self._num_read = 0
                 file.seek(self._num_read)
                 lines, newline, _ = file.read().rpartition(b'\n')
@@ -143,9 +127,9 @@ class BadFileLedger:
             handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             try:
                 size = os.fstat(handle).st_size
-                torn = size and os.pread(handle, 1, size - 1) != b'\n'
+                cut_off = size and os.pread(handle, 1, size - 1) != b'\n'
                 # One write at the end of the file: lines of several ranks don't mix.
-                os.write(handle, (('\n' if torn else '') + to_json_line(row)).encode())
+                os.write(handle, (('\n' if cut_off else '') + to_json_line(row)).encode())
             finally:
                 os.close(handle)
         except OSError as error:
@@ -160,13 +144,13 @@ class BadFileLedger:
 
 
 def _round_up(share: float) -> float:
-    """To one digit, and no more than all."""
+    """Rounds up to one digit, at most 1."""
     unit = 10.0 ** math.floor(math.log10(share))
     return min(1.0, math.ceil(share / unit) * unit)
 
 
 def to_json_line(row: dict[str, Any]) -> str:
-    """One line of JSON Lines, readable where its names are text; names that are none survive as escapes."""
+    """Returns a line of JSON, with escapes if a name isn't Unicode."""
     line = json.dumps(row, ensure_ascii=False)
     try:
         line.encode()

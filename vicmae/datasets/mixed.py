@@ -22,10 +22,9 @@ class MixedDataset(Dataset):
     `MixtureSampler` decides which samples an epoch visits.
 
     Args:
-        sources: Data sets by name, as configs or built. None switches a config's source off:
+        sources: Data sets by name, as configs or built. None switches a source off:
             `--cfg-options train_dataloader.dataset.sources.videos=None`.
-        weights: Share of each source, in any unit, by name. Without them it is the source's size: an epoch visits
-            every sample once.
+        weights: Share of each source, in any unit, by name; by default its size, so that an epoch visits all samples.
 
     Example:
         >>> pictures, clips = list(range(30)), list(range(10))

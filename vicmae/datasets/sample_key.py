@@ -10,27 +10,20 @@ _STREAM = 1
 
 
 class SampleKey(NamedTuple):
-    """One visit to one sample, the same on any number of workers or ranks.
+    """One visit to one sample, the same on any number of workers or ranks."""
 
-    Attributes:
-        seed: The run's seed.
-        epoch: The epoch of the visit.
-        index: The sample's position in the data set.
-        visit: Number of the visit to the sample in the epoch, from 0 on.
-    """
-
-    seed: int
+    seed: int  # of the run
     epoch: int
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
-    visit: int = 0
+    index: int  # type: ignore[assignment]  # position in the data set; shadows tuple.index
+    visit: int = 0  # number of the visit to the sample in the epoch
 
     def generator(self) -> np.random.Generator:
-        """The source of every random choice about this visit."""
+        """Makes the generator of all random choices about this visit."""
         return np.random.default_rng([*self, _STREAM])
 
 
 def as_sample_key(key: 'SampleKey | int') -> SampleKey:
-    """Converts an index, as other samplers give it, to a key, with a seed of NumPy's global state each time."""
+    """Converts an index of another sampler to a key, with a seed from NumPy's global state."""
     if isinstance(key, SampleKey):
         return key
     return SampleKey(int(np.random.randint(2**31)), 0, int(key))

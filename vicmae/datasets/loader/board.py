@@ -13,21 +13,13 @@ _PID, _INDEX, _EPOCH, _VISITS, _SINCE = range(5)
 
 
 class Note(NamedTuple):
-    """The sample that a worker is loading.
+    """The sample that a worker is loading."""
 
-    Attributes:
-        pid: Process of the worker.
-        index: The sample's position in the data set.
-        epoch: Epoch of the visit.
-        visits: Number of visits to the sample that are loaded together.
-        seconds: Time since it started.
-    """
-
-    pid: int
-    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody needs here
+    pid: int  # process of the worker
+    index: int  # type: ignore[assignment]  # position in the data set; shadows tuple.index
     epoch: int
-    visits: int
-    seconds: float
+    visits: int  # to the sample, loaded together
+    seconds: float  # since it started
 
 
 class Board:

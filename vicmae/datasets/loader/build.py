@@ -20,12 +20,7 @@ def build_loader(
 ) -> SteadyLoader:
     """Builds the loader of a config's `train_dataloader`, `val_dataloader` or `test_dataloader`.
 
-    Args:
-        config: Options of torch's DataLoader with `dataset` and `sampler` as dicts, and `LOADER_OPTIONS`.
-        seed: Seed of the run.
-        diff_rank_seed: Whether ranks have different seeds.
-        replace: See `SteadyLoader`.
-        stand_ins: See `SteadyLoader`.
+    `config` has options of torch's DataLoader with `dataset` and `sampler` as dicts, and `LOADER_OPTIONS`.
     """
     options = {name: value for name, value in config.items() if name not in LOADER_OPTIONS}
     if options.get('batch_sampler'):  # torch refuses both

@@ -17,24 +17,17 @@ from .board import Board
 
 _MAX_BAD_IN_A_ROW = 20
 _REPLACEMENTS = 5  # the stream of random numbers that chooses them; samplers have others
-# Visits of replacements get numbers that no visit of the epoch to the same sample has, and no other replacement.
+# Added to the visit numbers of replacements, so that they differ from other visits to the same sample.
 _VISITS_OF_REPLACEMENTS = 1 << 20
 
 
 class Report(NamedTuple):
-    """A worker's report on a batch.
-
-    Attributes:
-        bad: Files that it could not read.
-        seen: Number of samples from each source.
-        notes: Counts of other events that a user may want to know.
-        no_good_file: The error if no file was left to replace a bad one.
-    """
+    """A worker's report on a batch."""
 
     bad: tuple[BadFile, ...]
-    seen: dict[str, int]
-    notes: dict[str, int]
-    no_good_file: str = ''
+    seen: dict[str, int]  # number of samples from each source
+    notes: dict[str, int]  # counts of other events that a user may want to know
+    no_good_file: str = ''  # the error if no file was left to replace a bad one
 
 
 class _NoGoodFileError(Exception):
@@ -44,8 +37,7 @@ class _NoGoodFileError(Exception):
 class GuardedDataset(Dataset):
     """The data set of a worker: notes the sample that it is loading on the board, and replaces a bad one.
 
-    The replacement is of the same source, and depends only on the sample's key: not on other visits to the sample in
-    the batch, some of which may be good if a file is bad in part. See `SteadyLoader` for the arguments.
+    The replacement is of the same source and depends on the sample's key only. See `SteadyLoader` for the arguments.
     """
 
     def __init__(
@@ -66,9 +58,8 @@ class GuardedDataset(Dataset):
             num_bad = len(bad)
             try:
                 loaded = self._load(list(group), bad)
-            except (
-                _NoGoodFileError
-            ) as error:  # the loader raises it, after it has listed the bad files
+            # The loader raises it, after it has listed the bad files.
+            except _NoGoodFileError as error:
                 no_good_file = str(error)
                 break
             samples += loaded
@@ -153,13 +144,11 @@ class GuardedDataset(Dataset):
                 'It is listed as a file that hung or killed its process, and is not opened again.'
             )
 
-    def _source(self, index: int) -> Any:
-        if hasattr(self.dataset, 'source_of'):
-            return self.dataset.sources[self.dataset.source_of(index)]
-        return self.dataset
-
     def _kind(self, index: int) -> str:
-        return getattr(self._source(index), 'kind', 'sample')
+        source = self.dataset
+        if hasattr(source, 'source_of'):
+            source = source.sources[source.source_of(index)]
+        return getattr(source, 'kind', 'sample')
 
     def _source_name(self, index: int) -> str:
         if hasattr(self.dataset, 'source_of'):

@@ -96,20 +96,18 @@ class _Rest(Sampler):
 class SteadyLoader(DataLoader):
     """A DataLoader for runs of days.
 
-    - A file that can't be read (`DataError`) is replaced by another of its source, chosen by the sample's key, and
-      listed in the ledger.
-    - A worker that dies, or loads one file for longer than `sample_seconds`, costs only that file: the ledger lists it,
-      the workers are restarted, and the batches continue at the same place in the same order.
+    - A file that can't be read (`DataError`) is listed in the ledger, and replaced by another of its source, chosen by
+      the sample's key.
+    - If a worker dies, or loads one file for longer than `sample_seconds`, the file is listed, and the workers are
+      restarted at the same batch. Without workers (`num_workers=0`) such a file ends the run.
     - `skip(n)` starts the next epoch at batch n at once, to resume a run.
-
-    Without workers (`num_workers=0`) a file that hangs or crashes ends the run.
 
     Args:
         dataset: Samples by key. It may name its sources (`MixedDataset`), and the file of a sample (`path_of`).
         ledger: The list of bad files.
-        replace: Whether bad samples are replaced, as training needs; evaluation leaves them out.
-        stand_ins: Whether evaluation replaces bad samples too, since all ranks must run equally many batches of one
-            size. A replacement is then in the evaluation twice, and metrics count it once (`each_once`).
+        replace: Whether bad samples are replaced, as in training, or left out, as in evaluation.
+        stand_ins: Replaces bad samples in evaluation, if all ranks must run equally many batches of one size. Metrics
+            count the replacements once (`each_once`).
         sample_seconds: How long a worker may load one file.
         options: Options of torch's DataLoader.
 
@@ -265,7 +263,7 @@ class SteadyLoader(DataLoader):
         return {process.pid for process in dying if not process.is_alive()}
 
     def _is_to_blame(self, note: Note, excused: set[int]) -> bool:
-        """Says whether a worker died of its sample. Slurm asks all processes of a job to end, but not twice at one."""
+        """Tells whether a worker died of its sample: not if it was asked to end (Slurm), unless twice at the sample."""
         asked_to_end = self._processes[note.pid].exitcode in _ASKED_TO_END
         return not asked_to_end or note.index in excused
 

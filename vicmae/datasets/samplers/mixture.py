@@ -21,17 +21,11 @@ _KEYS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Visits:
-    """Visits of one epoch to one source, in order. Those from one opening of a file are neighbours.
+    """Visits of one epoch to one source, in order. Those from one opening of a file are neighbours."""
 
-    Attributes:
-        indices: Positions in the data set.
-        numbers: Number of each visit among the epoch's visits to its sample (`SampleKey.visit`).
-        places: Place of each visit in the epoch, from 0 to 1.
-    """
-
-    indices: np.ndarray
-    numbers: np.ndarray
-    places: np.ndarray
+    indices: np.ndarray  # positions in the data set
+    numbers: np.ndarray  # `SampleKey.visit`
+    places: np.ndarray  # of the visits in the epoch, from 0 to 1
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -51,22 +45,18 @@ class Visits:
 class MixtureSampler(Sampler):
     """Mixes the sources of a data set by weight, evenly over the epoch and the ranks.
 
-    The visits of an epoch and their order depend on (seed, epoch) only. Each step takes the next samples of that
-    order, `batch_size` for each rank, and deals them out source by source. So a step trains on the same samples on
-    any number of ranks with the same total batch size, and each rank's batch holds the sources in the ratio of
-    their weights, up to a sample or two (or the visits of one opening). All samples of a source are drawn before one
-    is drawn again, also from epoch to epoch.
+    The visits of an epoch and their order depend on (seed, epoch) only. A step deals the next samples out to the ranks
+    source by source: it trains on the same samples on any number of ranks with the same total batch size, and each
+    rank's batch has the sources in the ratio of their weights, up to a sample or two (or the visits of one opening).
+    All samples of a source are drawn before one is drawn again, also from epoch to epoch.
 
     Args:
         dataset: A `MixedDataset`, or any data set as one source.
         seed: Seed of the order; MMEngine gives the run's.
         samples_per_epoch: Length of an epoch over all ranks. By default the number of samples.
-
-    Attributes:
-        batch_size: Samples of a rank in a step; `SteadyLoader` sets it.
     """
 
-    batch_size = 1
+    batch_size = 1  # samples of a rank in a step; `SteadyLoader` sets it
 
     def __init__(
         self, dataset: Any, seed: int | None = None, samples_per_epoch: int | None = None
@@ -101,7 +91,9 @@ class MixtureSampler(Sampler):
 
     def epoch_order(self) -> Visits:
         """Returns the visits of all ranks in this epoch, in order; first ones are repeated to fill all ranks."""
-        visits = _join(self.epoch_visits())
+        parts = self.epoch_visits()
+        names = Visits.__annotations__
+        visits = Visits(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
         in_order = visits[np.argsort(visits.places, kind='stable')]
         return in_order[np.resize(np.arange(len(visits)), len(self) * self.world_size)]
 
@@ -129,11 +121,8 @@ class MixtureSampler(Sampler):
 
     def epoch_visits(self) -> list[Visits]:
         """Returns the visits of all ranks, by source."""
-        ends = np.cumsum(self.sizes)
-        return [
-            self._visits(source, int(ends[source] - self.sizes[source]))
-            for source in range(len(self.sizes))
-        ]
+        starts = np.cumsum([0, *self.sizes])
+        return [self._visits(source, int(starts[source])) for source in range(len(self.sizes))]
 
     def _visits(self, source: int, first_index: int) -> Visits:
         """Returns this epoch's part of an endless row of permutations of the source."""
@@ -157,12 +146,6 @@ class MixtureSampler(Sampler):
     def generator(self, epoch_or_round: int, source: int, stream: int) -> np.random.Generator:
         """Makes a generator of random numbers for this seed."""
         return np.random.default_rng([self.seed, epoch_or_round, source, stream])
-
-
-def _join(parts: list[Visits]) -> Visits:
-    return Visits(
-        *(np.concatenate([getattr(p, name) for p in parts]) for name in Visits.__annotations__)
-    )
 
 
 def _apportion(total: int, shares: np.ndarray) -> list[int]:

@@ -19,10 +19,9 @@ _BATCH_JITTER = 4  # the stream of random numbers; `MixtureSampler` has others
 class OneSourceBatches(Sampler):
     """Batches of one source each, at every step the same source on all ranks.
 
-    Images and videos may then differ in size, and negatives of the contrastive loss are of one kind. The sources keep
-    their shares of the epoch; an incomplete last batch of a source is left out.
-
-    Use it as `train_dataloader=dict(batch_sampler=dict(type='OneSourceBatches'), ...)`.
+    Images and videos may then differ in size, and negatives of the contrastive loss are of one kind. Sources keep their
+    shares of the epoch; incomplete last batches are left out. Use it as
+    `train_dataloader=dict(batch_sampler=dict(type='OneSourceBatches'), ...)`.
 
     Args:
         sampler: The `MixtureSampler` of the epoch's visits.

@@ -17,17 +17,11 @@ from .source import Source
 
 
 class Catalogue(Protocol):
-    """Samples by number. Made for millions: large parts are shared by all processes that read it.
+    """Samples by number, also millions of them: processes share its large parts."""
 
-    Attributes:
-        name: Its name in messages.
-        classes: Names of the classes in the order of their labels, None if unknown.
-        labelling: How a user gives labels to its samples, for messages.
-    """
-
-    name: str
-    classes: tuple[str, ...] | None
-    labelling: str
+    name: str  # in messages
+    classes: tuple[str, ...] | None  # in the order of their labels, if known
+    labelling: str  # how a user gives labels to its samples, for messages
 
     def __len__(self) -> int: ...
 
@@ -78,8 +72,7 @@ class CatalogueSource(Source):
         if catalogue.classes:
             self.metainfo['classes'] = catalogue.classes
         self._kept: torch.Tensor | None = None
-        # By the catalogue's label, if only some classes are taken.
-        self._label_of: dict[int, int] | None = None
+        self._label_of: dict[int, int] | None = None  # by the catalogue's label, for some classes
         thinned = max_per_class is not None or share_per_class is not None
         if with_labels or thinned or classes is not None:
             labels = catalogue.labels()
@@ -88,9 +81,8 @@ class CatalogueSource(Source):
             if with_labels:
                 self._require_labels(self.labels())
             if thinned:
-                kept = torch.from_numpy(
-                    thin_out(self.labels(), max_per_class, share_per_class, subset_seed)
-                )
+                few = thin_out(self.labels(), max_per_class, share_per_class, subset_seed)
+                kept = torch.from_numpy(few)
                 self._kept = kept if self._kept is None else self._kept[kept]
 
     def __len__(self) -> int:

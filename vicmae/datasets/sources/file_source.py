@@ -15,13 +15,12 @@ from .list_file import ListedSamples
 class FileSource(CatalogueSource):
     """Files of one kind, with or without labels: the base of `ImageFolder` and `VideoFolder`.
 
-    Without `ann_file`, files are found below `data_root`: if all of them are in sub-folders, the first level of
-    these are the classes, else there are no labels. With it, each line is `path` or `path label`, the path relative
-    to `data_root`. Pretraining needs no labels.
+    Without `ann_file`, all files below `data_root` are samples. If all are in sub-folders, the first level of folders
+    are the classes; else there are no labels.
 
     Args:
         data_root: Folder of the files.
-        ann_file: List file, one sample per line; its path is absolute or below `data_root`.
+        ann_file: List file with lines `path` or `path label`, relative to `data_root`, as is its own path.
         kwargs: Further arguments of `CatalogueSource`: `with_labels`, `max_per_class`, `pipeline`,
             `visits_per_opening`, `tags`.
     """
@@ -42,17 +41,14 @@ class FileSource(CatalogueSource):
             for folder, names in walk(self.data_root)
         )
         files = FoundFiles(self.data_root, (part for part in fitting if part[1]))
-        if not len(files):
-            raise DataError(self._nothing_found())
-        return files
-
-    def _nothing_found(self) -> str:
-        wanted = ' '.join(self.extensions)
-        message = f'No {self.kind}s under {self.data_root!r}: looked for {wanted}'
+        if len(files):
+            return files
         others = [name for _, names in walk(self.data_root) for name in names]
-        if not others:
-            return f'{message}; the folder is empty.'
-        return f'{message}; it holds {len(others)} other files, such as {others[0]!r}.'
+        held = f'it holds {len(others)} other files, such as {others[0]!r}' if others else ''
+        raise DataError(
+            f'No {self.kind}s under {self.data_root!r}: looked for {" ".join(self.extensions)}; '
+            f'{held or "the folder is empty"}.'
+        )
 
 
 class PathAndLabel:

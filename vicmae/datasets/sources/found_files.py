@@ -40,7 +40,7 @@ class FoundFiles:
 
     Args:
         root: The folder.
-        contents: Folders below it, in order, each with the names of samples in it.
+        contents: Folders below it with the names of samples in them, in order.
     """
 
     labelling = 'Put files into one folder per class, write `path label` lines'
@@ -84,11 +84,7 @@ class FoundFiles:
 
 
 def walk(root: str) -> Iterator[tuple[str, list[str]]]:
-    """Finds all files below a folder, except hidden ones, in the order of the parts of their paths.
-
-    Yields:
-        A folder, relative to the root, and consecutive names of files in it.
-    """
+    """Yields folders, relative to a root, with names of files in them, sorted by path and without hidden ones."""
     return _walk(root, '', set())
 
 
@@ -107,10 +103,7 @@ def _walk(root: str, folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[
 
 
 def scan(root: str, folder: str, seen: set[tuple[int, int]]) -> Iterator['os.DirEntry[str]']:
-    """Yields the entries of a folder below a root, except hidden ones.
-
-    A folder that can't be read or that is among those `seen` before, as a link may lead back to one, has none.
-    """
+    """Yields the entries of a folder, except hidden ones; none if it was `seen` before, as links may form a circle."""
     path = os.path.join(root, folder)
     try:
         stat = os.stat(path)

@@ -23,14 +23,12 @@ class FrameFolder(FileSource):
     """Videos as folders of frames, images in the order of the numbers in their names.
 
     Without `ann_file`, each folder below `data_root` with images in it is a video: if none is in `data_root` itself,
-    the first level of folders are the classes. With it, each line is `path`, `path label` or, as in mmaction2,
-    `path num_frames label`: a folder relative to `data_root`, of which the first `num_frames` count.
-
-    Raises DataError for a frame gap in the pipeline that is longer than any video.
+    the first level of folders are the classes. A frame gap that is longer than any video is a DataError.
 
     Args:
         data_root: Folder of the videos.
-        ann_file: List file, one video per line; its path is absolute or below `data_root`.
+        ann_file: List file with lines `path`, `path label` or, as in mmaction2, `path num_frames label`: a folder
+            relative to `data_root`, of which the first `num_frames` count. Its own path is relative to it, too.
         fps: Frames per second.
         pattern: Selects the frames among the images of a folder: 'img_*'.
         kwargs: Further arguments of `CatalogueSource`: `with_labels`, `max_per_class`, `pipeline`,

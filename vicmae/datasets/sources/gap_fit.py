@@ -19,7 +19,6 @@ def require_gap_fits(source: Source) -> None:
 
 
 def _require_fit(source: Source, sampler: FixedGapFramePair) -> None:
-    """Looks for one video that is long enough, usually the first one."""
     # In random order, as neighbours in a list are often similar; with a fixed seed, for the same result each time.
     tried = np.random.default_rng(0).permutation(len(source))[:_MAX_VIDEOS_TRIED]
     too_short = []  # frames, frames needed, path

@@ -24,8 +24,7 @@ _MAX_EXISTENCE_CHECKS = 1000
 class ListFile:
     """The lines of a text file by number, without blank ones and those that start with `#`.
 
-    The text stays in the file, which the system caches once for all processes; the index has the positions of every
-    64th line only.
+    The text stays in the file; memory holds only the position of every 64th line.
     """
 
     def __init__(self, path: str) -> None:
@@ -130,9 +129,8 @@ def _whole_lines(file: BinaryIO, path: str) -> Iterator[bytes]:
 class ListedSamples:
     """The samples of a list file, as a `Catalogue`.
 
-    Up to a hundred thousand lines, evenly spread, are checked at once; any other bad line is an error when its sample
-    is loaded. Up to a thousand files are looked for: if all are missing, the folder is wrong; single ones that are
-    missing count as bad files.
+    Up to a hundred thousand lines, evenly spread, are checked at once, others when their sample is loaded. Up to a
+    thousand files are looked for: it is an error if all are missing; single missing ones count as bad files.
 
     Args:
         path: Path of the list.

@@ -16,17 +16,14 @@ from .gap_fit import require_gap_fits
 class ShardSource(CatalogueSource):
     """Samples in tar shards of the WebDataset layout: the base of `ImageShards` and `VideoShards`.
 
-    They are shuffled, shared among ranks and workers, and resumed as files are: samples are read by index and
-    `pread`. The index is a file next to the shard (`NAME.tar.index`, see `vicmae.io.shards.index`), which is made if
-    it is missing.
+    Samples are read one by one, so that shuffling, ranks, workers and resuming work as for files. The index of a shard
+    (`NAME.tar.index`, see `vicmae.io.shards.index`) is made if it is missing.
 
-    A shard at a URL that fsspec reads (`https://...`, `s3://...`) and that has an index is read in parts, if its
-    server supports that. All others (`pipe:...` too) are downloaded to `cache_dir` once per machine and stay there;
-    again if the server reports another size, ETag or time.
+    A remote shard with an index is read in parts, if fsspec and its server support that. All others (`pipe:...` too)
+    are downloaded once per machine, and again if the server reports another size, ETag or time.
 
     Args:
-        shards: A folder; a path or URL with braces for several (`{000..099}`), or a path with stars; or a list of
-            these.
+        shards: A folder; a path or URL with braces (`{000..099}`); a path with stars; or a list of these.
         cache_dir: Folder for downloads, `~/.cache/vicmae/shards` if empty.
         kwargs: Further arguments of `CatalogueSource`: `with_labels`, `max_per_class`, `pipeline`,
             `visits_per_opening`, `tags`.
@@ -56,9 +53,7 @@ class ImageShards(ShardSource):
 
 @DATASETS.register_module()
 class VideoShards(ShardSource):
-    """Videos in tar shards, as files or as JPEG frames.
-
-    Raises DataError for a frame gap in the pipeline that is longer than any video.
+    """Videos in tar shards, as files or as JPEG frames. A frame gap that is longer than any video is a DataError.
 
     Args:
         shards: See `ShardSource`.

@@ -19,9 +19,8 @@ class Source(Dataset):
 
     Args:
         pipeline: Transforms of a sample.
-        visits_per_opening: Number of samples that are drawn from a file when it is opened (repeated sampling). An
-            epoch has as many samples as without it, from fewer files: with k visits, it takes k epochs to visit all
-            files. That saves opening and seeking, which is most of the work for videos.
+        visits_per_opening: Number of samples drawn from a file when it is opened (repeated sampling), which saves
+            most of the work for videos. The length of an epoch stays; with k visits, k epochs visit all files.
         tags: Further items of every sample, such as `dict(probe='images', role='bank')`.
     """
 
@@ -47,10 +46,9 @@ class Source(Dataset):
         raise NotImplementedError  # each subclass has its own
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        """Returns the items of a sample that are known before its file is opened.
+        """Returns `path` (the name in messages), `gt_label` (-1 for none) and other items of a sample.
 
-        At least `path`, its name in messages, and `gt_label` (-1 for none); `media` if not the file at `path` is
-        opened but, for example, bytes of a shard.
+        `media` is opened instead of the file at `path`: for example, bytes of a shard.
         """
         raise NotImplementedError  # each subclass has its own
 

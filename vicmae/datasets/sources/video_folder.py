@@ -12,7 +12,7 @@ from .gap_fit import require_gap_fits
 class VideoFolder(FileSource):
     """Videos from class folders, any folder, or a list file. See `FileSource` for the arguments.
 
-    Raises DataError for a frame gap in the pipeline that is longer than any video.
+    A frame gap that is longer than any video is a DataError.
     """
 
     kind = 'video'

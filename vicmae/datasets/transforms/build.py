@@ -8,8 +8,7 @@ from vicmae.registry import TRANSFORMS
 class Pipeline:
     """A sequence of transforms, built or configs, for one sample or for several visits to one file.
 
-    A transform with a method `transform_together` gets all visits at once, so that their file is opened once
-    and each of its frames decoded once.
+    A transform with a method `transform_together` (`FileTransform`) gets all visits at once.
     """
 
     def __init__(self, transforms: Sequence[Any]) -> None:

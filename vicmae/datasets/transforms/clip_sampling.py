@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Samples frames of a video.
 
-Lengths in seconds are true times, even if a video's frame rate varies; lengths in frames count frames. A video that
-is too short is used as far as it goes, and noted (`DataLogHook` shows how often).
+Lengths in seconds are true times, even if the frame rate varies. Videos that are too short are used and counted
+(`DataLogHook`).
 """
 
 from collections.abc import Iterable
@@ -21,9 +21,8 @@ from .loading import DecodeFrames, OpenVideo
 class DistantFramePair(Transform):
     """The paper's distant sampling: draws one frame from each of equal segments of a window.
 
-    With the default of two segments of a 64/30 s window, the frames are 1.07 s apart on average, the best frame gap
-    of the paper: 67.66 % on ImageNet-1K (ViT-B/16, linear probe). A video shorter than the window is taken whole; a
-    single frame is taken twice.
+    By default the frames are 1.07 s apart on average, the paper's best gap: 67.66 % on ImageNet-1K (ViT-B/16, linear
+    probe). A video shorter than the window is taken whole, a single frame twice.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
 
@@ -228,22 +227,19 @@ class UniformFrames(Transform):
 def require_open_video(transforms: Iterable[Any]) -> None:
     """Raises ConfigError if a pipeline samples or decodes frames before it opens a video."""
     for transform in transforms:
-        module, name = type(transform).__module__, type(transform).__name__
+        cls = type(transform)
         # A user's transform may open the video.
-        if isinstance(transform, OpenVideo) or not module.startswith('vicmae.'):
+        if isinstance(transform, OpenVideo) or not cls.__module__.startswith('vicmae.'):
             return
-        if module == __name__ or isinstance(transform, DecodeFrames):
+        if cls.__module__ == __name__ or isinstance(transform, DecodeFrames):
             raise ConfigError(
-                f'{name} needs an open video, but no transform before it opens one: put '
+                f'{cls.__name__} needs an open video, but no transform before it opens one: put '
                 "`dict(type='OpenVideo')` first."
             )
 
 
 class _Window:
-    """A window anywhere in a video, of a length in seconds or in frames, or else the whole video.
-
-    It has `at_least` so many frames, if the video has.
-    """
+    """A window anywhere in a video, of some seconds or frames, but `at_least` so many; or the whole video."""
 
     def __init__(self, seconds: float | None, frames: int | None, *, at_least: int) -> None:
         if frames is not None:
@@ -287,7 +283,7 @@ def _frames_shown(results: dict[str, Any], ticks: np.ndarray) -> list[int]:
     ids = reader.ids_at(((ticks + 0.5) / results['fps']).tolist())
     if len(set(ticks.tolist())) < len(ticks):
         return ids
-    # Two ticks may show one frame where frames are far apart in time: they get different ones.
+    # Two ticks that show one frame, where frames are far apart in time, get different ones.
     for i in range(1, len(ids)):
         ids[i] = max(ids[i], ids[i - 1] + 1)
     return [min(frame, num_frames - len(ids) + i) for i, frame in enumerate(ids)]
@@ -310,7 +306,7 @@ def _span(results: dict[str, Any], clip_len: int, frame_stride: int) -> int:
 def _with_clips(
     results: dict[str, Any], starts: np.ndarray, clip_len: int, frame_stride: int
 ) -> dict[str, Any]:
-    """Adds the frames of clips that start at these."""
+    """Adds the frames of clips, given their first ones."""
     ids = starts[:, None] + np.arange(clip_len) * frame_stride
     return _with_frames(results, ids.clip(max=results['num_frames'] - 1))
 

@@ -9,6 +9,7 @@ import numpy as np
 from vicmae.registry import TRANSFORMS
 from vicmae.structures import STEPS
 
+from .base import check_range
 from .view_change import ViewChange
 
 
@@ -78,7 +79,7 @@ def _adjust_saturation(img: np.ndarray, factor: float) -> np.ndarray:
 def _turn_hue(img: np.ndarray, turn: float) -> np.ndarray:
     """Turns the hue by a share of the colour circle, which OpenCV stores in 256 steps (_FULL)."""
     steps = round(turn * 256) % 256
-    if steps == 0:  # the conversions cost up to eight levels of a channel
+    if steps == 0:  # the conversions change a channel by up to eight levels
         return img
     hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV_FULL)
     hsv[..., 0] += np.uint8(steps)  # wraps around, as hues do
@@ -136,9 +137,7 @@ class GaussianBlur(ViewChange):
         prob: float = 0.5,
         kernel_size: int | Sequence[int] | None = None,
     ) -> None:
-        if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1]:
-            raise ValueError(f'`sigma` must be two positive numbers in rising order, got {sigma}.')
-        self.sigma = (sigma[0], sigma[1])
+        self.sigma = check_range('sigma', sigma)
         super().__init__(prob)
         self.kernel_size = _check_kernel_size(kernel_size)
 

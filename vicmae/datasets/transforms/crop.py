@@ -12,31 +12,20 @@ from torch.nn import functional as F
 
 from vicmae.registry import TRANSFORMS
 
-from .base import Transform
+from .base import Transform, check_range
 from .view_change import ViewChange
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 
 
 def crop_and_resize(img: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Cuts (top, left, height, width) out of an image and resizes it, bicubic and antialiased.
-
-    Shape:
-        (H, W, 3) -> (*size, 3), uint8
-    """
+    """Cuts a box out of an image and resizes it, bicubic and antialiased: (H, W, 3) -> (*size, 3), uint8."""
     top, left, height, width = box
     cut = torch.from_numpy(img[top : top + height, left : left + width])
-    # With the batch axis added before the permutation, torch sees channels-last memory: it copies nothing, resizes in
-    # half the time, and returns the same layout.
+    # Adding the batch axis first makes channels-last memory, which torch resizes in half the time, without a copy.
     pixels = cut[None].permute(0, 3, 1, 2)
     resized = F.interpolate(pixels, size, mode='bicubic', antialias=True)
     return resized[0].permute(1, 2, 0).numpy()
-
-
-def _check_range(name: str, values: Sequence[float]) -> tuple[float, float]:
-    if len(values) != 2 or not 0 < values[0] <= values[1]:
-        raise ValueError(f'`{name}` must be two positive numbers in rising order, got {values}.')
-    return values[0], values[1]
 
 
 @TRANSFORMS.register_module()
@@ -62,8 +51,8 @@ class RandomResizedCrop(Transform):
         ratio: Sequence[float] = (3 / 4, 4 / 3),
     ) -> None:
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
-        self.scale = _check_range('scale', scale)
-        self.ratio = _check_range('ratio', ratio)
+        self.scale = check_range('scale', scale)
+        self.ratio = check_range('ratio', ratio)
         self._log_ratio = math.log(self.ratio[0]), math.log(self.ratio[1])
         if self.scale[1] > 1:
             raise ValueError(f'`scale` is a share of the area, at most 1, got {scale}.')
@@ -88,7 +77,7 @@ class RandomResizedCrop(Transform):
         return self.largest_box(height, width)
 
     def largest_box(self, height: int, width: int) -> Box:
-        """Returns the largest (top, left, height, width) in the middle with a ratio in range."""
+        """Returns the largest box in the middle with a ratio in range."""
         ratio = np.clip(width / height, *self.ratio)
         h = min(height, max(1, round(width / ratio)))
         w = min(width, max(1, round(height * ratio)))

@@ -55,7 +55,7 @@ class PackImage(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackClip(BaseTransform):
-    """Packs the frames of a sample with its label and origin, for evaluation or for training on clips.
+    """Packs the frames of a sample with its label and origin, for evaluation or training on clips.
 
     **Required keys:** frames, gt_label, path, kind. **Optional keys:** num_clips and num_crops, whose product is the
     number of views; sample_idx, by which metrics count each sample once. **Result:** inputs (T, C, H, W) uint8, of

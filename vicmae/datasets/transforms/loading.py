@@ -8,11 +8,11 @@ from vicmae.io.video import open_video
 from vicmae.io.video.reader import require_reader
 from vicmae.registry import TRANSFORMS
 
-from .base import Transform
+from .base import FileTransform
 
 
 @TRANSFORMS.register_module()
-class LoadImage(Transform):
+class LoadImage(FileTransform):
     """Reads an image as one RGB frame, turned upright.
 
     **Required keys:** path. **Optional keys:** media (path, bytes). **Added keys:** frames (one, (H, W, 3), uint8).
@@ -24,11 +24,7 @@ class LoadImage(Transform):
     def __init__(self, lazy: bool = False) -> None:
         self.lazy = lazy
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        return self.transform_together([results])[0]
-
     def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Reads the file once for all visits to it."""
         first = visits[0]
         image = EncodedImage(first.get('media', first['path']), name=first['path'])
         frames = [image if self.lazy else image.decode()]
@@ -36,7 +32,7 @@ class LoadImage(Transform):
 
 
 @TRANSFORMS.register_module()
-class OpenVideo(Transform):
+class OpenVideo(FileTransform):
     """Opens a video, so that a frame sampler knows how long it is.
 
     **Required keys:** path. **Optional keys:** media (path, bytes, an open reader).
@@ -50,11 +46,7 @@ class OpenVideo(Transform):
         require_reader(reader)
         self.reader = reader
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        return self.transform_together([results])[0]
-
     def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Opens the file once for all visits to it."""
         first = visits[0]
         reader = open_video(first.get('media', first['path']), self.reader, name=first['path'])
         opened = dict(reader=reader, num_frames=reader.num_frames, fps=reader.fps)
@@ -62,14 +54,11 @@ class OpenVideo(Transform):
 
 
 @TRANSFORMS.register_module()
-class DecodeFrames(Transform):
+class DecodeFrames(FileTransform):
     """Decodes the frames that a sampler chose, and closes the file.
 
     **Required keys:** reader, frame_ids. **Added keys:** frames. **Removed keys:** reader.
     """
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        return self.transform_together([results])[0]
 
     def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Decodes each frame once, in the order of time, for all visits to the file."""

@@ -17,11 +17,9 @@ Frame = np.ndarray | EncodedImage
 
 
 class View:
-    """Makes a view of a frame, in steps that decode no more of it than the view needs.
+    """Makes a view of a frame by transforms, and decodes no more of it than the view needs.
 
-    Args:
-        transforms: Transforms of the view, built or configs.
-        on_device: Whether changes that the device can apply are only drawn here.
+    With `on_device`, changes that the device can apply are only drawn here.
     """
 
     def __init__(self, transforms: Sequence[Any], on_device: bool = False) -> None:
@@ -64,7 +62,7 @@ class View:
 
 
 def check_deferred(steps: list[Any]) -> list[ViewChange]:
-    """Returns transforms that are left to the device, or raises ValueError if it can't apply them in this order."""
+    """Returns the transforms for the device, or raises ValueError if it can't apply them in this order."""
     stages = []
     for step in steps:
         name = type(step).__name__

@@ -10,19 +10,16 @@ from .base import Transform
 class ViewChange(Transform):
     """A random change of a view, in two steps: draw and apply.
 
-    As a transform it does both, image by image. `TwoViews(on_device=True)` only draws, and the model's
-    data preprocessor applies the changes, batch by batch.
+    As a transform it does both. `TwoViews(on_device=True)` only draws, and the model's data preprocessor applies the
+    changes to a batch.
 
     **Required keys:** img (H, W, 3), uint8, RGB; rng. **Modified keys:** img.
 
     Args:
         prob: Probability of the change.
-
-    Attributes:
-        stage: Its stage among `vicmae.structures.STAGES`.
     """
 
-    stage: str
+    stage: str  # one of `vicmae.structures.STAGES`
 
     def __init__(self, prob: float) -> None:
         if not 0 <= prob <= 1:

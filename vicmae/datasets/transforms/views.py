@@ -11,17 +11,15 @@ from mmcv.transforms import BaseTransform
 from vicmae.io.image import EncodedImage
 from vicmae.registry import TRANSFORMS
 
+from .base import FileTransform
 from .crop import Box
 from .view import Frame, View, scale_box
 
 Decode = Callable[[EncodedImage, int], np.ndarray]
 
 
-class _Views(BaseTransform):
-    """Makes views of a sample, each with its own random choices, seeded by the sample.
-
-    Images that aren't decoded yet are decoded at the largest reduction that leaves each view its pixels.
-    """
+class _Views(FileTransform):
+    """Makes views, each with its own random choices; decodes images at the largest reduction that all views allow."""
 
     def __init__(self, views: Sequence[Sequence[Any]], on_device: bool) -> None:
         self.views = [View(transforms, on_device) for transforms in views]
@@ -31,11 +29,7 @@ class _Views(BaseTransform):
         """Returns the frame of each view."""
         raise NotImplementedError  # each subclass has its own
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        return self.transform_together([results])[0]
-
     def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Makes the views of all visits to a file, and decodes it once for each reduction."""
         decode = cache(lambda image, reduction: image.decode(reduction))
         return [self._add_views(visit, decode) for visit in visits]
 
@@ -64,15 +58,12 @@ class _Views(BaseTransform):
             else:
                 yield frame, box
 
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}({self.views}, on_device={self.on_device})'
-
 
 @TRANSFORMS.register_module()
 class OneView(_Views):
     """One view of a sample's first frame, for methods that compare none, such as MAE.
 
-    It is the first view of `TwoViews`. For videos, use `SameFramePair`, which decodes one frame only.
+    It equals the first view of `TwoViews`. For videos, use `SameFramePair`, which decodes one frame only.
 
     **Required keys:** frames, rng. **Added keys:** views (one, (H, W, 3), uint8), boxes; with `on_device` also augment.
 
@@ -90,9 +81,7 @@ class OneView(_Views):
 
 @TRANSFORMS.register_module()
 class TwoViews(_Views):
-    """Two views of a sample: of its two frames, or both of its only one.
-
-    Each view has its own random choices, seeded by the sample.
+    """Two views of a sample, of its two frames or both of its only one, each with its own random choices.
 
     **Required keys:** frames, rng. **Added keys:** views (each (H, W, 3), uint8), boxes (each (top, left, height,
     width) of its frame); with `on_device` also augment (each float32, the numbers of `vicmae.structures.FIELDS`).
@@ -100,9 +89,8 @@ class TwoViews(_Views):
     Args:
         transforms: Transforms of a view: they take `img` and `rng`, and change `img`.
         second: Transforms of the second view, if they differ.
-        on_device: Whether flips and changes of colour are only drawn here. `ViewPreprocessor` applies them on the
-            device, a batch at a time: the same views up to rounding, for a fraction of the worker's time. Transforms
-            after the first of them must be such changes, too.
+        on_device: Only draws flips and changes of colour here, for `ViewPreprocessor` to apply on the device: the same
+            views up to rounding, for a fraction of the worker's time. No other transforms can follow these.
     """
 
     def __init__(
