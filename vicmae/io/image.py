@@ -138,7 +138,7 @@ class EncodedImage:
             return 1
         try:
             orientation = image.getexif().get(_ORIENTATION, 1)
-        except Exception:  # whatever its parser stumbles over
+        except Exception:  # the parser raises anything on broken data
             return 1
         return orientation if orientation in _TURNS else 1
 

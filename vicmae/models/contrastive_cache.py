@@ -20,14 +20,12 @@ Encode = Callable[[Tensor, Mask], dict[str, Tensor]]
 class ContrastiveCache(nn.Module):
     """Encodes a batch in parts, so that a contrastive loss spans all of it at the memory of one part.
 
-    Accumulating gradients over small batches leaves each of them with few negatives. Here the parts are encoded
-    one by one, and only their pooled tokens are kept for the loss over all of them; in the backward pass each part
-    is encoded again (GradCache, https://arxiv.org/abs/2101.06983, as activation checkpointing of each part). Losses
-    and gradients, also those of batch norm in the heads, are the large batch's, for one more forward pass. The
-    pixels of the whole batch stay on the device.
+    Only the pooled tokens of each part are kept for the loss over all parts, and the backward pass encodes each part
+    again (GradCache, https://arxiv.org/abs/2101.06983). Losses and gradients, also those of batch norm in the heads,
+    are the large batch's, for one more forward pass. The pixels of the whole batch stay on the device.
 
-    It replaces gradient accumulation: instead of `optim_wrapper.accumulative_counts=4`, set `num_parts=4` and a
-    `batch_size` four times as large.
+    It replaces gradient accumulation, which leaves small batches with few negatives: instead of
+    `optim_wrapper.accumulative_counts=4`, set `num_parts=4` and a `batch_size` four times as large.
 
     Args:
         num_parts: Number of parts of a batch.
@@ -45,11 +43,7 @@ class ContrastiveCache(nn.Module):
     def forward(
         self, encode: Encode, teach: Encode, views: Tensor, mask: Mask
     ) -> dict[str, Tensor]:
-        """Calls both functions on parts of the rows and joins the results; `teach` gives those without gradient.
-
-        Shape:
-            views (R, C, H, W) -> vectors (R, D) joined, losses () averaged over the rows
-        """
+        """Calls both functions on parts of the rows (`teach` without gradient); joins vectors, averages losses."""
         chunks = (tensor.chunk(self.num_parts) for tensor in (views, *mask))
         parts = [(rows, Mask(*ids)) for rows, *ids in zip(*chunks, strict=True)]
         results = [

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from .aggregators import MeanOverTime
 from .parts import Part, build_part
 
+DataSamples = Sequence[DataSample] | None
+
 
 class FeatureModel(BaseModel):
     """Encodes images and clips to one vector each.
@@ -64,34 +66,25 @@ class FeatureModel(BaseModel):
 
     @abstractmethod
     def loss(
-        self,
-        inputs: Any,
-        data_samples: Sequence[DataSample] | None = None,
-        seeds: Tensor | None = None,
+        self, inputs: Any, data_samples: DataSamples = None, seeds: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Computes the losses of a batch.
 
         Args:
-            inputs: Normalised pixels: one batch (B, C, H, W) per view in pretraining, else images (B, C, H, W) or
-                clips (B, T, C, H, W).
+            inputs: Normalised images (B, C, H, W) or clips (B, T, C, H, W); in pretraining one batch per view.
             data_samples: Labels of the samples; none in pretraining.
             seeds: The seed of each sample's masks, int64 (B,). Without them masks are random.
         """
 
     def extract_feat(self, frames: Tensor) -> Tensor:
-        """Encodes whole frames, without masking, to one vector each.
-
-        Shape:
-            (B, C, H, W) -> (B, D)
-        """
+        """Encodes whole frames, without masking, to one vector each: (B, C, H, W) -> (B, D)."""
         (tokens,) = self.backbone(frames)
         return self.pool(tokens)
 
     def extract_clip_feat(self, clips: Sequence[Tensor]) -> Tensor:
-        """Encodes clips, or pools the features of their frames by `over_time`; an image is one frame.
+        """Encodes clips, or pools the features of their frames by `over_time`: B times (T, C, H, W) -> (B, D).
 
-        Shape:
-            B clips (T, C, H, W), of any T each for a backbone of images -> (B, D)
+        An image is a clip of one frame. For a backbone of images each clip may have another T.
         """
         if self.backbone.takes_clips:
             return self.extract_feat(torch.stack(list(clips)).transpose(1, 2))
@@ -107,17 +100,13 @@ class FeatureModel(BaseModel):
         return data_samples
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """Pools tokens to one vector.
-
-        Shape:
-            (B, 1 + K, D) -> (B, D)
-        """
+        """Pools tokens to one vector: (B, 1 + K, D) -> (B, D)."""
         return self.aggregator(*self.backbone.split_prefix(tokens))
 
     def forward(
         self,
         inputs: Any,
-        data_samples: Sequence[DataSample] | None = None,
+        data_samples: DataSamples = None,
         mode: str = 'tensor',
         seeds: Tensor | None = None,
     ) -> Any:
@@ -133,8 +122,7 @@ class FeatureModel(BaseModel):
     def compile_layers(self, **options: Any) -> int:
         """Compiles each transformer layer by itself with options of `torch.compile`; returns the number of layers.
 
-        Layers of one shape share the compiled code, so that a model of 24 takes as long as one of 2, and gradients
-        reach other ranks layer by layer. Masks, loss weights and the loss are not compiled: they stay the same.
+        Layers of one shape share the compiled code, and gradients reach other ranks layer by layer.
         """
         layers = [m for m in self.modules() if isinstance(m, TransformerEncoderLayer)]
         for layer in layers:

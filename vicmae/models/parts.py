@@ -23,7 +23,7 @@ def build_part(
 
     Args:
         part: Config or module.
-        nested: Arguments of the part that are parts themselves.
+        nested: Names of arguments that are parts themselves.
         nested_offers: The `offers` to these.
         offers: Arguments for the part if it takes them and its config doesn't have them.
     """
@@ -42,11 +42,9 @@ def build_part(
 
 def build_preprocessor(preprocessor: Part, head: Part | None) -> Any:
     """Builds a data preprocessor, with the number of classes of the model's head."""
-    get = head.get if isinstance(head, Mapping) else lambda name: getattr(head, name, None)
-    num_classes = get('num_classes')
-    return build_part(
-        preprocessor, **({} if num_classes is None else dict(num_classes=num_classes))
-    )
+    name = 'num_classes'
+    value = head.get(name) if isinstance(head, Mapping) else getattr(head, name, None)
+    return build_part(preprocessor, **({} if value is None else {name: value}))
 
 
 def output_width(head: nn.Module, in_dim: int) -> int:

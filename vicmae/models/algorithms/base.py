@@ -39,11 +39,7 @@ class BasePretrainer(FeatureModel):
         )
 
     def predict_hidden(self, views: Tensor, tokens: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-        """Predicts the masked patches, and returns the predictions and the true patches.
-
-        Shape:
-            views (B, C, H, W), tokens (B, 1 + K, D) -> (B, M, P), (B, M, P)
-        """
+        """Predicts the masked patches, and returns them and the true ones, (B, M, P) each."""
         predicted = self.neck(tokens, mask, self.backbone.grid_of(views))
         return predicted, gather_tokens(patchify(views, self.backbone.patch_size), mask.ids_masked)
 

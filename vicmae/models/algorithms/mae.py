@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from vicmae.registry import MODELS
 
+from ..feature_model import DataSamples
 from ..masking import seeds_of_views
 from ..parts import Part, build_part, require_parameter_free
 from .base import BasePretrainer
@@ -42,7 +42,7 @@ class MAE(BasePretrainer):
     def loss(
         self,
         inputs: Sequence[Tensor],
-        data_samples: Sequence[DataSample] | None = None,
+        data_samples: DataSamples = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
         views = torch.cat(list(inputs))  # (V*B, C, H, W)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from vicmae.registry import MODELS
 
+from ..feature_model import DataSamples
 from ..heads.mlp import apply_per_view
 from ..parts import Part, build_part
 from .base import BasePretrainer
@@ -35,7 +35,7 @@ class SimCLR(BasePretrainer):
     def loss(
         self,
         inputs: Sequence[Tensor],
-        data_samples: Sequence[DataSample] | None = None,
+        data_samples: DataSamples = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
         pooled = self.extract_feat(torch.cat(list(inputs)))  # (V*B, D)

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from vicmae.registry import MODELS
 
+from ..feature_model import DataSamples
 from ..heads.mlp import apply_per_view
 from ..losses import CosineLoss
 from ..masking import Mask, seeds_of_views
@@ -27,12 +27,12 @@ from .base import BasePretrainer
 class ViCMAE(BasePretrainer):
     """Visual representations from images and videos by contrastive masked autoencoding.
 
-    `ViC-MAE <https://arxiv.org/abs/2303.12001>`_: two distant frames of a video, or two views of an image,
-    are masked and encoded by one ViT. A decoder reconstructs the masked patches of each view. A predictor
-    finds each view's partner in the batch from the pooled visible tokens.
+    `ViC-MAE <https://arxiv.org/abs/2303.12001>`_: one ViT encodes the visible patches of two distant frames of a video,
+    or of two views of an image. A decoder reconstructs the masked patches of each view; a predictor finds each view's
+    partner in the batch from the pooled tokens. See docs/concepts/method.md.
 
-    Either loss can be switched off: `head.reconstruction=None` leaves out the neck, `head.contrastive=None`
-    the projector, predictor and target. See docs/concepts/method.md.
+    Either loss can be switched off: `head.reconstruction=None` leaves out the neck, `head.contrastive=None` the
+    projector, predictor and target.
 
     Args:
         head: Computes the losses.
@@ -152,7 +152,7 @@ class ViCMAE(BasePretrainer):
     def loss(
         self,
         inputs: Sequence[Tensor],
-        data_samples: Sequence[DataSample] | None = None,
+        data_samples: DataSamples = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Computes the losses of a batch of view pairs."""
@@ -188,21 +188,13 @@ class ViCMAE(BasePretrainer):
         return encoded
 
     def teach(self, views: Tensor, mask: Mask) -> dict[str, Tensor]:
-        """Pools the tokens of the EMA teacher, if there is one, without gradient.
-
-        Shape:
-            (R, C, H, W) -> `teacher` (R, D); for any R of the V*B rows
-        """
+        """Pools the tokens of the EMA teacher, if there is one: rows (R, C, H, W) -> `teacher` (R, D)."""
         if not isinstance(self.target, EMATarget):
             return {}
         return {'teacher': self.target.encode(views, mask)}
 
     def contrast(self, pooled: Tensor, teacher: Tensor | None = None) -> Tensor:
-        """Compares each view's prediction with the targets.
-
-        Shape:
-            pooled tokens of the student, and of the teacher if there is one (V, B, D) -> ()
-        """
+        """Compares predictions with targets, from tokens of student and teacher pooled to (V, B, D)."""
         projected = apply_per_view(self.projector, pooled)  # (V, B, E)
         predictions = apply_per_view(self.predictor, projected)
         embedded = predictions if self.embedder is self.predictor else projected

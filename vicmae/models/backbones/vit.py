@@ -60,15 +60,14 @@ _ARCHITECTURE_KEYS = ('embed_dims', 'num_layers', 'num_heads', 'feedforward_chan
 class MaskedViT(VisionTransformer):
     """A plain ViT (https://arxiv.org/abs/2010.11929) that can encode visible patches only.
 
-    Masked, only the pixels of kept patches are gathered, embedded and encoded (MAE, https://arxiv.org/abs/2111.06377).
-    Unmasked, it is mmpretrain's `VisionTransformer`, with the same parameter names: that model loads a checkpoint's
-    backbone unchanged, also in mmdetection or mmsegmentation. Position embeddings are fixed sine-cosine.
+    Masked, only kept patches are embedded and encoded (MAE, https://arxiv.org/abs/2111.06377). Unmasked, it is
+    mmpretrain's `VisionTransformer` with the same parameter names, so that mmdetection and mmsegmentation load its
+    weights into that model. Position embeddings are fixed sine-cosine.
 
     With `num_frames` above 1 it encodes clips: patches are tubelets, and each attends to all of the clip. Checkpoints
-    of image models load into it, inflated along time; on a clip of equal frames it then gives what the image model
-    gives on one frame. For that, the position embeddings in time are learned, added to the image's and zero at first,
-    and the class token counts once per time of the grid, as for each frame (t copies go in, one comes out).
-    Checkpoints of clip models load into image models, too.
+    of images load into clip models, and back. Inflated, a model gives for a clip of equal frames what it gives for one
+    frame: position embeddings in time are learned, added to the image's and zero at first, and one copy of the class
+    token per time of the grid goes in (one comes out).
 
     Args:
         arch: 'tiny', 'small', 'base', 'large', 'huge', or a dict with `embed_dims`, `num_layers`, `num_heads`
@@ -147,14 +146,10 @@ class MaskedViT(VisionTransformer):
 
     def _extend_along_time(self) -> None:
         """Replaces the patch embedding by one of tubelets, and adds position embeddings in time."""
-        image = self.patch_embed.projection
+        has_bias = self.patch_embed.projection.bias is not None
         # Only its weights are used: `patchify` and `embed_patches` cut and embed the patches.
         self.patch_embed.projection = nn.Conv3d(
-            self.in_channels,
-            self.embed_dims,
-            kernel_size=self.patch_size,
-            stride=self.patch_size,
-            bias=image.bias is not None,
+            self.in_channels, self.embed_dims, self.patch_size, self.patch_size, bias=has_bias
         )
         frames, *places = self.grid
         rows = frames if self.pos_embed_type == 'separable' else frames * math.prod(places)
@@ -171,7 +166,7 @@ class MaskedViT(VisionTransformer):
 
     @property
     def grid(self) -> Grid:
-        """Patches along time, height and width, for the input size that the backbone was built for."""
+        """Patches along time, height and width, for the size in the config."""
         return (self.num_frames // self.patch_size[0], *self.patch_resolution)
 
     def grid_of(self, x: Tensor) -> Grid:
@@ -199,10 +194,7 @@ class MaskedViT(VisionTransformer):
         """Keeps MMEngine from writing three lines per parameter into the log."""
 
     def forward(self, x: Tensor, mask: bool | Mask = False) -> Any:
-        """Encodes whole inputs, or with a mask (True: drawn by `masking`) visible patches: (tokens, Mask).
-
-        For inputs of another size than `img_size` or length than `num_frames`, position embeddings are resized.
-        """
+        """Encodes whole inputs, or with a mask (True: drawn by `masking`) visible patches: (tokens, Mask)."""
         self._check_input(x)
         if mask is False and not self.takes_clips:
             return super().forward(as_clip(x).squeeze(2))
@@ -255,11 +247,7 @@ class MaskedViT(VisionTransformer):
         return (in_space.unsqueeze(1) + along_time).flatten(1, 2)
 
     def encode(self, tokens: Tensor, num_times: int = 1) -> Tensor:
-        """Runs the transformer over patch tokens with positions, of a grid with so many times.
-
-        Shape:
-            (B, K, D) -> (B, 1 + K, D)
-        """
+        """Encodes patch tokens with positions, of a grid with so many times: (B, K, D) -> (B, 1 + K, D)."""
         (encoded,) = deque(self._run_layers(tokens, num_times), maxlen=1)
         return encoded
 
@@ -267,8 +255,8 @@ class MaskedViT(VisionTransformer):
         """Yields the output of each layer, the last one normed: (B, K, D) -> (B, 1 + K, D)."""
         num_copies = 0
         if self.cls_token is not None:
-            # Attention weighs a token against all others: among t times as many patches, one class token would get a
-            # t-th of its weight in the image model. The copies stay equal in every layer, so that one is returned.
+            # Among t times as many patches, attention would give a single class token a t-th of its weight in the image
+            # model. The copies stay equal in every layer, so that one is returned.
             cls_token = self.cls_token + self.pos_embed[:, :1]
             tokens = torch.cat([cls_token.expand(len(tokens), num_times, -1), tokens], dim=1)
             num_copies = num_times - 1
@@ -314,15 +302,7 @@ class MaskedViT(VisionTransformer):
                 'Where frames come before channels, use `clips.transpose(1, 2)`.'
             )
         _check_sizes(x.shape[-2:], self.patch_size[-1], 'images')
-        self._check_length(as_clip(x).shape[2])
-        grid = self.grid_of(x)
-        if grid not in self._known_grids:
-            self._known_grids.add(grid)
-            if self.warns_of_resizing:
-                warn_of_resizing(self.grid, grid)
-
-    def _check_length(self, num_frames: int) -> None:
-        tubelet_size = self.patch_size[0]
+        num_frames, tubelet_size = as_clip(x).shape[2], self.patch_size[0]
         if not self.takes_clips and num_frames != 1:
             raise ConfigError(
                 f'This backbone encodes images (`num_frames=1`), got clips of {num_frames} frames. Set '
@@ -333,6 +313,11 @@ class MaskedViT(VisionTransformer):
                 f'`tubelet_size` {tubelet_size} must divide the frames of clips, got {num_frames}. '
                 f'Use {_multiples_near(num_frames, tubelet_size)} (an image: repeated).'
             )
+        grid = self.grid_of(x)
+        if grid not in self._known_grids:
+            self._known_grids.add(grid)
+            if self.warns_of_resizing:
+                warn_of_resizing(self.grid, grid)
 
     def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
         """Fits the weights of another input size, or of images for clips and back, in place."""
@@ -376,7 +361,7 @@ class MaskedViT(VisionTransformer):
         state_dict[f'{prefix}pos_embed'] = loaded
 
     def _prepare_pos_embed(self, state_dict: Any, prefix: str, *_: Any, **__: Any) -> None:
-        """Fits weights in mmpretrain's load hook, for other models around this backbone, such as a detector."""
+        """Fits weights in mmpretrain's load hook, if another model, such as a detector, has this backbone."""
         if not isinstance(state_dict.get(f'{prefix}pos_embed'), DTensor):  # sharded: fitted before
             self.fit_checkpoint(state_dict, prefix)
 

@@ -17,7 +17,7 @@ from vicmae.checkpoints.fit import load_backbone, require_branch
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
-from ..feature_model import FeatureModel
+from ..feature_model import DataSamples, FeatureModel
 from ..parts import Part, build_part, build_preprocessor
 
 # A video has many views, so that they are encoded in parts of this size.
@@ -28,14 +28,14 @@ _CLIPS_AT_ONCE = 64
 class TransferClassifier(FeatureModel):
     """A backbone, a pooling and a linear layer: fine-tuned as a whole, or with a frozen backbone, as a probe.
 
-    Linear probe: `freeze_backbone` and an aggregator without parameters. Attentive probe: the same with
-    `AttentionPooling`. The configs pool by the mean over patch tokens, which ViC-MAE's contrastive loss trains; its
-    official code classifies from the class token (`ClsPooling`), which no loss trains.
+    A linear probe has `freeze_backbone` and an aggregator without parameters, an attentive one `AttentionPooling`. The
+    configs pool by the mean over patch tokens, which ViC-MAE trains; its official code classifies from the class token
+    (`ClsPooling`), which no loss trains.
 
     Args:
         head: Classifies the pooled vector.
-        pretrained: Checkpoint that the backbone starts from: of pretraining here, a converted official one, or
-            mmpretrain's `VisionTransformer`. None for random weights.
+        pretrained: Checkpoint of the backbone: of pretraining here, a converted official one, or mmpretrain's
+            `VisionTransformer`. None for random weights.
         pretrained_branch: 'student', or 'teacher' for the EMA weights of an `EMATarget`.
         over_time: Pools the features of a clip's frames, for a backbone of images: `MeanOverTime` if None, or
             `AttentionOverTime`.
@@ -102,11 +102,7 @@ class TransferClassifier(FeatureModel):
             )
 
     def extract_feat(self, frames: Tensor) -> Tensor:
-        """Encodes images, or clips of one length, to one vector each.
-
-        Shape:
-            (B, C, H, W) or (B, T, C, H, W) -> (B, D)
-        """
+        """Encodes images, or clips of one length, to one vector each: (B, C, H, W) or (B, T, C, H, W) -> (B, D)."""
         if frames.ndim == 4:
             return self._encode(frames)
         if self.backbone.takes_clips:
@@ -125,10 +121,7 @@ class TransferClassifier(FeatureModel):
         return super().extract_clip_feat(clips)
 
     def loss(
-        self,
-        inputs: Any,
-        data_samples: Sequence[DataSample] | None = None,
-        seeds: Tensor | None = None,
+        self, inputs: Any, data_samples: DataSamples = None, seeds: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Compares predicted classes with the true ones, or with the class shares of mixed images."""
         return self.head.loss((self.extract_feat(inputs),), data_samples)
@@ -138,11 +131,8 @@ class TransferClassifier(FeatureModel):
     ) -> Sequence[DataSample]:
         """Writes `pred_score` (a probability per class) and `pred_label` into each data sample.
 
-        They are the mean over the views of a sample; `view_scores` (V, c) holds each view's own.
-
-        Args:
-            inputs: B clips (T, C, H, W), or views of each (V, T, C, H, W); an image is a clip of one frame.
-            data_samples: The data sample of each.
+        They are the mean over the views of a sample; `view_scores` (V, c) holds each view's own. An input is a clip
+        (T, C, H, W), or the views of one (V, T, C, H, W); an image is a clip of one frame.
         """
         views = [sample if sample.ndim == 5 else sample[None] for sample in inputs]
         clips = [clip for sample in views for clip in sample]

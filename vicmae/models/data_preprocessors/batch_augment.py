@@ -21,17 +21,12 @@ CHUNK = 64
 
 @torch.no_grad()
 def augment_batch(pixels: Tensor, numbers: Tensor) -> Tensor:
-    """Changes each view by its numbers, in the order of `vicmae.structures.STAGES`.
+    """Changes views in 0..255 by the numbers of `vicmae.structures.FIELDS`, in the order of `STAGES`.
 
-    Only the views that a change concerns cost time. They are selected on the host, so that with `numbers` on the
-    CPU nothing waits for the device.
-
-    Args:
-        pixels: Views, in 0..255.
-        numbers: Those of `vicmae.structures.FIELDS`, for each view.
+    The views that a change concerns are selected on the host: with `numbers` on the CPU nothing waits for the device.
 
     Shape:
-        (B, C, H, W), (B, F) -> (B, C, H, W) float32, in 0..255
+        (B, C, H, W), (B, F) -> (B, C, H, W) float32
     """
     fields = dict(zip(FIELDS, numbers.cpu().numpy().T, strict=True))  # (B,) each
     with torch.autocast(pixels.device.type, enabled=False):

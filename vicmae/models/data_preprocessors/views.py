@@ -11,15 +11,10 @@ from .pixels import PixelPreprocessor
 
 @MODELS.register_module()
 class ViewPreprocessor(PixelPreprocessor):
-    """Moves a batch to the device, applies the random changes there that its workers drew, and normalises it.
+    """Moves a batch to the device, applies the random changes that its workers drew, and normalises it.
 
     The changes are in `augment`, one tensor (B, F) per view (see `vicmae.structures.FIELDS`); without it the views
-    are only normalised.
-
-    Args:
-        mean: Mean of each channel, in 0..255.
-        std: Standard deviation of each channel, in 0..255.
-        non_blocking: Whether copies to the device overlap with computing.
+    are only normalised. See `PixelPreprocessor` for the arguments.
 
     Shape:
         training: V batches (B, C, H, W) uint8 -> the same as float

@@ -59,9 +59,5 @@ class MLPHead(nn.Sequential):
 
 
 def apply_per_view(head: nn.Module, views: Tensor) -> Tensor:
-    """Runs a head on each view separately, so that batch norm keeps statistics per view.
-
-    Shape:
-        (V, B, D) -> (V, B, E)
-    """
+    """Runs a head on each view separately, so that batch norm keeps statistics per view: (V, B, D) -> (V, B, E)."""
     return torch.stack([head(view) for view in views])

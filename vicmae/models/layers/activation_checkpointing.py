@@ -8,10 +8,9 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_layers(layers: Iterable[nn.Module]) -> None:
-    """Makes layers store only their input, and compute the rest again in the backward pass.
+    """Makes layers store only their input, and compute the rest again in the backward pass, with equal gradients.
 
-    Gradients are the same, since random states are stored. (MMEngine's `activation_checkpointing` selects modules by
-    name and uses reentrant checkpoints, which lose gradients if no input requires one.)
+    MMEngine's `activation_checkpointing` uses reentrant checkpoints, which lose gradients if no input requires one.
     """
     for layer in layers:
         layer.forward = MethodType(_forward_again_in_backward, layer)

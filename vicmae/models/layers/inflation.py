@@ -9,13 +9,10 @@ INFLATIONS = ('average', 'centre')
 
 
 def inflate(weight: Tensor, tubelet_size: int, how: str = 'average') -> Tensor:
-    """Extends a patch embedding of images to clips, so that it gives the same on equal frames.
+    """Extends a patch embedding of images to clips, equal on equal frames: (D, C, p, p) -> (D, C, t, p, p).
 
     'average' gives each frame an equal share (I3D, https://arxiv.org/abs/1705.07750); 'centre' gives all to the
     middle one, the later of two (ViViT, https://arxiv.org/abs/2103.15691).
-
-    Shape:
-        (D, C, p, p) -> (D, C, t, p, p)
     """
     if how == 'average':
         return weight.unsqueeze(2).repeat(1, 1, tubelet_size, 1, 1) / tubelet_size
@@ -25,22 +22,14 @@ def inflate(weight: Tensor, tubelet_size: int, how: str = 'average') -> Tensor:
 
 
 def deflate(weight: Tensor) -> Tensor:
-    """Reduces a patch embedding of clips to images: a frame gives what a clip of that frame gives.
-
-    Shape:
-        (D, C, t, p, p) -> (D, C, p, p)
-    """
+    """Reduces a patch embedding of clips to images, equal on equal frames: (D, C, t, p, p) -> (D, C, p, p)."""
     return weight.sum(dim=2)
 
 
 def fit_patch_embed(
     loaded: Tensor, tubelet_size: int | None, how: str = 'average', *, warn: bool = False
 ) -> Tensor:
-    """Fits the patch embedding of a checkpoint to a model's tubelets; `tubelet_size` is None for images.
-
-    Shape:
-        (D, C, p, p) or (D, C, t, p, p) -> (D, C, p, p) or (D, C, tubelet_size, p, p)
-    """
+    """Fits the patch embedding of a checkpoint to a model's tubelets; `tubelet_size` is None for images."""
     if loaded.ndim == 4:
         return loaded if tubelet_size is None else inflate(loaded, tubelet_size, how)
     if tubelet_size is None:

@@ -36,11 +36,7 @@ def patchify(pixels: Tensor, patch_size: PatchSize) -> Tensor:
 
 
 def unpatchify(patches: Tensor, patch_size: PatchSize, grid: Grid) -> Tensor:
-    """Joins patches in grid order: the inverse of `patchify` on clips.
-
-    Shape:
-        (B, N, P) -> (B, C, T, H, W)
-    """
+    """Joins patches in grid order: the inverse of `patchify` on clips: (B, N, P) -> (B, C, T, H, W)."""
     pt, ph, pw = patch_size
     t, h, w = grid
     pattern = 'b (t h w) (pt ph pw c) -> b c (t pt) (h ph) (w pw)'

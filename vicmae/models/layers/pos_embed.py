@@ -18,9 +18,8 @@ def sincos_pos_embed(
 ) -> Tensor:
     """Builds MAE's fixed 2D embedding: one half of the width encodes the column, the other the row.
 
-    Each half holds the sines, then the cosines, of position / 10000^(i / (D/4)). Prefix tokens, such as the class
-    token, get zeros. (mmpretrain's `build_2d_sincos_position_embedding` counts along the columns of the grid, but
-    patches run along its rows: on a square grid that swaps the halves, on others it is wrong.)
+    Each half holds the sines, then the cosines, of position / 10000^(i / (D/4)); prefix tokens get zeros. (mmpretrain's
+    `build_2d_sincos_position_embedding` swaps the halves on square grids, and is wrong on others.)
 
     Shape:
         -> (1, num_prefix_tokens + N, D)
@@ -49,13 +48,9 @@ def sincos_pos_embed(
 def resize_pos_embed(
     pos_embed: Tensor, source: Grid, target: Grid, *, num_prefix_tokens: int, mode: str = 'bicubic'
 ) -> Tensor:
-    """Interpolates a table to another grid; the same grid gives the same table.
+    """Interpolates a table (1, num_prefix_tokens + N, D) to another grid.
 
-    Building a new table would not do: a trained model knows only the positions of its own grid, so that a larger
-    image has to look like the same one in finer steps.
-
-    Shape:
-        (1, num_prefix_tokens + N, D) -> (1, num_prefix_tokens + N', D)
+    A new table wouldn't do: a trained model knows only the positions of its own grid.
     """
     if source == target:
         return pos_embed
@@ -64,27 +59,16 @@ def resize_pos_embed(
     )
 
 
-def fit_pos_embed(
-    loaded: Tensor, grid: Grid, *, num_prefix_tokens: int, mode: str = 'bicubic', warn: bool = False
-) -> Tensor:
-    """Fits the table of a checkpoint, whose grid the table itself shows, to a model's grid.
-
-    Shape:
-        (1, num_prefix_tokens + N, D) -> (1, num_prefix_tokens + N', D)
-    """
+def fit_pos_embed(loaded: Tensor, grid: Grid, *, num_prefix_tokens: int) -> Tensor:
+    """Fits the table of a checkpoint to a model's grid; the table itself shows the grid that it is for."""
     source = grid_of_table(loaded[0, num_prefix_tokens:], otherwise=grid)
-    if source == grid:
-        return loaded
-    if warn:
-        warn_of_resizing(source, grid)
-    return resize_pos_embed(loaded, source, grid, num_prefix_tokens=num_prefix_tokens, mode=mode)
+    return resize_pos_embed(loaded, source, grid, num_prefix_tokens=num_prefix_tokens)
 
 
 def grid_of_table(table: Tensor, *, otherwise: Grid) -> Grid:
-    """Finds the grid of a table (N, D).
+    """Finds the grid of a table (N, D), which sines and cosines show, also after resizing.
 
-    Sines and cosines show it, also after resizing. A learned table is for the grid `otherwise` if that has as many
-    patches, else for a square.
+    A learned table is for the grid `otherwise` if that has as many patches, else for a square.
     """
     num_patches = len(table)
     by_column, by_row = table.float().chunk(2, dim=1)

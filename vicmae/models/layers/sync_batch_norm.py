@@ -10,9 +10,8 @@ from vicmae.utils.distributed import rank_and_world_size, sum_over_ranks
 class SyncBatchNorm1d(nn.BatchNorm1d):
     """`nn.BatchNorm1d` with training statistics over the samples of all ranks, on any device.
 
-    torch's `nn.SyncBatchNorm` computes on GPUs only, and `DistributedDataParallel` refuses a CPU model with one:
-    hence this is no subclass of it. Arguments, state-dict names, running statistics and, in evaluation or on one
-    process, results are those of `nn.BatchNorm1d`. Ranks may have different numbers of samples.
+    It is no `nn.SyncBatchNorm`, which needs a GPU. Arguments, state-dict names, running statistics and, in evaluation
+    or on one process, results are those of `nn.BatchNorm1d`. Ranks may have different numbers of samples.
 
     Shape:
         (B, D) or (B, D, L) -> the same
@@ -46,10 +45,8 @@ class SyncBatchNorm1d(nn.BatchNorm1d):
 
 
 def _deviation_over_ranks(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Computes deviations from the mean over all ranks, variance, mean, and the number of values per channel.
-
-    The mean and then the variance, in two sums over ranks: E[x^2] - E[x]^2 would cancel.
-    """
+    """Computes deviations from the mean over all ranks, variance, mean, and the number of values per channel."""
+    # First the mean, then the variance: E[x^2] - E[x]^2 would cancel.
     dims = tuple(range(features.ndim - 1))
     local_count = features.new_tensor([features.numel() // features.shape[-1]])
     sums = sum_over_ranks(torch.cat([features.sum(dim=dims), local_count]))

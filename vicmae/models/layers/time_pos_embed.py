@@ -20,13 +20,7 @@ TIME_TABLES = {'separable': 'temporal_pos_embed', 'joint': 'joint_pos_embed'}
 def resize_pos_embed_along_time(
     table: Tensor, source: Grid, target: Grid, *, mode: str = 'bicubic'
 ) -> Tensor:
-    """Interpolates position embeddings in time: each frame to another grid, then linearly to more or fewer frames.
-
-    A longer clip has to look like the same one in finer steps. The same grid gives the same table.
-
-    Shape:
-        (1, t, S, D) -> (1, t', S', D)
-    """
+    """Interpolates a table to another grid, then linearly to more or fewer frames: (1, t, S, D) -> (1, t', S', D)."""
     dtype = table.dtype
     if table.shape[2] > 1 and source[1:] != target[1:]:
         frames = table[0].unflatten(1, source[1:]).permute(0, 3, 1, 2)  # (t, D, h, w)
@@ -49,11 +43,7 @@ def take_time_table(state_dict: dict[str, Any], prefix: str, grid: Grid) -> Tens
 
 
 def shape_time_table(table: Tensor, pos_embed_type: str, grid: Grid, *, warn: bool) -> Tensor:
-    """Converts a table to the wanted type; 'separable' keeps the mean of a joint one.
-
-    Shape:
-        (1, t, S, D) -> (1, t, D) or (1, t*h*w, D)
-    """
+    """Converts a table (1, t, S, D) to the wanted type; 'separable' keeps the mean of a joint one."""
     if pos_embed_type == 'joint':
         return table.expand(-1, -1, math.prod(grid[1:]), -1).flatten(1, 2)
     if table.shape[2] > 1 and warn:

@@ -14,11 +14,8 @@ from .two_views import check_two_views
 class CosineLoss(nn.Module):
     """The cosine distance of two views, the mean of 1 - cos(p_v, z_{1-v}) for predictions p and targets z.
 
-    It is SimSiam's loss plus one, and a quarter of BYOL's.
-
-    `SimSiam <https://arxiv.org/abs/2011.10566>`_ has the mean of -cos(p_v, z_{1-v}) over both views
-    (equations 1 and 2), `BYOL <https://arxiv.org/abs/2006.07733>`_ the sum of the squared distances of unit
-    vectors, 2 - 2 cos(p_v, z_{1-v}) (equation 2).
+    It is the loss of SimSiam (https://arxiv.org/abs/2011.10566, equations 1 and 2) plus one, and a quarter of that of
+    BYOL (https://arxiv.org/abs/2006.07733, equation 2), which sums 2 - 2 cos over the views.
 
     It has no negatives: equal embeddings make it zero. To prevent that collapse, use a target without gradient
     (`StopGradientTarget` as in SimSiam, `EMATarget` as in BYOL) and a predictor.

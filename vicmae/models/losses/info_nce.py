@@ -17,11 +17,11 @@ from .two_views import check_two_views
 def info_nce(
     predictions: Tensor, targets: Tensor, temperature: float, compat_rank_local_ids: bool = False
 ) -> Tensor:
-    """Computes InfoNCE of two views over the batches of all ranks (ViC-MAE, equation 6).
+    """Computes InfoNCE of two views over the batches of all ranks (ViC-MAE, equation 6); see `InfoNCELoss`.
 
     The positive of a prediction is the target of its sample's other view; negatives are the targets of all other
-    samples and views. W ranks with B pairs each give the loss and, after DDP's averaging, the gradients of one
-    process with W*B pairs; each rank holds the similarities of its own rows only. See `InfoNCELoss` for the arguments.
+    samples and views. W ranks with B pairs each give the loss and, after DDP's averaging, the gradients of one process
+    with W*B pairs; each rank holds the similarities of its own rows only.
 
     Shape:
         (2, B, E), (2, B, E) -> (), the mean over this rank's 2B rows
@@ -60,14 +60,11 @@ class InfoNCELoss(nn.Module):
 
     With predictions equal to targets it is SimCLR's NT-Xent. See `info_nce`.
 
-    The official code numbers pairs from 0 on every rank and takes equal numbers for a pair. On W ranks a row then
-    has 2W - 1 positives, only one of its own sample, and the loss -log(sum of exp over the positives / sum of exp
-    over all). `compat_rank_local_ids` repeats that, to compare with runs of that code: the value changes with the
-    number of ranks, and unrelated samples are pulled together.
-
     Args:
         temperature: Divides the cosine similarities. The paper doesn't state it; the official code has 0.1.
-        compat_rank_local_ids: Whether to repeat that error. On one rank it changes nothing.
+        compat_rank_local_ids: Repeats an error of the official code, to compare with its runs: it numbers pairs from 0
+            on every rank and takes equal numbers for a pair. On W ranks a row has 2W - 1 positives, only one of its own
+            sample, and the loss is -log(sum of exp over the positives / sum of exp over all).
 
     Shape:
         (2, B, E), (2, B, E) -> ()

@@ -21,9 +21,8 @@ class BlockMasking(RandomMasking):
     """Masks rectangles of patches, one after the other, until the ratio is reached.
 
     As in BEiT (https://arxiv.org/abs/2106.08254); MAE (https://arxiv.org/abs/2111.06377) finds it worse than random
-    masking at high ratios. All frames of a clip have the same rectangles. Exactly as many patches are masked as by
-    `RandomMasking`: some at random of the last rectangle, or of the rest if all rectangles are used up.
-    A smaller `scale` needs more rectangles and memory.
+    masking at high ratios. All frames of a clip have the same rectangles. The number of masked patches is that of
+    `RandomMasking`: of the last rectangle, or of the rest if there is none left, random ones are masked.
 
     Args:
         mask_ratio: Share of patches that are masked, in [0, 1).

@@ -14,17 +14,11 @@ from .uniform import uniform
 
 
 class Mask(NamedTuple):
-    """One mask per sample, as positions in the patch grid.
+    """One mask per sample, as positions in the patch grid."""
 
-    Attributes:
-        ids_keep: Patches that the encoder sees, in its order, (B, K).
-        ids_masked: The others, in grid order, (B, M).
-        ids_restore: Position of each patch of the grid in [kept, masked], (B, N).
-    """
-
-    ids_keep: Tensor
-    ids_masked: Tensor
-    ids_restore: Tensor
+    ids_keep: Tensor  # patches that the encoder sees, in its order, (B, K)
+    ids_masked: Tensor  # the others, in grid order, (B, M)
+    ids_restore: Tensor  # position of each patch of the grid in [kept, masked], (B, N)
 
     @property
     def visible(self) -> Tensor:
@@ -78,9 +72,7 @@ class RandomMasking(nn.Module):
         noise = self.noise(batch_size, num_patches, device, seeds)
         ids_shuffle = self.rank(noise, grid, seeds).argsort(dim=1, stable=True)
         ids_keep = ids_shuffle[:, :num_keep]
-        ids_masked = (
-            ids_shuffle[:, num_keep:].sort(dim=1).values
-        )  # so that predictions are in grid order
+        ids_masked = ids_shuffle[:, num_keep:].sort(dim=1).values  # in grid order
         ids_restore = torch.cat([ids_keep, ids_masked], dim=1).argsort(dim=1)
         return Mask(ids_keep, ids_masked, ids_restore)
 

@@ -15,10 +15,9 @@ _DIGITS = 24  # of a float32
 def uniform(
     batch_size: int, count: int, device: torch.device, seeds: Tensor | None = None, stream: int = 0
 ) -> Tensor:
-    """Draws numbers in [0, 1) for each sample of a batch: (B, count).
+    """Draws numbers in [0, 1) for each sample of a batch, (B, count); another `stream` has other numbers.
 
-    With `seeds`, int64 (B,), they are the same on every device and in every batch; without, PyTorch's generator draws
-    them. Another `stream` gives a sample other numbers.
+    With `seeds`, int64 (B,), they are the same on every device and in every batch; else PyTorch's generator draws them.
     """
     if seeds is None:
         return torch.rand(batch_size, count, device=device)

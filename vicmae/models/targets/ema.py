@@ -57,8 +57,7 @@ class EMATarget(nn.Module):
     ) -> None:
         """Moves the teacher's parameters towards the student's: m * teacher + (1 - m) * student.
 
-        Buffers (batch norm statistics) are the teacher's own. The momentum m is the target's if it is None; with
-        `skipped` 1, a number on the device, nothing moves.
+        Buffers (batch norm statistics) stay the teacher's own. With `skipped` 1, a number on the device, nothing moves.
         """
         weight = 1 - (self.momentum if momentum is None else check_momentum('momentum', momentum))
 
