@@ -23,7 +23,7 @@ from vicmae.utils.progress import share_bar
 
 _FORMAT = 2
 _DIGITS = 12
-_FILES_PER_PICTURE = 1000
+_FILES_PER_REPORT = 1000
 
 # A model's output for a sample, in plain values, and its `feature` (D,).
 Row = dict[str, Any]
@@ -115,7 +115,7 @@ def hash_data(dataset: Any) -> str:
             for index in range(len(source)):
                 path = source.path_of(index)
                 digest.update(f'{path} {_stamp(path)}\n'.encode('utf-8', 'surrogateescape'))
-                if index % _FILES_PER_PICTURE == 0:
+                if index % _FILES_PER_REPORT == 0:
                     report(index / len(source))
     return digest.hexdigest()[:_DIGITS]
 

@@ -96,7 +96,7 @@ class ClassAccuracy(BaseMetric):
 
 
 def mean_class_accuracy(confusion: Tensor) -> float:
-    """Averages the percentages of right samples over the classes that have samples, of a matrix (c, c)."""
+    """Averages the accuracies of the classes that have samples, in percent, of a matrix (c, c)."""
     counts = confusion.sum(dim=1)
     empty = [str(label) for label in torch.nonzero(counts == 0).flatten().tolist()]
     if empty:

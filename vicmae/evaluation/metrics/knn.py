@@ -23,14 +23,9 @@ _COLLAPSED = 0.99  # mean cosine
 def knn_predict(
     queries: Tensor, bank: Tensor, labels: Tensor, *, k: int = 20, temperature: float = 0.07
 ) -> Tensor:
-    """Predicts labels by a vote of the nearest references, weighted by exp(cosine similarity / temperature).
+    """Predicts labels by a vote of the `k` nearest references, weighted by exp(cosine similarity / temperature).
 
-    Args:
-        queries: Features to classify.
-        bank: Features with known labels.
-        labels: Labels of the bank, from 0 on.
-        k: Number of neighbours that vote; all of a smaller bank.
-        temperature: The smaller, the more the nearest neighbours dominate.
+    Labels of the bank count from 0; all references of a smaller bank vote.
 
     Shape:
         (Q, D), (R, D), (R,) -> (Q,)
@@ -60,11 +55,8 @@ def knn_predict_each(
 def effective_rank(features: Tensor) -> float:
     """Counts the directions in which features differ: exp of the entropy of their normalised singular values.
 
-    Near 1, they are on a line. Mean and scale don't matter, so that nearly equal features can have a high rank: read
-    it together with `mean_cosine`.
-
-    Shape:
-        (R, D) -> between 1 and min(R, D)
+    It is between 1, for features on a line, and min(R, D). Mean and scale don't matter: nearly equal features can have
+    a high rank, so read it together with `mean_cosine`.
     """
     step = -(-len(features) // _MAX_ROWS_FOR_RANK)
     rows = features[::step].double()
@@ -77,11 +69,7 @@ def effective_rank(features: Tensor) -> float:
 
 
 def mean_cosine(features: Tensor) -> float:
-    """Averages the cosine similarity over all pairs of two features. 1 where all are the same; NaN for one feature.
-
-    Shape:
-        (R, D) -> between -1 / (R - 1) and 1
-    """
+    """Averages the cosine similarity over all pairs of two features: 1 if all are equal, NaN for one feature."""
     rows = F.normalize(features.double(), dim=1)
     number = len(rows)
     if number < 2:
@@ -93,10 +81,7 @@ def mean_cosine(features: Tensor) -> float:
 def relative_std(features: Tensor) -> float:
     """Computes the standard deviation of L2-normalised features, mean over dimensions, in units of 1 / sqrt(D).
 
-    Features in uniformly random directions have 1 / sqrt(D) (SimSiam, https://arxiv.org/abs/2011.10566).
-
-    Shape:
-        (R, D) -> 0 if all have the same direction, up to 1
+    0 for features of one direction, 1 for uniformly random directions (SimSiam, https://arxiv.org/abs/2011.10566).
     """
     rows = F.normalize(features.double(), dim=1)
     return float(rows.std(dim=0, correction=0).mean() * rows.shape[1] ** 0.5)

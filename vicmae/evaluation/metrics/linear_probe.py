@@ -28,8 +28,8 @@ def fit_logistic_regression(
 ) -> nn.Linear:
     """Fits the linear classifier that minimises |weights|^2 / 2 + `strength` * sum of cross entropies.
 
-    That is scikit-learn's `LogisticRegression(C=strength)`, to its tolerance: the minimum is unique. It is slow for
-    features with different spreads in different dimensions.
+    It equals scikit-learn's `LogisticRegression(C=strength)`, to its tolerance. Features of different spread in
+    different dimensions take long.
 
     Shape:
         (R, D), (R,) -> (..., D) to (..., c)
@@ -142,10 +142,9 @@ class _LinearMetric(ProbeMetric):
 
     def accuracies(self, head: nn.Linear, probe: Probe) -> tuple[float, float]:
         """Returns a classifier's accuracy of the queries in percent, and the mean over their classes."""
-        right = _is_right(head, probe.queries, probe.query_labels)
-        by_class = [
-            right[probe.query_labels == label].mean() for label in probe.query_labels.unique()
-        ]
+        labels = probe.query_labels
+        right = _is_right(head, probe.queries, labels)
+        by_class = [right[labels == label].mean() for label in labels.unique()]
         return 100 * right.mean().item(), 100 * torch.stack(by_class).mean().item()
 
 
@@ -284,13 +283,7 @@ class LinearProbeAccuracy(_LinearMetric):
 
 
 def split_classes(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Splits the sample numbers of each class into most and a random share that is held out.
-
-    At least one sample is held out of each class that has two.
-
-    Shape:
-        (R,) -> (about R * (1 - share),), (about R * share,)
-    """
+    """Splits the sample numbers of each class into most and a random share, at least one of two, that is held out."""
     generator = torch.Generator().manual_seed(seed)
     seen, held = [], []
     for label in labels.unique():

@@ -24,7 +24,7 @@ def each_once(rows: Sequence[Row]) -> list[Row]:
     """Keeps the first row of each sample, by its position in the data set; and all rows without one.
 
     Some samples are on two ranks, so that all have equally many. MMEngine drops as many rows at the end, which may be
-    other samples if a file was unreadable. A file that is in a list twice is two samples.
+    others if a file was unreadable.
     """
     seen: dict[Any, Row] = {}
     for number, row in enumerate(rows):

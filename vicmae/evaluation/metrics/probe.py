@@ -78,20 +78,17 @@ class ProbeMetric(BaseMetric):
                     f'source, got role {sample.get("role")!r} for {sample.get("path")!r}.'
                 )
             feature = sample['feature'].float().cpu().numpy()
+            row = {name: sample.get(name) for name in ('role', 'path', 'sample_idx')}
             # Two folders may number their named classes differently.
-            label = sample.get('class_name', int(sample['gt_label']))
-            probe = sample.get('probe', 'probe')
-            row = dict(probe=probe, role=sample['role'], label=label, feature=feature)
-            row |= {name: sample.get(name) for name in ('path', 'sample_idx')}
-            self.results.append(row)
+            row['label'] = sample.get('class_name', int(sample['gt_label']))
+            self.results.append({**row, 'probe': sample.get('probe', 'probe'), 'feature': feature})
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Computes the metrics of each probe."""
         metrics: dict[str, float] = {}
         # Ordered by path, for any number of ranks.
-        results = sorted(
-            each_once(results), key=lambda row: (row['path'] or '', row['sample_idx'] or 0)
-        )
+        results = each_once(results)
+        results.sort(key=lambda row: (row['path'] or '', row['sample_idx'] or 0))
         for name in sorted({row['probe'] for row in results}):
             rows = [row for row in results if row['probe'] == name]
             if all(np.isfinite(row['feature']).all() for row in rows):
