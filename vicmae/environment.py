@@ -13,7 +13,7 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
@@ -88,39 +88,32 @@ def runs_as_command() -> bool:
 
 
 def check_environment(path: SearchPath = None) -> None:
-    """Raise one error that lists all proven faults.
-
-    Args:
-        path: Folders to look in, as in `sys.path`, which is the default.
-
-    Raises:
-        EnvironmentFault: There is at least one.
-    """
+    """Raises one `EnvironmentFault` that lists all proven faults in `path`, by default `sys.path`."""
     faults = [fault for fault in find_faults(path) if is_proven(fault)]
-    if faults:
-        raise EnvironmentFault(describe(faults))
+    if not faults:
+        return
+    lines = ['vicmae cannot work with the packages that are installed here:']
+    for number, fault in enumerate(faults, start=1):
+        lines += [f'{number}. {fault.what}', f'   found: {fault.found}', f'   fix:   {fault.fix}']
+    lines += [
+        'In a checkout of vicmae, `make setup` makes a .venv in which everything fits together.',
+        '`vicmae doctor` checks this machine.',
+    ]
+    raise EnvironmentFault('\n'.join(lines))
 
 
 def find_faults(path: SearchPath = None) -> list[Fault]:
-    """List all faults that the metadata of the installed distributions shows.
-
-    Args:
-        path: Folders to look in, as in `sys.path`, which is the default.
-    """
-    return [
-        *find_superseded(path),
-        *find_torch_mismatch(path),
-        *find_missing(path),
-    ]
+    """Lists all faults that the metadata of the installed distributions shows."""
+    return [*_find_superseded(path), *_find_torch_mismatch(path), *_find_missing(path)]
 
 
 def is_proven(fault: Fault) -> bool:
-    """Whether a fault is more than a suspicion: what it names as proof fails to import."""
+    """Whether the metadata is proof enough, or what the fault names as proof fails to import."""
     return fault.proof is None or import_error(fault.proof) is not None
 
 
 def import_error(module: str) -> Exception | None:
-    """Import a module and return the error that this raised, if any."""
+    """Imports a module and returns the error that this raised, if any."""
     try:
         imported = importlib.import_module(module)
     # A compiled extension that doesn't fit raises RuntimeError, OSError or whatever it likes.
@@ -132,144 +125,113 @@ def import_error(module: str) -> Exception | None:
     return None
 
 
-def describe(faults: Iterable[Fault]) -> str:
-    """Write faults as one message, each with what was found and the command that fixes it."""
-    lines = ['vicmae cannot work with the packages that are installed here:']
-    for number, fault in enumerate(faults, start=1):
-        lines += [f'{number}. {fault.what}', f'   found: {fault.found}', f'   fix:   {fault.fix}']
-    lines += [
-        'In a checkout of vicmae, `make setup` makes a .venv in which everything fits together.',
-        '`vicmae doctor` checks this machine.',
-    ]
-    return '\n'.join(lines)
-
-
-def find_superseded(path: SearchPath = None) -> list[Fault]:
-    """Find OpenMMLab's own packages where their maintained forks should be.
+def _find_superseded(path: SearchPath) -> list[Fault]:
+    """Finds OpenMMLab's own packages where their maintained forks should be.
 
     Both write the same import folder, so whichever came last is imported, under the other's version
     number; and mmengine 0.10.7 can't resume a run with torch 2.6 or newer.
     """
-    old, forks, absent = [], [], []
+    old: list[Distribution] = []
+    forks: list[Distribution] = []
+    absent: list[str] = []
     for fork, names in SUPERSEDED.items():
         present = [dist for name in names if (dist := installed(name, path))]
-        if present:
-            old += present
-            fork_dist = installed(fork, path)
-            forks += [fork_dist] if fork_dist else []
-            absent += [] if fork_dist else [fork]
+        old += present
+        if present and (dist := installed(fork, path)):
+            forks.append(dist)
+        elif present:
+            absent.append(fork)
     if not old:
         return []
     # Removing the old distribution deletes the folder that it shares with the fork.
-    steps = [pip('uninstall -y', *(dist.name for dist in old)), *reinstall(forks), *install(absent)]
+    steps = [pip('uninstall -y', *(dist.name for dist in old))]
+    if forks:
+        steps.append(_reinstall(*forks))
+    if absent:
+        steps.append(pip('install', *absent))
     what = "OpenMMLab's own packages are installed, and write the same import folders as the forks"
-    return [Fault(what, named([*old, *forks]), ' && '.join(steps))]
+    return [Fault(what, _named(*old, *forks), ' && '.join(steps))]
 
 
-def find_torch_mismatch(path: SearchPath = None) -> list[Fault]:
-    """Find a torch without its torchvision, or the other way round, or two that aren't a pair."""
+def _find_torch_mismatch(path: SearchPath) -> list[Fault]:
+    """Finds a torch without its torchvision, or the other way round, or two that aren't a pair."""
     torch, vision = installed('torch', path), installed('torchvision', path)
     if torch and vision:
         return _find_wrong_pair(torch, vision)
     if torch:
         what = 'torch is installed without its torchvision'
-        return [Fault(what, named([torch]), install_torchvision_for(torch))]
+        return [Fault(what, _named(torch), _install_torchvision_for(torch))]
     if vision:
-        wanted = required_torch(vision)
+        wanted = _required_torch(vision)
         requirement = f'torch=={wanted}' if wanted else 'torch'
-        fix = pip('install', requirement, *index_options(split_version(vision.version)[1]))
-        return [Fault('torchvision is installed without its torch', named([vision]), fix)]
+        fix = pip('install', requirement, *_index_options(vision.version))
+        return [Fault('torchvision is installed without its torch', _named(vision), fix)]
     return []
 
 
 def _find_wrong_pair(torch: Distribution, vision: Distribution) -> list[Fault]:
-    release, build = split_version(torch.version)
-    vision_release, vision_build = split_version(vision.version)
-    wanted = required_torch(vision)
-    found = named([torch, vision])
+    release, _, build = torch.version.partition('+')
+    vision_release, _, vision_build = vision.version.partition('+')
+    wanted = _required_torch(vision)
     if wanted and wanted != release:
         what = f'torchvision {vision.version} belongs to torch {wanted}'
-        return [Fault(what, found, install_torchvision_for(torch), proof='torchvision')]
-    if build != vision_build and 'cpu' in (build, vision_build):
+        fix = _install_torchvision_for(torch)
+    elif build != vision_build and 'cpu' in (build, vision_build):
         what = 'torch and torchvision are different builds, one of them for CPUs alone'
         requirement = f'torchvision=={vision_release}' + (f'+{build}' if build else '')
-        fix = pip('install --force-reinstall --no-deps', requirement, *index_options(build))
-        return [Fault(what, found, fix, proof='torchvision')]
-    return []
+        options = _index_options(torch.version)
+        fix = pip('install --force-reinstall --no-deps', requirement, *options)
+    else:
+        return []
+    return [Fault(what, _named(torch, vision), fix, proof='torchvision')]
 
 
-def install_torchvision_for(torch: Distribution) -> str:
-    """The command that installs the torchvision which belongs to the torch that is there.
-
-    pip finds it: each torchvision requires exactly one release of torch.
-    """
-    options = index_options(split_version(torch.version)[1])
-    return pip('install', 'torchvision', f'torch=={torch.version}', *options)
+def _install_torchvision_for(torch: Distribution) -> str:
+    # pip finds the right one: each torchvision requires exactly one release of torch.
+    return pip('install', 'torchvision', f'torch=={torch.version}', *_index_options(torch.version))
 
 
-def required_torch(vision: Distribution) -> str | None:
-    """The release of torch that a torchvision was built with, from its metadata.
-
-    None where torchvision was built from source without naming one.
-    """
+def _required_torch(vision: Distribution) -> str | None:
+    """The release of torch that a torchvision was built with; None if built without naming one."""
     for requirement in vision.requires or []:
         match = re.match(r'torch\s*\(?\s*==\s*([^\s;,)]+)', requirement)
         if match:
-            return split_version(match[1])[0]
+            return match[1].partition('+')[0]
     return None
 
 
-def split_version(version: str) -> tuple[str, str]:
-    """Split '2.12.1+cpu' into the release and the label of its build, which may be empty."""
-    release, _, build = version.partition('+')
-    return release, build
+def _index_options(version: str) -> list[str]:
+    """The pip options under which PyTorch offers the build in a version, such as '2.12.1+cpu'.
 
-
-def index_options(build: str) -> list[str]:
-    """The pip options under which PyTorch offers builds with this label.
-
-    None without a label, and none for the labels of others, such as NVIDIA's containers.
+    None without a build, and none for the builds of others, such as NVIDIA's containers.
     """
+    build = version.partition('+')[2]
     offered = re.fullmatch(r'cpu|xpu|cu\d+|rocm[\d.]+', build)
     return ['--index-url', f'https://download.pytorch.org/whl/{build}'] if offered else []
 
 
-def find_missing(path: SearchPath = None) -> list[Fault]:
-    """Find required packages that can't be imported.
-
-    Torch and torchvision are left to `find_torch_mismatch` unless both are missing, and a fork
-    whose place an older package has taken is left to `find_superseded`.
-    """
+def _find_missing(path: SearchPath) -> list[Fault]:
+    """Finds required packages that can't be imported, except those that another fault covers."""
     one_of_pair = bool(installed('torch', path)) != bool(installed('torchvision', path))
-    absent, gone = [], []
-    for name, module in REQUIRED.items():
-        left_to_others = (one_of_pair and name in ('torch', 'torchvision')) or any(
-            installed(old, path) for old in SUPERSEDED.get(name, ())
-        )
-        if left_to_others or is_importable(module, path):
-            continue
-        dist = installed(name, path)
-        if dist:
-            gone.append(dist)
-        else:
-            absent.append(name)
+    covered = {'torch', 'torchvision'} if one_of_pair else set()
+    for fork, names in SUPERSEDED.items():
+        if any(installed(old, path) for old in names):
+            covered.add(fork)
+    missing = [n for n, m in REQUIRED.items() if n not in covered and not is_importable(m, path)]
+    gone = [dist for name in missing if (dist := installed(name, path))]
+    absent = [name for name in missing if not installed(name, path)]
     faults = []
     if absent:
         what = 'required packages are not installed'
-        faults.append(Fault(what, f'no {", ".join(absent)}', install(absent)[0]))
+        faults.append(Fault(what, f'no {", ".join(absent)}', pip('install', *absent)))
     if gone:
         what = 'packages are registered as installed, but their files are gone'
-        faults.append(Fault(what, named(gone), reinstall(gone)[0]))
+        faults.append(Fault(what, _named(*gone), _reinstall(*gone)))
     return faults
 
 
 def missing_reader(name: str, error: Exception) -> EnvironmentFault:
-    """The error for a library that was asked to read videos and can't be imported.
-
-    Args:
-        name: One of `VIDEO_READERS`.
-        error: What importing it raised.
-    """
+    """The error for one of `VIDEO_READERS` whose import raised `error`."""
     fails = f'importing it fails: {error}' if is_importable(name) else 'it is not installed'
     return EnvironmentFault(
         f'{name} cannot read videos here: {fails}. Take another reader, or get it: {fix_reader(name)}'
@@ -277,28 +239,18 @@ def missing_reader(name: str, error: Exception) -> EnvironmentFault:
 
 
 def fix_reader(name: str) -> str:
-    """What to do for a library that reads videos to work.
-
-    Args:
-        name: One of `VIDEO_READERS`.
-    """
+    """What to do for one of `VIDEO_READERS` to work."""
     if name == 'torchcodec':
         versions = 'https://github.com/meta-pytorch/torchcodec#installing-torchcodec'
         ffmpeg = 'FFmpeg with its shared libraries (apt-get install ffmpeg)'
         return f'{ffmpeg}, and the release that belongs to this torch, see {versions}'
     if not decord_has_wheel(sys.platform, platform.machine()):
         return 'it has wheels for Linux and Windows on x86-64 alone'
-    dist = installed(name)
-    return (reinstall([dist]) if dist else install([name]))[0]
+    return fix_package(name)
 
 
 def decord_has_wheel(system: str, machine: str) -> bool:
-    """Whether pip can install decord: same condition as the marker in `requirements/runtime.txt`.
-
-    Args:
-        system: As `sys.platform` names it.
-        machine: As `platform.machine()` names it.
-    """
+    """Whether pip can install decord: same condition as the marker in `requirements/runtime.txt`."""
     return (system, machine) in (('linux', 'x86_64'), ('win32', 'AMD64'))
 
 
@@ -317,8 +269,7 @@ def is_importable(module: str, path: SearchPath = None) -> bool:
     return spec is not None and spec.origin is not None
 
 
-def named(dists: Iterable[Distribution]) -> str:
-    """Names and versions, for a message."""
+def _named(*dists: Distribution) -> str:
     return ', '.join(f'{dist.name} {dist.version}' for dist in dists)
 
 
@@ -327,12 +278,12 @@ def pip(command: str, *arguments: str) -> str:
     return ' '.join([shlex.quote(sys.executable), '-m pip', command, *map(shlex.quote, arguments)])
 
 
-def install(names: Sequence[str]) -> list[str]:
-    """The command that installs distributions, or nothing if there are none."""
-    return [pip('install', *names)] if names else []
+def fix_package(name: str) -> str:
+    """The command that installs a distribution, or reinstalls the one that is there."""
+    dist = installed(name)
+    return _reinstall(dist) if dist else pip('install', name)
 
 
-def reinstall(dists: Sequence[Distribution]) -> list[str]:
-    """The command that reinstalls distributions, or nothing if there are none."""
+def _reinstall(*dists: Distribution) -> str:
     wanted = [f'{dist.name}=={dist.version}' for dist in dists]
-    return [pip('install --force-reinstall --no-deps', *wanted)] if wanted else []
+    return pip('install --force-reinstall --no-deps', *wanted)

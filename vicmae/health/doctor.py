@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """`vicmae doctor`: the state of a machine, and what would keep it from training.
 
-`vicmae.environment` only reads metadata. This imports and uses what it checks: a video is written and decoded, each
-GPU multiplies. It has to run in a faulty environment, so only the standard library is imported at the top.
+Unlike `vicmae.environment`, it imports and uses what it checks. It has to run in a faulty environment, so only the
+standard library is imported at the top.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from vicmae.environment import (
     SUPERSEDED,
     VIDEO_READERS,
     find_faults,
+    fix_package,
     fix_reader,
     import_error,
-    install,
     installed,
     is_importable,
     is_proven,
     pip,
-    reinstall,
 )
 from vicmae.version import __version__
 
@@ -45,11 +44,7 @@ GET_TORCH = 'https://pytorch.org/get-started/locally'
 class Finding:
     """One line of the report.
 
-    Args:
-        status: 'FAULT' means that training cannot work before it is fixed.
-        what: What was checked.
-        found: The result, in one line.
-        fix: What to do about it, if anything.
+    A 'FAULT' has to be fixed before training can work.
     """
 
     status: Status
@@ -77,16 +72,15 @@ def run_doctor(stream: TextIO) -> int:
 
 
 def _survive(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Runs a check, whatever a half-installed package raises in it."""
     try:
         yield from check()
-    except Exception as error:
+    except Exception as error:  # whatever a half-installed package raises
         what = check.__name__.removeprefix('check_')
         yield Finding('FAULT', what, f'the check failed: {first_line(error)}', 'fix the rest first')
 
 
 def describe_machine() -> str:
-    """Versions and hardware as PyTorch's bug reports have them, without the long lines about the CPU."""
+    """Versions and hardware in the format of PyTorch's bug reports, without the CPU's long lines."""
     own = f'vicmae {__version__} in {Path(__file__).parents[1]}\nPython: {sys.executable}'
     try:
         from torch.utils import collect_env
@@ -100,7 +94,7 @@ def describe_machine() -> str:
 
 
 def check_packages() -> Iterator[Finding]:
-    """Imports what vicmae needs, and compares the versions. What is missing is a fault of the metadata."""
+    """Reports faults in the metadata, then imports what is there and compares the versions."""
     faults = find_faults()
     for fault in faults:
         status: Status = 'FAULT' if is_proven(fault) else 'warning'
@@ -113,22 +107,19 @@ def check_packages() -> Iterator[Finding]:
 
 
 def check_package(name: str, module: str, *, blame_faults: bool) -> Finding:
-    """Imports a package, and compares its version with the registered one.
+    """Imports a package and compares its version with the registered one.
 
-    Args:
-        name: Name of the distribution.
-        module: Name of the module that it installs.
-        blame_faults: Whether there are faults that have to be fixed first.
+    With `blame_faults`, other faults have to be fixed first.
     """
     error, dist = import_error(module), installed(name)
-    if error is None:
+    if error is not None:
+        found = f'import fails: {first_line(error)}'
+    else:
         version = getattr(import_module(module), '__version__', None)
         registered = dist.version if dist else None
         if name not in SUPERSEDED or version == registered:
             return Finding('ok', name, str(version or registered))
         found = f'imports as {version}, but {registered} is registered'
-    else:
-        found = f'import fails: {first_line(error)}'
     return Finding('FAULT', name, found, fix_import(name, error, blame_faults=blame_faults))
 
 
@@ -138,10 +129,7 @@ def fix_import(name: str, error: Exception | None, *, blame_faults: bool) -> str
     if any(library in str(error) for library in DESKTOP_LIBRARIES):
         swap = [pip('uninstall -y', 'opencv-python'), pip('install', 'opencv-python-headless')]
         return f'apt-get install libgl1 libglib2.0-0, or without root: {" && ".join(swap)}'
-    if blame_faults:
-        return 'fix the faults above first'
-    dist = installed(name)
-    return (reinstall([dist]) if dist else install([name]))[0]
+    return 'fix the faults above first' if blame_faults else fix_package(name)
 
 
 def check_torch_pair() -> Finding:
@@ -156,7 +144,7 @@ def check_torch_pair() -> Finding:
 
 
 def check_gpus() -> Iterator[Finding]:
-    """Multiplies on each GPU."""
+    """Uses each GPU."""
     if import_error('torch') is not None:
         yield Finding('note', 'GPU', 'unknown, because torch cannot be imported')
         return
@@ -168,7 +156,7 @@ def check_gpus() -> Iterator[Finding]:
 
 
 def judge_no_gpu(torch: Any, driver: str | None) -> Finding:
-    """That torch sees no GPU is a fact, unless there is a driver for one."""
+    """A machine without a GPU is fine; a driver without a GPU that torch sees is not."""
     if driver is None:
         return Finding('note', 'GPU', 'none: training runs on the CPU')
     built_for = f'CUDA {torch.version.cuda}' if torch.version.cuda else 'CPUs'
@@ -220,7 +208,7 @@ def check_video() -> Iterator[Finding]:
 
 
 def check_reader(name: str, path: Path) -> Finding:
-    """Reads a video with one library. Training needs PyAV; the others are optional."""
+    """Reads a video with one library; only PyAV is required."""
     try:
         with import_module('vicmae.io.video').open_video(str(path), name) as video:
             frames = video.frames(range(video.num_frames))
@@ -234,7 +222,7 @@ def check_reader(name: str, path: Path) -> Finding:
 
 
 def check_limits() -> Iterator[Finding]:
-    """Looks at the limits under which data loading and checkpoints fail."""
+    """Checks the limits under which data loading and checkpoints fail."""
     shm, cwd = Path('/dev/shm'), Path.cwd()
     if shm.is_dir():
         size = shutil.disk_usage(shm).total
@@ -251,7 +239,7 @@ def check_limits() -> Iterator[Finding]:
 
 
 def judge_limit(what: str, value: int, least: int, consequence: str, fix: str) -> Finding:
-    """Warns of a limit, in bytes or as a number, that is lower than training wants."""
+    """Warns of a limit that is too low for training. From 1 GiB on, `least` means bytes."""
     found = f'{value / GIB:.1f} GiB' if least >= GIB else str(value)
     if value >= least:
         return Finding('ok', what, found)
@@ -259,5 +247,5 @@ def judge_limit(what: str, value: int, least: int, consequence: str, fix: str) -
 
 
 def first_line(error: Exception) -> str:
-    """Class and first line of an error's message: the rest is for developers."""
+    """Class and first line of an error's message."""
     return f'{type(error).__name__}: {str(error).strip()}'.splitlines()[0]

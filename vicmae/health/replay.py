@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Runs a training step alone that `StepGuardHook` has skipped, and looks where it stops being finite."""
+"""Repeats a training step that `StepGuardHook` skipped, and finds the first non-finite value."""
 
 import json
 import math
@@ -34,17 +34,17 @@ DEVICES = ('cpu', 'cuda')
 
 @dataclass(frozen=True)
 class Replay:
-    """What a step gave.
+    """Result of a repeated step.
 
     Attributes:
-        record: What the run wrote of the step (see `vicmae.engine.bad_steps`).
+        record: The record that the run wrote (see `vicmae.engine.bad_steps`).
         exact: Whether weights and seeds are those of the run.
-        losses: Of each batch since the optimiser's step before, by name.
-        views: Of each sample of these batches, the range of values of its views as the model gets them.
+        losses: By name, of each batch that is accumulated in the step.
+        views: Per sample, the range of values of each view as the model gets it.
         grad_norm: Norm of all gradients.
-        bad_gradients: Parameters whose gradient is not finite.
-        bad_weights: Parameters and buffers that are not finite themselves.
-        bad_module: The first module whose output is not finite: its name, class and range of inputs; None if all are.
+        bad_gradients: Parameters with a non-finite gradient.
+        bad_weights: Non-finite parameters and buffers.
+        bad_module: Name, class and input range of the first module with a non-finite output.
     """
 
     record: dict[str, Any]
@@ -58,7 +58,7 @@ class Replay:
 
     @property
     def finite(self) -> bool:
-        """Whether all losses and gradients are."""
+        """Whether all losses and gradients are finite."""
         losses = [value for batch in self.losses for value in batch.values()]
         return all(map(math.isfinite, [*losses, self.grad_norm]))
 
@@ -74,11 +74,11 @@ def replay(
     """Runs a recorded step forward and backward.
 
     Args:
-        record: Its folder, `WORK_DIR/bad_steps/iter_N`.
-        rank: Whose batch.
-        checkpoint: Weights in the place of the recorded ones.
-        device: 'cpu' or 'cuda'.
-        amp: Whether to compute in mixed precision; None for what the run did.
+        record: Folder of the step, `WORK_DIR/bad_steps/iter_N`.
+        rank: The rank whose batch is used.
+        checkpoint: Weights to use instead of the recorded ones.
+        device: One of `DEVICES`.
+        amp: Whether to compute in mixed precision; None for the setting of the run.
     """
     if device not in DEVICES or (device == 'cuda' and not torch.cuda.is_available()):
         raise ConfigError(
@@ -119,12 +119,10 @@ def replay(
     trained = {name: p for name, p in model.named_parameters() if p.grad is not None}
     norms = local_norms(list(trained.values()))
     seeded = all(batch['step_seed'] is not None for batch in row['batches'])
+    recorded = weights.name == WEIGHTS and checkpoint is None
     return Replay(
         record=row,
-        exact=weights.name == WEIGHTS
-        and checkpoint is None
-        and seeded
-        and not row.get('sharded_in'),
+        exact=recorded and seeded and not row.get('sharded_in'),
         losses=losses,
         views=views,
         grad_norm=torch.linalg.vector_norm(norms).item() / scale,
@@ -135,7 +133,6 @@ def replay(
 
 
 def _precision(model: nn.Module, dtype: str | None) -> AbstractContextManager[Any]:
-    """The precision that a run's wrapper computes in."""
     if dtype is None:
         return nullcontext()
     if dtype == 'bfloat16':
@@ -144,7 +141,7 @@ def _precision(model: nn.Module, dtype: str | None) -> AbstractContextManager[An
 
 
 def print_replay(result: Replay, console: Console | None = None) -> None:
-    """Prints tables of what a replay gave."""
+    """Prints the losses, the samples and the findings of a replay."""
     console = console or Console()
     batches = result.record['batches']
     table = Table('loss', 'in the run', 'now', title=f'iteration {result.record["iteration"]}')
@@ -218,7 +215,7 @@ def _recorded_weights(folder: Path, row: dict[str, Any]) -> Path:
 
 
 def _load(cfg: Config, row: dict[str, Any], folder: Path, weights: Path) -> tuple[Any, list[Any]]:
-    """Loads the model and the recorded batches, with the samples that replaced bad ones."""
+    """Loads the model and the recorded batches, replacements of bad samples included."""
     if not cfg.get('model'):
         raise ConfigError(f'The config {cfg.filename!r} has no `model`: no run to replay.')
     model = load_model(cfg, weights)
@@ -226,16 +223,19 @@ def _load(cfg: Config, row: dict[str, Any], folder: Path, weights: Path) -> tupl
     ledger = BadFileLedger(max_fraction=1.0)
     # What hung or killed a process of the run isn't opened here either.
     ledger.fatal_files |= BadFileLedger(folder.parent.parent / 'bad_files.jsonl').fatal_files
-    keys = [[sample['key'] for sample in batch['samples']] for batch in row['batches']]
-    keys = [[SampleKey(*key) if isinstance(key, list) else key for key in batch] for batch in keys]
+    keys = [[_sample_key(s['key']) for s in batch['samples']] for batch in row['batches']]
     again = SteadyLoader(
         loader.dataset, batch_sampler=keys, collate_fn=loader.collate_fn, ledger=ledger
     )
     return model, list(again)
 
 
+def _sample_key(key: Any) -> Any:
+    return SampleKey(*key) if isinstance(key, list) else key
+
+
 def _watch(model: nn.Module) -> list[tuple[str, str, str]]:
-    """Returns a list that gets the modules with an output that is not finite, in the order in which they end."""
+    """Returns a list to which each module with a non-finite output is appended when it is called."""
     bad: list[tuple[str, str, str]] = []
 
     def look(name: str, module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
@@ -248,7 +248,7 @@ def _watch(model: nn.Module) -> list[tuple[str, str, str]]:
 
 
 def range_of(values: Any) -> str:
-    """The least and the greatest finite value of the tensors in nested values, and how many are not finite."""
+    """Minimum and maximum of the finite values in nested tensors, and the number of other values."""
     flat = torch.cat([t.detach().flatten().float() for t in _floats(values)] or [torch.empty(0)])
     finite = flat[flat.isfinite()]
     text = f'{finite.min():.4g} .. {finite.max():.4g}' if len(finite) else 'nan .. nan'
