@@ -1,23 +1,22 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The one way by which weights enter a model: `load_weights`, whatever names them.
+"""`load_weights`, the one way by which weights enter a model.
 
-`load_from` and `--resume` (the Runner), `model.pretrained` (`load_backbone`), `init_cfg` (`PretrainedInit`) and Python
-(`vicmae.apis.load_model`) all end here, and report in the same words what became of each key.
+`load_from` and `--resume` (the Runner), `model.pretrained` (`load_backbone`), `init_cfg` (`PretrainedInit`) and
+`vicmae.apis.load_model` all end here, and report in the same words what became of each key.
 """
 
-import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from vicmae.errors import CheckpointError
 from vicmae.registry import WEIGHT_INITIALIZERS
 from vicmae.utils.distributed import unwrapped
+from vicmae.utils.log import say, warn
 from vicmae.utils.names import name_some
 
 from .read import find_weights, load_checkpoint
@@ -36,11 +35,11 @@ class FitReport(NamedTuple):
 
     Attributes:
         source: What messages call the checkpoint.
-        mapped: Weights of the model that the checkpoint has.
+        mapped: Weights that both have.
         resized: Those of `mapped` that were fitted to the model's size, such as positions.
         reshaped: Weights of another shape, with both shapes; they are not loaded.
-        unused: Keys of the checkpoint that the model has no place for.
-        missing: Weights of the model that the checkpoint lacks.
+        unused: Keys that only the checkpoint has.
+        missing: Weights that only the model has.
     """
 
     source: str
@@ -51,7 +50,7 @@ class FitReport(NamedTuple):
     missing: list[str]
 
     def misfits(self) -> list[str]:
-        """Says in a few lines which keys are missing, unknown or of another shape; nothing where all fit."""
+        """One line each for keys that are missing, unknown or of another shape."""
         groups = {
             'missing from the checkpoint': self.missing,
             'unknown to the model': self.unused,
@@ -64,16 +63,17 @@ class FitReport(NamedTuple):
         ]
 
     def __str__(self) -> str:
-        counts = ', '.join(
+        groups = {
+            'resized': self.resized,
+            'of another shape': self.reshaped,
+            'unused': self.unused,
+            'missing': self.missing,
+        }
+        counts = [
             f'{len(keys)} {what}' + (f' ({name_some(keys)})' if keys else '')
-            for what, keys in [
-                ('resized', self.resized),
-                ('of another shape', self.reshaped),
-                ('unused', self.unused),
-                ('missing', self.missing),
-            ]
-        )
-        return f'Weights of {self.source}: {len(self.mapped)} mapped, {counts}.'
+            for what, keys in groups.items()
+        ]
+        return f'Weights of {self.source}: {len(self.mapped)} mapped, {", ".join(counts)}.'
 
 
 def load_weights(
@@ -87,16 +87,16 @@ def load_weights(
 ) -> FitReport:
     """Loads weights into a model, sharded or not, and reports what became of each key.
 
-    Weights of another size are fitted first, by each module that has a `fit_checkpoint(weights, prefix)`: positions of
-    another grid, images for clips, a teacher where there was none. Of a model that refuses them, nothing is loaded.
+    Modules with a `fit_checkpoint(weights, prefix)` first fit weights of another size: positions of another grid,
+    images for clips, a teacher where there was none. After an error, the model is unchanged.
 
     Args:
         model: The model, in its wrapper if it has one. All processes of a sharded one have to call this.
-        weights: By name, whole.
+        weights: Whole weights by name.
         source: What messages call them.
         strict: Whether to refuse weights that don't fit, or to load what fits.
-        allow_unused: Whether unused keys fit, such as the heads beside a backbone.
-        advice: What to do where they don't fit.
+        allow_unused: Whether unused keys are accepted, such as the heads beside a backbone.
+        advice: What to do where weights don't fit.
     """
     model = unwrapped(model)
     allow_unused = allow_unused or getattr(model, 'takes_backbone_alone', False)
@@ -112,7 +112,7 @@ def load_weights(
         )
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    print_log(str(report), 'current', logging.INFO if complete else logging.WARNING)
+    (say if complete else warn)(str(report))
     put_weights(model, {name: fitted[name] for name in report.mapped})
     return report
 
@@ -120,7 +120,7 @@ def load_weights(
 def fit_weights(
     model: nn.Module, weights: Mapping[str, Any], *, source: str = 'the checkpoint'
 ) -> tuple[dict[str, Any], FitReport]:
-    """Fits weights to a model, which stays as it is, and compares them."""
+    """Fits weights to a model and compares them, without changing the model."""
     fitted, resized = dict(weights), set()
     for name, module in model.named_modules():
         if hasattr(module, 'fit_checkpoint'):
@@ -144,15 +144,8 @@ def fit_weights(
     )
 
 
-# ------------------------------------------------------------------------- a backbone alone
 def load_backbone(backbone: nn.Module, path: str, *, branch: str = 'student') -> None:
-    """Loads all weights of a backbone from a checkpoint: of pretraining here, a converted one, or mmpretrain's ViT.
-
-    Args:
-        backbone: A `MaskedViT`.
-        path: The checkpoint; no code in it is run.
-        branch: One of `BRANCHES`.
-    """
+    """Loads a `MaskedViT` from a checkpoint: of pretraining here, a converted one, or mmpretrain's ViT."""
     weights = _read(path)
     if weights is not None:
         found, rest = take_branch(weights, repr(path), branch)
@@ -168,7 +161,7 @@ def load_backbone(backbone: nn.Module, path: str, *, branch: str = 'student') ->
 def take_branch(
     weights: Mapping[str, Any], where: str, branch: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The weights of a backbone under the names that it has itself, and the rest."""
+    """Splits weights into those of the backbone, without their prefix, and the rest."""
     prefix = BRANCHES[branch]
     found = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
     if found:
@@ -196,15 +189,14 @@ def require_branch(branch: str) -> str:
     return branch
 
 
-# ------------------------------------------------------------------------- init_cfg
 @WEIGHT_INITIALIZERS.register_module(name='Pretrained')
 class PretrainedInit:
     """Loads what fits of a checkpoint, for `init_cfg=dict(type='Pretrained', checkpoint=...)` of any module here.
 
     Args:
         checkpoint: Path or URL; no code in it is run.
-        prefix: Of the names that belong to the module; None for all.
-        map_location: Where tensors are read to.
+        prefix: Prefix of the names that belong to the module; None for all names.
+        map_location: Device that tensors are read to.
     """
 
     def __init__(
@@ -215,7 +207,7 @@ class PretrainedInit:
         self.map_location = map_location
 
     def __call__(self, module: nn.Module) -> None:
-        """Loads."""
+        """Loads the checkpoint into a module."""
         weights = _read(self.checkpoint, self.map_location)
         if weights is None:
             return
@@ -227,7 +219,7 @@ class PretrainedInit:
 
 @contextmanager
 def reading_nothing() -> Iterator[None]:
-    """Lets models initialise themselves without pretrained weights: a checkpoint is about to replace all of them."""
+    """Skips reading pretrained weights, where a checkpoint is about to replace all of them."""
     token = _READS_NOTHING.set(True)
     try:
         yield
@@ -241,9 +233,8 @@ def _read(path: str, map_location: Any = 'cpu') -> dict[str, Any] | None:
     return find_weights(load_checkpoint(path, map_location), repr(path))[0]
 
 
-# ------------------------------------------------------------------------- why not
 def _why_unfit(own: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
-    """The reason in a sentence, where it is a known one."""
+    """The reason in a sentence; empty if it is unknown."""
     if _OFFICIAL_PATCHES in weights or any(key.startswith('blocks.') for key in weights):
         source = 'vicmae-official' if 'projector.0.weight' in weights else 'mae'
         return (
@@ -256,8 +247,11 @@ def _why_unfit(own: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
             wanted, found = _measure(own, prefix), _measure(weights, prefix)
             other = [name for name in wanted if wanted[name] != found[name]]
             if other:
+                has, needs = (
+                    ', '.join(f'{name} {size[name]}' for name in other) for size in (found, wanted)
+                )
                 return (
-                    f'Its backbone has {_say(found, other)}, that of the config {_say(wanted, other)}. Set '
+                    f'Its backbone has {has}, that of the config {needs}. Set '
                     '`model.backbone.arch` and `model.backbone.patch_size` as it was pretrained, or take another '
                     'checkpoint.'
                 )
@@ -267,15 +261,8 @@ def _why_unfit(own: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
 def _measure(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
     """Size of a ViT by its weights: width, depth, and pixels of a patch's sides."""
     projection = weights[prefix + _PATCHES]
-    layers = {
-        int(k.removeprefix(f'{prefix}layers.').split('.')[0])
-        for k in weights
-        if k.startswith(f'{prefix}layers.')
-    }
+    stem = f'{prefix}layers.'
+    layers = {int(k.removeprefix(stem).split('.')[0]) for k in weights if k.startswith(stem)}
     # Of patches in space: along time, they are fitted.
     patch = 'x'.join(str(side) for side in projection.shape[-2:])
     return dict(width=projection.shape[0], depth=max(layers, default=-1) + 1, patch=patch)
-
-
-def _say(size: Mapping[str, Any], names: list[str]) -> str:
-    return ', '.join(f'{name} {size[name]}' for name in names)

@@ -1,13 +1,11 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Finding a run's last checkpoint that is whole."""
+"""Finds a run's last checkpoint that is whole."""
 
-import logging
 import re
 from pathlib import Path
 
-from mmengine.logging import print_log
-
 from vicmae.errors import CheckpointError, TornCheckpointError
+from vicmae.utils.log import warn
 
 from .read import require_whole
 
@@ -16,27 +14,21 @@ _MAX_TRIED = 20
 
 
 def find_last_checkpoint(work_dir: str | Path) -> Path | None:
-    """Finds what a run resumes from: its last checkpoint, or the last one before it that is whole.
-
-    Returns:
-        The checkpoint, None where the run has written none yet, or none that is whole.
-    """
+    """Finds the checkpoint that a run resumes from: the last that is whole, None if there is none."""
     work_dir = Path(work_dir)
     candidates = _candidates(work_dir)
     for path in candidates[:_MAX_TRIED]:
         try:
             require_whole(path)
         except TornCheckpointError as error:
-            print_log(f'{error} Trying the one before it.', 'current', logging.WARNING)
+            warn(f'{error} Trying the one before it.')
         else:
             return path
     named = _named_last(work_dir)
     if candidates:
-        print_log(
+        warn(
             f'None of the {len(candidates)} checkpoints in {str(work_dir)!r} is whole: the run starts from the '
-            'beginning.',
-            'current',
-            logging.WARNING,
+            'beginning.'
         )
     elif named is not None:
         raise CheckpointError(
@@ -47,7 +39,7 @@ def find_last_checkpoint(work_dir: str | Path) -> Path | None:
 
 
 def _candidates(work_dir: Path) -> list[Path]:
-    """The checkpoint that is named as the last, and behind it all others of its folder, from the newest on."""
+    """The checkpoint that is named as the last, then all others of its folder, the newest first."""
     named = _named_last(work_dir)
     folder = named.parent if named is not None and named.parent.is_dir() else work_dir
     kinds = {'epoch_#', 'iter_#', '' if named is None else _kind_of(named)}
@@ -56,10 +48,8 @@ def _candidates(work_dir: Path) -> list[Path]:
     if named is None:
         return others
     if not named.exists():
-        print_log(
-            f'{str(work_dir / LAST)!r} names {str(named)!r}, which is gone: looking for others in its place.',
-            'current',
-            logging.WARNING,
+        warn(
+            f'{str(work_dir / LAST)!r} names {str(named)!r}, which is gone: looking for others in its place.'
         )
         return others
     limit = named.stat().st_mtime_ns
@@ -67,12 +57,11 @@ def _candidates(work_dir: Path) -> list[Path]:
 
 
 def _kind_of(path: Path) -> str:
-    """A checkpoint's name without its number."""
     return re.sub(r'\d+', '#', path.stem)
 
 
 def _named_last(work_dir: Path) -> Path | None:
-    """What is named as the last checkpoint; the one in this folder, where there is one: it may be a copy of another."""
+    """The path in `last_checkpoint`. A file of that name in this folder goes first: it may be a copy."""
     file = work_dir / LAST
     text = file.read_text(encoding='utf-8', errors='replace') if file.is_file() else ''
     text = text.replace('\0', '').strip()

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Reading checkpoints without running what a file brings along."""
+"""Reads checkpoints: tensors and plain values only, no code in a file is run."""
 
 import hashlib
 import os
@@ -21,15 +21,11 @@ from vicmae.utils.env_vars import TRUST_CHECKPOINT
 HASH_SUFFIX = '.sha256'  # beside a checkpoint, as sha256sum writes it
 
 _SAFETENSORS = '.safetensors'
-_CHUNK = 1 << 24
-_WHOLE: set[tuple[int, ...]] = set()  # files that are known to be what their hash was made of
+_WHOLE: set[tuple[int, ...]] = set()  # files whose hash has been compared
 
 
 class _Unread:
-    """Stands for what a checkpoint holds beside weights, so that it needn't be trusted.
-
-    MMEngine's have a log history, those of MAE and ViC-MAE the arguments that they were trained with.
-    """
+    """Stands for objects beside the weights, such as MMEngine's log history or MAE's arguments."""
 
     def __init__(self, *args: Any) -> None:
         pass
@@ -61,13 +57,12 @@ _STATE_NAMES = ('state_dict', 'model')
 
 
 def is_unread(value: Any) -> bool:
-    """Whether a value stands for one that was left unread."""
+    """Whether a value stands for an object that was not read."""
     return isinstance(value, _Unread)
 
 
-# ------------------------------------------------------------------------- is it whole?
 def require_checkpoint(path: str | Path) -> None:
-    """Refuses what is no checkpoint, before anything is built."""
+    """Refuses a file that is missing, torn or no checkpoint, without reading all of it."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f'There is no checkpoint {str(path)!r}.')
@@ -79,7 +74,7 @@ def require_checkpoint(path: str | Path) -> None:
 
 
 def require_whole(path: str | Path) -> None:
-    """Refuses a checkpoint that isn't what the hash beside it was made of; one without a hash is looked at only."""
+    """Refuses a checkpoint whose hash differs from the one in the file beside it, if there is one."""
     require_checkpoint(path)
     beside = Path(f'{path}{HASH_SUFFIX}')
     if not beside.is_file():
@@ -97,7 +92,7 @@ def require_whole(path: str | Path) -> None:
 
 
 def require_whole_together(path: str | Path) -> None:
-    """Lets the first process refuse a checkpoint that isn't whole, for all; all processes have to call it."""
+    """`require_whole` on the first process for all; all processes have to call it."""
     verdict: list[Any] = [None]
     if is_main_process():
         try:
@@ -119,19 +114,14 @@ def _identity(path: str | Path) -> tuple[int, ...]:
 
 def hash_of(path: str | Path) -> str:
     """The SHA-256 of a file."""
-    digest = hashlib.sha256()
     with open(path, 'rb') as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-# ------------------------------------------------------------------------- reading
 def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> Any:
-    """Reads all that a checkpoint holds.
+    """Reads all that a checkpoint holds: tensors and plain values.
 
-    Tensors and plain values are built, and nothing else: no code in the file is run. What is known to lie in
-    checkpoints beside them is left unread; what isn't known is refused.
+    Other objects that are common in checkpoints are skipped (`is_unread`), unknown ones refused.
     """
     require_whole(path)
     if Path(path).suffix == _SAFETENSORS:
@@ -143,7 +133,7 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> Any:
             return torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, EOFError) as error:
         raise CheckpointError(
-            f"Can't read the checkpoint {str(path)!r} as weights alone: {_asked_for(error)} "
+            f"Can't read the checkpoint {str(path)!r} as weights alone: {_refused_name(error)} "
             'If you know who made it and trust them, `--trust-checkpoint` lets it run what it brings along.'
         ) from error
     except RuntimeError as error:
@@ -152,7 +142,7 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> Any:
         ) from error
 
 
-def _asked_for(error: Exception) -> str:
+def _refused_name(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if 'GLOBAL' in line] or [str(error)]
     return lines[-1].strip()
 
@@ -171,20 +161,17 @@ def _read_safetensors(path: str | Path, map_location: Any) -> dict[str, Tensor]:
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Reads a checkpoint's state dict, without the prefix that a DDP wrapper leaves.
-
-    Nothing but tensors and plain values is built: no code in the file is run.
-    """
+    """Reads a checkpoint's state dict, without the prefix `module.` of a DDP wrapper."""
     return read_checkpoint(path)[0]
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Reads what `read_weights` does, and names what the file holds beside the weights."""
+    """Reads a checkpoint's state dict and the names of what the file holds beside it."""
     return find_weights(load_checkpoint_file(path), repr(str(path)))
 
 
 def find_weights(loaded: Any, where: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights in what was read, without the prefix that a DDP wrapper leaves, and the names beside them."""
+    """Finds the state dict in a checkpoint that is read, and the names of what is beside it."""
     state, rest = _find_state(loaded)
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(f'The checkpoint {where} holds no state dict.')
@@ -198,7 +185,6 @@ def find_weights(loaded: Any, where: str) -> tuple[dict[str, Tensor], list[str]]
 
 
 def _find_state(loaded: Any) -> tuple[Any, list[str]]:
-    """The weights, where they are named or alone in the file, and the names beside them."""
     if isinstance(loaded, dict):
         for name in _STATE_NAMES:
             # A single weight may have such a name, too.
@@ -207,12 +193,10 @@ def _find_state(loaded: Any) -> tuple[Any, list[str]]:
     return loaded, []
 
 
-# ------------------------------------------------------------------------- from anywhere
 def load_checkpoint(name: str, map_location: Any = 'cpu') -> Any:
     """Reads all that a checkpoint holds, by path or URL. All processes of a run have to call it.
 
-    Nothing but tensors and plain values is built: no code in the file is run. A hash beside a file is compared by the
-    first process alone, which sends them the result. Lists of models, whose files MMEngine would run, are refused.
+    Names in lists of models, whose files MMEngine would run, are refused.
     """
     scheme, colon, _ = name.partition('://')
     if not colon:
@@ -231,7 +215,7 @@ def load_checkpoint(name: str, map_location: Any = 'cpu') -> Any:
 
 def _download(url: str) -> Path:
     """Fetches a file into this machine's cache."""
-    # Of one name there are many: every run's last epoch has it.
+    # With the URL's hash: many runs have a file of the same name.
     name = f'{hashlib.sha256(url.encode()).hexdigest()[:16]}-{Path(urlparse(url).path).name}'
     cached = Path(get_dir(), 'checkpoints', name)
     for goes_first in (True, False):  # the others find it there, or are on another machine

@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The whole state of a model and its optimizer, sharded (FSDP2) or not, and back.
+"""Collects and loads the whole state of a model and its optimizer, sharded (FSDP2) or not.
 
-Weights go through `torch.distributed.checkpoint`. The state of the optimizer doesn't: to read or load it, torch takes a
-step with an optimizer that has none yet, which Adam counts; and checkpoints number parameters, as optimizers do.
+Only weights go through `torch.distributed.checkpoint`. With the state of an optimizer it would take a step first, which
+Adam counts, and name parameters, which checkpoints number.
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,15 @@ from .write import as_plain
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether each process has a share of the model's weights only."""
+    """Whether the model's weights are sharded over the processes."""
     return any(isinstance(p, DTensor) for p in model.parameters())
 
 
 def whole_state(model: nn.Module, optim_wrapper: OptimWrapper | None = None) -> dict[str, Any]:
-    """The `state_dict` of a model, and `optimizer` if there is one, whole; of a sharded one on the first process alone.
+    """The whole `state_dict` of a model, and of `optimizer` if there is one.
 
-    All processes have to call it. Tensors of a model that isn't sharded are its own.
+    All processes have to call it; for a sharded model, only the first gets the state. Tensors are not copied if the
+    model is not sharded.
     """
     model = unwrapped(model)
     states: dict[str, Any] = {'state_dict': model.state_dict()}
@@ -59,13 +60,13 @@ def _gather(value: Tensor, *, keep: bool) -> Tensor | None:
 
 
 def collect_state(model: nn.Module, optim_wrapper: OptimWrapper | None = None) -> dict[str, Any]:
-    """Copies `whole_state` to the CPU of the first process; nothing on the others."""
+    """Copies `whole_state` to the CPU of the first process; other processes get an empty dict."""
     state = whole_state(model, optim_wrapper)
     return as_plain(state) if rank_and_world_size()[0] == 0 else {}
 
 
 def put_weights(model: nn.Module, weights: dict[str, Any]) -> None:
-    """Puts whole weights into a model, all that it has or some; of a sharded one, each process takes its share."""
+    """Loads whole weights, all or some, into a model that may be sharded."""
     if is_sharded(model):
         options = StateDictOptions(full_state_dict=True, strict=False)
         set_model_state_dict(model, weights, options=options)
@@ -74,7 +75,7 @@ def put_weights(model: nn.Module, weights: dict[str, Any]) -> None:
 
 
 def shard_moments_on_loading(optimizer: Optimizer) -> None:
-    """Lets the optimizer of a sharded model load the state of a whole one."""
+    """Makes the optimizer of a sharded model load the state of a whole one."""
     optimizer.register_load_state_dict_pre_hook(_shard_moments)
 
 
@@ -92,7 +93,7 @@ def _shard_moments(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> dict[
 
 
 def _shard_like(parameter: Tensor, value: Any) -> Any:
-    """Shards a whole value as its parameter; what isn't of its shape stays as it is."""
+    """Shards a value of a parameter's shape as the parameter is; returns others unchanged."""
     if not isinstance(parameter, DTensor) or getattr(value, 'shape', None) != parameter.shape:
         return value
     # Each process has the whole, so that nothing needs to be sent (`distribute_tensor` of torch 2.6 would).

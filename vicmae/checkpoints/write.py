@@ -1,8 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Writing checkpoints whole, with tensors and plain values alone."""
+"""Writes checkpoints whole or not at all, with tensors and plain values only."""
 
 import hashlib
-import logging
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -12,11 +11,12 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer, print_log
+from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from vicmae.errors import CheckpointError
 from vicmae.utils.files import whole_file, why_unwritten
+from vicmae.utils.log import warn
 
 from .read import HASH_SUFFIX, is_unread
 
@@ -24,13 +24,13 @@ _PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.Size, torch.d
 
 
 def write_checkpoint(path: str | Path, content: Any) -> None:
-    """Writes a checkpoint and its hash; whatever was there stays until the new one is complete."""
+    """Writes a checkpoint and its hash; an older file stays until the new one is complete."""
     path = Path(path)
     try:
         with whole_file(path) as file:
             hashing = _Hashing(file)
             torch.save(content, cast(BinaryIO, hashing))
-            # A hash of another version beside the file would make it look torn; without one it counts as whole.
+            # With the old hash beside it the file would look torn; without a hash it counts as whole.
             Path(f'{path}{HASH_SUFFIX}').unlink(missing_ok=True)
         write_text(f'{path}{HASH_SUFFIX}', f'{hashing.digest.hexdigest()}  {path.name}\n')
     except (OSError, RuntimeError) as error:  # PyTorch's own writer raises the latter
@@ -46,7 +46,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def remove_checkpoint(path: str | Path) -> None:
-    """Deletes a checkpoint and its hash, where they are there."""
+    """Deletes a checkpoint and its hash, if they exist."""
     for name in (f'{path}{HASH_SUFFIX}', str(path)):
         with suppress(OSError):
             os.unlink(name)
@@ -68,10 +68,10 @@ class _Hashing:
 
 
 def as_plain(content: Any, where: str = '') -> Any:
-    """Copies what a checkpoint is to hold as tensors and plain values, which can be read without trust.
+    """Copies the content of a checkpoint as tensors on the CPU and plain values, which can be read without trust.
 
-    NumPy's numbers and arrays become Python's and tensors, and the log's histories dicts of tensors. What nothing
-    plain stands for is left out, with a warning. Tensors are on the CPU, and share no memory with the run's.
+    NumPy's numbers become Python's, its arrays tensors, and log histories dicts of tensors. Other objects are left out
+    with a warning.
     """
     if isinstance(content, Tensor):
         tensor = content.detach()
@@ -100,20 +100,18 @@ def as_plain(content: Any, where: str = '') -> Any:
         return tuple(values) if isinstance(content, tuple) else values
     if isinstance(content, _PLAIN):
         return content
-    print_log(
-        f'`{where.lstrip(".")}` is a {type(content).__name__}, which a checkpoint does not hold: it is left out.',
-        'current',
-        logging.WARNING,
+    warn(
+        f'`{where.lstrip(".")}` is a {type(content).__name__}, which a checkpoint does not hold: it is left out.'
     )
     return _LeftOut()
 
 
 class _LeftOut:
-    """Stands for what is left out of a checkpoint."""
+    """Marks a value that is left out of a checkpoint."""
 
 
 def restore_histories(checkpoint: dict[str, Any]) -> None:
-    """Makes the log's histories again of what `as_plain` made of them."""
+    """Turns the dicts that `as_plain` made of log histories back into histories."""
     hub = checkpoint.get('message_hub')
     if not isinstance(hub, dict):
         return

@@ -1,13 +1,13 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of other code, to ours and back.
+"""Converts checkpoints of other code to ours and back.
 
-All hold the same tensors under different names; none has to be transposed. The file of a format has the table that says
-which name stands for which, and how many dimensions it has.
+All hold the same tensors under different names. The file of each format has the table of names.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -25,16 +25,12 @@ from .official import MODULES
 
 _OURS = 'vicmae'
 # Parts of the model that a format has; ours has them all.
-_PARTS = {
-    _OURS: tuple(MODULES),
-    'vicmae-official': tuple(MODULES),
-    'mae': tuple(mae.MODULES),
-}
+_PARTS = {_OURS: tuple(MODULES), 'vicmae-official': tuple(MODULES), 'mae': tuple(mae.MODULES)}
 CHECKPOINT_FORMATS = tuple(_PARTS)
 
 
 class Mapped(NamedTuple):
-    """A tensor that has a place in both formats."""
+    """A tensor that both formats have."""
 
     source: str
     target: str
@@ -42,7 +38,7 @@ class Mapped(NamedTuple):
 
 
 class Unused(NamedTuple):
-    """A key of the file that was read which is not in the one that was written; no shape where it is no tensor."""
+    """A key that was not written; it has no shape if it is not a tensor."""
 
     source: str
     shape: tuple[int, ...] | None
@@ -53,13 +49,12 @@ class Conversion(NamedTuple):
     """What became of each key.
 
     Args:
-        source_format: One of `CHECKPOINT_FORMATS`.
-        target_format: Another one.
-        mapped: Tensors that were taken over, bit for bit.
-        unused: Keys that were not.
-        missing: Keys that the target format has beside the mapped ones.
-        absent: Parts of the model that are missing as a whole; the layers of these aren't counted in `missing`, as
-            their number isn't known.
+        source_format: One of `CHECKPOINT_FORMATS`, as `target_format`.
+        mapped: Tensors that were written, bit for bit.
+        unused: Keys of the source that were not written.
+        missing: Keys of the target format that the source lacks.
+        absent: Parts of the model of which there is nothing. `missing` doesn't have their layers, whose number isn't
+            known.
         left_behind: What the file held beside weights.
     """
 
@@ -72,7 +67,7 @@ class Conversion(NamedTuple):
     left_behind: list[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same in plain values, for JSON."""
+        """Plain values, for JSON."""
         return {
             **self._asdict(),
             'mapped': [entry._asdict() for entry in self.mapped],
@@ -129,9 +124,6 @@ def convert_checkpoint(
         target_format: The other one.
         report: Also write what became of each key, as JSON.
         force: Whether to write over files that are there.
-
-    Returns:
-        What became of each key.
     """
     source, target = Path(source), Path(target)
     outputs = [target] if report is None else [target, Path(report)]
@@ -141,12 +133,9 @@ def convert_checkpoint(
     weights, left_behind = read_checkpoint(source)
     _require_format(weights, source, source_format)
     conversion = _compare(weights, source_format, target_format, left_behind)
-    content = _wrap(
-        {entry.target: weights[entry.source] for entry in conversion.mapped}, conversion
-    )
     for path in outputs:
         require_folder(path.parent, 'target')
-    _write_whole(target, lambda file: _save(content, file, safe=target.suffix == '.safetensors'))
+    _write_whole(target, partial(_save, weights, conversion, target.suffix == '.safetensors'))
     if report is not None:
         text = json.dumps(conversion.as_dict(), indent=2) + '\n'
         _write_whole(Path(report), lambda file: file.write(text.encode()))
@@ -154,7 +143,7 @@ def convert_checkpoint(
 
 
 class _Place(NamedTuple):
-    """Where one tensor belongs."""
+    """The names of one tensor."""
 
     part: str
     official: str
@@ -166,7 +155,7 @@ class _Place(NamedTuple):
 
 
 def _places(checkpoint_format: str, depths: Mapping[str, int]) -> Iterator[_Place]:
-    """All tensors that a format has, with so many layers per part."""
+    """All tensors that a format has, with `depths` layers per part."""
     for part in _PARTS[checkpoint_format]:
         modules = list(MODULES[part])
         for i in range(depths.get(part, 0)):
@@ -177,14 +166,13 @@ def _places(checkpoint_format: str, depths: Mapping[str, int]) -> Iterator[_Plac
                 yield _Place(part, official + suffix, ours + suffix, ndim)
 
 
-def _count_layers(keys: Iterable[str], checkpoint_format: str) -> dict[str, int]:
-    """Layers per part, up to the last one that is there: a gap shows as missing keys."""
-    keys = list(keys)
+def _count_layers(weights: Mapping[str, Any], checkpoint_format: str) -> dict[str, int]:
+    """The number of layers per part, counted up to the last: a gap shows as missing keys."""
     depths = {}
     for part, stems in LAYERS.items():
         stem = stems[1] if checkpoint_format == _OURS else stems[0]
         pattern = re.compile(re.escape(stem).replace(r'\{i\}', r'(\d+)') + r'\.')
-        found = [pattern.match(key) for key in keys]
+        found = [pattern.match(key) for key in weights]
         depths[part] = max((int(match[1]) + 1 for match in found if match), default=0)
     return depths
 
@@ -192,19 +180,20 @@ def _count_layers(keys: Iterable[str], checkpoint_format: str) -> dict[str, int]
 def _compare(
     weights: Mapping[str, Any], source_format: str, target_format: str, left_behind: list[str]
 ) -> Conversion:
-    """Finds the place of each key, and the places for which there is none."""
     if source_format == target_format:  # another file, with all weights as they are
         same = [Mapped(key, key, tuple(value.shape)) for key, value in weights.items()]
         return Conversion(source_format, target_format, same, [], [], [], left_behind)
     depths = _count_layers(weights, source_format)
     known = {place.name(source_format): place for place in _places(source_format, depths)}
     wanted = list(_places(target_format, depths))
-    other_projector = _has_other_projector(weights, known)
+    # Layers of the same number need not be the same layers.
+    projector = {key for key in weights if key.startswith('projector.')}
+    has_other_projector = projector != {key for key in known if key.startswith('projector.')}
     mapped, unused = [], []
     for key, value in weights.items():
         place = known.get(key)
         reason = _why_unused(value, place, target_format)
-        if other_projector and key.startswith('projector.') and not reason:
+        if has_other_projector and key in projector and not reason:
             reason = 'a projector of other layers than Linear-norm-ReLU, twice, and Linear'
         if place is None or reason:
             shape = tuple(value.shape) if isinstance(value, Tensor) else None
@@ -224,12 +213,6 @@ def _compare(
     )
 
 
-def _has_other_projector(weights: Mapping[str, Any], known: Mapping[str, _Place]) -> bool:
-    """Whether layers of the same number are not the same layers."""
-    own = {key for key in weights if key.startswith('projector.')}
-    return bool(own) and own != {key for key in known if key.startswith('projector.')}
-
-
 def _why_unused(value: Any, place: _Place | None, target_format: str) -> str:
     if place is None or place.part not in _PARTS[target_format]:
         return f'no place in `{target_format}`'
@@ -241,24 +224,18 @@ def _why_unused(value: Any, place: _Place | None, target_format: str) -> str:
     return ''
 
 
-def _wrap(weights: dict[str, Tensor], conversion: Conversion) -> dict[str, Any]:
-    """Puts weights where the readers of a format look for them."""
-    if conversion.target_format != _OURS:
-        return dict(model=weights)
+def _save(weights: Mapping[str, Any], conversion: Conversion, safe: bool, file: BinaryIO) -> None:
+    """Writes weights where the readers of the target format look for them."""
+    tensors = {entry.target: weights[entry.source] for entry in conversion.mapped}
+    is_ours = conversion.target_format == _OURS
     meta = dict(vicmae_version=__version__, converted_from=conversion.source_format)
-    return dict(meta=meta, state_dict=weights)
+    if safe:
+        from safetensors.torch import save
 
-
-def _save(content: dict[str, Any], file: BinaryIO, *, safe: bool) -> None:
-    """Writes as PyTorch does, or as safetensors: the weights alone, and what is said of them as text."""
-    if not safe:
-        torch.save(content, file)
-        return
-    from safetensors.torch import save
-
-    weights: dict[str, Tensor] = content.get('state_dict') or content['model']
-    meta = {name: str(value) for name, value in content.get('meta', {}).items()}
-    file.write(save({name: weights[name].contiguous() for name in weights}, metadata=meta))
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        file.write(save(tensors, metadata=meta if is_ours else {}))
+    else:
+        torch.save(dict(meta=meta, state_dict=tensors) if is_ours else dict(model=tensors), file)
 
 
 def _targets_of(source_format: str) -> list[str]:
@@ -280,7 +257,7 @@ def _require_pair(source_format: str, target_format: str) -> None:
 
 
 def _require_free(source: Path, outputs: list[Path], force: bool) -> None:
-    """Refuses to write over anything that the user didn't say may go."""
+    """Refuses to overwrite files without `force`, and the source in any case."""
     for path in outputs:
         if path.exists() and path.samefile(source):
             raise CheckpointError(
@@ -299,7 +276,7 @@ def _require_free(source: Path, outputs: list[Path], force: bool) -> None:
 
 
 def _require_format(weights: Mapping[str, Any], path: Path, checkpoint_format: str) -> None:
-    """Refuses a file that has no key of a format, and says of which it is."""
+    """Refuses a file of another format, and says which it is."""
     if _has_format(weights, checkpoint_format):
         return
     found = next((name for name in _PARTS if _has_format(weights, name)), None)
@@ -318,7 +295,7 @@ def _require_format(weights: Mapping[str, Any], path: Path, checkpoint_format: s
 
 
 def _has_format(weights: Mapping[str, Any], checkpoint_format: str) -> bool:
-    """Whether a key identifies the format: the projector has the same names in two of them."""
+    """Whether a key identifies the format. The projector's names don't: two formats share them."""
     depths = _count_layers(weights, checkpoint_format)
     return any(
         place.name(checkpoint_format) in weights
@@ -328,7 +305,6 @@ def _has_format(weights: Mapping[str, Any], checkpoint_format: str) -> bool:
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file whole or not at all."""
     try:
         with whole_file(path) as file:
             write(file)
