@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Checks every name in a config: MMEngine itself takes any key that is misspelt."""
+"""Checks every name in a config: MMEngine ignores misspelt keys."""
 
 import difflib
 import inspect
@@ -22,7 +22,7 @@ from vicmae.utils.demo_data import demo_data_maker
 
 from .nearest import suggest
 
-# Keys of a config that MMEngine reads beside the arguments of its Runner, and ours.
+# Top-level keys of MMEngine and vicmae that are not arguments of the Runner.
 _TOP_LEVEL = (
     'compile',
     'custom_imports',
@@ -32,11 +32,10 @@ _TOP_LEVEL = (
     'runner_type',
     'sync_bn',
 )
-# Dicts that may come without `type`, and whose arguments their keys are.
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# What takes the keys of dicts that may have no `type`.
 _SIGNATURES: dict[str, Callable] = {
-    'train_dataloader': DataLoader,
-    'val_dataloader': DataLoader,
-    'test_dataloader': DataLoader,
+    **dict.fromkeys(_LOADERS, DataLoader),
     'randomness': Runner.set_randomness,
     'optim_wrapper': OptimWrapper,
     'clip_grad': clip_grad_norm_,
@@ -52,11 +51,9 @@ _LOADER_EXTRAS = (
     'num_batch_per_epoch',
     *LOADER_OPTIONS,
 )
-# What MMEngine takes out of a dict before it builds the rest.
-EXTRAS = {
-    'train_dataloader': _LOADER_EXTRAS,
-    'val_dataloader': _LOADER_EXTRAS,
-    'test_dataloader': _LOADER_EXTRAS,
+# Keys that MMEngine takes out of a dict before it builds the rest.
+EXTRAS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_LOADERS, _LOADER_EXTRAS),
     'optim_wrapper': ('type', 'constructor', 'paramwise_cfg'),
     'auto_scale_lr': ('enable', 'base_batch_size'),
     'clip_grad': ('type', 'clip_value'),
@@ -80,27 +77,23 @@ _ITEM_EXTRAS = {
     'custom_hooks': ('priority',),
     'param_scheduler': ('convert_to_iter_based',),
 }
-# Dicts whose keys a user may choose: any name goes below them.
-FREE_NAMES = (
-    'custom_keys',
-    'default_hooks',
-    'sources',
-    'weights',
-    'tags',
-)
+# Dicts whose keys a user may choose.
+FREE_NAMES = ('custom_keys', 'default_hooks', 'sources', 'weights', 'tags')
 
 
 def signature_of(name: str) -> Callable | None:
-    """What the keys of a dict without `type` are arguments of, by its own key."""
+    """What takes the keys of a dict without `type` that stands below this key."""
     if name == 'demo_data':
         return demo_data_maker()
     return _SIGNATURES.get(name)
 
 
 def check_types(cfg: Config) -> None:
-    """Refuses a `type` that isn't registered: says which, where, and what it may have been meant to be."""
-    for where, name in _types(cfg._cfg_dict):
-        if find_type(name) is None:
+    """Refuses a `type` that isn't registered, and suggests similar names."""
+    for parents, node in _dicts(cfg._cfg_dict):
+        name = node.get('type')
+        if isinstance(name, str) and find_type(name) is None:
+            where = '.'.join((*parents, 'type'))
             raise ConfigError(
                 f"`{where}` is '{name}', which is not registered.{suggest(name, registered_names())} "
                 'A type of your own is registered when its module is imported: see `custom_imports`.'
@@ -108,7 +101,7 @@ def check_types(cfg: Config) -> None:
 
 
 def check_arguments(cfg: Config) -> None:
-    """Refuses keys that nothing reads, and texts in the place of numbers: says which, where, and what was meant."""
+    """Refuses keys that nothing reads and strings where numbers are needed, and suggests similar names."""
     top = top_level_names()
     for key in cfg._cfg_dict:
         # A file may have variables of its own, but hardly one that is a letter off.
@@ -139,27 +132,32 @@ def _check_argument(cls: Any, parents: Sequence[str], node: Mapping, key: str) -
         raise ConfigError(f'`{where}` must be a number, got {node[key]!r}.')
 
 
-def built_nodes(
-    node: Any, where: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """All dicts below a node that become arguments of something known: where they stand, the dict, what takes it."""
+def _dicts(node: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All dicts of a config, those in lists too, each after the keys that lead to it."""
+    children: Iterable[tuple[Any, Any]] = ()
     if isinstance(node, Mapping):
+        yield where, node
+        children = node.items()
+    elif isinstance(node, (list, tuple)):
+        children = enumerate(node)
+    for key, value in children:
+        yield from _dicts(value, (*where, str(key)))
+
+
+def built_nodes(node: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """All dicts of a config whose keys are arguments: the keys that lead to it, the dict, what takes it."""
+    for where, child in _dicts(node):
         cls = None
-        if isinstance(node.get('type'), str):
-            cls = find_type(node['type'])
-        elif where and 'type' not in node:
+        if isinstance(child.get('type'), str):
+            cls = find_type(child['type'])
+        elif where and 'type' not in child:
             cls = signature_of(where[-1])
         if where and cls is not None:
-            yield where, node, cls
-        children: Iterable[tuple[Any, Any]] = node.items()
-    else:
-        children = enumerate(node) if isinstance(node, (list, tuple)) else ()
-    for key, value in children:
-        yield from built_nodes(value, (*where, str(key)))
+            yield where, child, cls
 
 
 def _is_number(cls: Any, name: str) -> bool:
-    """Whether an argument takes numbers and no text, by its annotation."""
+    """Whether an argument takes numbers and no strings, by its annotation."""
     for base in inspect.getmro(cls) if inspect.isclass(cls) else ():
         parameter = inspect.signature(vars(base).get('__init__', object)).parameters.get(name)
         if parameter is not None:
@@ -170,27 +168,20 @@ def _is_number(cls: Any, name: str) -> bool:
 
 
 def find_type(name: str) -> Any:
-    """The class or function that a config's `type` names, whatever its registry; None where there is none."""
-    for registry in _registries():
-        found = registry.get(name)
-        if found is not None:
-            return found
-    return None
+    """The class or function of this name in any registry; None if there is none."""
+    found = (registry.get(name) for registry in _registries())
+    return next((cls for cls in found if cls is not None), None)
 
 
 def places_of(cfg: Config, name: str) -> Iterator[tuple[str, Mapping]]:
-    """Where parts of a class, or of one that is derived from it, stand in a config.
-
-    Yields:
-        A dotted key, and the dict there.
-    """
+    """The dotted keys and dicts of a config that build a class of this name, or one derived from it."""
     for parents, node, cls in built_nodes(cfg._cfg_dict):
         if inspect.isclass(cls) and any(base.__name__ == name for base in inspect.getmro(cls)):
             yield '.'.join(parents), node
 
 
 def registered_names() -> list[str]:
-    """All names that a config of this project may use without a scope."""
+    """All names that a config may use without a scope."""
     names: set[str] = set()
     for registry in _registries():
         for node in (registry, registry.parent):
@@ -212,38 +203,21 @@ def _registries() -> list[Registry]:
     return own + [r for r in theirs if r.name not in with_child]
 
 
-def _types(node: Any, where: str = '') -> Iterator[tuple[str, str]]:
-    """All (dotted key, name) of `type` keys below a node."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            inner = f'{where}.{key}' if where else str(key)
-            if key == 'type' and isinstance(value, str):
-                yield inner, value
-            else:
-                yield from _types(value, inner)
-    elif isinstance(node, (list, tuple)):
-        for i, value in enumerate(node):
-            yield from _types(value, f'{where}.{i}')
-
-
 def top_level_names() -> set[str]:
-    """What may stand at the top of a config."""
+    """The keys that may stand at the top of a config."""
     return {*parameters_of(Runner.__init__)[0], *_TOP_LEVEL}
 
 
 def extras_of(parents: Sequence[str]) -> tuple[str, ...]:
-    """What may stand in a dict beside its type's arguments."""
+    """The keys that a dict may have beside its type's arguments."""
     return EXTRAS.get(parents[-1], ()) or _ITEM_EXTRAS.get('.'.join(parents[:-1]), ())
 
 
 def parameters_of(callable_: Any) -> tuple[list[str], bool]:
-    """Names of a callable's arguments, and whether it takes any other.
-
-    A class that hands `**kwargs` on takes what its base classes take.
-    """
+    """Names of the arguments of a function, or of a class and its bases; whether it takes any other."""
     functions = [callable_]
     if inspect.isclass(callable_):
-        # Those two take any argument by their signature, and refuse all.
+        # By their signatures, these two take any argument; in fact they take none.
         bases = [c for c in inspect.getmro(callable_) if c not in (object, nn.Module)]
         functions = [vars(c)['__init__'] for c in bases if '__init__' in vars(c)]
     names: list[str] = []

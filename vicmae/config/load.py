@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Reads configs, applies overrides, and refuses names that nothing would read."""
+"""Reads configs, applies overrides, and refuses names that nothing reads."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,8 +31,8 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
     """Reads a config file, applies overrides, and checks every name in it.
 
     Args:
-        path: The config: its path, or the name of one of the project's.
-        overrides: Values by dotted key, as `--cfg-options` gives them.
+        path: Path of a config, or the name of one of the project's.
+        overrides: Values by dotted key, as from `--cfg-options`.
     """
     path = find_config(str(path))
     MODULE2PACKAGE.setdefault('vicmae', 'vicmae')  # for `_base_ = 'vicmae::vicmae/NAME.py'`
@@ -49,23 +49,22 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
 
 def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
-    """Sets values by dotted key, and refuses keys that nothing would read.
+    """Sets values by dotted key, and refuses keys that nothing reads.
 
-    Where an override changes a `type`, arguments that the new type doesn't take are dropped, so that a swap
-    is one option: `model.aggregator.type=MaxPooling`.
+    An override of a `type` drops the arguments that the new type doesn't take, so that one option swaps a part:
+    `model.aggregator.type=MaxPooling`.
     """
     changed_types = [key for key in overrides if key == 'type' or key.endswith('.type')]
     for key in sorted(overrides, key=lambda k: (k not in changed_types, k)):
         _check_key(cfg, key)
-        _refuse_name_for_a_part(cfg, key, overrides[key])
+        _refuse_name_for_dict(cfg, key, overrides[key])
         cfg.merge_from_dict({key: overrides[key]})
         if key in changed_types:
-            parents = key.split('.')[:-1]
-            _drop_foreign_arguments(_lookup(cfg, parents), parents)
+            _drop_foreign_arguments(cfg, key.split('.')[:-1])
 
 
-def _refuse_name_for_a_part(cfg: Config, key: str, value: Any) -> None:
-    """Refuses `model.aggregator=MaxPooling`, where the dict of a part stands."""
+def _refuse_name_for_dict(cfg: Config, key: str, value: Any) -> None:
+    """Refuses `model.aggregator=MaxPooling`, which has to be `model.aggregator.type=MaxPooling`."""
     node: Any = cfg._cfg_dict
     for part in key.split('.'):
         if not isinstance(node, Mapping) or part not in node:
@@ -76,14 +75,8 @@ def _refuse_name_for_a_part(cfg: Config, key: str, value: Any) -> None:
         raise ConfigError(f'`{key}` is a dict, and {value!r} is none.{meant}')
 
 
-def _lookup(cfg: Any, parts: Sequence[str]) -> Any:
-    for part in parts:
-        cfg = cfg[int(part)] if isinstance(cfg, (list, tuple)) else cfg[part]
-    return cfg
-
-
 def _check_key(cfg: Config, key: str) -> None:
-    """Walks down a dotted key to the first part that isn't there, and asks whether anything would read it."""
+    """Follows a dotted key to its first part that isn't there, and refuses it if nothing would read it."""
     node: Any = cfg._cfg_dict  # a Config is no Mapping itself
     parts = key.split('.')
     _refuse_names_of_the_file(node, parts[0])
@@ -109,7 +102,7 @@ def _check_key(cfg: Config, key: str) -> None:
 
 
 def _refuse_names_of_the_file(node: Mapping, name: str) -> None:
-    """Refuses names that only the config file itself reads, to build other values: too late to change them."""
+    """Refuses a variable of the config file, which was read before the override."""
     if name not in node or name in top_level_names():
         return
     value = node[name]
@@ -138,7 +131,7 @@ def _require_readable(cfg: Config, node: Mapping, parts: Sequence[str], depth: i
 
 
 def _suggest_path(cfg: Config, key: str) -> str:
-    """Where in the config a key of this name does stand, the most alike first: `lr`, `optim_wrapper.optimizer.lr`."""
+    """Suggests full keys of the same name: `optim_wrapper.optimizer.lr` for `lr`."""
     name = key.rpartition('.')[2]
     found = [path for path, _ in _paths(cfg._cfg_dict) if path.rpartition('.')[2] == name]
     near = difflib.get_close_matches(key, found, n=3, cutoff=0)
@@ -146,7 +139,7 @@ def _suggest_path(cfg: Config, key: str) -> str:
 
 
 def _paths(node: Any, where: str = '') -> Iterator[tuple[str, Any]]:
-    """All dotted keys below a dict with their values, not those inside lists."""
+    """All dotted keys below a dict with their values, except those in lists."""
     for key, value in node.items():
         path = f'{where}.{key}' if where else str(key)
         yield path, value
@@ -155,7 +148,7 @@ def _paths(node: Any, where: str = '') -> Iterator[tuple[str, Any]]:
 
 
 def _readable_names(node: Mapping, parents: Sequence[str]) -> tuple[list[str], bool]:
-    """What may stand in a dict of the config, and whether anything may."""
+    """The keys that a dict of the config may have, and whether it may have any."""
     if not parents:
         return sorted(top_level_names()), False
     extras = extras_of(parents)
@@ -170,14 +163,14 @@ def _readable_names(node: Mapping, parents: Sequence[str]) -> tuple[list[str], b
     return sorted({*node, *names, *extras}), False
 
 
-def _drop_foreign_arguments(node: dict[str, Any], parents: Sequence[str]) -> None:
+def _drop_foreign_arguments(cfg: Config, parents: Sequence[str]) -> None:
+    """Drops the keys of the dict at `parents` that its `type` doesn't take."""
+    node: Any = cfg
+    for part in parents:
+        node = node[int(part)] if isinstance(node, (list, tuple)) else node[part]
     cls = find_type(node['type'])
-    if cls is None:
-        return
-    names, takes_any = parameters_of(cls)
-    if takes_any:
-        return
-    for key in [
-        k for k in node if k not in ('type', '_delete_', '_scope_', *names, *extras_of(parents))
-    ]:
-        node.pop(key)
+    names, takes_any = parameters_of(cls) if cls is not None else ([], True)
+    if not takes_any:
+        kept = {'type', '_delete_', '_scope_', *names, *extras_of(parents)}
+        for key in [key for key in node if key not in kept]:
+            del node[key]

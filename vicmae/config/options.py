@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What the arguments of tools/train.py and tools/test.py change in a config."""
+"""Applies the arguments of tools/train.py and tools/test.py to a config."""
 
 import argparse
 import json
@@ -17,12 +17,13 @@ from vicmae.utils.files import require_folder
 
 from .load import load_config
 
-# Of `ClassAccuracy`.
+# Options of `ClassAccuracy`.
 _TABLES = dict(confusion_file='confusion_matrix.csv', predictions_file='predictions.csv')
+_RESTART_COUNTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')
 
 
 def train_overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """What `--cfg-options` change in a config, and `--amp`, which goes first: it has options of its own."""
+    """The overrides of `--cfg-options`, and before them that of `--amp`, whose options they may set."""
     overrides = dict(args.cfg_options or {})
     if not args.amp:
         return overrides
@@ -35,10 +36,13 @@ def train_overrides(args: argparse.Namespace) -> dict[str, Any]:
 def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
     """Puts the arguments of tools/train.py into the config."""
     cfg.launcher = args.launcher
-    _apply_seed(cfg, args)
+    if args.seed is not None:
+        cfg.setdefault('randomness', {})['seed'] = args.seed
     if args.deterministic:
         cfg.setdefault('randomness', {})['deterministic'] = True
-    if args.resume or _is_restart():
+    # A launcher that restarts the command resumes the run.
+    restarts = [os.environ.get(name, '0') for name in _RESTART_COUNTS]
+    if args.resume or any(count.isdecimal() and int(count) > 0 for count in restarts):
         cfg.resume = True
         cfg.load_from = None if args.resume in (None, 'auto') else args.resume
     if args.no_validate:
@@ -65,7 +69,8 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
     """Puts the arguments of tools/test.py into the config."""
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
-    _apply_seed(cfg, args)
+    if args.seed is not None:
+        cfg.setdefault('randomness', {})['seed'] = args.seed
     if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
         raise ConfigError(
             f'The config {cfg.filename!r} has no `test_dataloader` and `test_evaluator`: nothing to test. '
@@ -73,19 +78,24 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
         )
     if cfg.test_dataloader.get('num_workers', 0) == 0:
         cfg.test_dataloader.persistent_workers = False
-    _place_tables(cfg)
+    evaluators = cfg.test_evaluator
+    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
+    for evaluator in evaluators:
+        if evaluator.get('type') == 'ClassAccuracy':
+            for option, name in _TABLES.items():
+                evaluator.setdefault(option, str(Path(cfg.work_dir, name)))
     if args.amp:
         cfg.test_cfg.fp16 = True
-    if args.out:
-        _require_writable(Path(args.out))
+    if args.out:  # refused before a test, not after it
+        require_folder(Path(args.out).parent, '--out')
+        if os.path.isdir(args.out):
+            raise ConfigError(f"Can't write `--out` {str(args.out)!r}: it is a folder.")
     if args.out_item == 'pred':
-        evaluators = cfg.test_evaluator
-        evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
         cfg.test_evaluator = [*evaluators, dict(type='DumpPredictions', out_file_path=args.out)]
 
 
 def report_metrics(metrics: dict[str, float], args: argparse.Namespace) -> None:
-    """Prints the figures as a table, and writes them where `--out` says."""
+    """Prints the metrics as a table, and writes them to `--out`."""
     if not is_main_process():
         return
     table = Table('metric', 'value')
@@ -98,32 +108,3 @@ def report_metrics(metrics: dict[str, float], args: argparse.Namespace) -> None:
         path = Path(args.out)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
-
-
-def _place_tables(cfg: Config) -> None:
-    """Has the tables of a classifier's test written beside the log, where the config names no other place."""
-    evaluators = cfg.test_evaluator
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        if evaluator.get('type') == 'ClassAccuracy':
-            for option, name in _TABLES.items():
-                evaluator.setdefault(option, str(Path(cfg.work_dir, name)))
-
-
-def _is_restart() -> bool:
-    """Whether a launcher has restarted the same command, which then resumes."""
-    counts = (
-        os.environ.get(name, '0') for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')
-    )
-    return any(count.isdecimal() and int(count) > 0 for count in counts)
-
-
-def _require_writable(path: Path) -> None:
-    """Says before a test, not after it, that its result has nowhere to go."""
-    require_folder(path.parent, '--out')
-    if path.is_dir():
-        raise ConfigError(f"Can't write `--out` {str(path)!r}: it is a folder.")
-
-
-def _apply_seed(cfg: Config, args: argparse.Namespace) -> None:
-    if args.seed is not None:
-        cfg.setdefault('randomness', {})['seed'] = args.seed

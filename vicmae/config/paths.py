@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Where `configs/`, `tools/` and `model-index.yml` are, in a checkout and in an installed package."""
+"""Finds `configs/`, `tools/` and `model-index.yml` in a checkout or an installed package."""
 
 from __future__ import annotations
 
@@ -13,24 +13,16 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def project_root(package: Path = PACKAGE) -> Path:
-    """The folder that holds `configs/` and `tools/`.
+    """The folder of `configs/` and `tools/`: a checkout, or `.mim` in an installed package.
 
-    In a checkout, editable installs included, this is the checkout. A wheel carries the files inside
-    the package, in `.mim`, where OpenMMLab's tools look for them too.
+    OpenMMLab's tools look in `.mim` too.
     """
     checkout = package.parent
     return checkout if (checkout / 'model-index.yml').is_file() else package / '.mim'
 
 
 def project_file(relative: str, package: Path = PACKAGE) -> Path:
-    """Find a file or folder of the project, such as a config, wherever the package is installed.
-
-    Args:
-        relative: Path from the root of the project, with slashes: 'configs/vicmae/....py'.
-        package: The folder of the package `vicmae`.
-
-    Raises:
-        FileNotFoundError: The project has no such file.
+    """Finds a file or folder by its path from the root of the project, wherever it is installed.
 
     Example:
         >>> project_file('model-index.yml').name
@@ -46,7 +38,7 @@ def project_file(relative: str, package: Path = PACKAGE) -> Path:
 
 
 def list_configs(package: Path = PACKAGE) -> list[Path]:
-    """All configs of the project that can be run: those below `_base_` are parts of others."""
+    """All configs of the project that can be run: all but those in `_base_`."""
     paths = sorted(project_file('configs', package).rglob('*.py'))
     return [path for path in paths if '_base_' not in path.parts]
 
@@ -54,13 +46,7 @@ def list_configs(package: Path = PACKAGE) -> list[Path]:
 def find_config(name: str, package: Path = PACKAGE) -> Path:
     """Finds a config by its path or by its name alone, with or without `.py`.
 
-    Args:
-        name: A path, from the current folder or else from the root of the project, or the name of one of the
-            project's configs. A file that exists has precedence.
-        package: The folder of the package `vicmae`.
-
-    Raises:
-        ConfigError: There is no such config, or more than one.
+    Paths are from the current folder, else from the root of the project, and go before names.
     """
     for path in (Path(name), project_root(package) / name):
         if path.is_file():
