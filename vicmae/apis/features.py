@@ -18,12 +18,12 @@ from vicmae.structures import NO_LABEL, Clips
 
 @dataclass(frozen=True)
 class Features:
-    """What a model makes of a data set's samples, in their order. S samples, D width.
+    """Features of the S samples of a data set, in their order.
 
     Attributes:
         features: (S, D)
-        labels: (S,), -1 where there is none.
-        meta: What else each sample carries: path, kind, and the tags of its source.
+        labels: (S,), -1 for samples without one.
+        meta: Path, kind and the tags of the source of each sample.
     """
 
     features: Tensor
@@ -34,12 +34,7 @@ class Features:
 def load_clips(
     paths: Sequence[str], size: int | tuple[int, int], *, num_frames: int = 8
 ) -> list[Tensor]:
-    """Reads images as clips of one frame, and evenly spaced frames of videos, cropped to a square.
-
-    Args:
-        paths: Images and videos, distinguished by extension.
-        size: Pixels of a frame's side.
-        num_frames: Frames of a video.
+    """Reads images as clips of one frame, and evenly spaced frames of videos, cropped to `size`.
 
     Shape:
         -> clips (T, C, size, size), uint8
@@ -48,22 +43,16 @@ def load_clips(
     image = Pipeline([dict(type='LoadImage'), *ending])
     sampler = dict(type='UniformFrames', num_frames=num_frames)
     video = Pipeline([dict(type='OpenVideo'), sampler, dict(type='DecodeFrames'), *ending])
-    return [
-        (video if path.lower().endswith(VIDEO_EXTENSIONS) else image)(
-            dict(path=path, gt_label=NO_LABEL)
-        )['inputs']
-        for path in paths
-    ]
+    clips = []
+    for path in paths:
+        pipeline = video if path.lower().endswith(VIDEO_EXTENSIONS) else image
+        clips.append(pipeline(dict(path=path, gt_label=NO_LABEL))['inputs'])
+    return clips
 
 
 @torch.no_grad()
 def encode_files(model: Any, paths: Sequence[str], *, num_frames: int = 8) -> Tensor:
-    """Encodes images and videos to one vector each: reads, crops, normalises.
-
-    Args:
-        model: A pretrained model, from `load_model`.
-        paths: Images and videos.
-        num_frames: Frames of a video, whose features are averaged.
+    """Encodes images and videos with a model of `load_model`, each to the mean of its frames' features.
 
     Shape:
         -> (number of paths, D)
@@ -77,13 +66,9 @@ def encode_files(model: Any, paths: Sequence[str], *, num_frames: int = 8) -> Te
 def extract_features(
     model: Any, dataset: Dataset, *, batch_size: int = 64, num_workers: int = 0
 ) -> Features:
-    """Encodes each sample of a data set that packs clips with `PackClip`; files that can't be read are left out.
+    """Encodes a data set of images or videos that are packed by `PackClip`.
 
-    Args:
-        model: A model with `data_preprocessor` and `extract_clip_feat`, such as `ViCMAE`.
-        dataset: Images (clips of one frame) or videos.
-        batch_size: Samples in a batch.
-        num_workers: Processes that read.
+    The model has `data_preprocessor` and `extract_clip_feat`, as `ViCMAE` has. Files that can't be read are left out.
     """
     model.eval()
     loader = SteadyLoader(

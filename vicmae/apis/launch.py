@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""From a config to a Runner that works on this machine."""
+"""Builds the Runner of a config on this machine."""
 
 import re
 from pathlib import Path
@@ -25,20 +25,20 @@ from vicmae.registry import RUNNERS
 from vicmae.utils.demo_data import make_demo_data_of
 from vicmae.utils.files import require_folder
 
-# What Python says of a call without all arguments.
+# Python's message about missing arguments.
 _MISSING = re.compile(
     r'(\w+)\.__init__\(\) missing \d+ required (?:keyword-only|positional) arguments?: (.*)'
 )
 
 
 def build_runner(cfg: Config, *, training: bool) -> Runner:
-    """Builds the Runner of a config, with the data that it reads, on the hardware that is there.
+    """Builds the Runner of a config with its data loaders, and fits it to the hardware.
 
-    Whatever is wrong with the config or its data ends here, in one message.
+    Mistakes in the config or its data raise one short error here.
 
     Args:
         cfg: The config, with `work_dir` and `launcher`.
-        training: Whether the data for training are built as well, or only those for the test.
+        training: Whether to build the run's training and validation, or its test.
     """
     if training and not cfg.get('train_cfg'):
         raise ConfigError(
@@ -46,11 +46,12 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
             'measures a checkpoint with it.'
         )
     dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+    launcher = cfg.get('launcher', 'none')
     if not torch.cuda.is_available():
         adapt_to_cpu(cfg)
-        init_gloo(cfg.get('launcher', 'none'), dist_cfg)
+        init_gloo(launcher, dist_cfg)
     else:
-        init_after_restart(cfg.get('launcher', 'none'), dist_cfg)
+        init_after_restart(launcher, dist_cfg)
         if training:
             choose_precision(cfg)
             let_device_skip(cfg)
@@ -61,7 +62,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     if not training:
         cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
-    _drop_halves(cfg)
+    _drop_partial_evaluations(cfg)
     require_folder(Path(cfg.work_dir), '--work-dir')
     share_sampler_seed(cfg)
     cfg.setdefault('runner_type', 'VicmaeRunner')
@@ -86,8 +87,8 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     return runner
 
 
-def _drop_halves(cfg: Config) -> None:
-    """Switches an evaluation off whole where one of its three settings is None; MMEngine wants all three so."""
+def _drop_partial_evaluations(cfg: Config) -> None:
+    """Sets all three settings of an evaluation to None if one is: MMEngine refuses anything between."""
     for name in ('val', 'test'):
         keys = [f'{name}_dataloader', f'{name}_evaluator', f'{name}_cfg']
         if any(key in cfg and cfg[key] is None for key in keys):
@@ -97,8 +98,7 @@ def _drop_halves(cfg: Config) -> None:
 def share_sampler_seed(cfg: Config) -> None:
     """Gives the sampler the run's seed.
 
-    MMEngine draws another one where ranks have seeds of their own (for their masks), so that the
-    samples of an epoch would depend on what was drawn before.
+    If each rank has its own seed, MMEngine draws another one, which depends on what was drawn before.
     """
     seed = (cfg.get('randomness') or {}).get('seed')
     sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
@@ -107,7 +107,7 @@ def share_sampler_seed(cfg: Config) -> None:
 
 
 def _check_batches(runner: Runner) -> None:
-    """An epoch without a single batch would train nothing and say nothing; batch norm fails on one of one."""
+    """Refuses an epoch without batches, and batches of one sample for a model with batch norm."""
     loader = runner.train_dataloader
     batches = loader.batch_sampler
     samples, size = len(batches.sampler), batches.batch_size
@@ -123,7 +123,7 @@ def _check_batches(runner: Runner) -> None:
 
 
 def no_batch_text(loader: DataLoader, world_size: int = 1) -> str:
-    """What is said of a loader whose epoch is shorter than a batch."""
+    """The message for a loader whose epoch is shorter than a batch."""
     batches: Any = loader.batch_sampler
     return (
         f'An epoch has {len(batches.sampler)} samples on each of {world_size} process(es), not one batch of '
@@ -133,12 +133,10 @@ def no_batch_text(loader: DataLoader, world_size: int = 1) -> str:
 
 
 def _log_start(runner: Runner) -> None:
-    dataset = runner.train_dataloader.dataset
-    sizes = dict(zip(getattr(dataset, 'names', ()), getattr(dataset, 'sizes', ()), strict=True))
-    sources = (
-        ', '.join(f'{size:,} {name}' for name, size in sizes.items()) or f'{len(dataset):,} samples'
-    )
     loader = runner.train_dataloader
+    dataset = loader.dataset
+    sizes = zip(getattr(dataset, 'sizes', ()), getattr(dataset, 'names', ()), strict=True)
+    sources = ', '.join(f'{size:,} {name}' for size, name in sizes) or f'{len(dataset):,} samples'
     runner.logger.info(
         f'Training on {sources}: {len(loader)} batches of {loader.batch_sampler.batch_size} '
         f'an epoch on each of {runner.world_size} process(es). Config, environment and log: {runner.log_dir}'
@@ -146,7 +144,7 @@ def _log_start(runner: Runner) -> None:
 
 
 def what_is_wrong(error: Exception, cfg: Config) -> str:
-    """An error's own words, or where to set an argument that is missing."""
+    """The message of an error, or which option sets a missing argument."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     missing = _MISSING.search(text)
     if isinstance(error, TypeError) and missing:

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A pretrained model in two lines, outside of any Runner."""
+"""Loads a model without a Runner."""
 
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,10 @@ def load_model(
 ) -> Any:
     """Builds the model of a config in evaluation mode, with the weights of a checkpoint.
 
-    Only tensors and plain values are read from the checkpoint: no code in it is run.
-
     Args:
-        config: Path or name of a config, or one that is loaded.
-        checkpoint: Its weights; None for random ones.
-        device: Where the model goes.
+        config: Path or name of a config, or a loaded one.
+        checkpoint: Path of the weights; no code in it is run. None for random weights.
+        device: Device of the model.
         seed: Seed of random weights.
 
     Example:
@@ -47,10 +45,7 @@ def load_model(
 
 
 def draw_weights(model: Any, seed: int) -> None:
-    """Draws random weights that follow from the seed alone: the same ones on each rank, and outside of a run.
-
-    Those of the backbone don't depend on the parts around it: random baselines of two configs are the same.
-    """
+    """Draws random weights that depend on the seed alone, and for the backbone not on the parts around it."""
     with torch.random.fork_rng(devices=[]):
         if isinstance(getattr(model, 'backbone', None), BaseModule):
             torch.manual_seed(seed)

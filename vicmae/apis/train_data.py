@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The data of a training config without its model or a Runner: what tools that look at data begin with."""
+"""Builds the training data of a config without its model or a Runner, for tools that show data."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,12 +20,7 @@ from .launch import share_sampler_seed, what_is_wrong
 
 
 def build_train_loader(cfg: Config, *, num_workers: int | None = None) -> SteadyLoader:
-    """Builds the loader of the training data as a Runner does, with a list of bad files that no run reads.
-
-    Args:
-        cfg: The config.
-        num_workers: In the place of the config's number.
-    """
+    """Builds the loader of the training data as a Runner does; bad files are not written to a list."""
     require_train_data(cfg)
     make_demo_data_of(cfg)
     share_sampler_seed(cfg)
@@ -55,18 +50,18 @@ def require_train_data(cfg: Config) -> None:
 
 
 def batches_of(loader: DataLoader) -> Iterator[list[SampleKey]]:
-    """The keys of an epoch, batch by batch, as workers get them."""
+    """The sample keys of an epoch, batch by batch."""
     for batch in loader.batch_sampler or ():
         yield [as_sample_key(key) for key in batch]
 
 
 def seed_of(cfg: Config) -> int:
-    """The seed of a run; 0 where the config leaves it open."""
+    """The seed of a run; 0 if the config has none."""
     return (cfg.get('randomness') or {}).get('seed') or 0
 
 
 def sources_of(dataset: Any) -> dict[str, Source]:
-    """The sources of a data set by name: of a mixture, or itself as the only one."""
+    """The sources of a mixture by name, or a data set as its only source."""
     if isinstance(dataset, Source):
         return {f'{dataset.kind}s': dataset}
     sources = dict(zip(dataset.names, dataset.sources, strict=True))

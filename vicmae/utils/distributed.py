@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What a loss needs to know of other ranks."""
+"""Ranks, and collectives with gradients for losses over all ranks."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """This process's rank and the number of processes; (0, 1) where nothing is distributed."""
+    """This process's rank and the number of processes; (0, 1) if not distributed."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -23,16 +23,13 @@ def unwrapped(model: nn.Module) -> Any:
 
 
 def default_timeout() -> timedelta:
-    """How long the processes of the run wait for each other: `env_cfg.dist_cfg.timeout`."""
+    """The timeout of the run's collectives, `env_cfg.dist_cfg.timeout`."""
     device = torch.device('cuda' if dist.get_backend() == 'nccl' else 'cpu')
     return dist.group.WORLD._get_backend(device).options._timeout  # type: ignore[union-attr]
 
 
 class GatherOnCPU:
-    """Brings a plain value of each rank to all of them. Made and called on all of them alike.
-
-    It is passed between CPUs, so that nothing waits for a device.
-    """
+    """Gathers a plain value of each rank on all ranks, between CPUs: nothing waits for a device."""
 
     def __init__(self) -> None:
         self._group = None
@@ -49,17 +46,16 @@ class GatherOnCPU:
 
 
 class _GatherWithGrad(torch.autograd.Function):
-    """all_gather whose backward sums what every rank's loss says about this rank's rows.
+    """all_gather whose backward sums the gradients of all ranks' losses for this rank's rows.
 
-    (mmpretrain's `GatherLayer` keeps only this rank's part, so its gradients are 1/W of the true ones.)
+    mmpretrain's `GatherLayer` keeps only this rank's part, so its gradients are 1/W of the true ones.
     """
 
     @staticmethod
     def forward(ctx: Any, local: Tensor) -> Tensor:
         ctx.num_rows = local.shape[0]
-        _, world_size = rank_and_world_size()
         local = local.contiguous()
-        parts = [torch.empty_like(local) for _ in range(world_size)]
+        parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, local)
         return torch.cat(parts)
 
@@ -67,20 +63,17 @@ class _GatherWithGrad(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)
-        rank, _ = rank_and_world_size()
-        return grad[rank * ctx.num_rows : (rank + 1) * ctx.num_rows]
+        begin = dist.get_rank() * ctx.num_rows
+        return grad[begin : begin + ctx.num_rows]
 
 
 def gather_with_grad(local: Tensor) -> Tensor:
-    """Concatenates the rows of all ranks, in rank order, with gradients back to every rank.
-
-    Every rank must bring the same number of rows.
+    """Concatenates the rows of all ranks, as many on each, in rank order, with gradients to every rank.
 
     Shape:
         (R, ...) -> (W*R, ...)
     """
-    _, world_size = rank_and_world_size()
-    return local if world_size == 1 else _GatherWithGrad.apply(local)
+    return local if rank_and_world_size()[1] == 1 else _GatherWithGrad.apply(local)
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -98,9 +91,5 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 def sum_over_ranks(local: Tensor) -> Tensor:
-    """Adds up the tensors of all ranks, with gradients back to every rank.
-
-    Every rank must bring the same shape.
-    """
-    _, world_size = rank_and_world_size()
-    return local if world_size == 1 else _SumOverRanks.apply(local)
+    """Adds up the tensors of all ranks, of the same shape, with gradients to every rank."""
+    return local if rank_and_world_size()[1] == 1 else _SumOverRanks.apply(local)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Files that are whole or not there."""
+"""Writes files whole or not at all, and locks them."""
 
 import errno
 import os
@@ -13,9 +13,9 @@ from vicmae.errors import ConfigError
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[BinaryIO]:
-    """Opens a file for writing that gets its name when it is complete, and is removed on an error.
+    """Opens a file for writing that replaces `path` when it is complete, and is removed on an error.
 
-    One of that name stays as it was until then, also where the process is killed or the machine loses power.
+    If the process is killed or the machine loses power, an older file of that name is unchanged.
     """
     unfinished = f'{path}.unfinished'
     try:
@@ -33,13 +33,9 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def locked(lock_file: str | Path, when_busy: Callable[[], Any] = lambda: None) -> Iterator[None]:
-    """Holds a lock among the processes of a machine, and waits for it where another one has it.
+    """Holds a lock among the processes of a machine, which is free when this one ends.
 
-    Processes that are forked meanwhile don't have it: it is free once this one has ended, however that is.
-
-    Args:
-        lock_file: An empty file, which stays there.
-        when_busy: Called before waiting. It may raise an error instead.
+    If another process holds it, calls `when_busy`, which may raise an error, and waits.
     """
     from filelock import FileLock, Timeout  # `vicmae --help` works without it
 
@@ -56,7 +52,7 @@ def locked(lock_file: str | Path, when_busy: Callable[[], Any] = lambda: None) -
 
 
 def why_unwritten(error: Exception) -> str:
-    """The reason in a few words, also where PyTorch's writer wraps it up."""
+    """The reason in a few words, found below the errors that PyTorch's writer wraps around it."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     lines = str(error).splitlines() or [type(error).__name__]
@@ -64,7 +60,7 @@ def why_unwritten(error: Exception) -> str:
 
 
 def require_folder(path: Path, option: str) -> None:
-    """Makes a folder to write to, or says why it can't be."""
+    """Makes a writable folder, or raises an error that names the option."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
@@ -76,7 +72,7 @@ def require_folder(path: Path, option: str) -> None:
 
 
 def _settle(folder: str) -> None:
-    """Brings a folder's list of names to the disk; some file systems don't know of that."""
+    """Writes a folder's list of names to disk, where the file system supports that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""NumPy's global random numbers on a lead, for parts of others that draw from nothing else."""
+"""Seeds NumPy's global state for foreign code that draws from it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import numpy as np
 
 @contextmanager
 def seeded_numpy(seed: int) -> Iterator[None]:
-    """Lets what is drawn from NumPy's global state follow from a seed, and puts the state back at the end."""
+    """Seeds NumPy's global state, and restores it at the end."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:

@@ -26,8 +26,7 @@ def end_on_signals() -> None:
 
 def mark_preempted() -> None:
     """Reports a preemption to tools/launch.sh, which started this process."""
-    marker = os.environ.get(PREEMPTED)
-    if marker:
+    if marker := os.environ.get(PREEMPTED):
         with suppress(OSError):
             Path(marker).touch()
 
@@ -35,9 +34,6 @@ def mark_preempted() -> None:
 def require_not_preempted() -> None:
     """Ends a process that torchrun restarts although the run was preempted."""
     marker = os.environ.get(PREEMPTED)
-    if (
-        marker
-        and os.path.exists(marker)
-        and os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
-    ):
+    is_restart = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
+    if is_restart and marker and os.path.exists(marker):
         raise Preempted('The run was preempted and is not restarted.')

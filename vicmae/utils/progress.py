@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""How far a tool is, where somebody looks at it."""
+"""Progress bars of tools."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,21 +20,18 @@ def live_bar(
     shown: bool | None = None,
     **fields: Any,
 ) -> Iterator[Callable[..., None]]:
-    """Draws a bar made of columns.
+    """Draws a bar, and yields a function that updates it: `completed`, `advance` or fields, by name.
 
     Args:
         console: Where it is drawn.
-        columns: Of rich; a text may name fields, `{task.fields[NAME]}`.
-        total: What is done at the end.
-        transient: Whether the bar goes away at the end.
-        shown: Whether it is drawn; without it, on a terminal alone.
-        fields: First values of the fields.
-
-    Yields:
-        A function to call with what is new by name: `completed`, `advance`, fields.
+        columns: Columns of rich; a text may name fields, `{task.fields[NAME]}`.
+        total: The value of `completed` at the end.
+        transient: Whether the bar is removed at the end.
+        shown: Whether it is drawn; by default only on a terminal.
+        fields: Initial values of the fields.
     """
     shown = console.is_terminal if shown is None else shown
-    # Drawn when there is news: a thread that draws could hold a lock at the moment when a process is forked.
+    # No refreshing thread: it could hold a lock at the moment when a process is forked.
     bar = Progress(
         *columns, console=console, auto_refresh=False, transient=transient, disable=not shown
     )
@@ -54,11 +51,7 @@ def live_bar(
 
 @contextmanager
 def share_bar(what: str, console: Console) -> Iterator[Callable[[float], None]]:
-    """Draws a bar that goes away again, on a terminal alone.
-
-    Yields:
-        A function to call with the share that is done, from 0 to 1.
-    """
+    """Draws a transient bar on a terminal, and yields a function that sets the share that is done, 0 to 1."""
     columns = (what, BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with live_bar(console, *columns, total=1.0, transient=True) as update:
         yield lambda share: update(completed=share)
