@@ -2,6 +2,8 @@
 """Builds the Runner of a config on this machine."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     require_folder(Path(cfg.work_dir), '--work-dir')
     share_sampler_seed(cfg)
     cfg.setdefault('runner_type', 'VicmaeRunner')
-    try:
+    with explained_errors(f'The config {cfg.filename!r}', cfg):
         runner = RUNNERS.build(cfg)  # with the model, whose faults show at once
         make_demo_data_of(cfg)
         if training:
@@ -78,12 +80,6 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
                 runner.val_loop  # noqa: B018
         else:
             runner.test_loop  # noqa: B018
-    except VicmaeError:
-        raise
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise ConfigError(
-            f"The config {cfg.filename!r} can't be built. {what_is_wrong(error, cfg)}"
-        ) from error
     return runner
 
 
@@ -143,7 +139,18 @@ def _log_start(runner: Runner) -> None:
     )
 
 
-def what_is_wrong(error: Exception, cfg: Config) -> str:
+@contextmanager
+def explained_errors(what: str, cfg: Config) -> Iterator[None]:
+    """Turns the errors of building a config's parts into a ConfigError."""
+    try:
+        yield
+    except VicmaeError:
+        raise
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ConfigError(f"{what} can't be built. {_what_is_wrong(error, cfg)}") from error
+
+
+def _what_is_wrong(error: Exception, cfg: Config) -> str:
     """The message of an error, or which option sets a missing argument."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     missing = _MISSING.search(text)

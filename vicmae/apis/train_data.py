@@ -13,10 +13,10 @@ from vicmae.datasets.loader.build import build_loader
 from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey, as_sample_key
 from vicmae.datasets.sources.source import Source
-from vicmae.errors import ConfigError, VicmaeError
+from vicmae.errors import ConfigError
 from vicmae.utils.demo_data import make_demo_data_of
 
-from .launch import share_sampler_seed, what_is_wrong
+from .launch import explained_errors, share_sampler_seed
 
 
 def build_train_loader(cfg: Config, *, num_workers: int | None = None) -> SteadyLoader:
@@ -29,16 +29,10 @@ def build_train_loader(cfg: Config, *, num_workers: int | None = None) -> Steady
         options['num_workers'] = num_workers
     if not torch.cuda.is_available():
         options['pin_memory'] = False
-    try:
+    with explained_errors(f'The training data of {cfg.filename!r}', cfg):
         loader = build_loader(options, seed=seed_of(cfg))
-        loader.ledger = BadFileLedger(max_fraction=1.0)
-        return loader
-    except VicmaeError:
-        raise
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise ConfigError(
-            f"The training data of {cfg.filename!r} can't be built. {what_is_wrong(error, cfg)}"
-        ) from error
+    loader.ledger = BadFileLedger(max_fraction=1.0)
+    return loader
 
 
 def require_train_data(cfg: Config) -> None:
