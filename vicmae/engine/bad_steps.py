@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What a run counts of its bad steps, and the record of one, from which `vicmae.health.replay` can run it alone.
+"""Counts of bad steps, and the record of one, which `vicmae.health.replay` can repeat.
 
-`WORK_DIR/bad_steps/iter_N` has a `rank_R.json` of each rank, for the first steps of a row the weights; the config is
-beside these folders. Iterations, epochs and batches count from 1, as in the log.
+`WORK_DIR/bad_steps/iter_N` has a `rank_R.json` of each rank and, for the first step of a row, the weights. The config
+is beside these folders. Iterations, epochs and batches count from 1, as in the log.
 """
 
 import json
@@ -22,15 +22,12 @@ from vicmae.datasets.sample_key import SampleKey
 from vicmae.utils.files import whole_file, why_unwritten
 
 _KEY = 'step_guard'  # in the message hub, so that checkpoints hold it
-# The second one where the host looked only after further steps had moved the weights.
+# The second if the host saw the bad step only after later ones had moved the weights.
 WEIGHTS, LATER_WEIGHTS = 'state.pth', 'later_state.pth'
 
 
 class RewindDue(Exception):
-    """Ends a training step; its arguments are the checkpoint to go back to, and which iterations to pass over.
-
-    These begin with the second argument, and end before the third.
-    """
+    """Asks the loop to rewind. Arguments: the checkpoint; begin and end (excluded) of the iterations to skip."""
 
 
 @dataclass
@@ -39,14 +36,14 @@ class GuardState:
 
     Attributes:
         total: Bad steps of the run.
-        in_a_row: Those since the last good step.
-        since: The iteration in which the row began.
+        in_a_row: Bad steps since the last good one.
+        since: First iteration of this row.
         record: Folder of the record of its first step.
-        weights: File with the weights of the row, relative to a record; None where none has them.
-        num_weights: Records with weights so far.
-        checkpoint: The last one from before the row; None where there was none.
-        rewinds: How often the run went back to a checkpoint.
-        passed_over: Ranges of iterations, half-open, that train nothing.
+        weights: File with the weights of the row, relative to a record, if any.
+        num_weights: Number of records with weights.
+        checkpoint: The last checkpoint before the row, if any.
+        rewinds: Number of rewinds so far.
+        passed_over: Ranges of skipped iterations, half-open.
     """
 
     total: int = 0
@@ -61,28 +58,28 @@ class GuardState:
 
     @classmethod
     def of(cls, runner: Any) -> 'GuardState':
-        """That of a run."""
+        """The state of a run."""
         saved = runner.message_hub.runtime_info.get(_KEY, {})
         return cls(**{f.name: saved[f.name] for f in fields(cls) if f.name in saved})
 
     def keep(self, runner: Any) -> None:
-        """Makes it that of a run."""
+        """Stores it in the run's message hub."""
         runner.message_hub.update_info(_KEY, asdict(self))
 
     def renumber(self, factor: float) -> None:
-        """Takes iterations for others, so many times as many."""
+        """Multiplies iterations by a factor, after a change of the batch size."""
         self.passed_over = [
             [math.floor(first * factor), math.ceil(end * factor)] for first, end in self.passed_over
         ]
         self.since = int(self.since * factor)
 
     def passes_over(self, iteration: int) -> bool:
-        """Whether an iteration trains nothing."""
+        """Whether an iteration is skipped."""
         return any(first <= iteration < end for first, end in self.passed_over)
 
 
 def named_losses(values: dict[str, Any]) -> dict[str, Tensor]:
-    """The losses among what a model logs, without their sum."""
+    """The losses among logged values, without their sum."""
     losses = {name: value.detach() for name, value in values.items() if 'loss' in name}
     return {name: value for name, value in losses.items() if name != 'loss'} or losses
 
@@ -94,7 +91,7 @@ def write_record(
     state: dict[str, Any] | None,
     **found: Any,
 ) -> None:
-    """Writes this rank's part."""
+    """Writes this rank's part of a record."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder.parent / f'config_{runner.timestamp}.py'
     wrapper, loader = runner.optim_wrapper, runner.train_dataloader
@@ -119,13 +116,15 @@ def write_record(
         started_in=os.getcwd(),
     )
     write_text(folder / f'rank_{runner.rank}.json', json.dumps(row, indent=1) + '\n')
-    if runner.rank == 0 and not config.exists():  # once in a run: laying it out takes seconds
+    if runner.rank != 0:
+        return
+    if not config.exists():  # once in a run: formatting it takes seconds
         runner.cfg.dump(config)
-    if runner.rank == 0 and state is not None:
+    if state is not None:
         try:
             with whole_file(folder / found['weights']) as file:
                 torch.save(state, file)
-        except RuntimeError as error:  # what torch makes of a full disk
+        except RuntimeError as error:  # torch's error on a full disk
             raise OSError(why_unwritten(error)) from error
 
 

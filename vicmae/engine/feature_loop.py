@@ -28,15 +28,14 @@ _SAMPLES_AT_ONCE = 1024
 
 @LOOPS.register_module()
 class FeatureTestLoop(TestLoop):
-    """Tests frozen features: computes them once, keeps them in a file, and hands them to the evaluators.
+    """Tests frozen features: computes them once, caches them in a file, and passes them to the evaluators.
 
-    The file's name says which weights, data and protocol they follow from; where all three are the same, they are
-    read, and other evaluators cost no pass over the data.
+    The file is read again while weights, data and protocol are the same, for other evaluators too.
 
     Args:
-        args: Arguments of MMEngine's `TestLoop`.
-        cache_dir: Folder of such files; None keeps none.
-        over_time: What makes one feature of a clip's frames, as a config: `MeanOverTime` if None.
+        args: Arguments of MMEngine's `TestLoop`, as `kwargs`.
+        cache_dir: Folder of cached features; None for no cache.
+        over_time: Config of the module that joins the features of a clip's frames: `MeanOverTime` if None.
         kwargs: Further arguments of `TestLoop`.
     """
 
@@ -53,22 +52,23 @@ class FeatureTestLoop(TestLoop):
         self._rows: list[Row] = []
 
     def run(self) -> dict[str, float]:
-        """Tests, and returns the figures of all evaluators."""
+        """Tests, and returns the metrics of all evaluators."""
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
         self.runner.model.eval()
+        model = unwrapped(self.runner.model)
         if self.over_time is not None:
-            if unwrapped(self.runner.model).backbone.takes_clips:
+            if model.backbone.takes_clips:
                 raise ConfigError(
                     '`test_cfg.over_time` joins frames that are encoded one by one, and this backbone encodes clips. '
                     'Set `test_cfg.over_time=None`, or `model.backbone.num_frames=1`.'
                 )
-            unwrapped(self.runner.model).over_time = MODELS.build(self.over_time)
+            model.over_time = MODELS.build(self.over_time)
         rows = self._read_or_compute()
         rank, world_size = rank_and_world_size()
-        mine = rows[rank::world_size]
-        for start in range(0, len(mine), _SAMPLES_AT_ONCE):
-            self.evaluator.process(data_samples=mine[start : start + _SAMPLES_AT_ONCE])
+        share = rows[rank::world_size]
+        for start in range(0, len(share), _SAMPLES_AT_ONCE):
+            self.evaluator.process(data_samples=share[start : start + _SAMPLES_AT_ONCE])
         metrics = self.evaluator.evaluate(len(rows))
         self.runner.call_hook('after_test_epoch', metrics=metrics)
         self.runner.call_hook('after_test')
@@ -137,6 +137,6 @@ class FeatureTestLoop(TestLoop):
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
-    """Each sample once, in an order that no number of ranks or batches changes."""
+    """Each sample once, in an order that doesn't depend on ranks or batches."""
     names = ('probe', 'role', 'path', 'sample_idx')
     return sorted(each_once(rows), key=lambda row: [str(row.get(name)) for name in names])

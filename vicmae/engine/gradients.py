@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Questions about gradients, whole ones or sharded over ranks (`DTensor`)."""
+"""Norms of gradients, whole or sharded over ranks (`DTensor`)."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,19 @@ from torch.distributed.tensor import DTensor
 
 
 def local_norms(parameters: Sequence[nn.Parameter], device: torch.device | None = None) -> Tensor:
-    """The norm of each gradient, or of this rank's part of it: no rank waits for another.
+    """The norm of each gradient, or of this rank's shard: no rank waits for another.
 
     Shape:
         gradients of any shapes -> (number of gradients,)
     """
-    gradients = [local_part(p.grad) for p in parameters if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    gradients = [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
     norms = torch._foreach_norm(gradients) if gradients else []
     return torch.stack(list(norms)) if norms else torch.zeros(0, device=device)
 
 
 def global_norm(parameters: Sequence[nn.Parameter], norms: Tensor) -> Tensor:
-    """The norm of all gradients together; where they are sharded, all ranks have to call it together.
+    """The norm of all gradients together; if they are sharded, all ranks have to call it.
 
     Shape:
         (number of gradients,) -> ()
@@ -33,8 +34,3 @@ def global_norm(parameters: Sequence[nn.Parameter], norms: Tensor) -> Tensor:
     of_all = squares[sharded].sum()
     dist.all_reduce(of_all)
     return (of_all + squares[~sharded].sum()).sqrt()
-
-
-def local_part(tensor: Tensor) -> Tensor:
-    """What this rank has of a tensor."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -1,5 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Fits a config to the hardware that is there: CPU or GPU, precision, fused optimizers."""
+"""Fits a config to the hardware: CPU or GPU, precision, fused optimizers."""
+
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -7,20 +9,16 @@ from mmengine.config import Config
 from vicmae.utils.log import say
 
 _FUSED = ('Adam', 'AdamW')
-_AMP_ONLY = ('loss_scale', 'dtype', 'use_fsdp')
 
 
 def adapt_to_cpu(cfg: Config) -> None:
-    """Changes what only works with a GPU, and says so."""
+    """Changes settings that need a GPU, and logs that."""
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') == 'AmpOptimWrapper':
         bfloat16 = wrapper.get('dtype') == 'bfloat16'
-        say(
-            f'No GPU: training in {"bfloat16" if bfloat16 else "float32"}, without AmpOptimWrapper.'
-        )
-        wrapper['type'] = 'BFloat16OptimWrapper' if bfloat16 else 'OptimWrapper'
-        for key in _AMP_ONLY:
-            wrapper.pop(key, None)
+        dtype = 'bfloat16' if bfloat16 else 'float32'
+        say(f'No GPU: training in {dtype}, without AmpOptimWrapper.')
+        _leave_amp(wrapper, 'BFloat16OptimWrapper' if bfloat16 else 'OptimWrapper')
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(name):
             cfg[name].pin_memory = False
@@ -33,9 +31,9 @@ def adapt_to_cpu(cfg: Config) -> None:
 
 
 def choose_precision(cfg: Config) -> None:
-    """Chooses what mixed precision computes in, where the config leaves it open, and says which.
+    """Chooses the data type of mixed precision if the config doesn't: bfloat16 if the GPU has it.
 
-    bfloat16 where the GPU has it: it reaches as far as float32, so that nothing overflows and no loss is scaled.
+    bfloat16 has the range of float32, so that nothing overflows and no loss is scaled.
     """
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') != 'AmpOptimWrapper':
@@ -44,17 +42,21 @@ def choose_precision(cfg: Config) -> None:
         has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
         wrapper['dtype'] = 'bfloat16' if has_bfloat16 else 'float16'
     if wrapper['dtype'] == 'bfloat16':
-        wrapper['type'] = 'BFloat16OptimWrapper'
-        for key in _AMP_ONLY:
-            wrapper.pop(key, None)
+        _leave_amp(wrapper, 'BFloat16OptimWrapper')
         say('Mixed precision: bfloat16, which this GPU has.')
     else:
         wrapper.setdefault('loss_scale', 'dynamic')
         say(f'Mixed precision: {wrapper["dtype"]} with a scaled loss.')
 
 
+def _leave_amp(wrapper: dict[str, Any], name: str) -> None:
+    wrapper['type'] = name
+    for key in ('loss_scale', 'dtype', 'use_fsdp'):
+        wrapper.pop(key, None)
+
+
 def let_device_skip(cfg: Config) -> None:
-    """Has an optimiser fused that leaves it open: then a GPU skips non-finite steps without waiting for the host."""
+    """Chooses a fused optimizer by default: a GPU can skip its non-finite steps without the host."""
     wrapper = cfg.get('optim_wrapper') or {}
     optimizer = wrapper.get('optimizer') or {}
     scaled = wrapper.get('type') == 'AmpOptimWrapper'
@@ -63,7 +65,7 @@ def let_device_skip(cfg: Config) -> None:
 
 
 def choose_test_precision(cfg: Config) -> None:
-    """Chooses what a test with `--amp` computes in on a GPU: bfloat16 where the GPU has it, as training does."""
+    """Makes a test with `--amp` use bfloat16 if the GPU has it, as training does."""
     amp = (cfg.get('test_cfg') or {}).get('fp16')
     if amp and torch.cuda.is_bf16_supported(including_emulation=False):
         torch.set_autocast_dtype('cuda', torch.bfloat16)

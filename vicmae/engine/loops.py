@@ -14,15 +14,14 @@ _EVALUATED = 'evaluated_at'
 
 
 class _Resumable:
-    """What both loops have in common.
-
-    If a run was stopped before or during an evaluation, the evaluation is repeated after resuming. A rewind that
-    `StepGuardHook` asks for goes back to a checkpoint and skips the batches that failed.
-    """
+    """Common part of both loops: repeats an evaluation after resuming, and rewinds for `StepGuardHook`."""
 
     runner: Any
     run_iter: Any
     _iter: int
+    # Methods of each loop: the arguments of its `run_iter`, and whether to evaluate now.
+    _step: Any
+    _is_evaluation_due: Any
 
     def _train_or_pass_over(self, number: int, batch: Any) -> bool:
         """Trains a step, or skips it. Returns False after a rewind."""
@@ -37,14 +36,14 @@ class _Resumable:
         return True
 
     def _pass_over(self, number: int, batch: Any) -> None:
-        """Counts an iteration, for schedules, checkpoints and accumulation too, and trains nothing."""
+        """Counts an iteration, for schedules, checkpoints and accumulation too, without training."""
         self.runner.call_hook('before_train_iter', batch_idx=number, data_batch=batch)
         self.runner.optim_wrapper.pass_over()
         self.runner.call_hook('after_train_iter', batch_idx=number, data_batch=batch, outputs=None)
         self._iter += 1
 
     def _go_back(self, due: RewindDue) -> None:
-        """Makes weights, optimiser, schedules and iteration those of a checkpoint, and notes what to pass over."""
+        """Restores a checkpoint, and notes which iterations to skip."""
         runner = self.runner
         state = GuardState.of(runner)  # the checkpoint's is older
         runner.optim_wrapper.zero_grad()
@@ -61,16 +60,12 @@ class _Resumable:
             f'{first + 1} to {end} are skipped. This is rewind {state.rewinds} of the run.'
         )
 
-    def _step(self, number: int, batch: Any) -> tuple[Any, ...]:
-        """What `run_iter` takes."""
-        raise NotImplementedError  # each subclass has its own
-
     def _evaluate(self) -> None:
         self.runner.val_loop.run()
         self.runner.message_hub.update_info(_EVALUATED, self._iter)
 
     def _make_up(self) -> None:
-        """Repeats an evaluation that the resumed checkpoint lacks."""
+        """Repeats an evaluation during or before which the run was stopped."""
         done = self.runner.message_hub.runtime_info.get(_EVALUATED)
         if self._iter and self._is_evaluation_due() and done != self._iter:
             self.runner.logger.info(
@@ -78,15 +73,12 @@ class _Resumable:
             )
             self._evaluate()
 
-    def _is_evaluation_due(self) -> bool:
-        raise NotImplementedError  # each subclass has its own
-
 
 @LOOPS.register_module()
 class EpochLoop(_Resumable, EpochBasedTrainLoop):
-    """MMEngine's loop over epochs, which resumes in the middle of one exactly.
+    """MMEngine's loop over epochs, which resumes exactly in the middle of one.
 
-    The samples of an epoch follow from its number, so those seen before a checkpoint are skipped without reading.
+    Samples of the epoch that were seen before the checkpoint are skipped without reading.
     """
 
     def run(self) -> Any:
@@ -105,14 +97,14 @@ class EpochLoop(_Resumable, EpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Trains one epoch, or what is left of it; after a rewind, the one of the checkpoint."""
+        """Trains the rest of an epoch; after a rewind, of the checkpoint's epoch."""
         while not self._train_to_the_end():
             pass
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
     def _train_to_the_end(self) -> bool:
-        """Trains what is left of the epoch; returns whether its end was reached, and the run didn't go back."""
+        """Trains the rest of the epoch. Returns False after a rewind."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
@@ -139,13 +131,10 @@ class EpochLoop(_Resumable, EpochBasedTrainLoop):
 
 
 class EndlessBatches:
-    """The batches of one epoch after the other.
-
-    Args:
-        loader: The loader of an epoch.
+    """Endless iterator over the epochs of a loader.
 
     Attributes:
-        position: Epochs that are done, and batches of the next one.
+        position: Number of complete epochs, and of batches in the next one.
     """
 
     def __init__(self, loader: DataLoader) -> None:
@@ -180,10 +169,7 @@ class EndlessBatches:
 
 @LOOPS.register_module()
 class IterLoop(_Resumable, IterBasedTrainLoop):
-    """MMEngine's loop over iterations, which resumes at any of them exactly.
-
-    Its data are one epoch after the other, each in an order of its own.
-    """
+    """MMEngine's loop over iterations, which resumes exactly at any of them. Each epoch has its own order."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Logged values that stay on their device until the log is written."""
+"""A message hub for values that stay on their device until the log is written."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ _MOST_PENDING = 1000
 
 
 class DeferredMessageHub(MessageHub):
-    """MMEngine's message hub that copies logged tensors to the host when a history is read, all in one go.
+    """MMEngine's message hub that copies logged tensors to the host all together when a history is read.
 
-    MMEngine's own waits for the device at each value of each step. Values, and the order of names, are the same.
+    MMEngine's own waits for the device at each value. Values and the order of names are the same.
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
@@ -21,7 +21,7 @@ class DeferredMessageHub(MessageHub):
         self._pending: list[tuple[str, Tensor, int]] = []
 
     def update_scalar(self, key: str, value: Any, count: int = 1, resumed: bool = True) -> None:
-        """Adds a value to a history; a tensor's is read later and must not change until then."""
+        """Adds a value to a history; a tensor is read later and must not change until then."""
         if isinstance(value, Tensor) and value.is_floating_point() and value.numel() == 1:
             self._set_resumed_keys(key, resumed)
             self._log_scalars.setdefault(key, HistoryBuffer())  # names keep their order
@@ -52,7 +52,7 @@ class DeferredMessageHub(MessageHub):
         super().load_state_dict(state_dict)
 
     def _read(self, key: str | None = None) -> None:
-        """Brings pending values into their histories, if this key's, or any, are among them."""
+        """Moves pending values into their histories if one belongs to this key, or any without a key."""
         if not any(key in (None, name) for name, _, _ in self._pending):
             return
         pending, self._pending = self._pending, []

@@ -1,11 +1,10 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The position of a run in its data, to resume there on any number of ranks."""
+"""The position of a run in its data, to resume from on any number of ranks."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
-from mmengine.optim import OptimWrapper
 from torch.utils.data import DataLoader
 
 from vicmae.checkpoints.last import find_last_checkpoint
@@ -15,18 +14,18 @@ from .bad_steps import GuardState
 
 
 def agree_on_last_checkpoint(work_dir: str) -> str | None:
-    """Finds the checkpoint that all ranks resume from, on rank 0. Refuses work directories that they don't share."""
-    found: list[Any] = [None, None]
+    """Finds the checkpoint that all ranks resume from. Refuses a work directory that they don't share."""
+    found: list[Any] = [None]
     if is_main_process():
         try:
             last = find_last_checkpoint(work_dir)
-            found = [str(last) if last else None, None]
+            found = [str(last) if last else None]
         except CheckpointError as error:  # an error of one would leave the others waiting
-            found = [None, error]
+            found = [error]
     broadcast_object_list(found)
-    last_path, fault = found
-    if fault is not None:
-        raise fault
+    last_path = found[0]
+    if isinstance(last_path, CheckpointError):
+        raise last_path
     seen = all_gather_object(last_path is None or Path(last_path).exists())
     if not all(seen):
         raise ConfigError(
@@ -37,14 +36,14 @@ def agree_on_last_checkpoint(work_dir: str) -> str | None:
 
 
 class Position(NamedTuple):
-    """How far a run is in its data.
+    """How far a run is in its data. Numbers of batches are those of one rank.
 
     Attributes:
-        epoch: Epochs that are done.
-        batch: Batches of the next one that are done, on each rank.
-        batches_per_epoch: Of each rank.
-        batch_size: Samples of a batch of one rank.
-        num_ranks: How many ranks there are.
+        epoch: Number of complete epochs.
+        batch: Number of batches done in the next epoch.
+        batches_per_epoch: Number of batches in an epoch.
+        batch_size: Samples in a batch of one rank.
+        num_ranks: Number of ranks.
     """
 
     epoch: int
@@ -60,27 +59,25 @@ class Position(NamedTuple):
 
 
 def position_of(runner: Any, epoch: int, iteration: int) -> Position:
-    """The position of a run that has done so many iterations."""
-    loader = runner.train_dataloader
-    batches = getattr(runner.train_loop, 'batches', None)
-    if batches is not None:
-        epoch, batch = batches.position
-    else:
-        batch = iteration - epoch * len(loader)
-    return Position(epoch, batch, len(loader), _batch_size(loader), runner.world_size)
+    """The position of a run after an iteration of an epoch."""
+    loader: DataLoader = runner.train_dataloader
+    batch = iteration - epoch * len(loader)
+    if hasattr(runner.train_loop, 'batches'):
+        epoch, batch = runner.train_loop.batches.position
+    batch_size = getattr(loader.batch_sampler, 'batch_size', None) or loader.batch_size or 1
+    return Position(epoch, batch, len(loader), batch_size, runner.world_size)
 
 
 def adopt_position(runner: Any, saved: Position, initial_settings: list[dict[str, Any]]) -> None:
-    """Brings a run that was resumed to the samples that are next, also where its batches are others than before.
+    """Continues a resumed run at its next samples, also if the size or number of batches changed.
 
-    Samples keep their order on any number of ranks. Where the batches of all ranks together are as large as before,
-    nothing else changes. Where they aren't, at most one batch is seen again; what is counted in epochs (the length of
-    the run, its schedules) is that of the config, with the iterations that an epoch has now.
+    Samples keep their order on any number of ranks. If a step has as many samples as before, nothing else changes.
+    If not, at most one batch is seen again, and the length of the run and its schedules keep their number of epochs.
 
     Args:
-        runner: The run.
-        saved: Where it was.
-        initial_settings: What its schedules begin from, such as `initial_lr`, by group of parameters.
+        runner: The resumed run.
+        saved: Its position in the checkpoint.
+        initial_settings: Where its schedules begin, such as `initial_lr`, by group of parameters.
     """
     now = position_of(runner, saved.epoch, runner.iter)
     if now.num_ranks != saved.num_ranks:
@@ -97,7 +94,8 @@ def adopt_position(runner: Any, saved: Position, initial_settings: list[dict[str
     same_steps = now.samples_per_batch == saved.samples_per_batch
     if same_steps and now.batches_per_epoch == saved.batches_per_epoch:
         return
-    step = _whole_step(runner.optim_wrapper, saved.epoch * now.batches_per_epoch + batch)
+    step = saved.epoch * now.batches_per_epoch + batch
+    step -= step % getattr(runner.optim_wrapper, '_accumulative_counts', 1)  # no gradient is held
     runner.logger.warning(
         f'An epoch has {now.batches_per_epoch} steps of {now.samples_per_batch} samples now and had '
         f'{saved.batches_per_epoch} of {saved.samples_per_batch}: iteration {runner.iter} becomes {step} of '
@@ -110,13 +108,8 @@ def adopt_position(runner: Any, saved: Position, initial_settings: list[dict[str
     _replay_schedules(runner, initial_settings)
 
 
-def _whole_step(optim_wrapper: OptimWrapper, iteration: int) -> int:
-    """The last iteration up to this one behind which no gradient is held."""
-    return iteration - iteration % getattr(optim_wrapper, '_accumulative_counts', 1)
-
-
 def _replay_schedules(runner: Any, initial_settings: list[dict[str, Any]]) -> None:
-    """Brings schedules to this iteration: each of their values follows from the one before."""
+    """Steps schedules from the start to this iteration: each value depends on the one before."""
     if not isinstance(runner.param_schedulers, list):
         return
     for group, initial in zip(runner.optim_wrapper.param_groups, initial_settings, strict=True):
@@ -128,7 +121,3 @@ def _replay_schedules(runner: Any, initial_settings: list[dict[str, Any]]) -> No
         for schedule in runner.param_schedulers:
             if epoch_ends or not schedule.by_epoch:
                 schedule.step()
-
-
-def _batch_size(loader: DataLoader) -> int:
-    return getattr(loader.batch_sampler, 'batch_size', None) or loader.batch_size or 1

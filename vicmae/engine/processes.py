@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Connects the processes of a run, where MMEngine cannot: without GPUs, and after torchrun restarted them."""
+"""Connects the processes of a run where MMEngine cannot: without GPUs, and after a restart by torchrun."""
 
 import os
 import subprocess
@@ -13,12 +13,7 @@ from vicmae.errors import ConfigError
 
 
 def init_gloo(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
-    """Connects the processes of a run without GPUs, before the Runner would try to set one.
-
-    Args:
-        launcher: What started the processes.
-        dist_cfg: The config's `env_cfg.dist_cfg`; its `backend` is for GPUs.
-    """
+    """Connects the processes of a run without GPUs, before the Runner would try to set one."""
     if launcher == 'none' or torch.distributed.is_initialized():
         return
     if launcher == 'slurm':
@@ -39,7 +34,7 @@ def init_gloo(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
 
 
 def init_after_restart(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
-    """Connects the processes of a run on GPUs that torchrun has started again; else the Runner does."""
+    """Connects the processes of a run on GPUs that torchrun has restarted; else the Runner does."""
     restarted = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
     if launcher == 'pytorch' and restarted and not torch.distributed.is_initialized():
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
@@ -47,7 +42,7 @@ def init_after_restart(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
 
 
 def init_process_group(dist_cfg: Mapping[str, Any]) -> None:
-    """Connects the processes, apart from those that torchrun started before: their addresses are in its store still."""
+    """Connects the processes, with a prefix: torchrun's store still has the addresses of earlier attempts."""
     seconds = dist_cfg.get('timeout')
     if not isinstance(seconds, (int, float, type(None))):
         raise ConfigError(
@@ -75,10 +70,6 @@ def _read_slurm_environment() -> None:
     os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', '0')
     os.environ.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' not in os.environ:
-        hosts = subprocess.run(
-            ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+        hosts = subprocess.run(command, capture_output=True, text=True, check=True)
         os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]

@@ -37,28 +37,26 @@ from .sharding import FullyShard
 
 _LONG = 12
 _THEIR_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
-# What MMEngine says in every run and nobody can act on.
+# Messages of MMEngine in every run that nobody can act on.
 _NO_NEWS = ('"FileClient" will be', '"HardDiskBackend" is', 'Distributed training is not used')
 
 
 @RUNNERS.register_module()
 class VicmaeRunner(Runner):
-    """MMEngine's Runner, with what pretraining needs besides.
+    """MMEngine's Runner for pretraining.
 
-    It shows short messages on the console and everything in the log file (environment, config and the order of
-    hooks are some six hundred lines at the start of each run), refuses a part without the hook that it needs,
-    switches any default hook off by None, reads data with `SteadyLoader`, writes and reads checkpoints that hold
-    tensors and plain values alone, and compiles layer by layer. A model that `FullyShard` shards has the checkpoints
-    of a whole one.
+    It reads data with `SteadyLoader`, writes and reads checkpoints of tensors and plain values only (whole ones for a
+    sharded model, too), and compiles layer by layer. The console shows short messages only, the log file all. None
+    switches any default hook off; a part without the hook that it needs is refused.
     """
 
     _resume: bool
     _load_from: str | None
     _resuming = False
-    _role = ''  # what the loop that is being built is for
+    _role = ''  # 'train', 'val' or 'test' while that loop is built
 
     def __init__(self, *args: Any, randomness: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        # MMEngine's own default is one dict for all Runners of a process, and a resume writes its seed into that.
+        # MMEngine's default is one dict for all Runners of a process, and a resume writes its seed into it.
         super().__init__(*args, randomness=dict(randomness or dict(seed=None)), **kwargs)
         self._config_text = self.cfg.pretty_text  # takes a while
         self.schedule_settings = copy.deepcopy(self.param_schedulers)  # before they are built
@@ -66,7 +64,7 @@ class VicmaeRunner(Runner):
             self._require_hooks()
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
-        """Leaves out what a config sets to None; MMEngine takes that for its own hooks only."""
+        """Leaves out hooks that are None in the config; MMEngine does that for its own only."""
         hooks = hooks or {}
         kept = {n: hook for n, hook in hooks.items() if hook is not None or n in _THEIR_HOOKS}
         super().register_default_hooks(kept)
@@ -77,10 +75,10 @@ class VicmaeRunner(Runner):
         seed: int | None = None,
         diff_rank_seed: bool = False,
     ) -> DataLoader:
-        """Builds a loader that no bad file stops, with a list of bad files in the work directory."""
+        """Builds a loader that skips bad files, and lists them in the work directory."""
         if isinstance(dataloader, DataLoader):
             return dataloader
-        # A copy serves as well as the config's own: hooks and subclasses make some.
+        # Compared by value: hooks and subclasses make copies of a loader's config.
         role = self._role or next(
             (r for r in ('train', 'val') if dataloader == getattr(self, f'_{r}_dataloader')), 'test'
         )
@@ -114,7 +112,7 @@ class VicmaeRunner(Runner):
         return self._build_loop('test', loop)
 
     def _build_loop(self, role: str, loop: Any) -> BaseLoop:
-        """Builds a loop, whose loader learns what it is for."""
+        """Builds a loop, and tells `build_dataloader` its role."""
         self._role = role
         try:
             return getattr(super(), f'build_{role}_loop')(loop)
@@ -122,29 +120,29 @@ class VicmaeRunner(Runner):
             self._role = ''
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: Any) -> Any:
-        """Wraps the model; MMEngine looks in its own registry alone for the type."""
+        """Wraps the model; MMEngine looks for the type in its own registry only."""
         if model_wrapper_cfg and isinstance(model_wrapper_cfg.get('type'), str):
             wrapper = MODEL_WRAPPERS.get(model_wrapper_cfg['type'])
             model_wrapper_cfg = {**model_wrapper_cfg, 'type': wrapper}
             if wrapper is FullyShard:  # it draws weights
                 self._choose_checkpoint()
-        with self._reading_own_checkpoint_alone():
+        with self._without_pretrained():
             return super().wrap_model(model_wrapper_cfg, model)
 
     def _init_model_weights(self) -> None:
-        """Draws weights, except where `FullyShard` did before it sharded them."""
+        """Draws weights, unless `FullyShard` did before it sharded them."""
         self._choose_checkpoint()
         if not isinstance(self.model, FullyShard):
-            with self._reading_own_checkpoint_alone():
+            with self._without_pretrained():
                 super()._init_model_weights()
 
-    def _reading_own_checkpoint_alone(self) -> AbstractContextManager[None]:
-        """Lets models read no pretrained weights where the run resumes: those files may be gone."""
+    def _without_pretrained(self) -> AbstractContextManager[None]:
+        """Skips pretrained weights if the run resumes: their files may be gone."""
         resumes = self._resume and self._load_from is not None
         return reading_nothing() if resumes else nullcontext()
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """Builds the optimizer, of which a sharded model's loads the state of a whole one's."""
+        """Builds the optimizer; that of a sharded model can load the state of a whole one."""
         built = super().build_optim_wrapper(optim_wrapper)
         if isinstance(self.model, FullyShard) and built is not optim_wrapper:
             shard_moments_on_loading(built.optimizer)
@@ -157,10 +155,9 @@ class VicmaeRunner(Runner):
         save_optimizer: bool = True,
         save_param_scheduler: bool = True,
     ) -> dict[str, Any]:
-        """Copies the state that a run resumes from: tensors and plain values, on the CPU.
+        """Copies the state that a run resumes from, as tensors on the CPU and plain values.
 
-        All ranks have to call it; what the first one gets is written. In `meta`, `epoch` and `iter` are how many are
-        done.
+        All ranks have to call it; that of the first is written. `epoch` and `iter` in `meta` count complete ones.
         """
         self.call_hook('before_collect_checkpoint')
         meta = {'epoch': self.epoch, 'iter': self.iter, **(meta or {})}
@@ -195,8 +192,8 @@ class VicmaeRunner(Runner):
         by_epoch: bool = True,
         **options: Any,
     ) -> None:
-        """Writes a checkpoint into a folder, whole or not at all. MMEngine's options of other places do nothing."""
-        # As MMEngine has it: called after the last batch of an epoch, or after a batch, before it is counted.
+        """Writes a checkpoint into a folder, whole or not at all. MMEngine's options for remote storage do nothing."""
+        # As in MMEngine, it is called after an epoch or a batch but before that is counted.
         done = dict(epoch=self.epoch + by_epoch, iter=self.iter + (not by_epoch))
         meta = {**done, **(meta or {})}
         checkpoint = self.collect_checkpoint(
@@ -206,12 +203,12 @@ class VicmaeRunner(Runner):
             write_checkpoint(Path(out_dir, filename), checkpoint)
 
     def load_or_resume(self) -> None:
-        """Loads weights, or resumes from a checkpoint: by default from the run's last one that is whole."""
+        """Loads weights, or resumes, by default from the run's last checkpoint that is whole."""
         self._choose_checkpoint()
         super().load_or_resume()
 
     def _choose_checkpoint(self) -> None:
-        """Finds what to resume from where no checkpoint is named."""
+        """Finds the checkpoint to resume from if none is named."""
         if self._resume and self._load_from is None and not self._has_loaded:
             last = agree_on_last_checkpoint(self.work_dir)
             if last is None:
@@ -221,7 +218,7 @@ class VicmaeRunner(Runner):
             self._resume, self._load_from = last is not None, last
 
     def load_checkpoint(self, filename: str, map_location: Any = 'cpu', **_: Any) -> dict[str, Any]:
-        """Loads a checkpoint's weights by `load_weights`, and returns all that it holds."""
+        """Loads a checkpoint's weights by `load_weights`, and returns all of its content."""
         checkpoint = load_checkpoint(filename, map_location)
         if self._resuming and not {'meta', 'message_hub'} <= set(checkpoint):
             raise CheckpointError(
@@ -259,7 +256,7 @@ class VicmaeRunner(Runner):
             adopt_position(self, Position(**position), initial)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
-        """Scales the learning rate to the samples of a step: those of all ranks, and of all that are accumulated."""
+        """Scales the learning rate to the samples of a step, of all ranks and accumulated batches."""
         accumulated = getattr(optim_wrapper, '_accumulative_counts', 1)
         if auto_scale_lr and auto_scale_lr.get('enable') and accumulated > 1:
             base = auto_scale_lr['base_batch_size'] / accumulated
@@ -268,7 +265,7 @@ class VicmaeRunner(Runner):
         super().scale_lr(optim_wrapper, auto_scale_lr)
 
     def _require_hooks(self) -> None:
-        """Refuses a part that only works together with a hook which isn't there."""
+        """Refuses a part of the model without the hook that it needs."""
         for where, module in self.model.named_modules():
             hook = getattr(module, 'required_hook', None)
             if hook is not None and not any(isinstance(h, HOOKS.get(hook)) for h in self.hooks):
@@ -278,10 +275,9 @@ class VicmaeRunner(Runner):
                 )
 
     def _maybe_compile(self, target: str) -> None:
-        """Compiles the layers where the model can do that.
+        """Compiles the layers if the model supports that.
 
-        MMEngine compiles the whole step, with the masks (drawn from another generator then), the loss weight
-        (compiled again whenever it changes) and the optimiser.
+        MMEngine compiles the whole step: masks come from another generator then, and each loss weight compiles again.
         """
         options = self.cfg.get('compile')
         known = list(inspect.signature(torch.compile).parameters)[1:]  # without the model
@@ -321,7 +317,7 @@ class VicmaeRunner(Runner):
 
 
 def _forgiving(write: Callable[..., None]) -> Callable[..., None]:
-    """Lets a curve that can't be written, on a full disk or in a folder that is gone, not end the run."""
+    """Wraps a writer of curves so that an error, such as a full disk, doesn't end the run."""
 
     def write_or_say(*args: Any) -> None:
         try:
@@ -333,16 +329,14 @@ def _forgiving(write: Callable[..., None]) -> Callable[..., None]:
 
 
 def _say_once() -> None:
-    """Reports the error that is being handled, if it is another one than before."""
+    """Reports the error that is being handled, each message once."""
     _say(str(sys.exc_info()[1]))
 
 
 @cache
 def _say(error: str) -> None:
-    print(
-        f"Can't write the log or its curves: {error}. Training continues without it.",
-        file=sys.stderr,
-    )
+    text = f"Can't write the log or its curves: {error}. Training continues without it."
+    print(text, file=sys.stderr)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -6,9 +6,7 @@ from vicmae.registry import HOOKS
 
 @HOOKS.register_module()
 class CheckpointFitHook(Hook):
-    """Says how strictly `load_from` and `--resume` are: whether a checkpoint has to fit the model.
-
-    The Runner loads by `vicmae.checkpoints.fit.load_weights`, which reports what became of each key either way.
+    """Sets whether a checkpoint of `load_from` or `--resume` has to fit the model.
 
     Args:
         strict: False to load what fits and report the rest, such as for a start from a converted MAE.

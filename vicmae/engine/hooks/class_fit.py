@@ -1,7 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Whether a label means the same to all who read it."""
+"""Checks that all data sets, the head and the checkpoint use the same class ids."""
 
-import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +16,10 @@ from vicmae.utils.names import name_some
 
 @HOOKS.register_module()
 class ClassFitHook(Hook):
-    """Refuses labels that don't mean the same to the head, the training set and the set that is tested on.
+    """Refuses data sets whose class ids differ from each other, from the head's or from the checkpoint's.
 
-    Class folders are numbered in the order of their names, so that a folder more or less in one of the sets moves all
-    labels behind it, and accuracies fall without a word. A checkpoint knows the classes that it was trained on.
+    Class folders are numbered in the order of their names: one more in one of the sets shifts all labels after it, and
+    accuracies fall without a message.
     """
 
     priority = 'VERY_HIGH'
@@ -54,26 +53,25 @@ class ClassFitHook(Hook):
         require_fit(test, _num_classes(runner), 'test')
 
     def _warn_of_empty_classes(self, runner: Any, dataset: Any) -> None:
-        """Tells of labels that no sample of the training set has: nothing teaches their class."""
+        """Warns of labels that no sample of the training set has."""
         if not hasattr(dataset, 'labels'):
             return
         counts = np.bincount(dataset.labels(), minlength=_num_classes(runner))
         empty = [str(label) for label in np.flatnonzero(counts == 0)]
         if empty:
-            runner.logger.log(
-                logging.WARNING,
+            runner.logger.warning(
                 f'{len(empty)} of {len(counts)} classes have no sample in the training set: {name_some(empty)}. They '
-                'are never predicted rightly. Add samples, or leave these classes out of all lists.',
+                'are never predicted rightly. Add samples, or leave these classes out of all lists.'
             )
 
 
 def classes_of(dataset: Any) -> tuple[str, ...] | None:
-    """Names of the classes of a data set in the order of their labels; None where it has labels alone."""
+    """Class names of a data set in the order of their labels; None if it has numbers only."""
     return tuple(getattr(dataset, 'metainfo', {}).get('classes') or ()) or None
 
 
 def require_fit(dataset: Any, num_classes: int, what: str) -> None:
-    """Refuses a data set with other than so many classes."""
+    """Refuses a data set with another number of classes."""
     classes = classes_of(dataset)
     if classes is not None and len(classes) != num_classes:
         raise ConfigError(
@@ -93,7 +91,7 @@ def require_fit(dataset: Any, num_classes: int, what: str) -> None:
 def require_same_classes(
     train: Sequence[str] | None, other: Sequence[str] | None, what: str
 ) -> None:
-    """Refuses two data sets whose class folders differ; lists have no names that could."""
+    """Refuses two data sets whose class folders differ; lists have no class names."""
     if train is None or other is None or tuple(train) == tuple(other):
         return
     missing = [name for name in train if name not in other]
@@ -111,12 +109,11 @@ def require_same_classes(
 
 
 def _num_classes(runner: Any) -> int:
-    model = unwrapped(runner.model)
-    return model.head.num_classes
+    return unwrapped(runner.model).head.num_classes
 
 
 def _name_empty_folders(dataset: Any, classes: Sequence[str]) -> str:
-    """Names folders beside the classes that have no file."""
+    """Names class folders without a file."""
     root = getattr(dataset, 'data_root', '')
     listed = bool(getattr(dataset, 'ann_file', None))
     chosen = classes_of(dataset) != getattr(getattr(dataset, 'catalogue', None), 'classes', None)

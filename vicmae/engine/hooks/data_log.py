@@ -13,10 +13,10 @@ _STATE = 'data_seen'
 
 @HOOKS.register_module()
 class DataLogHook(Hook):
-    """Tells what the run has been fed: samples by source, bad ones, and what transforms had to note.
+    """Logs how many samples the run has read by source, bad ones, and notes of transforms.
 
-    A line in the log after each epoch, and curves (`data/...`) every few steps. The counts are those of all processes
-    together and continue after a resume, on any number of them.
+    There is a log line after each epoch, and curves (`data/...`). Counts are of all processes together and continue
+    after a resume on any number of them.
 
     Args:
         interval: Steps between two points of the curves.
@@ -36,13 +36,10 @@ class DataLogHook(Hook):
         self._before = {name: Counter(counts) for name, counts in state.items()}
         self._gather = GatherOnCPU()
 
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        if not isinstance(runner.train_dataloader, SteadyLoader):
-            return
-        if self.every_n_train_iters(runner, self.interval):
-            counts = self._counts(runner.train_dataloader)
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        loader = runner.train_dataloader
+        if isinstance(loader, SteadyLoader) and self.every_n_train_iters(runner, self.interval):
+            counts = self._counts(loader)
             curves = {f'data/{name}': count for name, count in counts['seen'].items()}
             curves['data/bad'] = counts['bad'].get('samples', 0)
             runner.visualizer.add_scalars(curves, step=runner.iter + 1)
@@ -65,7 +62,7 @@ class DataLogHook(Hook):
         runner.logger.info(' '.join(line))
 
     def _counts(self, loader: SteadyLoader) -> dict[str, dict[str, int]]:
-        """All counts since the run began, also before a resume: called on all ranks alike."""
+        """Counts since the run began, before a resume too. All ranks have to call it."""
         now = dict(
             seen=loader.seen,
             bad=Counter(samples=loader.ledger.num_bad) if loader.ledger.num_bad else Counter(),

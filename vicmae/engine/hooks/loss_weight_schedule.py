@@ -14,19 +14,16 @@ UNITS = ('epoch', 'iter')
 
 @HOOKS.register_module()
 class LossWeightScheduleHook(Hook):
-    """Raises a loss weight in the course of training, as ViC-MAE does with the contrastive one.
-
-    Before `begin` the weight is `start_value`, from `end` on it is `end_value`, in between it moves along
-    `shape`. The value follows from the iteration alone, so it is right from the first step after a resume.
+    """Raises a loss weight during training, as ViC-MAE does with the contrastive one.
 
     Args:
-        begin: Where the ramp begins, in `unit`.
-        end: Where it ends.
+        begin: Begin of the ramp, in `unit`.
+        end: End of the ramp.
         start_value: Weight before the ramp.
-        end_value: Weight after it; by default what the model's config says.
+        end_value: Weight after the ramp; by default that of the model's config.
         weight: The attribute of the model that holds the weight.
-        unit: 'epoch' or 'iter'.
-        shape: 'linear' or 'cosine'.
+        unit: One of `UNITS`.
+        shape: One of `SHAPES`, in which the weight changes from `begin` to `end`.
     """
 
     priority = 'NORMAL'
@@ -63,7 +60,7 @@ class LossWeightScheduleHook(Hook):
         self._path, _, self._name = weight.rpartition('.')
 
     def before_train(self, runner: Any) -> None:
-        """Finds the weight."""
+        """Checks the weight, and reads its final value from the model if the config has none."""
         owner = self._owner(runner)
         if self.end_value is None:
             self.end_value = float(getattr(owner, self._name))
@@ -86,7 +83,7 @@ class LossWeightScheduleHook(Hook):
         setattr(self._owner(runner), self._name, self.value_at(position))
 
     def value_now(self, runner: Any) -> float:
-        """The weight that the model has."""
+        """The current weight of the model."""
         return float(getattr(self._owner(runner), self._name))
 
     def value_at(self, position: float) -> float:
@@ -98,7 +95,6 @@ class LossWeightScheduleHook(Hook):
         return self.start_value + done * (end_value - self.start_value)
 
     def _owner(self, runner: Any) -> Any:
-        """Finds the part of the model that has the weight."""
         model = unwrapped(runner.model)
         try:
             owner = model.get_submodule(self._path)

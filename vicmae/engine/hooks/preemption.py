@@ -20,12 +20,12 @@ from .safe_checkpoint import SafeCheckpointHook, is_between_steps
 class PreemptionHook(Hook):
     """Ends a preempted run after its current step, with a checkpoint.
 
-    A signal to one rank ends all of them; where the device skips bad steps, up to `check_interval` steps later (see
+    A signal to one rank ends all, up to `check_interval` steps later where the device skips bad steps (see
     `StepGuardHook`). The exit status is 75, on which tools/slurm_train.sh requeues the job; `--resume` continues it.
 
     Args:
-        signals: Which signals ask for that: SIGTERM comes with `scancel`, `kill` and from torchrun, SIGUSR1 from
-            Slurm some time before the end of a job (`#SBATCH --signal=USR1@120`).
+        signals: Signals to end on: SIGTERM is sent by `scancel`, `kill` and torchrun, SIGUSR1 by Slurm some time
+            before the end of a job (`#SBATCH --signal=USR1@120`).
     """
 
     priority = 'LOWEST'  # after the checkpoint of this step, if there is one
@@ -41,7 +41,7 @@ class PreemptionHook(Hook):
         self._before: dict[signal.Signals, Any] = {}
 
     def before_train(self, runner: Any) -> None:
-        """Waits for signals."""
+        """Installs the signal handlers."""
         if runner.world_size > 1 and not isinstance(runner.optim_wrapper, GuardedOptimWrapper):
             raise ConfigError(
                 'PreemptionHook passes a signal to other processes with the steps of a `GuardedOptimWrapper`, got '
@@ -51,16 +51,12 @@ class PreemptionHook(Hook):
         if threading.current_thread() is threading.main_thread():
             self._before = {name: signal.signal(name, self._receive) for name in self.signals}
 
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         alone = runner.world_size == 1 and self._received is not None
         if is_between_steps(runner) and (alone or getattr(self._wrapper, 'end_agreed', False)):
             self._end(runner, runner.epoch, runner.iter + 1)
 
-    def after_val_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_val_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         # Several ranks may have different numbers of batches here; they end after their next step.
         if runner.world_size == 1 and self._received is not None and self._before:
             self._end(runner, runner.epoch, runner.iter)
@@ -81,16 +77,13 @@ class PreemptionHook(Hook):
         saved = self._save(runner, epoch, step)
         self.after_train(runner)
         mark_preempted()
-        what = (
-            f'{saved}. Continue with `--resume`.' if saved else 'Nothing writes checkpoints here.'
-        )
-        raise Preempted(f'Preempted after iteration {step} of {runner.max_iters}. {what}')
+        raise Preempted(f'Preempted after iteration {step} of {runner.max_iters}. {saved}')
 
     def _save(self, runner: Any, epoch: int, step: int) -> str:
-        """Writes a checkpoint of this step where there is none yet. All ranks wait for it, and say the same."""
+        """Writes a checkpoint of this step if there is none yet, and says which is the last, on all ranks alike."""
         hook = next((hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)), None)
         if hook is None:
-            return ''
+            return 'Nothing writes checkpoints here.'
         try:
             if any(all_gather_object(not hook.is_saved(step))):
                 hook.save(runner, f'iter_{step}.pth', epoch=epoch, step=step)
@@ -99,5 +92,7 @@ class PreemptionHook(Hook):
             runner.logger.error(str(error))
             hook.forget()
         if any(all_gather_object(not hook.is_saved(step))):
-            return "This step's checkpoint could not be written; an earlier one is the last"
-        return f'The checkpoint is {hook.last_ckpt}'
+            saved = "This step's checkpoint could not be written; an earlier one is the last"
+        else:
+            saved = f'The checkpoint is {hook.last_ckpt}'
+        return f'{saved}. Continue with `--resume`.'

@@ -21,10 +21,7 @@ _SECONDS_PER_LOSS = 1.0
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """A live bar with rate and time left, on a terminal only; log lines scroll above it.
-
-    Where the output is a file or a pipe nothing is drawn: there the log's lines are the progress.
-    """
+    """A live bar with samples per second and time left, on a terminal only; log lines scroll above it."""
 
     priority = 'LOW'
 
@@ -74,7 +71,7 @@ class ProgressHook(Hook):
         self.stop()
 
     def stop(self) -> None:
-        """Takes the bar away and gives the logger its terminal back."""
+        """Removes the bar and restores the logger's streams."""
         if self._progress is None:
             return
         self._progress.stop()
@@ -98,23 +95,20 @@ class ProgressHook(Hook):
             console=console,
             expand=True,
         )
+        terminal = (sys.stdout, sys.stderr)
         for handler in runner.logger.handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream in (
-                sys.stdout,
-                sys.stderr,
-            ):
+            if isinstance(handler, logging.StreamHandler) and handler.stream in terminal:
                 self._streams.append((handler, handler.stream))
                 handler.setStream(FileProxy(console, handler.stream))
         self._progress.start()
-        atexit.register(self.stop)  # after an exception or Ctrl-C the cursor must come back
+        atexit.register(self.stop)  # shows the cursor again after an exception or Ctrl-C
 
     def _add_task(self, name: str, total: int, completed: int = 0) -> None:
         if self._progress is None:
             return
         self._remove(name)
-        self._tasks[name] = self._progress.add_task(
-            'starting', total=total, completed=completed, rate=''
-        )
+        task = self._progress.add_task('starting', total=total, completed=completed, rate='')
+        self._tasks[name] = task
         self._meters[name] = [0.0, 0.0]
         self._last = time.monotonic()
 
@@ -122,21 +116,16 @@ class ProgressHook(Hook):
         if self._progress is None or name not in self._tasks:
             return
         meter, now = self._meters[name], time.monotonic()
-        # Since any task advanced: what an evaluation took is not training's.
+        # Since any task advanced: the time of an evaluation is not training's.
         meter[0] += now - self._last
         with suppress(DataError):  # a batch of the user's own kind: no samples are counted
             meter[1] += len(as_batch(data_batch))
         self._last = now
         rate = f'{meter[1] * runner.world_size / max(meter[0], 1e-9):.0f}/s'
-        self._progress.update(
-            self._tasks[name],
-            advance=1,
-            description=what,
-            rate=rate,
-        )
+        self._progress.update(self._tasks[name], advance=1, description=what, rate=rate)
 
     def _loss_text(self, outputs: dict[str, Any] | None) -> str:
-        """The loss, read now and then only: reading it waits for the device."""
+        """The loss, read at most once a second: reading it waits for the device."""
         now = time.monotonic()
         if self._progress and outputs and 'loss' in outputs and now >= self._next_loss:
             self._next_loss = now + _SECONDS_PER_LOSS

@@ -1,5 +1,4 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -21,25 +20,21 @@ _KEPT = 'kept_checkpoints'
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """Writes checkpoints whole or not at all, each with its hash, and deletes an old one only when a new one is whole.
+    """Writes checkpoints whole or not at all, each with its hash, and deletes an old one only after a new one.
 
-    A checkpoint holds the state between two steps of the optimiser: one that is due while gradients are being
-    accumulated is written after the step. So it is for a run of any number of processes.
+    A checkpoint that is due while gradients are accumulated is written after the step of the optimizer.
 
     Args:
+        args: Arguments of MMEngine's `CheckpointHook`, as `kwargs`.
         async_save: Whether training continues while a checkpoint is written. Its state is copied first, which takes as
             much memory again; the next one waits until it is written.
-        when_unwritten: What to do where a checkpoint can't be written (a full disk, a folder that is gone):
-            'continue' says so and trains on, 'stop' ends the run. That of the last step has to be written.
-        kwargs: As of MMEngine's `CheckpointHook`: `interval`, `by_epoch`, `max_keep_ckpts`, `save_best`, ...
+        when_unwritten: What to do if a checkpoint can't be written (a full disk, a missing folder): 'continue' to log
+            an error, 'stop' to end the run. A failure at the last step always ends it.
+        kwargs: Arguments of `CheckpointHook`: `interval`, `by_epoch`, `max_keep_ckpts`, `save_best`, ...
     """
 
     def __init__(
-        self,
-        *args: Any,
-        async_save: bool = False,
-        when_unwritten: str = 'continue',
-        **kwargs: Any,
+        self, *args: Any, async_save: bool = False, when_unwritten: str = 'continue', **kwargs: Any
     ) -> None:
         if when_unwritten not in WHEN_UNWRITTEN:
             raise ValueError(
@@ -49,7 +44,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.when_unwritten = when_unwritten
         self._thread = ThreadPoolExecutor(1, 'checkpoint') if async_save else None
         self._writing: Future[None] | None = None
-        self._due: int | None = None  # what is to be written after the optimiser's step: its number
+        self._due: int | None = None  # number of the checkpoint to write after the optimizer's step
         self._saved_at = -1
         self._kept_before: list[str] = []
 
@@ -62,21 +57,17 @@ class SafeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if is_main_process():
             require_folder(Path(self.out_dir), 'default_hooks.checkpoint.out_dir')
-        # Of a run that began in another folder, nothing is here, and nothing there is this run's to delete.
+        # Checkpoints in the folder of an earlier run are not this run's to delete.
         kept = runner.message_hub.runtime_info.get(_KEPT, [])
         here = [name for name in kept if Path(self.out_dir, name).exists()]
         runner.message_hub.update_info(_KEPT, here)
 
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         step = runner.iter + 1
-        regular = not self.by_epoch and self.every_n_train_iters(
-            runner, self.interval, self.save_begin
-        )
-        last = not self.by_epoch and self.save_last and self.is_last_train_iter(runner)
-        if regular or last:
-            self._due = step
+        if not self.by_epoch:
+            last = self.save_last and self.is_last_train_iter(runner)
+            if last or self.every_n_train_iters(runner, self.interval, self.save_begin):
+                self._due = step
         if self._due is not None and is_between_steps(runner):
             self.save(runner, self.filename_tmpl.format(self._due), epoch=runner.epoch, step=step)
 
@@ -95,23 +86,21 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_train(runner)
 
     def save(self, runner: Any, name: str, *, epoch: int, step: int) -> None:
-        """Writes a checkpoint of the state that the run has now."""
+        """Writes a checkpoint of the run's current state."""
         self._due = None
         self._saved_at = step
         runner.logger.info(f'Saving checkpoint {name} after {step} iterations')
         self._save_checkpoint_with_step(runner, name, dict(epoch=epoch, iter=step))
 
     def forget(self) -> None:
-        """Forgets what is due and what is saved, where the run goes back."""
+        """Forgets what is due and what is saved, for a rewind."""
         self._due, self._saved_at = None, -1
 
     def is_saved(self, step: int) -> bool:
-        """Whether the last checkpoint is that after so many iterations."""
+        """Whether the last checkpoint is the one after this iteration."""
         return self._saved_at == step
 
-    def _save_checkpoint_with_step(
-        self, runner: Any, step: str | int, meta: dict[str, Any]
-    ) -> None:
+    def _save_checkpoint_with_step(self, runner: Any, step: str | int, meta: Any) -> None:
         name = step if isinstance(step, str) else self.filename_tmpl.format(step)
         self._report(runner, self.finish)
         self._kept_before = runner.message_hub.get_info(_KEPT)
@@ -121,11 +110,9 @@ class SafeCheckpointHook(CheckpointHook):
         limit = max(self.max_keep_ckpts - 1, 0) if self.max_keep_ckpts > 0 else len(kept)
         stale, kept = kept[: len(kept) - limit], kept[len(kept) - limit :]
         runner.message_hub.update_info(_KEPT, [*kept, name])
-        # On all ranks: hooks that add something to a checkpoint may gather it from them.
+        # On all ranks: hooks may gather from them what they add to a checkpoint.
         checkpoint = runner.collect_checkpoint(
-            meta,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
+            meta, save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler
         )
         last_file = Path(runner.work_dir, LAST)
         stale = [str(Path(self.out_dir, name)) for name in stale]
@@ -134,7 +121,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._submit(runner, job, is_last=meta['iter'] >= runner.max_iters)
 
     def _save_best_checkpoint(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Writes a best checkpoint first, and deletes the one that was the best then."""
+        """Writes a new best checkpoint before it deletes the last one."""
         if not self.save_best:
             return
         before = self._hide_best()
@@ -157,7 +144,7 @@ class SafeCheckpointHook(CheckpointHook):
     best_ckpt_path_dict: dict[str, str | None]
 
     def _hide_best(self) -> dict[str, str | None]:
-        """Takes the paths of the best checkpoints away: MMEngine deletes what it finds before it writes another."""
+        """Clears the paths of the best checkpoints: MMEngine deletes those before it writes new ones."""
         if len(self.key_indicators) == 1:
             paths = {self.key_indicators[0]: self.best_ckpt_path}
             self.best_ckpt_path = None
@@ -177,7 +164,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict = dict(paths)
 
     def _submit(self, runner: Any, job: Callable[[], None], *, is_last: bool) -> None:
-        """Runs a job now, or while training continues; a failure is then reported with the next job."""
+        """Runs a job now, or in the background; a failure is then reported with the next job."""
         if self._thread is None:
             self._report(runner, job, must_work=is_last)
         else:
@@ -186,7 +173,7 @@ class SafeCheckpointHook(CheckpointHook):
                 self._report(runner, self.finish, must_work=True)
 
     def finish(self) -> None:
-        """Waits until what is being written is written."""
+        """Waits for the checkpoint that is being written."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
@@ -199,13 +186,13 @@ class SafeCheckpointHook(CheckpointHook):
             self._saved_at = -1
             if must_work or self.when_unwritten == 'stop':
                 raise
-            runner.logger.log(logging.ERROR, f'{error} Training continues without it.')
+            runner.logger.error(f'{error} Training continues without it.')
 
 
 def write_and_tidy(
     checkpoint: dict[str, Any], path: str, last_file: Path, stale: Sequence[str]
 ) -> None:
-    """Writes a checkpoint, names it as the run's last, and only then deletes those that it replaces."""
+    """Writes a checkpoint, names it as the run's last, and then deletes those that it replaces."""
     write_checkpoint(path, checkpoint)
     try:
         write_text(last_file, str(path))
@@ -218,5 +205,5 @@ def write_and_tidy(
 
 
 def is_between_steps(runner: Any) -> bool:
-    """Whether no gradient is held that the optimiser has not used."""
+    """Whether the optimizer has used all accumulated gradients."""
     return runner.optim_wrapper.should_update()

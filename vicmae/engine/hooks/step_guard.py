@@ -29,29 +29,29 @@ _LEAST = dict(max_bad_steps=1, check_interval=1, max_rewinds=0, rewind_margin=0,
 
 @HOOKS.register_module()
 class StepGuardHook(Hook):
-    """Has the optimiser skip steps with non-finite losses or gradients, counts and records them.
+    """Makes the optimizer skip steps with non-finite losses or gradients (bad steps), counts and records them.
 
-    How steps are skipped is said at `GuardedOptimWrapper`, what is recorded in `vicmae.engine.bad_steps`. Counts are in
-    the message hub, and from the first bad step on in the log, as `bad_steps`. An EMA teacher stays as it is, too.
+    See `GuardedOptimWrapper` for how steps are skipped, and `vicmae.engine.bad_steps` for records. The log has their
+    number as `bad_steps`. An EMA teacher skips these steps, too.
 
-    After too many bad steps in a row the run stops, or goes back to its last checkpoint. There it passes over the
-    batches of these steps and some before them: what happens otherwise is the same again, as all follows from seeds
-    (`PaLM <https://arxiv.org/abs/2204.02311>`_, section 5.1, passes over 200 to 500 batches from before a spike).
+    After too many bad steps in a row the run stops, or rewinds to its last checkpoint and skips their batches and some
+    before them; with the same batches, the same would happen again (`PaLM <https://arxiv.org/abs/2204.02311>`_, section
+    5.1, skips 200 to 500 batches from before a spike).
 
     Args:
-        max_bad_steps: How many bad steps in a row are too many.
-        check_interval: After how many steps the host looks, where the device skips bad steps by itself. Records, stop
-            and rewind come at most so many steps late, and name the right step.
-        when_exceeded: 'stop' or 'rewind'. The latter needs an `EpochLoop` or `IterLoop`.
-        max_rewinds: How often a run goes back before it stops.
-        rewind_margin: Iterations before the bad steps that are passed over, too.
-        max_records: How many records of a run hold weights. The samples are in each.
+        max_bad_steps: Number of bad steps in a row after which the run stops or rewinds.
+        check_interval: Interval in steps at which the host looks, if the device skips bad steps. Records, stop and
+            rewind are delayed by up to this number, and name the right step.
+        when_exceeded: 'stop', or 'rewind', which needs an `EpochLoop` or `IterLoop`.
+        max_rewinds: Number of rewinds before the run stops.
+        rewind_margin: Number of iterations before the bad steps that are skipped, too.
+        max_records: Number of records with weights. All records have the samples.
     """
 
     priority = 'NORMAL'
     _batches: list[dict[str, Any]]
     _steps: deque[tuple[StepCheck, list[dict[str, Any]]]]
-    _due: int | None  # the end of a row that is too long
+    _due: int | None  # end of a row that is too long
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class StepGuardHook(Hook):
         self._forget()
 
     def before_train(self, runner: Any) -> None:
-        """Switches the optimiser's guard on."""
+        """Switches the optimizer's guard on."""
         wrapper, loop = runner.optim_wrapper, runner.train_loop
         if getattr(type(wrapper), 'step', None) is not GuardedOptimWrapper.step:
             raise ConfigError(
@@ -93,17 +93,17 @@ class StepGuardHook(Hook):
         self._forget()
 
     def after_train(self, runner: Any) -> None:
-        """Switches it off."""
+        """Switches the guard off."""
         runner.optim_wrapper.guarded = False
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Keeps what a record needs, and acts on the steps that the host knows of."""
+        """Keeps what a record needs, and handles the steps that the host has read."""
         wrapper = runner.optim_wrapper
-        # Later in this iteration, or while one is collected, it is that of the checkpoint to be written.
+        # Read now: it changes before a checkpoint of this iteration is collected and written.
         self._last_checkpoint = runner.message_hub.get_info('last_ckpt')
-        if isinstance(outputs, dict):  # a batch that is passed over has none
+        if isinstance(outputs, dict):  # None for a skipped batch
             self._batches.append(_seen(runner, batch_idx, outputs))
         if self._batches and wrapper.should_update():
             self._steps.append((wrapper.last_check, self._batches))
@@ -112,14 +112,14 @@ class StepGuardHook(Hook):
             wrapper.read_checks()
         self._look(runner)
         if self._due is not None:
-            consequence = self._consequence(runner, GuardState.of(runner), self._due)
+            error = self._rewind_or_stop(runner, GuardState.of(runner), self._due)
             self._forget()
-            raise consequence
+            raise error
         if total := GuardState.of(runner).total:
             runner.message_hub.update_scalar('train/bad_steps', total)
 
     def before_collect_checkpoint(self, runner: Any) -> None:
-        """Counts what a checkpoint is to know of; a stop or rewind waits for the end of the next iteration."""
+        """Counts steps before a checkpoint; a stop or rewind waits for the end of the next iteration."""
         if self._steps:
             runner.optim_wrapper.read_checks()
             self._look(runner)
@@ -128,7 +128,7 @@ class StepGuardHook(Hook):
         self._batches, self._steps, self._due = [], deque(), None
 
     def _look(self, runner: Any) -> None:
-        """Goes through the steps of which the host knows whether they were skipped."""
+        """Handles the steps of which the host knows whether they were skipped."""
         while self._due is None and self._steps and self._steps[0][0].bad is not None:
             check, batches = self._steps.popleft()
             state = GuardState.of(runner)
@@ -141,7 +141,7 @@ class StepGuardHook(Hook):
     def _count(
         self, runner: Any, state: GuardState, check: StepCheck, batches: list[dict[str, Any]]
     ) -> None:
-        """Counts a bad step, records it, says what happened and decides what follows."""
+        """Counts, records and reports a bad step."""
         state.total += 1
         state.in_a_row += 1
         folder = Path(runner.work_dir, 'bad_steps', f'iter_{batches[-1]["iteration"]}')
@@ -177,8 +177,8 @@ class StepGuardHook(Hook):
         if state.in_a_row >= self.max_bad_steps:
             self._due = last['iteration']
 
-    def _consequence(self, runner: Any, state: GuardState, end: int) -> Exception:
-        """Going back to a checkpoint where that may be, else the end of the run."""
+    def _rewind_or_stop(self, runner: Any, state: GuardState, end: int) -> Exception:
+        """The error that makes the loop rewind, or that ends the run."""
         why, advice = '', ''
         if self.when_exceeded == 'rewind':
             checkpoint = _checkpoint(runner, state.checkpoint)
@@ -191,9 +191,8 @@ class StepGuardHook(Hook):
                 times = f'{state.rewinds} time(s) already'
                 why = f' It went back to a checkpoint {times}, see `default_hooks.step_guard.max_rewinds`.'
         else:
-            advice = (
-                ', and `default_hooks.step_guard.when_exceeded=rewind` goes back to a checkpoint'
-            )
+            option = '`default_hooks.step_guard.when_exceeded=rewind`'
+            advice = f', and {option} goes back to a checkpoint'
         return TrainingError(
             f'{state.in_a_row} steps in a row, since iteration {state.since + 1}, had losses or gradients that are '
             f'not finite; nothing was trained in them.{why} They are recorded in {str(Path(state.record).parent)!r}. '
@@ -205,7 +204,7 @@ class StepGuardHook(Hook):
 
 
 def _seen(runner: Any, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
-    """The batch that a run is at, with what came out of the model, for `write_record`."""
+    """The current batch and its losses, for `write_record`."""
     seeded = any(isinstance(hook, StepSeedHook) for hook in runner.hooks)
     schedules = [hook for hook in runner.hooks if isinstance(hook, LossWeightScheduleHook)]
     epoch = runner.epoch
@@ -223,18 +222,17 @@ def _seen(runner: Any, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _faults_text(batches: list[dict[str, Any]], gradients: list[str]) -> str:
-    """What is not finite on one rank."""
+    """The non-finite losses and gradients of one rank."""
     losses = {name: value.item() for batch in batches for name, value in batch['losses'].items()}
     texts = [f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value)]
     if gradients:
-        texts.append(
-            f'gradients of {len(gradients)} parameters are not finite ({name_some(gradients)})'
-        )
+        names = name_some(gradients)
+        texts.append(f'gradients of {len(gradients)} parameters are not finite ({names})')
     return ', '.join(texts)
 
 
 def _checkpoint(runner: Any, wanted: str | None) -> str | None:
-    """A checkpoint of this run: the wanted one, or the last one if that is gone; rank 0 finds it."""
+    """The wanted checkpoint, or this run's last one if that is gone, as rank 0 sees it."""
     for hook in runner.hooks:
         if isinstance(hook, SafeCheckpointHook):
             hook.finish()
@@ -243,6 +241,6 @@ def _checkpoint(runner: Any, wanted: str | None) -> str | None:
     broadcast_object_list(usable)
     if usable[0]:
         return wanted
-    # A run that has written none leaves those of an earlier one in its folder alone.
+    # Without one of this run, those in its folder belong to an earlier run.
     written = runner.message_hub.get_info('last_ckpt') is not None
     return agree_on_last_checkpoint(runner.work_dir) if written else None

@@ -12,8 +12,7 @@ from vicmae.registry import HOOKS
 class StepSeedHook(Hook):
     """Seeds each training step by (seed, iteration, rank).
 
-    What is drawn on the device (dropped paths; masks of a batch that brings no seeds of its own) is then the same
-    after a resume as without one, and other on each rank.
+    Draws on the device (drop path; masks of a batch without seeds) are then the same after a resume as without one.
     """
 
     priority = 'VERY_HIGH'

@@ -12,15 +12,13 @@ from vicmae.utils.distributed import unwrapped
 
 @HOOKS.register_module()
 class TargetEMAHook(Hook):
-    """Moves an `EMATarget` towards its student after each step of the optimiser, and only then.
+    """Moves an `EMATarget` towards its student after each step that the optimizer takes.
 
-    A step that gradient accumulation puts off, or that mixed precision skips, moves nothing. The momentum goes
-    from the target's own at the beginning of the run to `end_momentum` at its end, along a cosine (BYOL); it
-    follows from the iteration alone, so it is right after a resume. In a run without an `EMATarget` the hook rests.
+    The momentum changes along a cosine in the course of the run (BYOL). Without an `EMATarget` the hook does nothing.
 
     Args:
-        begin_momentum: Where the momentum begins; by default at the `momentum` of the target.
-        end_momentum: Where it ends. The same value as at the beginning keeps it constant.
+        begin_momentum: Momentum at the beginning; by default the `momentum` of the target.
+        end_momentum: Momentum at the end; the same value as at the beginning keeps it constant.
     """
 
     priority = 'NORMAL'
@@ -33,7 +31,7 @@ class TargetEMAHook(Hook):
         self._handle: Any = None
 
     def before_train(self, runner: Any) -> None:
-        """Waits for the optimiser."""
+        """Attaches the update to the optimizer."""
         model = unwrapped(runner.model)
         if not isinstance(getattr(model, 'target', None), EMATarget):
             return
@@ -50,14 +48,13 @@ class TargetEMAHook(Hook):
         self._handle = runner.optim_wrapper.optimizer.register_step_post_hook(update)
 
     def after_train(self, runner: Any) -> None:
-        """Lets go of the optimiser."""
+        """Detaches the update."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
 
     def momentum_at(self, progress: float) -> float:
         """The momentum at a share of the run, from 0 to 1."""
-        begin = self.end_momentum if self.begin_momentum is None else self.begin_momentum
-        return (
-            self.end_momentum - (self.end_momentum - begin) * (1 + math.cos(math.pi * progress)) / 2
-        )
+        end = self.end_momentum
+        begin = end if self.begin_momentum is None else self.begin_momentum
+        return end - (end - begin) * (1 + math.cos(math.pi * progress)) / 2

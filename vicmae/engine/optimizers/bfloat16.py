@@ -1,6 +1,4 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Half the bytes of float32, on any device."""
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,11 +14,10 @@ from .guarded import GuardedOptimWrapper
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(GuardedOptimWrapper):
-    """Forward passes in bfloat16 on any device: on a GPU `AmpOptimWrapper` becomes this where the GPU can.
+    """Forward passes in bfloat16 on any device; `AmpOptimWrapper` becomes this on a GPU that has it.
 
-    bfloat16 reaches as far as float32, so that the loss needs no scale, and has none. Weights and their moments stay
-    float32. On a CPU attention is written out: the fused one goes backward several times slower there, at sequences as
-    short as those of small pictures.
+    bfloat16 has the range of float32, so that the loss is not scaled. Weights and their moments stay float32. On a CPU
+    attention is not fused: at short sequences the backward pass of the fused one is several times slower there.
 
     Args:
         optimizer: The optimizer.
@@ -31,13 +28,13 @@ class BFloat16OptimWrapper(GuardedOptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Where the forward pass runs."""
+        """Context of the forward pass."""
         with super().optim_context(model), compute_in_bfloat16(model):
             yield
 
 
 def compute_in_bfloat16(model: nn.Module) -> torch.autocast:
-    """Where a forward pass of a model computes in bfloat16."""
+    """Context in which a model computes in bfloat16."""
     device = next(model.parameters()).device.type
     for module in model.modules():
         if device == 'cpu' and isinstance(module, MultiheadAttention):

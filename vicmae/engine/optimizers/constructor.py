@@ -4,21 +4,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mmengine.logging import MMLogger, print_log
+from mmengine.logging import MMLogger
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
 from vicmae.errors import ConfigError
 from vicmae.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from vicmae.utils.distributed import unwrapped
+from vicmae.utils.log import say
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class CheckedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor that refuses a `custom_keys` pattern which matches no parameter.
+    """MMEngine's constructor, which also refuses a `custom_keys` pattern that matches no parameter.
 
-    `flat_decay_mult` holds for all vectors: parameters of one dimension, as in the original, and tokens (1, 1, D).
-    It logs one line where the original logs one per parameter and setting.
+    `flat_decay_mult` applies to tokens (1, 1, D) too. The log has a summary instead of a line per parameter.
     """
 
     paramwise_cfg: Any
@@ -37,9 +37,8 @@ class CheckedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if 'flat_decay_mult' in rules:
             decay = dict(decay_mult=rules['flat_decay_mult'])
             tokens = {name: decay for name, p in model.named_parameters() if _is_token(p)}
-            # What a pattern says of a token goes before what holds for all.
-            for name in [t for t in tokens if any(key in t for key in custom_keys)]:
-                del tokens[name]
+            # A pattern for a token goes before the rule for all.
+            tokens = {n: d for n, d in tokens.items() if not any(key in n for key in custom_keys)}
             self.paramwise_cfg = {**rules, 'custom_keys': {**custom_keys, **tokens}}
         with _without_parameter_lines():
             wrapper = super().__call__(model)
@@ -58,9 +57,8 @@ def _log_summary(model: nn.Module, wrapper: OptimWrapper) -> None:
     # Not the wrapper's groups: these have one more, which only records the base learning rate.
     groups = wrapper.optimizer.param_groups
     decayed = sum(p.numel() for g in groups if g.get('weight_decay') for p in g['params'])
-    print_log(
-        f'{trained:,} parameters are trained, {decayed:,} of them with weight decay; {fixed:,} are fixed.',
-        logger='current',
+    say(
+        f'{trained:,} parameters are trained, {decayed:,} of them with weight decay; {fixed:,} are fixed.'
     )
 
 

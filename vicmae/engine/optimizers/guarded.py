@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Optimiser wrappers whose `step()` skips what is not finite, on all ranks alike."""
+"""Optimizer wrappers whose `step()` skips non-finite steps, on all ranks alike."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +20,13 @@ from ..gradients import local_norms
 
 @dataclass
 class StepCheck:
-    """What was found before a step of the optimiser.
+    """Result of the check before a step of the optimizer.
 
     Attributes:
-        flags: 1 or 0 on any rank: whether the run is to end, a loss is not finite, a gradient is not finite.
-        parameters: Those with a gradient on this rank.
-        norms: Norms of these gradients, or of this rank's part of them.
-        bad: Whether the step is skipped; None until the host knows.
+        flags: 0 or 1 for all ranks: the run has to end, a loss is not finite, a gradient is not finite.
+        parameters: Parameters with a gradient.
+        norms: Norms of these gradients, or of this rank's shards.
+        bad: Whether the step is skipped; None until the host has read it.
     """
 
     flags: Tensor
@@ -37,20 +37,20 @@ class StepCheck:
 
 @OPTIM_WRAPPERS.register_module(name='OptimWrapper')
 class GuardedOptimWrapper(OptimWrapper):
-    """MMEngine's wrapper that skips a step whose losses or gradients are not finite on any rank.
+    """MMEngine's wrapper, which skips a step if losses or gradients of any rank are not finite.
 
-    Weights, the optimiser's state and the model's buffers stay as they are then. Where `skips_on_device`, the device
-    does that without the host, which reads the flags every `check_interval` steps; elsewhere the host decides at each
-    step. `StepGuardHook` switches the guard on, counts and records; without it, every step is taken.
+    A skipped step doesn't change weights, the optimizer's state or the model's buffers. If `skips_on_device`, the host
+    reads the flags every `check_interval` steps only; elsewhere it decides at each step. `StepGuardHook` switches the
+    guard on; without it, every step is taken.
 
-    For a wrapper with a `step` of its own, derive from this class first: `class Mine(GuardedOptimWrapper, Theirs)`.
+    For a wrapper with its own `step`, derive from this class first: `class Mine(GuardedOptimWrapper, Theirs)`.
 
     Attributes:
         guarded: Whether steps are checked.
-        check_interval: After how many steps the host reads what the device decided.
-        asked_to_end: Whether this rank wants the run to end. All ranks learn it with the flags of a step.
-        end_agreed: Whether a rank does, as far as the host has read.
-        last_check: Of the last step.
+        check_interval: Interval in steps at which the host reads what the device decided.
+        asked_to_end: Whether this rank asks to end the run. All ranks learn it with the flags of a step.
+        end_agreed: Whether any rank asked, as far as the host has read.
+        last_check: Check of the last step.
     """
 
     guarded = False
@@ -69,13 +69,13 @@ class GuardedOptimWrapper(OptimWrapper):
         self._bad_loss: Tensor | None = None
 
     def initialize_count_status(self, *args: Any, **kwargs: Any) -> None:
-        """MMEngine's, where a run begins or goes back; nothing of steps before it is left."""
+        """Forgets earlier steps when a run begins or rewinds."""
         super().initialize_count_status(*args, **kwargs)
         self._forget()
 
     @property
     def scale(self) -> float:
-        """What losses are multiplied with before they go backward."""
+        """The factor of losses before the backward pass."""
         return self.loss_scaler.get_scale() if self._scales() else 1.0
 
     def _parameters(self) -> list[nn.Parameter]:
@@ -86,9 +86,9 @@ class GuardedOptimWrapper(OptimWrapper):
         return scaler is not None and scaler.is_enabled()
 
     def skips_on_device(self) -> bool:
-        """Whether the device can skip a step by itself: on a GPU, with a fused optimiser, without a scaler.
+        """Whether the device skips steps by itself: on a GPU, with a fused optimizer, without a scaler.
 
-        Not SGD with momentum: where its first step is skipped, torch's fused one keeps moments that it never wrote.
+        Not SGD with momentum: after a skipped first step, torch's fused one reads moments that were never written.
         """
         return (
             not self._scales()
@@ -99,28 +99,28 @@ class GuardedOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Where the forward pass runs; running means are kept as they were before a step's first."""
+        """Context of the forward pass; keeps the buffers from before the first pass of a step."""
         if self.guarded and model.training and self._bad_loss is None:
             self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         with super().optim_context(model):
             yield
 
     def update_params(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """MMEngine's; it also notes whether the loss is finite."""
+        """Also notes whether the loss is finite."""
         bad = ~loss.detach().isfinite().all()
         self._bad_loss = bad if self._bad_loss is None else self._bad_loss | bad
         super().update_params(loss, *args, **kwargs)
 
     def pass_over(self) -> None:
-        """Counts an iteration that trains nothing."""
+        """Counts a skipped iteration."""
         self._inner_count += 1
-        if self.should_update():  # of a step that began before the range, nothing is left
+        if self.should_update():  # drops a step that began before the range
             self.zero_grad()
             self._buffers, self._bad_loss = [], None
             self._check([])
 
     def step(self, **kwargs: Any) -> None:
-        """Steps, unless a rank has a loss or gradient that is not finite."""
+        """Steps, unless a rank has a non-finite loss or gradient."""
         check = self._check([p for p in self._parameters() if self.guarded and p.grad is not None])
         if self.guarded and self.skips_on_device():
             self._step_on_device(check.flags[1:].amax(), kwargs)
@@ -132,7 +132,7 @@ class GuardedOptimWrapper(OptimWrapper):
         self._buffers, self._bad_loss = [], None
 
     def _step_on_device(self, bad: Tensor, kwargs: dict[str, Any]) -> None:
-        """Steps where `bad` is 0: torch's protocol between `GradScaler` and a fused optimiser."""
+        """Steps if `bad` is 0, by torch's protocol between `GradScaler` and a fused optimizer."""
         optimizer: Any = self.optimizer
         optimizer.found_inf, optimizer.grad_scale = bad, None
         try:
@@ -143,7 +143,7 @@ class GuardedOptimWrapper(OptimWrapper):
             buffer.copy_(torch.where(bad > 0, before, buffer))
 
     def _check(self, parameters: list[nn.Parameter]) -> StepCheck:
-        """Looks at losses and gradients, with all ranks in one small all-reduce."""
+        """Checks losses and gradients of all ranks in one small all-reduce."""
         device = self._parameters()[0].device
         norms = local_norms(parameters, device)
         flags = torch.zeros(3, device=device)
@@ -161,11 +161,11 @@ class GuardedOptimWrapper(OptimWrapper):
         return self.last_check
 
     def read_checks(self) -> None:
-        """Brings what is known of steps so far to the host: the only wait for the device."""
+        """Copies the flags of unread checks to the host: the only wait for the device."""
         unread, self._unread = self._unread, []
         if not unread:
             return
-        # Infinite gradients may come of the scale alone, which the scaler lowers then by itself.
+        # The scale may cause infinite gradients; then the scaler lowers it by itself.
         scaler_copes = getattr(self, '_scale_update_param', None) is None and self.scale > 1
         rows = torch.stack([check.flags for check in unread]).tolist()
         for check, (end, bad_loss, bad_gradient) in zip(unread, rows, strict=True):
@@ -173,7 +173,7 @@ class GuardedOptimWrapper(OptimWrapper):
             check.bad = bool(bad_loss or (bad_gradient and not scaler_copes))
 
     def _clip_grad(self) -> None:
-        """MMEngine's, without a wait for the norm."""
+        """Clips without waiting for the norm, unlike MMEngine's."""
         parameters = [p for p in self._parameters() if p.grad is not None]
         norm = self.clip_func(parameters, **self.clip_grad_kwargs) if parameters else None
         if norm is not None:  # `clip_grad_value_` gives none
@@ -181,12 +181,12 @@ class GuardedOptimWrapper(OptimWrapper):
             self.message_hub.update_scalar(f'train/{self.grad_name}', norm)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Loads a state; how the optimiser computes (fused or not) is a matter of this run, not of that one."""
+        """Loads a state, but keeps how this run's optimizer computes (fused or not)."""
         state_dict = dict(state_dict)
         if not state_dict.get('loss_scaler'):  # a scaler that was switched off has no state
             state_dict.pop('loss_scaler', None)
         own, saved = self.optimizer.param_groups, state_dict['param_groups']
-        if len(own) == len(saved):  # else the optimiser says what doesn't fit
+        if len(own) == len(saved):  # else the optimizer raises an error
             how = [{k: g[k] for k in ('foreach', 'fused') if k in g} for g in own]
             state_dict['param_groups'] = [g | mine for g, mine in zip(saved, how, strict=True)]
         super().load_state_dict(state_dict)
@@ -194,11 +194,11 @@ class GuardedOptimWrapper(OptimWrapper):
 
 @OPTIM_WRAPPERS.register_module(name='AmpOptimWrapper')
 class GuardedAmpOptimWrapper(GuardedOptimWrapper, AmpOptimWrapper):
-    """MMEngine's mixed precision with the guard; bfloat16 has no scaler.
+    """MMEngine's mixed precision with the guard, and without a scaler for bfloat16.
 
     Args:
         loss_scale: 'dynamic', a fixed factor or options of `GradScaler`.
-        dtype: What to compute in. `choose_precision` gives bfloat16 to `BFloat16OptimWrapper` instead.
+        dtype: Data type of the forward pass. For bfloat16, `choose_precision` takes `BFloat16OptimWrapper` instead.
         kwargs: The other arguments of `AmpOptimWrapper`.
     """
 

@@ -13,19 +13,17 @@ from .constructor import CheckedOptimWrapperConstructor
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TransferOptimWrapperConstructor(CheckedOptimWrapperConstructor):
-    """Gives layers near the pixels a smaller learning rate, and leaves frozen parameters out of the optimiser.
+    """Decays the learning rate from the head to the patches, and leaves frozen parameters out of the optimizer.
 
-    The rate of a parameter is multiplied by `layer_decay_rate` once for each step between its layer and the head
-    (BEiT, https://arxiv.org/abs/2106.08254, as MAE fine-tunes): with L layers, the head has the full rate, layer i
-    of 0..L-1 the rate times decay^(L - i), the patch embedding and class token times decay^(L + 1). Positions along
-    time, which a model of images doesn't have and which begin at zero, are as new as the head, and have its rate. What
-    a pattern in `custom_keys` says (`lr_mult`) comes on top.
+    With L layers, the learning rate of the head is multiplied by decay^(L - i) for layer i of 0..L-1, and by
+    decay^(L + 1) for patch embedding and class token (BEiT, https://arxiv.org/abs/2106.08254, as MAE fine-tunes).
+    Positions along time, which are new as the head, have its learning rate. `lr_mult` of `custom_keys` multiplies.
 
-    A schedule keeps these ratios where it multiplies: take `eta_min_ratio`, and not `eta_min`.
+    Use `eta_min_ratio` in a schedule, not `eta_min`, to keep these ratios.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        # Without any rule MMEngine takes all parameters as one group; with one, only those that aren't frozen.
+        # Only with a rule does MMEngine leave frozen parameters out.
         self.paramwise_cfg = {'layer_decay_rate': 1.0, **(self.paramwise_cfg or {})}
         decay = self.paramwise_cfg['layer_decay_rate']
         if not 0 < decay <= 1:
@@ -46,14 +44,12 @@ class TransferOptimWrapperConstructor(CheckedOptimWrapperConstructor):
     def add_params(
         self, params: list[dict[str, Any]], module: nn.Module, prefix: str = '', **kwargs: Any
     ) -> None:
-        """Appends one group for each trained parameter of a module, and of those in it."""
+        """Appends a group for each trained parameter of a module and its children."""
         super().add_params(params, module, prefix=prefix, **kwargs)
-        if prefix:  # of a module within the model: its groups are among the model's
+        decay = self.paramwise_cfg['layer_decay_rate']
+        if prefix or decay == 1:  # the call for the whole model sets the groups of all modules
             return
         names = {id(parameter): name for name, parameter in module.named_parameters()}
-        decay = self.paramwise_cfg['layer_decay_rate']
-        if decay == 1:
-            return
         model: Any = module
         for group in params:
             depth, depths = model.get_layer_depth(names[id(group['params'][0])])
