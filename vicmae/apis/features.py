@@ -52,7 +52,12 @@ def load_clips(
 
 @torch.no_grad()
 def encode_files(model: Any, paths: Sequence[str], *, num_frames: int = 8) -> Tensor:
-    """Encodes images and videos with a model of `load_model`, each to the mean of its frames' features.
+    """Encodes images and videos, each to the mean of its frames' features.
+
+    Args:
+        model: From `load_model`.
+        paths: Images and videos, distinguished by extension.
+        num_frames: Evenly spaced frames of a video.
 
     Shape:
         -> (number of paths, D)
