@@ -17,7 +17,7 @@ LOG := .venv/setup.log
 # An editable install points to this folder: the checksum notices that the checkout was moved.
 STAMP := .venv/.stamp-$(shell printf '%s' '$(CURDIR)' | cksum | cut -d' ' -f1)
 
-# Of pip's several hundred lines, those that say that something big goes on.
+# Of pip's several hundred lines, those that report something big.
 PROGRESS := grep --line-buffered -oE \
 	'^ *(Downloading|Using cached) .*\([0-9]{2,}\.[0-9] MB\)|^Installing collected packages|^ERROR.*'
 

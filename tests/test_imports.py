@@ -124,15 +124,29 @@ def test_training_and_testing_work_without_data_tools_and_demo(demo_data, tmp_pa
     work_dir = tmp_path / 'run'
     train = ['tools/train.py', str(config), '--work-dir', str(work_dir)]
     test = ['tools/test.py', str(config), '--random-init', '--work-dir', str(tmp_path / 'test')]
-    for script, *arguments in (train, test):
+    # An editable install would supply what is deleted here.
+    alone = (
+        'import runpy, sys\n'
+        'sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in repr(f).lower()]\n'
+        'sys.argv = sys.argv[1:]\n'
+        'runpy.run_path(sys.argv[0], run_name="__main__")\n'
+    )
+    for script, *arguments in (['-m'], train, test):
+        if script == '-m':
+            command = [sys.executable, '-c', alone.replace('runpy.', 'import vicmae.demo #')]
+        else:
+            command = [sys.executable, '-c', alone, str(package.parent / script), *arguments]
         ended = subprocess.run(
-            [sys.executable, str(package.parent / script), *arguments],
+            command,
             cwd=demo_data.parents[1],
             env={**os.environ, 'PYTHONPATH': str(package.parent)},
             capture_output=True,
             text=True,
             check=False,
         )
+        if script == '-m':
+            assert "No module named 'vicmae.demo'" in ended.stderr
+            continue
         assert ended.returncode == 0, ended.stdout + ended.stderr
     assert (work_dir / 'last_checkpoint').is_file()
     assert 'images/knn_top1' in ended.stdout

@@ -115,11 +115,11 @@ def make_environment(folder: Path) -> Path:
 
 
 @pytest.fixture(scope='module')
-def installed_python(folder, source):
-    """The Python of an environment after `pip install .`."""
+def installed_python(folder, wheel):
+    """The Python of an environment with the wheel."""
     python = make_environment(folder / 'environment')
     options = ['--no-deps', '--no-build-isolation']
-    run(python, '-m', 'pip', 'install', '--quiet', *options, '.', cwd=source)
+    run(python, '-m', 'pip', 'install', '--quiet', *options, wheel, cwd=folder)
     return python
 
 

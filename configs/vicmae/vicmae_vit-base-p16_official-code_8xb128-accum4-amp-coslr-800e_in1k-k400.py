@@ -11,10 +11,10 @@
 
 tests/parity compares the losses and all gradients with the formulas. What stays ours: the blur draws a width for
 each view, before pixels are normalised (there: one for a batch, after it); 800 epochs, not 801; a video's frames are
-drawn anew at the paper's distance (there: pairs that were stored).
+drawn again at the paper's distance (there: pairs that were stored).
 
 On several processes the official loss counts the pairs at the same place in the other processes' batches as positives,
-too. This one doesn't, unless it is told to: `--cfg-options model.head.contrastive.compat_rank_local_ids=True`.
+too. This one doesn't, unless you set it: `--cfg-options model.head.contrastive.compat_rank_local_ids=True`.
 
 Not run at this scale here.
 

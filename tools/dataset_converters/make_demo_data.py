@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Writes the data set, or goes on with it."""
+    """Writes the data set, or continues it."""
     args = parse_args()
     from vicmae.demo.data import make_demo_data
 

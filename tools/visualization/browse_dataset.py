@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.cli.common import add_config_options, run_tool
+    from vicmae.cli.common import add_config_argument, add_config_options, run_tool
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -16,7 +16,7 @@ except ImportError as error:
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of the config')
+    add_config_argument(parser)
     parser.add_argument('--number', type=int, default=32, help='samples to show (%(default)s)')
     parser.add_argument(
         '--out', type=Path, help='folder of the page (work_dirs/CONFIG_NAME/browse)'

@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 
 try:
-    from vicmae.cli.common import add_config_options, add_trust_option, run_tool
+    from vicmae.cli.common import (
+        add_config_argument,
+        add_config_options,
+        add_trust_option,
+        run_tool,
+    )
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -15,7 +20,7 @@ except ImportError as error:
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of the config')
+    add_config_argument(parser)
     parser.add_argument('checkpoint', help='path of the checkpoint')
     parser.add_argument(
         'files', nargs='+', help='images and videos; of a video the middle frame is drawn'

@@ -4,8 +4,6 @@
 import argparse
 from pathlib import Path
 
-from vicmae.demo.run import CONFIG, Demo
-
 HELP = 'Pretrain a tiny model on drawn images and videos, evaluate it, and write a report.'
 WHEN_INTERRUPTED = 'The same command continues from the last epoch.'
 
@@ -18,9 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='where checkpoints and the report go (work_dirs/demo, with another seed work_dirs/demo-seedN); '
         'the data go to data/demo',
     )
-    parser.add_argument(
-        '--config', default=CONFIG, help='another pretraining config that evaluates with kNN'
-    )
+    parser.add_argument('--config', help='another pretraining config that evaluates with kNN')
     parser.add_argument('--seed', type=int, default=0, help='seed of weights, samples and masks')
     parser.add_argument(
         '--fresh',
@@ -31,5 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs what is left of the demo."""
+    from vicmae.demo.run import CONFIG, Demo
+
     folder = 'work_dirs/demo' if args.seed == 0 else f'work_dirs/demo-seed{args.seed}'
-    Demo(args.work_dir or Path(folder), config=args.config, seed=args.seed, fresh=args.fresh).run()
+    work_dir, config = args.work_dir or Path(folder), args.config or CONFIG
+    Demo(work_dir, config=config, seed=args.seed, fresh=args.fresh).run()

@@ -83,7 +83,7 @@ def make_demo_data(
     """Make sure that the demo data set is there, complete, and return its folder.
 
     A complete folder is left as it is; an interrupted or damaged one is completed; one of another preset
-    or seed is made anew. Several processes may call this at once: one writes, the others wait for it.
+    or seed is drawn again. Several processes may call this at once: one writes, the others wait for it.
 
     Args:
         root: Folder to hold `{images,videos}/{train,val}/<class>/`. One that is neither empty nor

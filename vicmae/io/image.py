@@ -33,9 +33,8 @@ from vicmae.errors import DataError
 REDUCTIONS = (1, 2, 4, 8)
 
 _PILLOWS_LOGGER, _NOWHERE = logging.getLogger('PIL'), logging.NullHandler()
-_BYTES_AT_ONCE = (
-    64 * 2**20
-)  # of larger files, such as TIFFs with many pages, Pillow reads what it needs
+# Of larger files, such as TIFFs with many pages, Pillow reads what it needs.
+_BYTES_AT_ONCE = 64 * 2**20
 _END_OF_JPEG = b'\xff\xd9'
 _SILENT_MARKERS = (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)  # JFIF, tables, restart interval, comment
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 262, 274

@@ -5,10 +5,18 @@ from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
 from typing import Any
 
+from vicmae.errors import ConfigError
+
 
 def demo_data_maker() -> Callable[..., Any]:
     """`make_demo_data`, which takes a config's `demo_data` as arguments."""
-    return resolve_name('vicmae.demo.data:make_demo_data')
+    try:
+        return resolve_name('vicmae.demo.data:make_demo_data')
+    except ModuleNotFoundError as error:
+        text = (
+            f'This config draws demo data, and {error}. Name your own data, with `demo_data=None`.'
+        )
+        raise ConfigError(text) from error
 
 
 def make_demo_data_of(cfg: Mapping[str, Any]) -> None:

@@ -7,13 +7,14 @@ everything else, including scripts.
 
 import base64
 import io
-import os
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from vicmae.utils.files import whole_file
 
 from .charts import inline_svg
 
@@ -39,13 +40,9 @@ def write_page(page: str, path: str | Path) -> Path:
     """Writes a page, creates its folder, and returns the path; an older page stays until the new one is complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with whole_file(path) as file:
         # For a file name that is not Unicode the browser shows a replacement.
-        unfinished.write_text(page, encoding='utf-8', errors='xmlcharrefreplace')
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        file.write(page.encode('utf-8', 'xmlcharrefreplace'))
     return path
 
 

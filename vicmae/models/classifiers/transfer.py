@@ -34,6 +34,7 @@ class TransferClassifier(FeatureModel):
 
     Args:
         head: Classifies the pooled vector.
+        data_preprocessor: A `LabelledPreprocessor`, which learns the classes of the head for mixing.
         pretrained: Checkpoint of the backbone: of pretraining here, a converted official one, or mmpretrain's
             `VisionTransformer`. None for random weights.
         pretrained_branch: 'student', or 'teacher' for the EMA weights of an `EMATarget`.
