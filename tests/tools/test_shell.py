@@ -205,14 +205,6 @@ def test_two_processes_end_with_the_weights_of_one(trained, place, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_figures_of_one(trained, tested, place, tmp_path):
-    options = ['--work-dir', tmp_path, '--out', tmp_path / 'figures.json']
-    ended = bash(TOOLS / 'dist_test.sh', DEBUG, trained / 'iter_16.pth', 2, *options, cwd=place)
-    assert ended.returncode == 0, ended.stderr
-    assert figures(tmp_path / 'figures.json') == pytest.approx(figures(tested[1]), rel=1e-4)
-
-
-@pytest.mark.slow
 def test_each_video_counts_once_on_processes_that_share_them_unevenly(run_tool, place, tmp_path):
     config = ROOT / 'configs/vicmae/benchmarks/vicmae_vit-tiny-p8_finetune-video_debug.py'
     model = MODELS.build(load_config(config).model)

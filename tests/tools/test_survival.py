@@ -162,16 +162,6 @@ def trained_by_two(place, tmp_path_factory):
     return work_dir
 
 
-def test_two_ranks_that_are_killed_go_on_as_without_a_break(place, trained_by_two, tmp_path):
-    launcher = start_ranks(place, tmp_path)
-    wait_for(tmp_path / 'iter_4.pth', launcher)
-    os.killpg(launcher.pid, signal.SIGKILL)
-    finish(launcher)
-    status, out = finish(start_ranks(place, tmp_path, '--resume'))
-    assert status == 0, out
-    assert_same_end(last_checkpoint(trained_by_two), last_checkpoint(tmp_path))
-
-
 def test_run_of_two_goes_on_as_one_with_the_same_data(run_tool, place, trained_by_two, tmp_path):
     launcher = start_ranks(place, tmp_path)
     wait_for(tmp_path / 'iter_4.pth', launcher)
