@@ -67,8 +67,6 @@ class _Begin:
     def __call__(self, worker: int) -> None:
         parent = parent_process()
         if parent is not None:
-            if not parent.is_alive():
-                os._exit(1)
             threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
         if self.worker_init is not None:
             self.worker_init(worker)
