@@ -128,25 +128,23 @@ def test_training_and_testing_work_without_data_tools_and_demo(demo_data, tmp_pa
     alone = (
         'import runpy, sys\n'
         'sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in repr(f).lower()]\n'
-        'sys.argv = sys.argv[1:]\n'
-        'runpy.run_path(sys.argv[0], run_name="__main__")\n'
     )
-    for script, *arguments in (['-m'], train, test):
-        if script == '-m':
-            command = [sys.executable, '-c', alone.replace('runpy.', 'import vicmae.demo #')]
-        else:
-            command = [sys.executable, '-c', alone, str(package.parent / script), *arguments]
-        ended = subprocess.run(
-            command,
+    script = f'{alone}sys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name="__main__")\n'
+
+    def run_alone(code, *arguments):
+        return subprocess.run(
+            [sys.executable, '-c', code, *arguments],
             cwd=demo_data.parents[1],
             env={**os.environ, 'PYTHONPATH': str(package.parent)},
             capture_output=True,
             text=True,
             check=False,
         )
-        if script == '-m':
-            assert "No module named 'vicmae.demo'" in ended.stderr
-            continue
+
+    missing = run_alone(f'{alone}import vicmae.demo\n')
+    assert "No module named 'vicmae.demo'" in missing.stderr
+    for tool, *arguments in (train, test):
+        ended = run_alone(script, str(package.parent / tool), *arguments)
         assert ended.returncode == 0, ended.stdout + ended.stderr
     assert (work_dir / 'last_checkpoint').is_file()
     assert 'images/knn_top1' in ended.stdout
