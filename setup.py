@@ -17,7 +17,7 @@ class BuildWithMim(build_py):
     """Ship `configs/`, `tools/` and `model-index.yml` inside the package, as `vicmae/.mim`.
 
     OpenMMLab's `add_mim_extension` chooses between links and copies by the words in `sys.argv`,
-    which aren't there when pip builds (PEP 517 and 660). setuptools tells this command.
+    which aren't there when pip builds (PEP 517 and 660). Here setuptools says it, by `editable_mode`.
     """
 
     def run(self) -> None:

@@ -48,11 +48,11 @@ def run(*command, cwd):
     return result.stdout
 
 
-def files_below(folder: Path, suffix: str = '') -> set[str]:
+def files_below(folder: Path) -> set[str]:
     """Paths of all files, relative to the folder, without caches."""
     return {
         path.relative_to(folder).as_posix()
-        for path in folder.rglob(f'*{suffix}')
+        for path in folder.rglob('*')
         if path.is_file() and not {'__pycache__', '.mim'} & set(path.parts)
     }
 

@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from typing import TextIO
 
 try:
-    from vicmae.cli.common import add_config_options, run_tool
+    from vicmae.cli.common import add_config_argument, add_config_options, run_tool
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('config', help='path of the config')
+    add_config_argument(parser)
     add('--num-workers', type=int, help="processes that load (the config's)")
     add('--batch-size', type=int, default=32, help='samples in a batch (%(default)s)')
     add('--seconds', type=float, default=10, help='time of each measurement (%(default)s)')

@@ -54,5 +54,5 @@ def run(args: argparse.Namespace) -> None:
     runner = build_runner(cfg, training=False)
     if args.random_init:  # drawn whole, also for a sharded model
         weights = load_model(cfg, seed=runner.seed).state_dict()
-        load_weights(runner.model, weights, source='random weights')
+        load_weights(runner.model, weights, source='a random initialization')
     report_metrics(runner.test(), args)

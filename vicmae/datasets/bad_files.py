@@ -87,7 +87,7 @@ class BadFileLedger:
             f'{self.num_bad} of {self.num_samples} samples could not be read so far, more than the share '
             f'`max_bad_fraction` {self.max_fraction} allows. The last is {bad.file!r}: '
             f'{bad.error.rstrip(".")}.{where} Take them out (tools/dataset_converters/verify.py finds all '
-            f'beforehand), or allow more: `--cfg-options {self.option}={_round_up(2 * share):g}`.'
+            f'before training), or allow more: `--cfg-options {self.option}={_round_up(2 * share):g}`.'
         )
 
     def refresh(self) -> None:

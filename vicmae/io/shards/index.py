@@ -14,7 +14,7 @@ the first dot of the file's name (`KEY` may have folders: `ant/0007`). Its mediu
 and more. The label may also be in `KEY.cls`. Other readers of the layout read these files, without the index.
 
 **Index.** `NAME.tar.index` beside `NAME.tar`: 8 bytes `vicmaeIX`, the length of the JSON object as a little-endian
-64-bit number, the object, padded with spaces to a multiple of 8 bytes, and arrays, each padded likewise. The object has
+64-bit number, the object, padded with spaces to a multiple of 8 bytes, and arrays, each padded so, too. The object has
 
 - `version`: 1; `tar_size`: bytes of the shard, by which a stale index is noticed;
 - `extensions`: of the members, without the first dot;
