@@ -95,6 +95,17 @@ def test_root_that_is_no_folder_is_named(tmp_path):
             ImageFolder(str(tmp_path / name))
 
 
+def test_prefix_is_a_folder_within_the_root(tmp_path):
+    make_files(tmp_path, 'train/b/1.png', 'train/a/1.png', 'val/a/2.png')
+    source = ImageFolder(str(tmp_path), data_prefix='train')
+    assert source.metainfo['classes'] == ('a', 'b')
+    assert source.path_of(0) == str(tmp_path / 'train/a/1.png')
+    with pytest.raises(
+        DataError, match="/test', which does not exist. It ends in the `data_prefix`"
+    ):
+        ImageFolder(str(tmp_path), data_prefix='test')
+
+
 def test_empty_folder_says_what_was_looked_for(tmp_path):
     with pytest.raises(DataError, match=r'No videos under .* looked for \.mp4 .*folder is empty'):
         VideoFolder(str(tmp_path))

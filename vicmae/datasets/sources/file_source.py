@@ -19,16 +19,20 @@ class FileSource(CatalogueSource):
     are the classes; else there are no labels.
 
     Args:
-        data_root: Folder of the files.
+        data_root: Folder of the files, or of the whole data set. A transfer config has it once, at its top.
         ann_file: List file with lines `path` or `path label`, relative to `data_root`, as is its own path.
+        data_prefix: Folder of the files within `data_root`: 'train', 'val'.
         kwargs: Further arguments of `CatalogueSource`: `with_labels`, `max_per_class`, `pipeline`,
             `visits_per_opening`, `tags`.
     """
 
     extensions: tuple[str, ...] = ()
 
-    def __init__(self, data_root: str = '', ann_file: str = '', **kwargs: Any) -> None:
-        require_place(type(self).__name__, data_root, ann_file)
+    def __init__(
+        self, data_root: str = '', ann_file: str = '', *, data_prefix: str = '', **kwargs: Any
+    ) -> None:
+        data_root = os.path.join(data_root, data_prefix) if data_prefix else data_root
+        require_place(type(self).__name__, data_root, ann_file, data_prefix)
         self.data_root = data_root
         self.ann_file = os.path.join(data_root, ann_file) if ann_file else ''
         super().__init__(self._catalogue(), **kwargs)
@@ -75,7 +79,7 @@ class PathAndLabel:
         return dict(path=path, gt_label=int(label))
 
 
-def require_place(source: str, data_root: str, ann_file: str) -> None:
+def require_place(source: str, data_root: str, ann_file: str, data_prefix: str = '') -> None:
     """Raises DataError if there is neither a list nor a folder."""
     if not data_root and not ann_file:
         raise DataError(
@@ -83,7 +87,8 @@ def require_place(source: str, data_root: str, ann_file: str) -> None:
         )
     if not ann_file and not os.path.isdir(data_root):
         problem = 'is a file' if os.path.exists(data_root) else 'does not exist'
+        within = f' It ends in the `data_prefix` {data_prefix!r}.' if data_prefix else ''
         raise DataError(
-            f'`data_root` of {source} must be a folder, got {data_root!r}, which {problem}. '
+            f'`data_root` of {source} must be a folder, got {data_root!r}, which {problem}.{within} '
             'Paths are relative to where the command is run.'
         )
