@@ -1,9 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Checks at `import vicmae` that the installed packages fit together, so it must be cheap.
+"""Checks at `import vicmae` that the installed packages are compatible.
 
-Only the metadata that pip left beside the packages is read, nothing heavy is imported, and there is
-no table of versions to keep up to date: torchvision's own metadata says to which torch it belongs.
-`vicmae.health.doctor` looks closer, by importing and using everything.
+The check must be fast: it reads the metadata that pip installed with the packages, and imports nothing
+heavy. There is no table of versions to keep up to date: the metadata of torchvision names its torch.
+`vicmae.health.doctor` checks more, by importing and using everything.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ REQUIRED = {
     'safetensors': 'safetensors',
     'av': 'av',
 }
-# What reads videos besides av, all of it optional.
+# Optional packages that read videos. The required one is av.
 VIDEO_READERS = ('decord', 'torchcodec')
 
-# Maintained fork -> the older distributions that write the same import folder.
+# Maintained fork -> the older distributions that install into the same folder.
 SUPERSEDED = {
     'onedl-mmengine': ('mmengine', 'mmengine-lite'),
     'onedl-mmcv': ('mmcv', 'mmcv-full', 'mmcv-lite'),
@@ -63,13 +63,13 @@ SearchPath = Sequence[str] | None
 
 @dataclass(frozen=True)
 class Fault:
-    """Something in the environment that doesn't work, or is about to fail.
+    """A problem of the environment.
 
     Args:
-        what: What is wrong, in one line.
-        found: The distributions and versions that were found.
+        what: The problem, in one line.
+        found: The distributions and versions concerned.
         fix: The command that fixes it.
-        proof: Module whose failing import proves the fault. Without one the metadata is proof.
+        proof: Module that must fail to import for the fault to be real. Without one, the metadata is proof.
     """
 
     what: str
@@ -79,7 +79,7 @@ class Fault:
 
 
 def runs_as_command() -> bool:
-    """Whether Python was started as `vicmae` or as `python -m vicmae`.
+    """Returns whether Python was started as `vicmae` or as `python -m vicmae`.
 
     `sys.argv[0]` is '-m' while Python looks for the module to run, importing the package around it.
     """
@@ -92,11 +92,11 @@ def check_environment(path: SearchPath = None) -> None:
     faults = [fault for fault in find_faults(path) if is_proven(fault)]
     if not faults:
         return
-    lines = ['vicmae cannot work with the packages that are installed here:']
+    lines = ['vicmae does not work with the installed packages:']
     for number, fault in enumerate(faults, start=1):
         lines += [f'{number}. {fault.what}', f'   found: {fault.found}', f'   fix:   {fault.fix}']
     lines += [
-        'In a checkout of vicmae, `make setup` makes a .venv in which everything fits together.',
+        'In a checkout of vicmae, `make setup` makes a .venv with compatible packages.',
         '`vicmae doctor` checks this machine.',
     ]
     raise EnvironmentFault('\n'.join(lines))
@@ -108,7 +108,7 @@ def find_faults(path: SearchPath = None) -> list[Fault]:
 
 
 def is_proven(fault: Fault) -> bool:
-    """Whether the metadata is proof enough, or what the fault names as proof fails to import."""
+    """Returns whether a fault is real: by its metadata alone, or since its `proof` fails to import."""
     return fault.proof is None or import_error(fault.proof) is not None
 
 
@@ -116,20 +116,20 @@ def import_error(module: str) -> Exception | None:
     """Imports a module and returns the error that this raised, if any."""
     try:
         imported = importlib.import_module(module)
-    # A compiled extension that doesn't fit raises RuntimeError, OSError or whatever it likes.
+    # A compiled extension that doesn't fit may raise any error.
     except Exception as error:
         return error
     if getattr(imported, '__file__', None) is None:
         # An uninstalled package may leave a folder behind, which Python imports without complaint.
-        return ImportError(f'the files of {module!r} are gone, only a folder is left')
+        return ImportError(f'the files of {module!r} are missing, only a folder is left')
     return None
 
 
 def _find_superseded(path: SearchPath) -> list[Fault]:
-    """Finds OpenMMLab's own packages where their maintained forks should be.
+    """Finds original OpenMMLab packages that shadow their maintained forks.
 
-    Both write the same import folder, so whichever came last is imported, under the other's version
-    number; and mmengine 0.10.7 can't resume a run with torch 2.6 or newer.
+    Both install into the same folder: the one installed last is imported, possibly with the version
+    number of the other. And mmengine 0.10.7 can't resume a run with torch 2.6 or newer.
     """
     old: list[Distribution] = []
     forks: list[Distribution] = []
@@ -149,50 +149,52 @@ def _find_superseded(path: SearchPath) -> list[Fault]:
         steps.append(_reinstall(*forks))
     if absent:
         steps.append(pip('install', *absent))
-    what = "OpenMMLab's own packages are installed, and write the same import folders as the forks"
-    return [Fault(what, _named(*old, *forks), ' && '.join(steps))]
+    problem = (
+        'original OpenMMLab packages are installed, in the same folders as the maintained forks'
+    )
+    return [Fault(problem, _named(*old, *forks), ' && '.join(steps))]
 
 
 def _find_torch_mismatch(path: SearchPath) -> list[Fault]:
-    """Finds a torch without its torchvision, or the other way round, or two that aren't a pair."""
+    """Finds a torch without torchvision, a torchvision without torch, or two that don't match."""
     torch, vision = installed('torch', path), installed('torchvision', path)
     if torch and vision:
         return _find_wrong_pair(torch, vision)
     if torch:
-        what = 'torch is installed without its torchvision'
-        return [Fault(what, _named(torch), _install_torchvision_for(torch))]
+        problem = 'torch is installed without torchvision'
+        return [Fault(problem, _named(torch), _install_torchvision_for(torch))]
     if vision:
-        wanted = _required_torch(vision)
-        requirement = f'torch=={wanted}' if wanted else 'torch'
+        torch_release = _required_torch(vision)
+        requirement = f'torch=={torch_release}' if torch_release else 'torch'
         fix = pip('install', requirement, *_index_options(vision.version))
-        return [Fault('torchvision is installed without its torch', _named(vision), fix)]
+        return [Fault('torchvision is installed without torch', _named(vision), fix)]
     return []
 
 
 def _find_wrong_pair(torch: Distribution, vision: Distribution) -> list[Fault]:
     release, _, build = torch.version.partition('+')
     vision_release, _, vision_build = vision.version.partition('+')
-    wanted = _required_torch(vision)
-    if wanted and wanted != release:
-        what = f'torchvision {vision.version} belongs to torch {wanted}'
+    torch_release = _required_torch(vision)
+    if torch_release and torch_release != release:
+        problem = f'torchvision {vision.version} needs torch {torch_release}'
         fix = _install_torchvision_for(torch)
     elif build != vision_build and 'cpu' in (build, vision_build):
-        what = 'torch and torchvision are different builds, one of them for CPUs alone'
+        problem = 'torch and torchvision are different builds, one of them for CPU only'
         requirement = f'torchvision=={vision_release}' + (f'+{build}' if build else '')
         options = _index_options(torch.version)
         fix = pip('install --force-reinstall --no-deps', requirement, *options)
     else:
         return []
-    return [Fault(what, _named(torch, vision), fix, proof='torchvision')]
+    return [Fault(problem, _named(torch, vision), fix, proof='torchvision')]
 
 
 def _install_torchvision_for(torch: Distribution) -> str:
-    # pip finds the right one: each torchvision requires exactly one release of torch.
+    # pip chooses the release: each torchvision requires exactly one release of torch.
     return pip('install', 'torchvision', f'torch=={torch.version}', *_index_options(torch.version))
 
 
 def _required_torch(vision: Distribution) -> str | None:
-    """The release of torch that a torchvision was built with; None if built without naming one."""
+    """Returns the release of torch that a torchvision was built with, None if its metadata has none."""
     for requirement in vision.requires or []:
         match = re.match(r'torch\s*\(?\s*==\s*([^\s;,)]+)', requirement)
         if match:
@@ -201,9 +203,9 @@ def _required_torch(vision: Distribution) -> str | None:
 
 
 def _index_options(version: str) -> list[str]:
-    """The pip options under which PyTorch offers the build in a version, such as '2.12.1+cpu'.
+    """Returns the pip options for PyTorch's index of a build, such as that in '2.12.1+cpu'.
 
-    None without a build, and none for the builds of others, such as NVIDIA's containers.
+    Empty for a version without a build, and for builds of others, such as NVIDIA's containers.
     """
     build = version.partition('+')[2]
     offered = re.fullmatch(r'cpu|xpu|cu\d+|rocm[\d.]+', build)
@@ -218,53 +220,53 @@ def _find_missing(path: SearchPath) -> list[Fault]:
         if any(installed(old, path) for old in names):
             covered.add(fork)
     missing = [n for n, m in REQUIRED.items() if n not in covered and not is_importable(m, path)]
-    gone = [dist for name in missing if (dist := installed(name, path))]
+    broken = [dist for name in missing if (dist := installed(name, path))]
     absent = [name for name in missing if not installed(name, path)]
     faults = []
     if absent:
-        what = 'required packages are not installed'
-        faults.append(Fault(what, f'no {", ".join(absent)}', pip('install', *absent)))
-    if gone:
-        what = 'packages are registered as installed, but their files are gone'
-        faults.append(Fault(what, _named(*gone), _reinstall(*gone)))
+        problem = 'required packages are not installed'
+        faults.append(Fault(problem, f'no {", ".join(absent)}', pip('install', *absent)))
+    if broken:
+        problem = 'packages are registered as installed, but their files are missing'
+        faults.append(Fault(problem, _named(*broken), _reinstall(*broken)))
     return faults
 
 
 def missing_reader(name: str, error: Exception) -> EnvironmentFault:
-    """The error for one of `VIDEO_READERS` whose import raised `error`."""
+    """Returns the error for one of `VIDEO_READERS` whose import raised `error`."""
     fails = f'importing it fails: {error}' if is_importable(name) else 'it is not installed'
     return EnvironmentFault(
-        f'{name} cannot read videos here: {fails}. Take another reader, or get it: {fix_reader(name)}'
+        f'{name} cannot read videos here: {fails}. Use another `reader`, or install it: {fix_reader(name)}'
     )
 
 
 def fix_reader(name: str) -> str:
-    """What to do for one of `VIDEO_READERS` to work."""
+    """Returns how to install one of `VIDEO_READERS`."""
     if name == 'torchcodec':
         versions = 'https://github.com/meta-pytorch/torchcodec#installing-torchcodec'
         ffmpeg = 'FFmpeg with its shared libraries (apt-get install ffmpeg)'
-        return f'{ffmpeg}, and the release that belongs to this torch, see {versions}'
+        return f'{ffmpeg}, and the release for the installed torch, see {versions}'
     if not decord_has_wheel(sys.platform, platform.machine()):
-        return 'it has wheels for Linux and Windows on x86-64 alone'
+        return 'it has wheels for Linux and Windows on x86-64 only'
     return fix_package(name)
 
 
 def decord_has_wheel(system: str, machine: str) -> bool:
-    """Whether pip can install decord: same condition as the marker in `requirements/runtime.txt`."""
+    """Returns whether pip can install decord: same condition as the marker in `requirements/runtime.txt`."""
     return (system, machine) in (('linux', 'x86_64'), ('win32', 'AMD64'))
 
 
 def installed(name: str, path: SearchPath = None) -> Distribution | None:
-    """The distribution of this name that comes first in the search path."""
-    # Imported here: this is half the time of `vicmae --help`, which asks for no distribution.
+    """Returns the first distribution of this name in the search path, None if there is none."""
+    # Imported here: the import takes half the time of `vicmae --help`, which doesn't need it.
     from importlib.metadata import distributions
 
     return next(iter(distributions(name=name, path=sys.path if path is None else list(path))), None)
 
 
 def is_importable(module: str, path: SearchPath = None) -> bool:
-    """Whether a module's file is there. What an uninstalled package left over doesn't count."""
-    # Only the former knows packages that are installed in editable mode, through an import hook.
+    """Returns whether a module has a file. A folder that an uninstalled package left doesn't count."""
+    # Only `find_spec` finds packages in editable mode, which are installed through an import hook.
     spec = find_spec(module) if path is None else PathFinder.find_spec(module, path)
     return spec is not None and spec.origin is not None
 
@@ -274,16 +276,16 @@ def _named(*dists: Distribution) -> str:
 
 
 def pip(command: str, *arguments: str) -> str:
-    """A pip command line for the Python that is running, which need not be the one on the PATH."""
+    """Returns a pip command for the running Python, which may differ from the one on the PATH."""
     return ' '.join([shlex.quote(sys.executable), '-m pip', command, *map(shlex.quote, arguments)])
 
 
 def fix_package(name: str) -> str:
-    """The command that installs a distribution, or reinstalls the one that is there."""
+    """Returns the command that installs a distribution, or reinstalls it."""
     dist = installed(name)
     return _reinstall(dist) if dist else pip('install', name)
 
 
 def _reinstall(*dists: Distribution) -> str:
-    wanted = [f'{dist.name}=={dist.version}' for dist in dists]
-    return pip('install --force-reinstall --no-deps', *wanted)
+    requirements = [f'{dist.name}=={dist.version}' for dist in dists]
+    return pip('install --force-reinstall --no-deps', *requirements)

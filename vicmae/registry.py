@@ -1,9 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The registries of `vicmae`, each a child of MMEngine's of the same name.
+"""Registries, each a child of MMEngine's registry of the same name.
 
 `locations` lets MMEngine import the modules the first time a type is looked up, so that a config works
 without a manual `import vicmae.models`. Parts that MMEngine, mmcv or mmpretrain already have are not
-registered again: an unscoped name falls through to MMEngine's root, and `mmpretrain.Name` reaches mmpretrain.
+registered again: an unscoped name is looked up in MMEngine's root, and `mmpretrain.Name` reaches mmpretrain.
 The exceptions are `OptimWrapper` and `AmpOptimWrapper`, which are MMEngine's with a guard against non-finite steps.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
 
-# Types by their names of release 0.1, under which release 0.2 still finds them.
+# Names of release 0.1, which release 0.2 still accepts.
 RENAMED = {
     'PretrainRunner': 'VicmaeRunner',
     'PretrainLoop': 'EpochLoop',
@@ -23,10 +23,10 @@ RENAMED = {
 
 
 class RenamingRegistry(Registry):
-    """Finds types under their old names, too, with a warning."""
+    """Finds types by their old names too, with a warning."""
 
     def get(self, key: str) -> Any:
-        """The class that is registered as `key`."""
+        """Returns the class that is registered as `key`."""
         scope, dot, name = key.rpartition('.')
         if name not in RENAMED or scope not in ('', 'vicmae'):
             return super().get(key)
@@ -51,7 +51,7 @@ HOOKS = _child('hook', mmengine_registry.HOOKS, 'vicmae.engine.hooks')
 METRICS = _child('metric', mmengine_registry.METRICS, 'vicmae.evaluation.metrics')
 RUNNERS = RenamingRegistry(
     'runner',
-    # Not passed on from the parent, as a build function otherwise is.
+    # Unlike other build functions, it is not inherited from the parent.
     build_func=mmengine_registry.build_runner_from_cfg,
     parent=mmengine_registry.RUNNERS,
     scope='vicmae',
@@ -67,7 +67,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(
 )
 MODEL_WRAPPERS = _child('model_wrapper', mmengine_registry.MODEL_WRAPPERS, 'vicmae.engine')
 
-# Nothing of ours yet: without a child, MMEngine warns at each look-up that it had to fall back to its own.
+# Empty so far: without a child registry, MMEngine warns at each look-up that it falls back to its own.
 EVALUATORS = _child('evaluator', mmengine_registry.EVALUATOR, 'vicmae.evaluation')
 LOG_PROCESSORS = _child('log_processor', mmengine_registry.LOG_PROCESSORS, 'vicmae.engine')
 LOOPS = _child('loop', mmengine_registry.LOOPS, 'vicmae.engine')

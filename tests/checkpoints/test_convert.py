@@ -566,7 +566,7 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path):
     source = save_official(tmp_path / 'in.pth', official_state())
     with pytest.raises(
         ConfigError,
-        match="Can't write to `target` '.*in.pth/a': Not a directory. Name another",
+        match="Can't write to `target` '.*in.pth/a': Not a directory. Choose another",
     ):
         convert(source, source / 'a/b.pth', OFFICIAL, OURS)
 

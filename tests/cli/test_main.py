@@ -90,7 +90,7 @@ def test_help_works_without_packages(bare_vicmae):
 def test_training_without_packages_ends_in_one_message(bare_vicmae):
     ended = bare_vicmae('train', 'vicmae_vit-tiny-p8_debug')
     assert ended.returncode == 1
-    assert ended.stderr.startswith('error: vicmae cannot work with the packages')
+    assert ended.stderr.startswith('error: vicmae does not work with the installed packages')
     assert 'no torch, torchvision' in ended.stderr
     assert 'Traceback' not in ended.stderr
 
@@ -105,5 +105,5 @@ def test_configs_are_listed_without_packages(bare_vicmae):
 def test_tool_says_how_to_install_what_is_missing(tool):
     ended = run_python('-S', ROOT / 'tools' / tool)
     assert ended.returncode == 1
-    assert ended.stderr.startswith('error: vicmae cannot work with the packages')
+    assert ended.stderr.startswith('error: vicmae does not work with the installed packages')
     assert ended.stderr.endswith('Run `make setup`, then `source .venv/bin/activate`.\n')

@@ -438,16 +438,16 @@ def test_gigantic_image_is_refused_by_its_number_of_pixels():
 def test_reason_says_what_a_file_is_instead():
     assert refusal(b'', 'a') == 'it is empty.'
     heic = b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(99)
-    assert refusal(heic, 'a').startswith('it is HEIC, which the Pillow installed here')
+    assert refusal(heic, 'a').startswith('it is HEIC, which the installed Pillow')
     page = refusal(b'<html>404 Not Found</html>', 'a')
-    assert page == "it is no image that Pillow knows; it begins with b'<html>404 Not Found</htm'."
+    assert page == "its format is unknown to Pillow; it begins with b'<html>404 Not Found</htm'."
 
 
 def test_file_without_a_signature_is_targa_by_name_and_a_program_is_no_image():
     data = encoded(smooth(), 'TGA')
     assert EncodedImage(data, 'a.TGA').decode().shape == (32, 48, 3)
     for other, name in ((data, 'a.dat'), (encoded(smooth(), 'EPS'), 'a.eps')):
-        assert 'no image that Pillow knows' in refusal(other, name)
+        assert 'format is unknown to Pillow' in refusal(other, name)
 
 
 def test_wrong_extension_is_no_matter(tmp_path):

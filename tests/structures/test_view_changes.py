@@ -15,5 +15,5 @@ def test_vector_has_each_number_in_its_place_and_changes_nothing_else():
 
 
 def test_number_that_no_change_has_is_refused():
-    with pytest.raises(ValueError, match=r'named flip, .* solarize; got sharpness\.'):
+    with pytest.raises(ValueError, match=r'names are flip, .* solarize; got sharpness\.'):
         as_vector(dict(sharpness=2.0))

@@ -100,7 +100,7 @@ def test_folder_that_cannot_be_written_is_refused_before_the_work(run_tool, tmp_
     assert ended.status == 1
     assert (
         ended.err
-        == f"error: Can't write to `--out` '{out}': Not a directory. Name another folder.\n"
+        == f"error: Can't write to `--out` '{out}': Not a directory. Choose another folder.\n"
     )
 
 

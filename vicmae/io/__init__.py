@@ -1,2 +1,2 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""From bytes to pixels: images, videos, shards. Nothing here knows of training."""
+"""Reads images, videos and shards, independently of training."""

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Names that images and videos have. What is in a file counts: `vicmae.io.image` and `vicmae.io.video` read it."""
+"""File extensions by which images and videos are found. Reading them depends on their content only."""
 
-# With HEIC, so that photos of a phone are not passed over in silence.
+# With HEIC, so that photos of a phone are reported and not silently skipped.
 IMAGE_EXTENSIONS = (
     *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.webp', '.avif', '.heic', '.heif'),
     *('.bmp', '.dib', '.tif', '.tiff', '.gif', '.ppm', '.pgm', '.pbm', '.pnm'),

@@ -1,16 +1,17 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Decodes images from files or memory to upright RGB. H W pixels.
 
-The content of a file counts, not its extension. An image is read completely, or a `DataError` is raised:
+The format is detected from the content, not from the extension. An image is read completely, or a `DataError` is
+raised:
 
 - Errors: truncated, empty or damaged data, a PNG with a wrong checksum, no file, EPS, HEIC without pillow-heif, and
-  more than 179 million pixels (twice `PIL.Image.MAX_IMAGE_PIXELS`). A complete JPEG with flipped bits is no error.
-- Orientation, by EXIF or the format's own means, is applied; a broken EXIF block is ignored.
+  more than 179 million pixels (twice `PIL.Image.MAX_IMAGE_PIXELS`). Flipped bits in a complete JPEG are not detected.
+- The orientation, in EXIF or in the format's metadata, is applied; a broken EXIF block is ignored.
 - Gray, palette, CMYK (inverted, as by Adobe) and Lab images become RGB. Colour profiles are ignored.
 - Transparent pixels become white.
-- Of several frames or pages the first is read, of icons the largest.
-- White is 65535 in 16-bit gray (4095 in a 12-bit TIFF) and in 32-bit integers, 1 or 255 in floats. Values outside that
-  range are scaled from the least to the greatest. NaN is black.
+- The first of several frames or pages is read, and the largest of several icons.
+- White is 65535 in 16-bit gray (4095 in a 12-bit TIFF) and in 32-bit integers, 1 or 255 in floats. If values are
+  outside that range, their minimum becomes black and their maximum white. NaN is black.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from vicmae.errors import DataError
 REDUCTIONS = (1, 2, 4, 8)
 
 _PILLOWS_LOGGER, _NOWHERE = logging.getLogger('PIL'), logging.NullHandler()
-# Of larger files, such as TIFFs with many pages, Pillow reads what it needs.
+# Larger files, such as TIFFs with many pages, are not read at once: Pillow reads the parts that it needs.
 _BYTES_AT_ONCE = 64 * 2**20
 _END_OF_JPEG = b'\xff\xd9'
 _SILENT_MARKERS = (0xE0, 0xDB, 0xC4, 0xDD, 0xFE)  # JFIF, tables, restart interval, comment
@@ -53,13 +54,13 @@ _CV2_FLAGS = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-# Where a PNG may say how it is to be turned: chunks that may come behind the pixels.
+# Chunks of a PNG that may hold its orientation, and may come after the pixels.
 _PNG_METADATA = (b'eXIf', b'Raw profile type', b'XML:com.adobe.xmp')
 _FOREIGN = {b'avif': 'AVIF', b'heic': 'HEIC', b'heix': 'HEIC', b'mif1': 'HEIF', b'msf1': 'HEIF'}
 
 
 class EncodedImage:
-    """An image whose upright `height` and `width` are known, and whose pixels aren't decoded yet. No file stays open.
+    """An image before decoding, with the `height` and `width` of the upright image. It keeps no file open.
 
     Args:
         source: Path, or the bytes of a file.
@@ -82,7 +83,7 @@ class EncodedImage:
                 self._is_plain_jpeg = image.format == 'JPEG' and image.mode in ('L', 'RGB')
 
     def decode(self, reduction: int = 1) -> np.ndarray:
-        """Decodes to (H, W, 3), uint8, RGB; a JPEG with both sides divided by one of `REDUCTIONS`, rounded up."""
+        """Decodes to (H, W, 3), uint8, RGB. The size of a JPEG is divided by one of `REDUCTIONS`, rounded up."""
         if reduction not in REDUCTIONS:
             raise ValueError(f'`reduction` must be one of {REDUCTIONS}, got {reduction!r}.')
         if min(self.height, self.width) < reduction:
@@ -92,13 +93,13 @@ class EncodedImage:
             if pixels is None:
                 pixels = self._decode(reduction)
             turn = _TURNS.get(self._orientation)
-            # Always a copy: NumPy calls a reversed side of one pixel contiguous, and torch refuses it.
+            # Always copy: NumPy calls a reversed axis of one pixel contiguous, but torch refuses it.
             return pixels if turn is None else np.array(turn(pixels), order='C')
 
     def _decode_plain_jpeg(self, reduction: int) -> np.ndarray | None:
-        """Returns what `_decode` does, in half the time; None if only that can read the image."""
+        """Decodes in half the time of `_decode`; returns None for images that only `_decode` reads."""
         data = self._source
-        # OpenCV fills up truncated files with gray, and reads CMYK in its own way.
+        # OpenCV fills truncated files with gray, and converts CMYK differently.
         if not (self._is_plain_jpeg and isinstance(data, bytes) and data.endswith(_END_OF_JPEG)):
             return None
         flags = _CV2_FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
@@ -121,7 +122,7 @@ class EncodedImage:
     def _open(self) -> Image.Image:
         source = self._source
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-        # Targa files have no signature, so that anything may look like one. Loading EPS runs a program.
+        # Targa files have no signature, so other files may be taken for one. Loading EPS runs a program.
         is_targa = image.format == 'TGA' and not self.name.lower().endswith('.tga')
         if is_targa or image.format == 'EPS':
             image.close()
@@ -129,10 +130,10 @@ class EncodedImage:
         return image
 
     def _find_orientation(self, image: Image.Image) -> int:
-        if image.format == 'TIFF':  # Pillow turns these itself
+        if image.format == 'TIFF':  # Pillow applies it
             return 1
         data = self._source if isinstance(self._source, bytes) else b''
-        # To look for metadata after the pixels of a PNG, Pillow would decode these.
+        # Looking for metadata after the pixels of a PNG would make Pillow decode the pixels.
         if image.format == 'PNG' and data and not any(chunk in data for chunk in _PNG_METADATA):
             return 1
         try:
@@ -145,9 +146,8 @@ class EncodedImage:
     def _errors_named(self) -> Iterator[None]:
         try:
             yield
-        except (
-            Exception
-        ) as error:  # decoders raise anything: struct.error, MemoryError, SyntaxError
+        # Decoders raise many types: struct.error, MemoryError, SyntaxError.
+        except Exception as error:
             message = f"Can't read the image {self.name!r}: {self._reason(error)}."
             raise DataError(message) from error
 
@@ -171,15 +171,13 @@ class EncodedImage:
             return 'it is empty'
         kind = _FOREIGN.get(head[8:12]) if head[4:8] == b'ftyp' else None
         if kind:
-            return (
-                f'it is {kind}, which the Pillow installed here does not read; convert it to JPEG'
-            )
-        return f'it is no image that Pillow knows; it begins with {head!r}'
+            return f'it is {kind}, which the installed Pillow cannot read; convert it to JPEG'
+        return f'its format is unknown to Pillow; it begins with {head!r}'
 
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Silences Pillow's warnings about a file: it is either an error here, or read by the rules above."""
+    """Silences Pillow's warnings about a file, which is either an error here or read by the rules above."""
     passes_on, _PILLOWS_LOGGER.propagate = _PILLOWS_LOGGER.propagate, False
     _PILLOWS_LOGGER.addHandler(_NOWHERE)
     try:
@@ -192,46 +190,53 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Reads height and width of a JPEG without metadata, as `pack.py` writes them.
+    """Reads height and width of a JPEG without metadata, such as those that `tools/dataset_converters/pack.py` writes.
 
-    It saves Pillow's opening, which takes as long as decoding a small image with OpenCV. None for images that need
-    Pillow: with metadata (there may be an orientation), another number of channels, or damage.
+    This avoids opening it with Pillow, which takes as long as decoding a small image with OpenCV. Returns None for
+    images that need Pillow: with metadata (maybe an orientation), another number of channels, or damage.
     """
     if not (data.startswith(b'\xff\xd8') and data.endswith(_END_OF_JPEG)):
         return None
-    at = 2
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], 'big')
+    position = 2
+    while position + 10 <= len(data) and data[position] == 0xFF:
+        marker, length = (
+            data[position + 1],
+            int.from_bytes(data[position + 2 : position + 4], 'big'),
+        )
         if marker in (0xC0, 0xC2):
-            height, width = (int.from_bytes(data[i : i + 2], 'big') for i in (at + 5, at + 7))
+            height, width = (
+                int.from_bytes(data[i : i + 2], 'big') for i in (position + 5, position + 7)
+            )
             small = 0 < height * width <= (Image.MAX_IMAGE_PIXELS or 0)
-            return (height, width) if small and data[at + 9] in (1, 3) else None
+            return (height, width) if small and data[position + 9] in (1, 3) else None
         if marker not in _SILENT_MARKERS or length < 2:
             return None
-        at += 2 + length
+        position += 2 + length
     return None
 
 
 def _check_chunks(data: bytes) -> None:
-    """Checks the checksums of the critical chunks of a PNG; Pillow checks only the first."""
-    at = 8  # after the signature
-    while at + 12 <= len(data):
-        end = at + 8 + int.from_bytes(data[at : at + 4], 'big')
-        name = data[at + 4 : at + 8]
+    """Verifies the checksums of a PNG's critical chunks; Pillow verifies only the first."""
+    position = 8  # after the signature
+    while position + 12 <= len(data):
+        end = position + 8 + int.from_bytes(data[position : position + 4], 'big')
+        name = data[position + 4 : position + 8]
         is_needed = not name[0] & 0x20
-        if is_needed and data[end : end + 4] != zlib.crc32(data[at + 4 : end]).to_bytes(4, 'big'):
-            raise OSError(f'its chunk {name!r} at byte {at} is damaged (wrong checksum)')
+        if is_needed and data[end : end + 4] != zlib.crc32(data[position + 4 : end]).to_bytes(
+            4, 'big'
+        ):
+            raise OSError(f'its chunk {name!r} at byte {position} is damaged (wrong checksum)')
         if name == b'IEND':
             return
-        at = end + 4
+        position = end + 4
 
 
 def _read(path: str) -> str | bytes:
     """Reads a file; returns the path of a large one."""
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # a folder, or a pipe that nobody may ever write to
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # a folder, or a pipe, which may block for ever
         raise OSError('it is not a regular file')
-    if found.st_size > _BYTES_AT_ONCE:
+    if status.st_size > _BYTES_AT_ONCE:
         return path
     with open(path, 'rb') as file:
         return file.read()
@@ -239,7 +244,9 @@ def _read(path: str) -> str | bytes:
 
 def _upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
     width, height = image.size
-    if image.format == 'TIFF':  # by its version, Pillow gives the size before or after turning
+    if (
+        image.format == 'TIFF'
+    ):  # depending on its version, Pillow gives the stored or the upright size
         tags = image.tag_v2  # type: ignore[attr-defined]
         width, height, orientation = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT], tags.get(_ORIENTATION)
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
@@ -262,7 +269,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 def _gray_levels_to_rgb(image: Image.Image) -> np.ndarray:
     levels = np.asarray(image)
     tags = image.tag_v2 if image.format == 'TIFF' else {}  # type: ignore[attr-defined]
-    # A TIFF may use fewer bits than a value has, such as the 12 of a sensor.
+    # A TIFF may use fewer bits than its data type has, such as the 12 bits of a sensor.
     whites = [1, 255] if image.mode == 'F' else [2 ** min(16, tags.get(_TIFF_BITS, [16])[0]) - 1]
     gray = _to_8_bits(levels, whites)
     if tags.get(_TIFF_PHOTOMETRIC) == 0:  # 0 is white; Pillow inverts only 8 bits
@@ -273,10 +280,10 @@ def _gray_levels_to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _to_8_bits(levels: np.ndarray, whites: list[int]) -> np.ndarray:
-    """Scales by the first white that no level exceeds, else by the range of the levels."""
+    """Scales by the first of `whites` that no level exceeds, else by the range of the levels."""
     finite = levels[np.isfinite(levels)]
-    least, most = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    usual = [(0.0, float(white)) for white in whites if least >= 0 and most <= white]
-    low, high = usual[0] if usual else (least, most)
+    minimum, maximum = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    usual = [(0.0, float(white)) for white in whites if minimum >= 0 and maximum <= white]
+    low, high = usual[0] if usual else (minimum, maximum)
     scaled = (levels - np.float64(low)) * (255 / ((high - low) or 1.0))
     return np.nan_to_num(scaled, nan=0.0).clip(0, 255).round().astype(np.uint8)

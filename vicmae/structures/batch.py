@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The batches that a loader delivers, a preprocessor changes and a model takes.
+"""Batches, from the loader through the preprocessor to the model.
 
 B samples, V views, C channels, T H W frames and pixels.
 """
@@ -11,21 +11,21 @@ from torch import Tensor
 
 from vicmae.errors import DataError
 
-NO_LABEL = -1  # of a sample whose class is unknown
+# The label of a sample whose class is unknown.
+NO_LABEL = -1
 
 _B = TypeVar('_B', bound='_Batch')
 
 
 class _Batch(dict[str, Any]):
-    """A batch of samples, by the names of the model's arguments.
+    """A batch of samples: a dict with the arguments of the model.
 
-    It is a dict since MMEngine moves dicts to the device and calls the model with them, but its length is the number
-    of samples.
+    MMEngine moves dicts to the device and calls the model with them. Unlike a dict's, `len` is the number of samples.
     """
 
     @property
     def inputs(self) -> Any:
-        """The pixels."""
+        """Pixels of the batch."""
         return self['inputs']
 
     def replace(self: _B, **items: Any) -> _B:
@@ -37,11 +37,11 @@ class _Batch(dict[str, Any]):
 
 
 class Views(_Batch):
-    """Samples without labels, for pretraining: one tensor for each view.
+    """Batch of samples without labels, for pretraining: one tensor per view.
 
     Args:
         inputs: V tensors (B, C, [T], H, W).
-        items: `seeds` (B,) of the masks; `augment`, V tensors (B, F) with the numbers of `vicmae.structures.FIELDS`.
+        items: `seeds` (B,) of the masks; `augment`, V tensors (B, F) with the values of `vicmae.structures.FIELDS`.
     """
 
     def __init__(self, inputs: Sequence[Tensor], **items: Any) -> None:
@@ -54,7 +54,7 @@ class Views(_Batch):
         if len({len(view) for view in views}) > 1:
             raise DataError(
                 f'The views of a batch must have the same samples, got {[len(view) for view in views]} of them. '
-                'Make equally many views of each sample.'
+                'Make the same number of views of each sample.'
             )
         super().__init__(inputs=views, **items)
 
@@ -62,17 +62,17 @@ class Views(_Batch):
         return len(self.inputs[0])
 
     def sample(self, index: int) -> list[Tensor]:
-        """The pixels of a sample, one tensor for each view."""
+        """Returns the pixels of a sample, one tensor per view."""
         return [view[index] for view in self.inputs]
 
 
 class Clips(_Batch):
-    """Images or clips, for transfer and evaluation: one tensor for each sample, or for all.
+    """Batch of images or clips, for transfer and evaluation: one tensor per sample, or one for all.
 
     Args:
         inputs: B samples, each an image (C, H, W), a clip (T, C, H, W) or several views of one (V, T, C, H, W); or
             stacked images (B, C, H, W) or clips (B, T, C, H, W).
-        items: `data_samples`, B of them, with labels.
+        items: `data_samples`, a list of B data samples with labels.
     """
 
     def __init__(self, inputs: Sequence[Tensor] | Tensor, **items: Any) -> None:
@@ -92,7 +92,7 @@ class Clips(_Batch):
         return len(self.inputs)
 
     def sample(self, index: int) -> list[Tensor]:
-        """The pixels of a sample, one image or clip for each view."""
+        """Returns the pixels of a sample, one image or clip per view."""
         pixels = self.inputs[index]
         return list(pixels) if pixels.ndim == 5 else [pixels]
 
@@ -101,7 +101,7 @@ Batch = Views | Clips
 
 
 def as_batch(data: Any) -> Batch:
-    """Gives a batch, or a dict with `inputs`, its type: `Clips` with data samples, `Views` without."""
+    """Converts a dict with `inputs` to a batch: to `Clips` if it has data samples, else to `Views`."""
     if isinstance(data, (Views, Clips)):
         return data
     if not isinstance(data, Mapping) or 'inputs' not in data:

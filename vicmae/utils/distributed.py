@@ -11,25 +11,25 @@ from torch import Tensor, nn
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """This process's rank and the number of processes; (0, 1) if not distributed."""
+    """Returns this process's rank and the number of processes; (0, 1) if not distributed."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
 def unwrapped(model: nn.Module) -> Any:
-    """The model itself, without the wrapper of a distributed run."""
+    """Returns the model without the wrapper of a distributed run."""
     return model.module if is_model_wrapper(model) else model
 
 
 def default_timeout() -> timedelta:
-    """The timeout of the run's collectives, `env_cfg.dist_cfg.timeout`."""
+    """Returns the timeout of the run's collectives, `env_cfg.dist_cfg.timeout`."""
     device = torch.device('cuda' if dist.get_backend() == 'nccl' else 'cpu')
     return dist.group.WORLD._get_backend(device).options._timeout  # type: ignore[union-attr]
 
 
 class GatherOnCPU:
-    """Gathers a plain value of each rank on all ranks, between CPUs: nothing waits for a device."""
+    """Gathers a plain value of each rank on all ranks, over CPUs: it doesn't wait for a device."""
 
     def __init__(self) -> None:
         self._group = None
@@ -37,7 +37,7 @@ class GatherOnCPU:
             self._group = dist.new_group(backend='gloo', timeout=default_timeout())
 
     def __call__(self, value: Any) -> list[Any]:
-        """The values of all ranks, in rank order."""
+        """Returns the values of all ranks, in rank order."""
         if self._group is None:
             return [value]
         values = [None] * dist.get_world_size(self._group)
@@ -68,7 +68,9 @@ class _GatherWithGrad(torch.autograd.Function):
 
 
 def gather_with_grad(local: Tensor) -> Tensor:
-    """Concatenates the rows of all ranks, as many on each, in rank order, with gradients to every rank.
+    """Concatenates the rows of all ranks, in rank order, with gradients to every rank.
+
+    All ranks must have the same number of rows.
 
     Shape:
         (R, ...) -> (W*R, ...)
@@ -77,7 +79,7 @@ def gather_with_grad(local: Tensor) -> Tensor:
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """all_reduce whose backward is one too: every rank's loss depends on every rank's summand."""
+    """all_reduce whose backward is an all_reduce: each rank's loss depends on the summands of all ranks."""
 
     @staticmethod
     def forward(ctx: Any, local: Tensor) -> Tensor:
@@ -91,5 +93,5 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 def sum_over_ranks(local: Tensor) -> Tensor:
-    """Adds up the tensors of all ranks, of the same shape, with gradients to every rank."""
+    """Sums tensors of one shape over all ranks, with gradients to every rank."""
     return local if rank_and_world_size()[1] == 1 else _SumOverRanks.apply(local)

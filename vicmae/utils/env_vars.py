@@ -1,6 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Environment variables that vicmae reads."""
 
-TRACEBACK = 'VICMAE_TRACEBACK'  # '1': errors that a user can fix end with their traceback, too
-TRUST_CHECKPOINT = 'VICMAE_TRUST_CHECKPOINT'  # '1': a checkpoint may run the code that it holds
-PREEMPTED = 'VICMAE_PREEMPTED'  # a file that is there once the run was asked to end
+# '1': errors that a user can fix are printed with a traceback.
+TRACEBACK = 'VICMAE_TRACEBACK'
+# '1': loading a checkpoint may run the code in it.
+TRUST_CHECKPOINT = 'VICMAE_TRUST_CHECKPOINT'
+# Path of a file that exists once the run is preempted.
+PREEMPTED = 'VICMAE_PREEMPTED'

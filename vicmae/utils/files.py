@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Writes files whole or not at all, and locks them."""
+"""Writes files atomically, and locks them."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def locked(lock_file: str | Path, when_busy: Callable[[], Any] = lambda: None) -> Iterator[None]:
-    """Holds a lock among the processes of a machine, which is free when this one ends.
+    """Holds a lock among the processes of a machine. It is released when this process ends.
 
     If another process holds it, calls `when_busy`, which may raise an error, and waits.
     """
@@ -52,7 +52,7 @@ def locked(lock_file: str | Path, when_busy: Callable[[], Any] = lambda: None) -
 
 
 def why_unwritten(error: Exception) -> str:
-    """The reason in a few words, found below the errors that PyTorch's writer wraps around it."""
+    """Returns the reason of a failed write, without the errors that PyTorch's writer wraps around it."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     lines = str(error).splitlines() or [type(error).__name__]
@@ -60,19 +60,19 @@ def why_unwritten(error: Exception) -> str:
 
 
 def require_folder(path: Path, option: str) -> None:
-    """Makes a writable folder, or raises an error that names the option."""
+    """Makes a writable folder. If that fails, the error names the option."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise ConfigError(
-            f"Can't write to `{option}` {str(path)!r}: {error.strerror}. Name another folder."
+            f"Can't write to `{option}` {str(path)!r}: {error.strerror}. Choose another folder."
         ) from error
 
 
 def _settle(folder: str) -> None:
-    """Writes a folder's list of names to disk, where the file system supports that."""
+    """Writes a folder's entries to disk (fsync), if the file system supports that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

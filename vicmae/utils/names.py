@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Long lists of names in messages."""
+"""Shortens long lists of names in messages."""
 
 from collections.abc import Sequence
 

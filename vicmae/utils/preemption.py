@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Preemption outside of training steps."""
+"""Handles preemption outside of training steps."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def mark_preempted() -> None:
 
 
 def require_not_preempted() -> None:
-    """Ends a process that torchrun restarts although the run was preempted."""
+    """Ends a process that torchrun restarted although the run was preempted."""
     marker = os.environ.get(PREEMPTED)
     is_restart = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
     if is_restart and marker and os.path.exists(marker):

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Progress bars of tools."""
+"""Progress bars of commands."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,13 +25,13 @@ def live_bar(
     Args:
         console: Where it is drawn.
         columns: Columns of rich; a text may name fields, `{task.fields[NAME]}`.
-        total: The value of `completed` at the end.
+        total: Value of `completed` at the end.
         transient: Whether the bar is removed at the end.
         shown: Whether it is drawn; by default only on a terminal.
         fields: Initial values of the fields.
     """
     shown = console.is_terminal if shown is None else shown
-    # No refreshing thread: it could hold a lock at the moment when a process is forked.
+    # Without a thread that refreshes: it could hold a lock when a process is forked.
     bar = Progress(
         *columns, console=console, auto_refresh=False, transient=transient, disable=not shown
     )
@@ -51,7 +51,7 @@ def live_bar(
 
 @contextmanager
 def share_bar(what: str, console: Console) -> Iterator[Callable[[float], None]]:
-    """Draws a transient bar on a terminal, and yields a function that sets the share that is done, 0 to 1."""
+    """Draws a transient bar on a terminal, and yields a function that sets the completed share, 0 to 1."""
     columns = (what, BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with live_bar(console, *columns, total=1.0, transient=True) as update:
         yield lambda share: update(completed=share)

@@ -215,7 +215,7 @@ def test_compressed_shard_is_refused(tmp_path):
 
 def test_two_files_of_one_name_are_refused(tmp_path):
     path = write_tar(tmp_path / 'a.tar', [('a.jpg', b'x'), ('a.JPG', b'y')])
-    with pytest.raises(DataError, match="two files of the sample 'a' have one name"):
+    with pytest.raises(DataError, match="the sample 'a' has two files with the same extension"):
         build_index(path)
 
 

@@ -78,7 +78,7 @@ def test_text_is_not_read_as_the_videos_that_it_names(demo_data, tmp_path, name)
     real = sorted((demo_data / 'videos/train').rglob('*.mp4'))[0]
     (tmp_path / 'real.mp4').write_bytes(real.read_bytes())
     (tmp_path / name).write_text(LISTS[name])
-    reason = 'it is concat, which is no video file but a list or a text' * (name == 'concat.mp4')
+    reason = 'its format concat is a list of files or a text, not a video' * (name == 'concat.mp4')
     with pytest.raises(DataError, match=f"Can't open the video '{tmp_path / name}': {reason}."):
         open_video(str(tmp_path / name))
 
@@ -88,5 +88,5 @@ def test_image_named_as_a_video_is_no_pattern_of_file_names(tmp_path):
         Image.new('RGB', (8, 8)).save(tmp_path / f'{number}.jpg')
         Image.new('RGB', (8, 8)).save(tmp_path / 'frame%d.jpg')
         Image.new('RGB', (8, 8)).save(tmp_path / f'frame{number}.jpg')
-    with pytest.raises(DataError, match='it is image2'):
+    with pytest.raises(DataError, match='its format image2 is'):
         open_video(str(tmp_path / 'frame%d.jpg'))

@@ -52,7 +52,7 @@ def test_numbers_may_come_from_numpy_and_none_are_no_frames(path, reader):
 @pytest.mark.parametrize('number', [-1, 48, 10**6])
 def test_frame_that_does_not_exist_is_an_error(path, reader, number):
     with open_video(path, reader) as video:
-        message = f"The video '{path}' has {video.num_frames} frames, .* no frame {number}"
+        message = f"The video '{path}' has {video.num_frames} frames, .* got frame {number}"
         with pytest.raises(DataError, match=message):
             video.frames([0, number])
 
@@ -104,7 +104,7 @@ def test_cover_picture_is_no_video(tmp_path, reader):
         samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), 'fltp', 'mono')
         samples.sample_rate = 8000
         container.mux([*sound.encode(samples), *sound.encode(None)])
-    with pytest.raises(DataError, match='no video stream, but a cover picture'):
+    with pytest.raises(DataError, match='a cover picture but no video stream'):
         open_video(str(path), reader)
 
 
@@ -126,7 +126,9 @@ def without(monkeypatch):
 @pytest.mark.parametrize('library', ['decord', 'torchcodec'])
 def test_reader_that_is_not_there_is_an_error_that_says_how_to_get_it(path, without, library):
     without(library)
-    message = rf'{library} cannot read videos here: .*\. Take another reader, or get it: .*install'
+    message = (
+        rf'{library} cannot read videos here: .*\. Use another `reader`, or install it: .*install'
+    )
     with pytest.raises(EnvironmentFault, match=message):
         open_video(path, library)
 

@@ -22,27 +22,27 @@ from vicmae.utils.log import say
 from .index import IndexSummary, build_index, index_path, read_summary, write_index
 from .remote import fetch, is_url, look_up
 
-_NUM_THREADS = 16  # they wait for servers and file systems
+_NUM_THREADS = 16  # most of the time they wait for servers and file systems
 
 
 class ShardFile(NamedTuple):
-    """A shard, and where it is read."""
+    """A shard and the place from which it is read."""
 
     name: str  # as the user wrote it
-    place: str  # path of the tar file, or a URL whose server sends parts
+    place: str  # path of the tar file, or a URL whose server supports range requests
     index_file: str
     summary: IndexSummary
 
 
 def open_shards(shards: str | Sequence[str], cache_dir: str = '') -> list[ShardFile]:
-    """Finds shards and their indexes; downloads go to `cache_dir`, or below `~/.cache`."""
+    """Finds shards and their indexes. Downloads go to `cache_dir`, by default `~/.cache/vicmae/shards`."""
     names = find_shards(shards)
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return list(pool.map(partial(_open_shard, cache=_Cache(cache_dir)), names))
 
 
 def find_shards(shards: str | Sequence[str]) -> list[str]:
-    """Lists the shards of a folder, of a path or URL with braces (`{000..099}`, `{a,b}`) or stars, or of several."""
+    """Lists the shards of folders, paths and URLs, which may have braces (`{000..099}`, `{a,b}`) or wildcards."""
     from braceexpand import braceexpand
 
     names: list[str] = []
@@ -50,13 +50,15 @@ def find_shards(shards: str | Sequence[str]) -> list[str]:
         try:
             expanded = [pattern] if os.path.exists(pattern) else list(braceexpand(pattern))
         except ValueError as error:
-            raise DataError(f'`shards` has braces that do not match: {pattern!r}.') from error
+            raise DataError(f'`shards` has unbalanced braces: {pattern!r}.') from error
         names += [name for part in expanded for name in _matches(part)]
     if not names:
-        raise DataError('`shards` names no shards. Give a folder, a pattern, a URL, or several.')
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f'`shards` names {len(twice)} shards more than once, such as {twice[0]!r}.')
+        raise DataError('`shards` is empty. Give a folder, a pattern, a URL, or several.')
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise DataError(
+            f'`shards` names {len(repeated)} shards more than once, such as {repeated[0]!r}.'
+        )
     return names
 
 
@@ -67,13 +69,13 @@ def _matches(pattern: str) -> list[str]:
         return [pattern]
     if os.path.isdir(pattern):
         pattern = os.path.join(glob.escape(pattern), '*.tar')
-    found = sorted(name for name in glob.glob(pattern) if name.endswith('.tar'))
-    if not found:
+    paths = sorted(name for name in glob.glob(pattern) if name.endswith('.tar'))
+    if not paths:
         raise DataError(
-            f'There are no shards {pattern!r}. Give a folder of .tar files, a pattern such as '
-            "'train-*.tar' or 'train-{000..099}.tar', or a URL; paths are relative to where the command is run."
+            f'No shards match {pattern!r}. Give a folder of .tar files, a pattern such as '
+            "'train-*.tar' or 'train-{000..099}.tar', or a URL; relative paths start at the working directory."
         )
-    return found
+    return paths
 
 
 def _open_shard(name: str, cache: '_Cache') -> ShardFile:
@@ -100,38 +102,38 @@ def _checked(name: str, place: str, index: str, size: int) -> ShardFile:
             os.unlink(index)
         raise DataError(
             f'The index {index_url(name) if is_url(place) else index!r} belongs to a shard of {summary.tar_size} '
-            f'bytes, but {name!r} has {size}: one of them was replaced or is cut off. If the shard is right, delete '
-            'the index.'
+            f'bytes, but {name!r} has {size}: one of them was replaced or is truncated. If the shard is right, '
+            'delete the index.'
         )
     return ShardFile(name, place, index, summary)
 
 
 def index_url(url: str) -> str:
-    """Returns the URL of a shard's index: beside it, with the same query."""
+    """Returns the URL of a shard's index: that of the shard with another file name, and the same query."""
     parts = urlsplit(url)
     return parts._replace(path=index_path(parts.path)).geturl()
 
 
 class _Cache:
-    """A folder of files that one process of a machine downloads or makes for all of them."""
+    """A folder of files, each downloaded or made by one process of a machine for all of them."""
 
     def __init__(self, folder: str = '') -> None:
         base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
         self.folder = folder or os.path.join(base, 'vicmae', 'shards')
 
     def fetched_shard(self, url: str, version: str) -> str:
-        """Downloads a shard and makes its index. Older versions stay, as a run may be reading them."""
+        """Downloads a shard and makes its index. Older versions are kept, as another run may be reading them."""
         copy = self._path_for(url, version)
 
         def make(path: str) -> None:
-            say(f'Fetching {url!r} to {self.folder!r}.')
+            say(f'Downloading {url!r} to {self.folder!r}.')
             fetch(url, path)
             write_index(build_index(path, name=url), index_path(copy))
 
         return self._made_once(copy, make)
 
     def fetched_index(self, url: str, version: str) -> str | None:
-        """Downloads the index beside a shard, if there is one."""
+        """Downloads the index of a shard, or returns None if there is none."""
 
         def make(path: str) -> None:
             fetch(index_url(url), path)
@@ -143,10 +145,10 @@ class _Cache:
             return None
 
     def made_index(self, shard: str) -> str:
-        """Makes the index of a local shard if it has none: beside it, or here if its folder isn't writable."""
+        """Makes the index of a local shard if it has none: next to it, or in the cache if its folder isn't writable."""
 
         def make(path: str) -> None:
-            say(f'Making the index of {shard!r}, once.')
+            say(f'Making the index of {shard!r}. Later runs use it.')
             write_index(build_index(shard), path)
 
         if os.path.exists(index_path(shard)):
@@ -164,7 +166,7 @@ class _Cache:
         return os.path.join(self.folder, f'{_digest(name + version)}-{readable}')
 
     def _made_once(self, path: str, make: Callable[[str], None]) -> str:
-        """Makes a file in one process of this machine; another machine may be making it too."""
+        """Makes a file in one process of this machine. Other machines may make it at the same time."""
         lock_file = os.path.join(self.folder, f'{_digest(os.path.abspath(path))}.lock')
         with ExitStack() as stack:
             try:
@@ -172,13 +174,13 @@ class _Cache:
                 stack.enter_context(locked(lock_file))
             except OSError as error:
                 raise DataError(
-                    f"Can't write to {self.folder!r}: {error.strerror}. Give another folder as `cache_dir`."
+                    f"Can't write to {self.folder!r}: {error.strerror}. Set `cache_dir` to another folder."
                 ) from error
             if not os.path.exists(path):
-                own = f'{path}.{socket.gethostname()}'
-                with whole_file(own) as file:
+                own_path = f'{path}.{socket.gethostname()}'
+                with whole_file(own_path) as file:
                     make(file.name)
-                os.replace(own, path)
+                os.replace(own_path, path)
         return path
 
 

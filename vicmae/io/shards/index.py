@@ -1,28 +1,29 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Tar shards in the WebDataset layout, each with an index beside it, so that a sample is one `pread` away.
+"""Tar shards in the WebDataset layout, with an index by which a sample is read by one `pread`.
 
 `vicmae.data_tools.packing.shard_writer` writes them, `ImageShards` and `VideoShards` read them.
 
-**Shard.** A plain tar file. The members of a sample are neighbours with names `KEY.EXTENSION`, where the key ends at
-the first dot of the file's name (`KEY` may have folders: `ant/0007`). Its medium is the last of these that it has:
+**Shard.** A plain tar file. The members of a sample follow each other and are named `KEY.EXTENSION`; the key ends at
+the first dot of the file's name (`KEY` may have folders: `ant/0007`). The medium of a sample is the last of these that
+it has:
 
 - an image: `KEY.jpg`, or another of `IMAGE_EXTENSIONS`;
 - a video: `KEY.mp4`, or another of `VIDEO_EXTENSIONS`;
 - the frames of a video: `KEY.0000.jpg`, `KEY.0001.jpg`, ..., in the order of their numbers.
 
-`KEY.json` may have `label` (a whole number from 0 on), `class_name`, `fps` (of the frames), `path` (of the original),
-and more. The label may also be in `KEY.cls`. Other readers of the layout read these files, without the index.
+`KEY.json` may have `label` (an integer, at least 0), `class_name`, `fps` (of the frames), `path` (of the original),
+and more. The label may also be in `KEY.cls`. Other readers of the layout ignore the index.
 
 **Index.** `NAME.tar.index` beside `NAME.tar`: 8 bytes `vicmaeIX`, the length of the JSON object as a little-endian
-64-bit number, the object, padded with spaces to a multiple of 8 bytes, and arrays, each padded so, too. The object has
+64-bit number, the object, padded with spaces to a multiple of 8 bytes, and arrays, each padded likewise. The object has
 
-- `version`: 1; `tar_size`: bytes of the shard, by which a stale index is noticed;
+- `version`: 1; `tar_size`: bytes of the shard, to detect a stale index;
 - `extensions`: of the members, without the first dot;
 - `counts`: number of samples of each of `KINDS`, in their order;
 - `arrays`: name -> data type and number of values, in the order of the file.
 
 `class_names` is text, a JSON object of the names by label. By sample: `key_ends` in `keys` (UTF-8), `member_ends` in
-the three arrays of members, `num_media` (how many of its members, which come first, are its image, video or frames),
+the three arrays of members, `num_media` (number of its first members that are its image, video or frames),
 `kinds` (position in `KINDS`), `labels` (-1 for none), `fps` (0 for unknown). By member, sample by sample: `offsets` of
 the content in the shard, `sizes` in bytes, `extension_codes` (position in `extensions`).
 """
@@ -71,20 +72,21 @@ _ARRAYS = dict(
 _IMAGE_EXTENSIONS = tuple(extension[1:] for extension in IMAGE_EXTENSIONS)
 _VIDEO_EXTENSIONS = tuple(extension[1:] for extension in VIDEO_EXTENSIONS)
 _FRAME = re.compile(rf'(\d+)\.(?:{"|".join(_IMAGE_EXTENSIONS)})')
-_LONGEST_NOTE = 2**20  # bytes; a longer .json holds more than a label and a few words
+# In bytes. Longer .json files are not read: they can't be a label with a few details.
+_LONGEST_NOTE = 2**20
 
 
 class Member(NamedTuple):
     """One file in a shard."""
 
-    extension: str  # all after the key, in lower case
+    extension: str  # everything after the key, in lower case
     offset: int  # bytes
     size: int
 
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """What is in a shard, and where; see the module for the arrays."""
+    """The content of a shard and its positions. The module describes the arrays."""
 
     tar_size: int
     extensions: tuple[str, ...]
@@ -95,7 +97,7 @@ class ShardIndex:
 
     @property
     def class_names(self) -> dict[int, str]:
-        """Known names of classes by label."""
+        """Names of classes by label, as far as they are known."""
         return _read_names(self.arrays['class_names'].tobytes())
 
     def key(self, sample: int) -> str:
@@ -107,7 +109,7 @@ class ShardIndex:
         return KINDS[self.arrays['kinds'][sample]]
 
     def members(self, sample: int) -> list[Member]:
-        """Returns all members of a sample, its media first."""
+        """Returns all members of a sample, the media first."""
         span = _span(self.arrays['member_ends'], sample)
         names = ('extension_codes', 'offsets', 'sizes')
         rows = zip(*(self.arrays[name][span].tolist() for name in names), strict=True)
@@ -118,7 +120,7 @@ class ShardIndex:
         return self.members(sample)[: int(self.arrays['num_media'][sample])]
 
     def samples_of(self, kinds: tuple[str, ...]) -> np.ndarray:
-        """Returns the numbers of the samples of some kinds."""
+        """Returns the positions of all samples of these kinds."""
         return np.flatnonzero(np.isin(self.arrays['kinds'], [KINDS.index(kind) for kind in kinds]))
 
 
@@ -137,7 +139,7 @@ def index_path(shard: str) -> str:
 
 
 def write_index(index: ShardIndex, path: str) -> None:
-    """Writes an index file, whole or not at all."""
+    """Writes an index file atomically."""
     header = dict(
         version=_VERSION,
         tar_size=index.tar_size,
@@ -159,7 +161,7 @@ def read_index(path: str) -> ShardIndex:
     header, position = _read_header(path)
     try:
         size = os.path.getsize(path)
-        # The maps of NumPy and Python keep the file open, and there may be thousands.
+        # Maps of NumPy and Python would keep the file open, and there may be thousands of them.
         content = torch.from_file(path, size=size, dtype=torch.uint8).numpy()
         content.flags.writeable = False
         arrays = {}
@@ -218,12 +220,12 @@ def _padded(num_bytes: int) -> int:
 
 def _damaged(path: str, error: Exception) -> DataError:
     return DataError(
-        f"Can't read the index {path!r}: {error}. Delete it: a new one is made from the shard."
+        f"Can't read the index {path!r}: {error}. Delete it, and it will be made again from the shard."
     )
 
 
 class IndexBuilder:
-    """Collects an index, sample by sample."""
+    """Builds an index, sample by sample."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[Any]] = {name: [] for name in _ARRAYS}
@@ -235,7 +237,7 @@ class IndexBuilder:
         return len(self._values['kinds'])
 
     def add(self, key: str, members: list[Member], info: Mapping[str, Any]) -> None:
-        """Adds a sample with its members, in the order of the shard, and the content of its `KEY.json`."""
+        """Adds a sample, with its members in the order of the shard and the content of its `KEY.json`."""
         kind, media = _find_media(members)
         label, fps, name = info.get('label'), info.get('fps'), info.get('class_name')
         label = label if type(label) is int and 0 <= label < 2**31 else NO_LABEL
@@ -279,9 +281,9 @@ def _find_media(members: list[Member]) -> tuple[str, list[Member]]:
     if numbered:
         return 'frames', [member for _, member in sorted(numbered)]
     for kind, extensions in (('video', _VIDEO_EXTENSIONS), ('image', _IMAGE_EXTENSIONS)):
-        found = [member for member in members if member.extension in extensions]
-        if found:
-            return kind, found[:1]
+        media = [member for member in members if member.extension in extensions]
+        if media:
+            return kind, media[:1]
     return 'other', []
 
 
@@ -290,11 +292,11 @@ def build_index(shard: str, name: str = '') -> ShardIndex:
     builder = IndexBuilder()
     try:
         with open(shard, 'rb') as file:
-            # A sample ends where the key changes, as for all readers of the layout.
+            # As in all readers of the layout, a sample ends where the key changes.
             for key, group in groupby(_members(file), key=lambda named: named[0]):
                 members = [member for _, member in group]
                 if len({member.extension for member in members}) < len(members):
-                    raise ValueError(f'two files of the sample {key!r} have one name')
+                    raise ValueError(f'the sample {key!r} has two files with the same extension')
                 builder.add(key, members, _read_notes(file.fileno(), members))
             return builder.build(os.fstat(file.fileno()).st_size)
     except (OSError, tarfile.TarError, ValueError) as error:
@@ -304,20 +306,20 @@ def build_index(shard: str, name: str = '') -> ShardIndex:
 
 
 def _members(file: BinaryIO) -> Iterator[tuple[str, Member]]:
-    """Yields key and place of each file in a tar file."""
+    """Yields the key and the position of each file in a tar file."""
     with tarfile.open(fileobj=file, mode='r:') as tar:
-        while found := tar.next():
-            tar.members = []  # type: ignore[attr-defined]  # it would keep them all
-            key, extension = split_name(found.name)
-            if found.isreg() and key and not re.match('__[^/]*__(/|$)', found.name):
-                yield key, Member(extension, found.offset_data, found.size)
-        # tarfile takes a damaged header for the end, which is marked by zeros.
+        while info := tar.next():
+            tar.members = []  # type: ignore[attr-defined]  # else it keeps them all
+            key, extension = split_name(info.name)
+            if info.isreg() and key and not re.match('__[^/]*__(/|$)', info.name):
+                yield key, Member(extension, info.offset_data, info.size)
+        # tarfile takes a damaged header for the end of the archive, which is marked by zeros.
         if os.pread(file.fileno(), tarfile.BLOCKSIZE, tar.offset).strip(b'\0'):
             raise ValueError(f'it is damaged at byte {tar.offset}')
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Splits the name of a member into key and extension; both are empty if it belongs to no sample.
+    """Splits the name of a member into key and extension; both are empty if it is not part of a sample.
 
     Example:
         >>> split_name('ant/7.0003.JPG')
@@ -329,7 +331,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def _read_notes(descriptor: int, members: list[Member]) -> dict[str, Any]:
-    """Reads a sample's `.json` and `.cls`; unreadable ones count as empty."""
+    """Reads a sample's `.json` and `.cls`; invalid ones count as empty."""
     notes: dict[str, Any] = {}
     for extension, offset, size in members:
         if extension in ('cls', 'json') and size <= _LONGEST_NOTE:

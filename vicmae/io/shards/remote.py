@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Files behind URLs, by `fsspec`: which version a server has, parts of files, and whole ones."""
+"""Reads files and parts of files by URL with `fsspec`, and detects changed versions."""
 
 import os
 import re
@@ -13,9 +13,9 @@ from vicmae.errors import DataError, EnvironmentFault
 _TIMEOUT_SECONDS = 30
 _TRIES = 6
 _FIRST_PAUSE_SECONDS = 0.5  # twice as long before each further try
-_MISSING = (403, 404, 410)  # stores that mustn't be listed answer 403
+_MISSING = (403, 404, 410)  # object stores without list permission answer 403
 _TRY_AGAIN = (None, 408, 429, 500, 502, 503, 504)
-# Names of file systems for what changes with a file's content.
+# Fields, as the file systems name them, that change with a file's content.
 _VERSION = re.compile(
     'size|e-?tag|last[-_]?modified|mtime|updated|generation|created', re.IGNORECASE
 )
@@ -29,16 +29,16 @@ class Remote(NamedTuple):
 
     size: int | None  # bytes
     version: str
-    gives_parts: bool  # whether the server sends parts of it
+    gives_parts: bool  # whether the server supports range requests
 
 
 def is_url(place: str) -> bool:
-    """Tells URLs ('https://...', 's3://...', 'pipe:...') from paths."""
+    """Returns whether a text is a URL ('https://...', 's3://...', 'pipe:...') and not a path."""
     return re.match(r'pipe:|[A-Za-z][A-Za-z0-9+.-]*://', place) is not None
 
 
 def look_up(url: str) -> Remote:
-    """Asks a server about a file; raises FileNotFoundError if there is none."""
+    """Queries a server about a file; raises FileNotFoundError if there is none."""
     if not _is_known(url):
         return Remote(None, '', False)
     info = _retry(url, lambda fs, path: fs.info(path))
@@ -60,7 +60,7 @@ def look_up(url: str) -> Remote:
 
 
 def read_part(url: str, offset: int, size: int) -> bytes:
-    """Reads a part of a file, of at least one byte."""
+    """Reads `size` bytes of a file, at least one."""
     return _retry(url, lambda fs, path: fs.cat_file(path, offset, offset + size))
 
 
@@ -74,12 +74,12 @@ def fetch(url: str, path: str) -> None:
     try:
         with gopen(url) as content, open(path, 'wb') as file:
             shutil.copyfileobj(content, file)
-    except Exception as error:  # each scheme has its own
+    except Exception as error:  # each scheme has its own exceptions
         raise DataError(f"Can't read {url!r}: {error}.") from error
 
 
 def _is_known(url: str) -> bool:
-    """Tells whether fsspec reads a URL; `webdataset` reads some more: 'pipe:', 'scp:', 'ais://'."""
+    """Returns whether fsspec reads a URL. `webdataset` reads others: 'pipe:', 'scp:', 'ais://'."""
     import fsspec  # type: ignore[import-untyped]
 
     protocol, slashes, _ = url.partition('://')
@@ -87,9 +87,9 @@ def _is_known(url: str) -> bool:
 
 
 def _file_system(url: str) -> Any:
-    """Returns this process's file system of a URL.
+    """Returns the file system of a URL in this process.
 
-    Those inherited by a fork are kept: closing their connections would change what the parent's event loop waits for.
+    Those inherited by a fork stay open: closing their connections would disturb the parent's event loop.
     """
     import fsspec
 
@@ -99,7 +99,7 @@ def _file_system(url: str) -> Any:
         options = _web_options() if protocol in ('http', 'https') else {}
         try:
             _file_systems[key] = fsspec.filesystem(protocol, skip_instance_cache=True, **options)
-        except ImportError as error:  # it says which package
+        except ImportError as error:  # the message names the package
             raise EnvironmentFault(f"Can't read {url!r}: {error}, with `pip install`.") from error
     return _file_systems[key]
 
@@ -107,7 +107,7 @@ def _file_system(url: str) -> Any:
 def _web_options() -> dict[str, Any]:
     from aiohttp import ClientTimeout
 
-    # aiohttp would end a download after five minutes, ignore proxies, and take compressed answers.
+    # By default, aiohttp stops a download after five minutes, ignores proxies and requests compression.
     timeout = ClientTimeout(total=None, sock_connect=_TIMEOUT_SECONDS, sock_read=_TIMEOUT_SECONDS)
     headers = {'Accept-Encoding': 'identity'}
     return dict(client_kwargs=dict(timeout=timeout, trust_env=True, headers=headers))
@@ -119,8 +119,8 @@ def _retry(url: str, action: Callable[[Any, str], _T]) -> _T:
     while True:
         try:
             return action(file_system, file_system._strip_protocol(url))
-        except Exception as error:  # each file system has its own
-            # Over http, fsspec calls a file missing whatever went wrong.
+        except Exception as error:  # each file system has its own exceptions
+            # Over http, fsspec raises FileNotFoundError for any failure.
             cause = error.__cause__ or error
             status = getattr(cause, 'status', None)
             if isinstance(cause, FileNotFoundError | PermissionError) or status in _MISSING:

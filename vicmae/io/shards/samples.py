@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The samples of many shards as one list, each reached by index and `pread`."""
+"""Reads the samples of many shards as one list."""
 
 import os
 from collections import Counter
@@ -14,14 +14,14 @@ from .files import ShardFile, open_shards
 from .index import Member, ShardIndex, read_index
 from .remote import is_url, read_part
 
-_MAX_OPEN_FILES = 256  # a process may often have 1024 in all
-_MAX_OPEN_INDEXES = 8192  # no files, but maps, of which a process may have 65530
+_MAX_OPEN_FILES = 256  # the usual limit of a process is 1024
+_MAX_OPEN_INDEXES = 8192  # memory maps; the usual limit of a process is 65530
 
 
 class ShardedSamples:
-    """The samples of some `KINDS` in many shards, as a `Catalogue`. See `ShardSource` for the arguments.
+    """A `Catalogue` of the samples of some `KINDS` in many shards. `ShardSource` describes the arguments.
 
-    An index is mapped into memory when it is first needed: the system keeps one copy for all processes.
+    An index is mapped into memory when it is first needed, and shared by all processes.
     """
 
     labelling = 'Pack them from files with labels'
@@ -39,8 +39,8 @@ class ShardedSamples:
         if not len(self):
             raise DataError(_nothing_of(kinds, files))
         self._class_names = _merge_class_names(files)
-        known = tuple(self._class_names.values())
-        self.classes = known if list(self._class_names) == list(range(len(known))) else None
+        names = tuple(self._class_names.values())
+        self.classes = names if list(self._class_names) == list(range(len(names))) else None
         self._open_files: dict[int, BinaryIO] = {}
         self._open_indexes: dict[int, ShardIndex] = {}
 
@@ -50,21 +50,21 @@ class ShardedSamples:
     def __getitem__(self, number: int) -> dict[str, Any]:
         shard, index, sample = self._find(number)
         label = int(index.arrays['labels'][sample])
-        known = dict(path=self._path(shard, index.key(sample)), gt_label=label)
+        info = dict(path=self._path(shard, index.key(sample)), gt_label=label)
         if label in self._class_names:
-            known['class_name'] = self._class_names[label]
-        return known
+            info['class_name'] = self._class_names[label]
+        return info
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, '_open_files': {}, '_open_indexes': {}}
 
     def labels(self) -> np.ndarray:
-        """The label of each sample, -1 for none."""
+        """Returns the label of each sample, -1 for none."""
         indexes = map(self._index, range(len(self._names)))
         return np.concatenate([i.arrays['labels'][i.samples_of(self._kinds)] for i in indexes])
 
     def medium(self, number: int) -> 'ShardedMedium':
-        """Returns the image, the video or the frames of a sample, to be read."""
+        """Returns a handle to the image, video or frames of a sample."""
         shard, index, sample = self._find(number)
         members = index.media(sample)
         kind, fps = index.kind(sample), float(index.arrays['fps'][sample])
@@ -74,7 +74,7 @@ class ShardedSamples:
             if len(content) != members[i].size:
                 raise DataError(
                     f"Can't read {self._path(shard, index.key(sample))!r}: of its {members[i].size} bytes the shard "
-                    f"has {len(content)}. It is cut off, or isn't the one that its index was made of."
+                    f'has {len(content)}. It is truncated, or was replaced after its index was made.'
                 )
             return content
 
@@ -89,7 +89,7 @@ class ShardedSamples:
         index = self._index(shard)
         first = int(self._ends[shard - 1]) if shard else 0
         sample = number - first
-        if int(self._ends[shard]) - first < len(index):  # it has other kinds, too
+        if int(self._ends[shard]) - first < len(index):  # the shard also has other kinds
             sample = int(index.samples_of(self._kinds)[sample])
         return shard, index, sample
 
@@ -111,7 +111,7 @@ class ShardedSamples:
             raise DataError(f"Can't read the shard {place!r}: {reason}.") from error
 
     def _file(self, shard: int) -> BinaryIO:
-        """Returns a shard's file, opened by each process for itself."""
+        """Returns a shard's file; each process opens its own."""
         if shard not in self._open_files:
             if len(self._open_files) >= _MAX_OPEN_FILES:
                 self._open_files.pop(next(iter(self._open_files))).close()
@@ -125,7 +125,7 @@ class ShardedMedium(NamedTuple):
     kind: str
     fps: float  # 0 if unknown
     num_members: int
-    read: Callable[[int], bytes]  # of a member, by number
+    read: Callable[[int], bytes]  # number of a member -> content
 
 
 def _merge_class_names(files: Sequence[ShardFile]) -> dict[int, str]:
@@ -133,21 +133,21 @@ def _merge_class_names(files: Sequence[ShardFile]) -> dict[int, str]:
     merged: dict[int, tuple[str, str]] = {}
     for file in files:
         for label, name in file.summary.class_names.items():
-            known, where = merged.setdefault(label, (name, file.name))
-            if known != name:
+            first_name, first_file = merged.setdefault(label, (name, file.name))
+            if first_name != name:
                 raise DataError(
-                    f'The label {label} is {known!r} in {where!r} and {name!r} in {file.name!r}: these shards are of '
-                    'different data sets. Make a source of each.'
+                    f'The label {label} is {first_name!r} in {first_file!r} and {name!r} in {file.name!r}: '
+                    'these shards belong to different data sets. Use one source for each.'
                 )
     return {label: merged[label][0] for label in sorted(merged)}
 
 
 def _nothing_of(kinds: tuple[str, ...], files: Sequence[ShardFile]) -> str:
-    held: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for file in files:
-        held.update({kind: count for kind, count in file.summary.counts.items() if count})
-    what = ', '.join(f'{kind}: {count}' for kind, count in held.items()) or 'no samples at all'
+        counts.update({kind: count for kind, count in file.summary.counts.items() if count})
+    summary = ', '.join(f'{kind}: {count}' for kind, count in counts.items()) or 'no samples at all'
     return (
-        f'No samples of the kind {" or ".join(kinds)} are in the shards ({len(files)}, the first is '
-        f'{files[0].name!r}). There are {what}.'
+        f'The shards have no samples of the kind {" or ".join(kinds)} ({len(files)} shards, the first is '
+        f'{files[0].name!r}). They have {summary}.'
     )

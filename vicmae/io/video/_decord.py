@@ -14,26 +14,26 @@ try:
 except (ImportError, OSError, RuntimeError) as error:
     raise missing_reader('decord', error) from error
 
-# Silences FFmpeg's many lines about a damaged file: the exception has what matters.
+# Silences the many lines of FFmpeg about a damaged file. The exception has the important one.
 decord.logging.set_level(decord.logging.QUIET)
 
 
 class DecordDecoder:
-    """Decodes a file, which is also open as `video`, with decord.
+    """Decodes a file with decord. `video` is the same file, indexed by PyAV.
 
-    decord counts frames from a key frame, and doesn't give their times: files that it could miscount are refused.
+    decord counts frames from a key frame and doesn't return their times: files that it could miscount are refused.
     """
 
     def __init__(self, source: str | bytes, video: PyavVideo) -> None:
         video.require_seekable()
         if not video.index.is_plain:
             raise Refusal(
-                'it miscounts frames where not every packet and key frame stands for itself'
+                'it miscounts frames unless each packet has one frame that key frames separate'
             )
         video.require_plain_turn()
         with refusals():
             file = io.BytesIO(source) if isinstance(source, bytes) else os.path.abspath(source)
-            # With a larger `fault_tol`, other frames would replace those that can't be decoded.
+            # With a larger `fault_tol`, frames that can't be decoded are replaced by others.
             self._reader = decord.VideoReader(file, num_threads=1, fault_tol=1e-9)
         if len(self._reader) != video.index.num_frames:
             raise Refusal(
@@ -44,7 +44,7 @@ class DecordDecoder:
         with refusals():
             frames = self._reader.get_batch(ids).asnumpy()
         if len(frames) != len(ids):
-            raise Refusal(f'{len(frames)} of {len(ids)} came')
+            raise Refusal(f'it returned {len(frames)} of {len(ids)} frames')
         return dict(zip(ids, frames, strict=True))
 
     def close(self) -> None:

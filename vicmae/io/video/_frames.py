@@ -11,9 +11,9 @@ from .reader import VideoReader
 
 
 class FrameSequence(VideoReader):
-    """A video stored as one image per frame, each given by its path or bytes. No file stays open.
+    """A video stored as one image per frame, each given as a path or as bytes. It keeps no file open.
 
-    `frames` is a sequence of them, or a function of the number.
+    `frames` is a sequence of images, or a function that returns one by number.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class FrameSequence(VideoReader):
         return [decoded[i] for i in ids]
 
     def ids_at(self, seconds: Sequence[float]) -> list[int]:
-        # Tolerates rounding by half a millisecond, as in video files.
+        # Tolerate rounding by half a millisecond, as in video files.
         ids = np.floor((np.asarray(seconds) + 5e-4) * self.fps).astype(int)
         return ids.clip(0, self.num_frames - 1).tolist()
 

@@ -15,13 +15,13 @@ from ._frame_index import FrameIndex, index_packets, rate_of
 from ._refusal import Damage, Refusal, first_line, refusals, some
 from ._turn import Turn, turn_of
 
-# Formats that are lists of other files, or take any text for a picture.
+# Demuxers of lists of other files, or that read any text as a picture.
 _NO_VIDEO_FILES = {'concat', 'dash', 'hls', 'image2', 'tty'}
 
-# Decoders that skip the current packet; others are some packets late.
+# Decoders whose `skip_frame` applies to the current packet. In others it takes effect some packets later.
 _CAN_SKIP = ('h264', 'hevc', 'mpeg1video', 'mpeg2video', 'mpeg4')
 
-# Number of later frames that may come before the wanted one.
+# Number of later frames that may be decoded before a requested one.
 _MAX_REORDERED = 16
 
 # Tags that aren't UTF-8 are an error before PyAV 19.
@@ -29,30 +29,30 @@ _OPTIONS = {'metadata_errors': 'ignore'} if int(av.__version__.split('.')[0]) < 
 
 
 class PyavVideo:
-    """Indexes and decodes a file, given by its path or bytes, with PyAV.
+    """Indexes and decodes a video, given as a path or as bytes, with PyAV.
 
-    Frames are identified by their times: one that doesn't come after its key frame is looked for from an earlier one.
-    On the way to it, frames that no other one needs aren't decoded.
+    Frames are identified by their times. One that isn't found after its key frame is searched from an earlier key
+    frame. Frames before it that no other frame refers to are not decoded.
     """
 
     def __init__(self, source: str | bytes) -> None:
-        # A relative path with a colon could be taken for a URL.
+        # FFmpeg could take a relative path with a colon for a URL.
         self._source = source if isinstance(source, bytes) else os.path.abspath(source)
         self._container: Any = None
         self._reformatter = VideoReformatter()
         self._turn: Turn | None = None
         self._codec_options: dict[str, str] = {}
         self._reason = ''  # why a packet couldn't be decoded
-        self._running: Iterator[Any] | None = None  # frames after the last wanted one
+        self._running: Iterator[Any] | None = None  # frames after the last requested one
         self._reached = 0  # time of the last decoded frame
-        self._wanted: dict[int, int] = {}  # time -> number of wanted frames
-        self._until = 0  # time of the last of them
+        self._wanted: dict[int, int] = {}  # time -> number, of the requested frames
+        self._until = 0  # time of the last requested frame
         try:
             self._open()
             self.format: str = self._stream.container.format.name
             self.index = self._index()
             if self.index.is_plain:
-                # Damage is an error and not concealed. In other files, references may be missing on purpose.
+                # Report damage instead of concealing it. In other files, reference frames may be missing on purpose.
                 self._codec_options = {'err_detect': 'explode'}
                 self._codec.options = self._codec_options
         except Refusal:
@@ -60,19 +60,19 @@ class PyavVideo:
             raise
 
     def _open(self) -> None:
-        """Opens the file, or opens it again to be at its beginning."""
+        """Opens the file, or reopens it to start from the beginning."""
         self.close()
         source = io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source
         with refusals():
             self._container = av.open(source, 'r', **_OPTIONS)
             self._stream: Any = self._container.streams.best('video')
-        found = _NO_VIDEO_FILES.intersection(self._container.format.name.split(','))
-        if found:
-            raise Refusal(f'it is {found.pop()}, which is no video file but a list or a text')
+        demuxers = _NO_VIDEO_FILES.intersection(self._container.format.name.split(','))
+        if demuxers:
+            raise Refusal(f'its format {demuxers.pop()} is a list of files or a text, not a video')
         if self._stream is None:
             raise Refusal('it has no video stream')
         if self._stream.disposition & Disposition.attached_pic:
-            raise Refusal('it has no video stream, but a cover picture')
+            raise Refusal('it has a cover picture but no video stream')
         self._codec = self._stream.codec_context
         if not self._codec or not self._codec.width:
             raise Refusal('no frame of its video stream can be decoded')
@@ -104,7 +104,7 @@ class PyavVideo:
 
     @property
     def turn(self) -> Turn:
-        """The turn of all frames, that of the first decoded one."""
+        """The orientation of all frames, read from the first decoded one."""
         if self._turn is None:
             frame = next(self._frames(self._packets_from(int(self.index.keys[0]))), None)
             if frame is None:
@@ -114,25 +114,27 @@ class PyavVideo:
         return self._turn
 
     def require_seekable(self) -> None:
-        """Refuses files for libraries that don't check where a seek leads."""
+        """Refuses files for libraries that don't verify the position after a seek."""
         if self.index.in_order:
-            raise Refusal('the frames have no times to find them by')
+            raise Refusal('the frames have no times')
         if not self.format.startswith(('mov,', 'matroska,')):
-            raise Refusal(f'it misses key frames in {self.format}')
+            raise Refusal(f'it may miss key frames in {self.format}')
 
     def require_plain_turn(self) -> None:
-        """Refuses files for libraries that apply angles only, and only those of mp4 files."""
+        """Refuses files for libraries that apply only rotations, and only those in mp4 files."""
         if self.turn.is_mirror or (any(self.turn) and not self.format.startswith('mov,')):
-            raise Refusal('it does not turn frames as the file wants it')
+            raise Refusal('it does not apply the orientation in the metadata')
 
     def decode(self, ids: list[int]) -> dict[int, np.ndarray]:
         self._reason = ''
-        found = self._decode_in_order(ids) if self.index.in_order else self._decode_by_time(ids)
-        missing = [i for i in ids if i not in found]
+        decoded = self._decode_in_order(ids) if self.index.in_order else self._decode_by_time(ids)
+        missing = [i for i in ids if i not in decoded]
         if missing:
-            why = f': {self._reason}' if self._reason else ''
-            raise Damage(f'{len(found)} of {len(ids)} came, without {some(missing)}{why}')
-        return found
+            reason = f': {self._reason}' if self._reason else ''
+            raise Damage(
+                f'decoded {len(decoded)} of {len(ids)} frames, without {some(missing)}{reason}'
+            )
+        return decoded
 
     def close(self) -> None:
         self._running = None
@@ -141,45 +143,45 @@ class PyavVideo:
 
     def _decode_in_order(self, ids: list[int]) -> dict[int, np.ndarray]:
         self._open()
-        found, wanted = {}, set(ids)
+        decoded, requested = {}, set(ids)
         for number, frame in enumerate(self._frames(self._packets())):
-            if number in wanted:
-                found[number] = self._picture(frame)
+            if number in requested:
+                decoded[number] = self._picture(frame)
             if number == ids[-1]:
                 break
-        return found
+        return decoded
 
     def _decode_by_time(self, ids: list[int]) -> dict[int, np.ndarray]:
         times = self.index.times
-        found: dict[int, np.ndarray] = {}
+        decoded: dict[int, np.ndarray] = {}
         keys = np.searchsorted(self.index.keys, times[ids], side='right') - 1
         for key, group in groupby(zip(keys.tolist(), ids, strict=True), key=lambda pair: pair[0]):
-            wanted = {int(times[i]): i for _, i in group}
-            # If a key frame is no clean start, the first frames after it don't come.
+            requested = {int(times[i]): i for _, i in group}
+            # If frames after a key frame need earlier ones, the first of them are missing.
             for start in dict.fromkeys((key, max(key - 1, 0), 0)):
-                found |= self._decode_from(int(self.index.keys[start]), wanted)
-                wanted = {time: i for time, i in wanted.items() if i not in found}
-                if not wanted or self._reason:
+                decoded |= self._decode_from(int(self.index.keys[start]), requested)
+                requested = {time: i for time, i in requested.items() if i not in decoded}
+                if not requested or self._reason:
                     break
-        return found
+        return decoded
 
-    def _decode_from(self, key: int, wanted: dict[int, int]) -> dict[int, np.ndarray]:
-        """Decodes the wanted frames, time -> number, from a key frame on: number -> frame."""
-        found: dict[int, np.ndarray] = {}
+    def _decode_from(self, key: int, requested: dict[int, int]) -> dict[int, np.ndarray]:
+        """Decodes the requested frames, time -> number, from a key frame on: number -> frame."""
+        decoded: dict[int, np.ndarray] = {}
         num_beyond = 0
-        for frame in self._frames_from(key, wanted):
-            if frame.pts in wanted:
-                found[wanted[frame.pts]] = self._picture(frame)
+        for frame in self._frames_from(key, requested):
+            if frame.pts in requested:
+                decoded[requested[frame.pts]] = self._picture(frame)
             num_beyond += frame.pts > self._until
-            if len(found) == len(wanted) or num_beyond > _MAX_REORDERED:
+            if len(decoded) == len(requested) or num_beyond > _MAX_REORDERED:
                 break
-        return found
+        return decoded
 
-    def _frames_from(self, key: int, wanted: dict[int, int]) -> Iterator[Any]:
-        """Yields frames from a key frame on, or from where the last call stopped, if that is nearer."""
-        if self._running is None or not key <= self._reached < min(wanted):
+    def _frames_from(self, key: int, requested: dict[int, int]) -> Iterator[Any]:
+        """Yields frames from a key frame on, or from the end of the last call if that is closer."""
+        if self._running is None or not key <= self._reached < min(requested):
             self._running = self._frames(self._packets_from(key))
-        self._wanted, self._until = wanted, max(wanted)
+        self._wanted, self._until = requested, max(requested)
         for frame in self._running:
             if frame.pts is not None:
                 self._reached = frame.pts
@@ -187,7 +189,7 @@ class PyavVideo:
         self._running = None
 
     def _packets_from(self, key: int) -> Iterator[Any]:
-        """Returns packets from that of a key frame on, wherever a seek leads; none if it isn't found."""
+        """Returns the packets from a key frame on, wherever a seek ends; none if it isn't found."""
         self._running = None
         packets = None
         with suppress(Exception):  # some formats can't seek
@@ -209,7 +211,7 @@ class PyavVideo:
         return None
 
     def _frames(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """Decodes packets from a key frame on, up to the first damage: later frames may depend on it."""
+        """Decodes packets up to the first damaged frame, on which later ones may depend."""
         for frame in self._decoded(packets):
             if frame.is_corrupt:
                 self._reason = 'a frame is damaged'
@@ -220,7 +222,9 @@ class PyavVideo:
         can_skip = self._codec.name in _CAN_SKIP
         try:
             for packet in packets:
-                if packet.size == 0 and packet.dts is not None:  # empty; the end has no dts
+                if (
+                    packet.size == 0 and packet.dts is not None
+                ):  # empty; only the end of the stream has no dts
                     continue
                 skip = can_skip and self._is_on_the_way(packet)
                 self._codec.skip_frame = 'NONREF' if skip else 'DEFAULT'
@@ -231,7 +235,7 @@ class PyavVideo:
                 yield from self._codec.decode(None)
 
     def _is_on_the_way(self, packet: Any) -> bool:
-        """Tells whether a packet's frame isn't wanted, but comes before one that is."""
+        """Returns whether a packet's frame isn't requested, but comes before one that is."""
         if not packet.size or packet.pts is None or not self._wanted:
             return False
         return packet.pts < self._until and packet.pts not in self._wanted

@@ -3,24 +3,24 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-# The prefix of a library's message: time, function, line of its source, number of the error.
+# The prefix of a library's message: time, function, source line, error number.
 _PREFIX = re.compile(r'^(\[[\d:]+\] |\S+\.(cc|cpp):\d+[:,] |\w+, (?=/)|\[Errno -?\d+\] )+')
 
 
 class Refusal(Exception):
-    """A library doesn't read a file or some of its frames; the message is part of a sentence for a `DataError`."""
+    """A library can't read a file or some of its frames. The message becomes part of a `DataError`."""
 
 
 class Damage(Refusal):
-    """Frames are damaged, which another library might not notice."""
+    """Frames are damaged, which other libraries may not detect."""
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turns any error of a library into a `Refusal`: put nothing else inside."""
+    """Converts any error of a library to a `Refusal`. Call only the library inside."""
     try:
         yield
-    except Exception as error:  # some libraries have classes without another base
+    except Exception as error:  # some libraries raise classes that derive from Exception only
         raise Refusal(first_line(error)) from error
 
 
@@ -31,6 +31,6 @@ def first_line(error: Exception) -> str:
 
 
 def some(ids: Sequence[int]) -> str:
-    """Lists numbers of frames, at most eight."""
+    """Lists frame numbers, at most eight."""
     shown = ', '.join(map(str, ids[:8]))
     return f'[{shown}, ...]' if len(ids) > 8 else f'[{shown}]'

@@ -16,9 +16,11 @@ except (ImportError, OSError, RuntimeError) as error:
 
 
 class TorchcodecDecoder:
-    """Decodes a file, which is also open as `video`, with torchcodec, and checks the times of the frames.
+    """Decodes a file with torchcodec, and verifies the times of its frames.
 
-    torchcodec 0.17 keeps 0.9 kB of each file that it has opened.
+    `video` is the same file, indexed by PyAV.
+
+    torchcodec 0.17 leaks 0.9 kB per opened file.
     """
 
     def __init__(self, source: str | bytes, video: PyavVideo) -> None:
@@ -47,10 +49,12 @@ class TorchcodecDecoder:
             batch = self._decoder.get_frames_at(ids)
             frames, seconds = batch.data.numpy(), batch.pts_seconds.numpy()
         if len(frames) != len(ids):
-            raise Refusal(f'{len(frames)} of {len(ids)} came')
+            raise Refusal(f'it returned {len(frames)} of {len(ids)} frames')
         wrong = np.abs(seconds - self._index.seconds[ids]) > self._index.tick / 2
         if wrong.any():
-            raise Refusal(f'others came instead of {some(np.asarray(ids)[wrong].tolist())}')
+            raise Refusal(
+                f'it returned other frames instead of {some(np.asarray(ids)[wrong].tolist())}'
+            )
         return dict(zip(ids, frames, strict=True))
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ _DECODERS = {
 
 
 class Decoder(Protocol):
-    """Decodes the frames of an open file, in one thread: parallelism comes from the loader's workers."""
+    """Decodes the frames of an open file. It uses one thread, since the loader has several workers."""
 
     def decode(self, ids: list[int]) -> dict[int, np.ndarray]:
         """Decodes frames by number, ascending, or raises a `Refusal`: each (H, W, 3), uint8, RGB, upright."""
@@ -30,17 +30,17 @@ class Decoder(Protocol):
 
 
 class VideoFile(VideoReader):
-    """A video file, decoded by the first of the `libraries` that reads it.
+    """A video file, decoded by the first of the `libraries` that can read it.
 
     PyAV indexes the frames, so that a number or a time means the same frame in every library. If one refuses the file
-    or a frame, the next is asked, except for frames that PyAV finds damaged: others may not notice.
+    or a frame, the next is tried, except for frames that PyAV finds damaged: others may not detect it.
     """
 
     def __init__(self, source: str | bytes, name: str, libraries: Sequence[str]) -> None:
         self.name = name
         self._source = source
         self._libraries = libraries
-        self._refused: dict[str, str] = {}  # library -> why it doesn't open the file
+        self._refused: dict[str, str] = {}  # library -> why it can't open the file
         if isinstance(source, str) and not os.path.isfile(source):
             raise DataError(f'There is no video {name!r}.')
         try:
@@ -72,11 +72,11 @@ class VideoFile(VideoReader):
         self.require_ids(ids)
         if len(ids) == 0:
             return []
-        wanted = sorted({int(i) for i in ids})
+        requested = sorted({int(i) for i in ids})
         complaint = (
-            f"Can't decode frames {some(wanted)} of {self.num_frames} of the video {self.name!r}"
+            f"Can't decode frames {some(requested)} of {self.num_frames} of the video {self.name!r}"
         )
-        decoded = self._ask(lambda decoder: decoder.decode(wanted), complaint)
+        decoded = self._ask(lambda decoder: decoder.decode(requested), complaint)
         return [decoded[i] for i in ids]
 
     def ids_at(self, seconds: Sequence[float]) -> list[int]:
@@ -88,7 +88,7 @@ class VideoFile(VideoReader):
         self._opened = {}
 
     def _ask(self, question: Callable[[Decoder], Any], complaint: str) -> Any:
-        """Asks one library after the other, until one answers."""
+        """Calls `question` with one library after the other, until one succeeds."""
         refusals = []
         for library in self._libraries:
             try:
@@ -112,7 +112,7 @@ class VideoFile(VideoReader):
                     raise decoder
                 self._opened[library] = decoder(self._source, self._video)
             except Refusal as refusal:
-                # Only the text: the exception would keep its traceback in memory.
+                # Keep only the text: the exception would keep its traceback in memory.
                 self._refused[library] = str(refusal)
                 raise
         return self._opened[library]
@@ -120,7 +120,7 @@ class VideoFile(VideoReader):
 
 @cache
 def _import(library: str) -> Any:
-    """Imports the decoder of a library, or returns the error: once, as a failure may take long."""
+    """Imports the decoder of a library or returns the error. It is cached, as a failure may take long."""
     module, name = _DECODERS[library]
     try:
         return getattr(import_module(module, __package__), name)

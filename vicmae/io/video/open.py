@@ -10,13 +10,14 @@ def open_video(
     Args:
         source: Path, the bytes of a file, or an open reader, which is returned unchanged.
         reader: One of `READERS`. 'auto' tries the others in this order, also for single frames. PyAV comes first: it
-            indexes the frames anyway, and skips those that no wanted one needs.
+            indexes the frames anyway, and skips those that aren't needed.
         name: Its name in messages, if `source` is bytes.
     """
     if isinstance(source, VideoReader):
         return source
     require_reader(reader)
-    from ._video_file import VideoFile  # imports PyAV, which training from shards does without
+    # Imported here: it imports PyAV, which training from shards of images doesn't need.
+    from ._video_file import VideoFile
 
     if name is None:
         name = source if isinstance(source, str) else f'{len(source)} bytes'

@@ -1,20 +1,21 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The interface of all video readers, and the rules for odd files. H W pixels, upright.
+"""The interface of all video readers, and how they treat unusual files. H W pixels, upright.
 
-The content of a file counts, not its extension. All readers number its frames alike, or refuse it:
+The format is detected from the content, not from the extension. All readers number the frames of a file alike, or
+refuse it:
 
-- Of several video streams, FFmpeg's choice is read. A cover picture of music is no video.
-- Frames are numbered in the order in which they are shown. Those that an edit list cuts away, that are never shown,
-  that repeat the previous one without data, and those before the first key frame don't count.
-- A truncated file has the frames that are complete.
-- After a packet that can't be decoded, frames up to the next key frame are a `DataError`. Only pyav notices damage
-  that a decoder conceals, and not in all formats.
-- Lists of other files (concat, HLS, DASH) and plain text are no videos.
-- No video stream, no frames, or frames without a size are a `DataError` when the file is opened.
+- Of several video streams, the one that FFmpeg chooses is read. The cover picture of a music file is not a video.
+- Frames are numbered in display order. Not counted are frames that an edit list removes, that are never shown, that
+  repeat the previous one without data, and those before the first key frame.
+- Of a truncated file, the complete frames are read.
+- After a packet that can't be decoded, reading a frame before the next key frame raises a `DataError`. Damage that a
+  decoder conceals is detected by pyav only, and not in all formats.
+- Lists of other files (concat, HLS, DASH) and plain text are not read as videos.
+- Opening a file without a video stream, without frames, or with frames of unknown size raises a `DataError`.
 - If packets have no times, or impossible ones (raw streams, H.264 in AVI, two frames of MPEG-4 in a packet, files
   joined byte by byte), only pyav reads the file: it decodes it once when it is opened, and from the start at each read.
 - Rotations and mirrors in the metadata are applied. Non-square pixels aren't stretched, fields aren't deinterlaced,
-  more than 8 bits are cut, HDR isn't tone-mapped, and transparent pixels show their colour.
+  more than 8 bits are truncated, HDR isn't tone-mapped, and transparency is ignored.
 """
 
 from abc import ABC, abstractmethod
@@ -30,7 +31,7 @@ READERS = ('auto', 'pyav', 'decord', 'torchcodec')
 
 
 class VideoReader(ABC):
-    """An open video. Frames are numbered from 0 in the order in which they are shown.
+    """An open video. Frames are numbered from 0 in display order.
 
     Attributes:
         name: Its name in messages.
@@ -54,14 +55,14 @@ class VideoReader(ABC):
 
     @abstractmethod
     def frames(self, ids: Sequence[int]) -> list[np.ndarray]:
-        """Decodes frames by number, in the order asked for: each (H, W, 3), uint8, RGB."""
+        """Decodes frames by number, in the order of `ids`: each (H, W, 3), uint8, RGB."""
 
     @abstractmethod
     def ids_at(self, seconds: Sequence[float]) -> list[int]:
-        """Returns the numbers of the frames shown at these times after the first frame's."""
+        """Returns the numbers of the frames shown at these times, in seconds after the first frame."""
 
     def frames_at(self, seconds: Sequence[float]) -> list[np.ndarray]:
-        """Decodes the frames shown at these times."""
+        """Decodes the frames shown at these times, in seconds after the first frame."""
         return self.frames(self.ids_at(seconds))
 
     @abstractmethod
@@ -69,11 +70,11 @@ class VideoReader(ABC):
         """Closes the file."""
 
     def require_ids(self, ids: Sequence[int]) -> None:
-        """Raises DataError if one of the frames doesn't exist."""
+        """Raises a DataError if one of the frames doesn't exist."""
         wrong = [i for i in ids if not 0 <= i < self.num_frames]
         if wrong:
             raise DataError(
-                f'The video {self.name!r} has {self.num_frames} frames, numbered from 0: there is no frame '
+                f'The video {self.name!r} has {self.num_frames} frames, numbered from 0, got frame '
                 f'{wrong[0]}.'
             )
 
@@ -85,6 +86,6 @@ class VideoReader(ABC):
 
 
 def require_reader(name: str) -> None:
-    """Raises ValueError if there is no reader of this name."""
+    """Raises a ValueError if there is no reader of this name."""
     if name not in READERS:
         raise ValueError(f'`reader` must be one of {", ".join(READERS)}, got {name!r}.')
