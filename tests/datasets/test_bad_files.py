@@ -3,7 +3,9 @@
 
 import json
 import os
+import re
 
+import numpy as np
 import pytest
 
 from vicmae.datasets.bad_files import BadFile, BadFileLedger
@@ -141,7 +143,7 @@ def test_three_bad_files_are_never_too_many(max_fraction):
 
 
 @pytest.mark.parametrize(
-    ('samples', 'value'), [(0, '0.06'), (2900, '0.03'), (100_000, '0.002'), (100, '0.06')]
+    ('samples', 'value'), [(0, '1'), (2900, '0.02'), (100_000, '0.002'), (100, '0.5')]
 )
 def test_message_has_an_option_that_would_do(samples, value):
     option = 'val_dataloader.max_bad_fraction'
@@ -156,6 +158,29 @@ def test_message_has_an_option_that_would_do(samples, value):
     with pytest.raises(DataError, match=rf'allow more: `--cfg-options {option}={value}`\.$'):
         strict.add(bad(3))
     lenient.add(bad(3))
+
+
+@pytest.mark.parametrize('share', [0.03, 0.1, 0.2, 0.4])
+def test_printed_value_is_enough_for_the_rest_of_the_data(share):
+    for seed in range(10):
+        is_bad = np.random.default_rng(seed).random(500) < share
+        option = _option_of_stopped_run(is_bad)
+        again = BadFileLedger(max_fraction=float(option.rpartition('=')[2]), judged_from=50)
+        _read_all(again, is_bad)
+
+
+def _option_of_stopped_run(is_bad):
+    with pytest.raises(DataError) as caught:
+        _read_all(BadFileLedger(max_fraction=0.01, judged_from=50), is_bad)
+    return re.search(r'--cfg-options (.*)`', str(caught.value))[1]
+
+
+def _read_all(ledger, is_bad):
+    for number, this_is_bad in enumerate(is_bad):
+        if this_is_bad:
+            ledger.add(bad(number))
+        else:
+            ledger.num_samples += 1
 
 
 def test_message_names_the_last_file_the_list_and_what_to_do(tmp_path):

@@ -1,7 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The demo data set: what is written, what is kept, and what is refused."""
 
-import json
 import os
 import re
 import shutil
@@ -189,28 +188,30 @@ def test_files_of_unknown_origin_are_not_kept(own_root, debug_root):
     assert files_of(own_root) == files_of(debug_root)
 
 
-def test_other_seed_replaces_ours_and_leaves_the_users_files(own_root):
+@pytest.mark.parametrize('other', [dict(preset='demo'), dict(preset='debug', seed=5)])
+def test_data_of_another_preset_or_seed_are_refused_and_left_alone(own_root, other):
+    before = files_of(own_root)
+    with pytest.raises(
+        ValueError, match="holds demo data of preset 'debug' with seed 0; wanted"
+    ) as caught:
+        make_demo_data(own_root, **other)
+    assert f'`demo_data.root={own_root}-{other["preset"]}`' in str(caught.value)
+    assert files_of(own_root) == before
+    make_demo_data(own_root, preset='debug')  # which is still complete
+
+
+def test_files_of_an_older_version_are_replaced_and_those_of_the_user_kept(own_root):
+    old = demo.Layout(0, 'debug', 0, ['cellular_flower'], {'images/train': 2})
+    demo._write_json(own_root / demo.MARKER, demo.asdict(old))
+    (own_root / demo.MANIFEST).unlink()
+    for name in old.names():
+        demo_scenes.write_file(own_root, name, 0)
     mine = own_root / 'images/train/dotted_star/mine.jpg'
     mine.write_bytes(b'mine')
-    before = files_of(own_root)
-    make_demo_data(own_root, preset='debug', seed=5, num_workers=2)
-    after = files_of(own_root)
-    assert after.keys() == before.keys()
-    assert [name for name in after if after[name] == before[name]] == [
-        'images/train/dotted_star/mine.jpg'
-    ]
-    assert json.loads((own_root / 'manifest.json').read_text())['seed'] == 5
-
-
-def test_smaller_preset_removes_what_the_larger_one_wrote(own_root):
-    extra = demo.Layout(1, 'large', 0, ['cellular_flower'], {'images/train': 2})
-    (own_root / demo.MANIFEST).unlink()
-    demo._write_json(own_root / demo.MARKER, demo.asdict(extra))
-    for name in extra.names():
-        demo_scenes.write_file(own_root, name, 0)
     make_demo_data(own_root, preset='debug', num_workers=2)
     assert not (own_root / 'images/train/cellular_flower').exists()
-    assert len(pictures_of(own_root)) == 88
+    assert mine.read_bytes() == b'mine'
+    assert len(pictures_of(own_root)) == 89
 
 
 @pytest.mark.slow

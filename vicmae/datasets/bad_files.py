@@ -87,8 +87,15 @@ class BadFileLedger:
             f'{self.num_bad} of {self.num_samples} samples could not be read so far, more than the share '
             f'`max_bad_fraction` {self.max_fraction} allows. The last is {bad.file!r}: '
             f'{bad.error.rstrip(".")}.{where} Take them out (tools/dataset_converters/verify.py finds all '
-            f'before training), or allow more: `--cfg-options {self.option}={_round_up(2 * share):g}`.'
+            f'before training), or allow more: `--cfg-options {self.option}={self._larger_fraction():g}`.'
         )
+
+    def _larger_fraction(self) -> float:
+        """Returns a limit that the rest of the data will meet, although only a few samples were counted.
+
+        It is three standard deviations of the count above the share that was counted.
+        """
+        return _round_up((self.num_bad + 3 * math.sqrt(self.num_bad)) / self.num_samples)
 
     def refresh(self) -> None:
         """Reads the lines that other ranks and loaders have added."""

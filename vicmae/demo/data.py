@@ -83,7 +83,8 @@ def make_demo_data(
     """Make sure that the demo data set is there, complete, and return its folder.
 
     A complete folder is left as it is; an interrupted or damaged one is completed; one of another preset
-    or seed is drawn again. Several processes may call this at once: one writes, the others wait for it.
+    or seed is an error, since another run may be reading it. Several processes may call this at once: one
+    writes, the others wait for it.
 
     Args:
         root: Folder to hold `{images,videos}/{train,val}/<class>/`. One that is neither empty nor
@@ -168,7 +169,7 @@ def _refuse_foreign(root: Path) -> None:
     """Raise DataError if the folder holds something and we did not begin it."""
     if root.exists() and not root.is_dir():
         raise DataError(
-            f'The demo data need a folder, but {str(root)!r} is a file. Give another path.'
+            f'The demo data needs a folder, but {str(root)!r} is a file. Give another path.'
         )
     if not root.exists() or (root / MARKER).exists():
         return
@@ -183,21 +184,34 @@ def _refuse_foreign(root: Path) -> None:
 
 # --------------------------------------------------------------------------- writing
 def _begin(root: Path, layout: Layout) -> None:
-    """Mark the folder as one that is being filled with a layout; remove what belongs to another."""
+    """Mark the folder as one that is being filled with a layout; remove files of an older version."""
     marked = _read_json(root / MARKER)
     if marked == asdict(layout):
         return
-    (root / MANIFEST).unlink(missing_ok=True)
     if marked:
         try:
-            _remove(root, Layout(**marked))
+            other = Layout(**marked)
         except TypeError as error:
             raise DataError(
                 f'{str(root)!r} holds demo data of another version of vicmae. '
                 'Delete it or give another folder.'
             ) from error
+        _refuse_other(root, other, layout)
+        _remove(root, other)
+    (root / MANIFEST).unlink(missing_ok=True)
     _remove(root, layout)
     _write_json(root / MARKER, asdict(layout))
+
+
+def _refuse_other(root: Path, found: Layout, wanted: Layout) -> None:
+    """Raise DataError for data of another preset or seed, which another run may be reading."""
+    if (found.preset, found.seed) != (wanted.preset, wanted.seed):
+        raise DataError(
+            f'{str(root)!r} holds demo data of preset {found.preset!r} with seed {found.seed}; wanted are those of '
+            f'preset {wanted.preset!r} with seed {wanted.seed}. Nothing was changed. Give another folder for these '
+            f'(`demo_data.root={root}-{wanted.preset}`), or read what is there (`demo_data.preset={found.preset} '
+            f'demo_data.seed={found.seed}`).'
+        )
 
 
 def _remove(root: Path, layout: Layout) -> None:
