@@ -142,7 +142,7 @@ def test_figures_are_printed_and_written_in_full(tmp_path, capsys):
     out = tmp_path / 'new/figures.json'
     report_metrics(figures, argparse.Namespace(out=str(out), out_item='metrics'))
     printed = capsys.readouterr().out
-    assert 'images/knn_top1' in printed and '33.33' in printed
+    assert 'images/knn_top1' in printed and ' 33.3 ' in printed
     assert json.loads(out.read_text()) == figures
 
 

@@ -94,15 +94,21 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.test_evaluator = [*evaluators, dict(type='DumpPredictions', out_file_path=args.out)]
 
 
-def report_metrics(metrics: dict[str, float], args: argparse.Namespace) -> None:
+def _format_metric(value: float | str) -> str:
+    """Formats percents with one decimal, as the report does, and small numbers such as learning rates."""
+    if isinstance(value, str):  # why a probe is not measured
+        return value
+    return f'{value:.4g}' if 0 < abs(value) < 1 else f'{value:.1f}'
+
+
+def report_metrics(metrics: dict[str, Any], args: argparse.Namespace) -> None:
     """Prints the metrics as a table, and writes them to `--out`."""
     if not is_main_process():
         return
     table = Table('metric', 'value')
     table.columns[1].justify = 'right'
     for name, value in metrics.items():
-        # Learning rates are among them.
-        table.add_row(name, f'{value:.2f}' if value == 0 or abs(value) >= 0.1 else f'{value:.3g}')
+        table.add_row(name, _format_metric(value))
     Console().print(table)
     if args.out and args.out_item == 'metrics':
         path = Path(args.out)

@@ -12,6 +12,7 @@ from typing import Any
 
 import mmengine
 import torch
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
@@ -25,6 +26,7 @@ from vicmae.checkpoints.write import as_plain, restore_histories, write_checkpoi
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader.build import build_loader
 from vicmae.errors import CheckpointError, ConfigError
+from vicmae.evaluation.evaluator import ProbeEvaluator
 from vicmae.models.feature_model import FeatureModel
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
 from vicmae.utils.distributed import unwrapped
@@ -101,6 +103,11 @@ class VicmaeRunner(Runner):
             option=f'{role}_dataloader.max_bad_fraction',
         )
         return loader
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """Builds an evaluator in which one probe that can't be measured doesn't end the others."""
+        built = super().build_evaluator(evaluator)
+        return ProbeEvaluator(built.metrics) if type(built) is Evaluator else built
 
     def build_train_loop(self, loop: Any) -> BaseLoop:
         return self._build_loop('train', loop)

@@ -4,13 +4,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
 from vicmae.errors import DataError
-from vicmae.evaluation.metrics import KNNAccuracy, knn_predict
+from vicmae.evaluation.evaluator import ProbeEvaluator
+from vicmae.evaluation.metrics import KNNAccuracy, LinearProbeAccuracy, knn_predict
 from vicmae.evaluation.metrics.knn import effective_rank, mean_cosine, relative_std
 from vicmae.evaluation.metrics.probe import Probe
 from vicmae.registry import MODELS
@@ -46,9 +46,9 @@ def make_sample(probe, role, label, feature):
     )
 
 
-def evaluate(samples, **kwargs):
-    """Through MMEngine's evaluator, as a run does, two samples at a time."""
-    evaluator = Evaluator([KNNAccuracy(**kwargs)])
+def evaluate(samples, *metrics, **kwargs):
+    """Through the evaluator of a run, two samples at a time."""
+    evaluator = ProbeEvaluator([KNNAccuracy(**kwargs), *metrics])
     for i in range(0, len(samples), 2):
         evaluator.process(data_samples=samples[i : i + 2])
     return evaluator.evaluate(len(samples))
@@ -232,6 +232,24 @@ def test_features_of_half_precision_are_taken():
 def test_probe_without_bank_or_query_is_refused(given, missing):
     with pytest.raises(DataError, match=f"'images' has no {missing}. It needs one source with"):
         evaluate([make_sample('images', given, 0, [1.0])])
+
+
+def test_probe_that_cannot_be_measured_does_not_end_the_others(log):
+    samples = [make_sample('videos', role, 0, [1.0]) for role in ('bank', 'query')]
+    metrics = evaluate([make_sample('images', 'bank', 0, [1.0]), *samples])
+    assert metrics['videos/knn_top1'] == 100
+    assert math.isnan(metrics['images/knn_top1'])
+    assert "'images' has no query" in metrics['images/knn_top1_not_measured']
+    assert any("The probe 'images' is not measured by KNNAccuracy: " in line for line in log)
+
+
+def test_metric_that_cannot_measure_a_probe_does_not_end_another_metric():
+    samples = [
+        make_sample('images', role, n, [1.0, n]) for role in ('bank', 'query') for n in (0, 1)
+    ]
+    metrics = evaluate(samples, LinearProbeAccuracy(device='cpu'))
+    assert metrics['images/knn_top1'] == 100
+    assert 'no sample is left' in metrics['images/linear_top1_not_measured']
 
 
 @pytest.mark.parametrize('role', [None, 'train'])

@@ -17,6 +17,7 @@ from vicmae.utils.log import warn
 from .predictions import each_once
 
 ROLES = ('bank', 'query')
+NOT_MEASURED = '_not_measured'  # end of the name of a reason
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ProbeMetric(BaseMetric):
     """Evaluates frozen features, for each probe (images, videos) of the samples.
 
     Samples have `probe` (a name), `role` ('bank' or 'query'), `gt_label`, and the model's `feature`. Their order,
-    batches and ranks don't matter.
+    batches and ranks don't matter. A probe that can't be measured gets NaN and the reason, and doesn't end the others.
 
     Args:
         device: Device of the computation; None for the GPU, if there is one.
@@ -83,20 +84,26 @@ class ProbeMetric(BaseMetric):
             row['label'] = sample.get('class_name', int(sample['gt_label']))
             self.results.append({**row, 'probe': sample.get('probe', 'probe'), 'feature': feature})
 
-    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float | str]:
         """Computes the metrics of each probe."""
-        metrics: dict[str, float] = {}
+        metrics: dict[str, float | str] = {}
         # Ordered by path, for any number of ranks.
         results = each_once(results)
         results.sort(key=lambda row: (row['path'] or '', row['sample_idx'] or 0))
         for name in sorted({row['probe'] for row in results}):
             rows = [row for row in results if row['probe'] == name]
-            if all(np.isfinite(row['feature']).all() for row in rows):
-                values = self.measure(self._gather(name, rows))
-            else:
+            values, reason = dict.fromkeys(self.names(), math.nan), ''
+            if not all(np.isfinite(row['feature']).all() for row in rows):
                 warn(f"The features of the probe '{name}' are not finite.")
-                values = dict.fromkeys(self.names(), math.nan)
+            else:
+                try:
+                    values = self.measure(self._gather(name, rows))
+                except DataError as error:
+                    reason = str(error)
+                    warn(f"The probe '{name}' is not measured by {type(self).__name__}: {reason}")
             metrics.update({f'{name}/{metric}': value for metric, value in values.items()})
+            if reason:
+                metrics[f'{name}/{self.names()[0]}{NOT_MEASURED}'] = reason
         return metrics
 
     def _gather(self, name: str, rows: list[dict[str, Any]]) -> Probe:
