@@ -1,11 +1,16 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Frozen features of a whole data set."""
 
+import re
+import shutil
+import weakref
+
 import pytest
 import torch
 
 from vicmae.apis import encode_files, extract_features, load_clips, load_config, load_model
 from vicmae.config.paths import project_file
+from vicmae.errors import DataError
 from vicmae.registry import DATASETS
 
 DEBUG = project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py')
@@ -73,3 +78,65 @@ def test_files_are_encoded_as_their_frames_are(demo_data):
     with torch.no_grad():
         frames = model.extract_feat(model.data_preprocessor.normalize(video))
     torch.testing.assert_close(features[1], frames.mean(dim=0))
+
+
+@pytest.fixture
+def folder(demo_data, tmp_path):
+    """Five images, one in a sub-folder, a video and a text."""
+    images = sorted(demo_data.rglob('*.jpg'))
+    (tmp_path / 'more').mkdir()
+    for number, image in enumerate(images[:5]):
+        shutil.copy(image, tmp_path / ('more' if number == 2 else '.') / f'{number}.jpg')
+    shutil.copy(next(demo_data.rglob('*.mp4')), tmp_path / 'clip.mp4')
+    (tmp_path / 'notes.txt').write_text('no picture')
+    return tmp_path
+
+
+def test_folder_is_encoded_as_its_files_in_batches_of_any_size(model, folder):
+    features, files = encode_files(model, folder, batch_size=4, return_paths=True)
+    names = ['0.jpg', '1.jpg', '3.jpg', '4.jpg', 'clip.mp4', 'more/2.jpg']
+    assert files == [str(folder / name) for name in names]
+    torch.testing.assert_close(features, encode_files(model, files))
+    torch.testing.assert_close(features[4:5], encode_files(model, files[4]))
+
+
+def test_bad_file_is_named_or_left_out(model, folder, log):
+    (folder / '1.jpg').write_bytes(b'torn')
+    with pytest.raises(DataError, match=r"'.*/1\.jpg'"):
+        encode_files(model, folder)
+    features, files = encode_files(
+        model, folder, on_bad_file='skip', batch_size=2, return_paths=True
+    )
+    assert str(folder / '1.jpg') not in files and len(files) == len(features) == 5
+    torch.testing.assert_close(features, encode_files(model, files))
+    assert any(re.search(r"Left out 1 of 6 files that can't be read: .*1\.jpg", m) for m in log)
+    with pytest.raises(DataError, match='None of the 1 files can be read'):
+        encode_files(model, folder / '1.jpg', on_bad_file='skip')
+
+
+def test_nothing_to_encode_is_one_clear_error(model, tmp_path):
+    with pytest.raises(DataError, match='`paths` is empty. Give images'):
+        encode_files(model, [])
+    with pytest.raises(DataError, match='has no images or videos'):
+        encode_files(model, tmp_path)
+
+
+def test_only_one_batch_of_files_is_in_memory(model, folder, monkeypatch):
+    path, alive, most = str(folder / '0.jpg'), weakref.WeakSet(), []
+    preprocess = model.data_preprocessor.forward
+
+    def count(batch, *args):
+        alive.update(batch.inputs)
+        most.append(len(alive))
+        return preprocess(batch, *args)
+
+    monkeypatch.setattr(model.data_preprocessor, 'forward', count)
+    encode_files(model, [path] * 12, batch_size=2)
+    assert most == [2] * 6
+
+
+def test_progress_is_shown_on_demand_only(model, folder, capsys):
+    encode_files(model, folder)
+    assert capsys.readouterr().err == ''
+    encode_files(model, folder, progress=True)
+    assert '6/6' in capsys.readouterr().err
