@@ -192,8 +192,8 @@ WRONG = {
         r'No videos under .*: looked for \.mp4 .*; the folder is empty',
     ),
     'bad line in a list': (
-        lambda d: ['--cfg-options', f'{IMAGES}.ann_file={write(d / "list.txt", b"a.jpg zero")}'],
-        r"list\.txt, line 1: the label must be a whole number from 0 on, got 'zero'",
+        lambda d: ['--cfg-options', f'{IMAGES}.ann_file={write(d / "list.txt", b"a.jpg -1")}'],
+        r"list\.txt, line 1: the label must be a whole number from 0 on or the name of a class, got '-1'",
     ),
     'unknown key': (
         lambda d: ['--cfg-options', 'optimzer.lr=3'],

@@ -6,7 +6,7 @@ import os
 from vicmae.datasets.sources.catalogue import CatalogueSource
 from vicmae.datasets.sources.found_files import walk
 from vicmae.datasets.sources.frame_folder import FrameFolder
-from vicmae.datasets.sources.list_file import ListFile
+from vicmae.datasets.sources.list_file import ListRows
 from vicmae.datasets.sources.shard_source import ImageShards, VideoShards
 from vicmae.errors import ConfigError, DataError
 from vicmae.io.shards.files import open_shards
@@ -70,8 +70,8 @@ def _kinds_at(place: str) -> set[str]:
 
 
 def _kinds_in_list(path: str) -> set[str]:
-    lines = ListFile(path)
-    beginning = (lines[number][1] for number in range(min(len(lines), _MAX_LINES_LOOKED_AT)))
+    rows = ListRows(path, lambda line: dict(path=line))
+    beginning = (rows[number]['path'] for number in range(min(len(rows), _MAX_LINES_LOOKED_AT)))
     # With a label or without.
     words = ((line, line.replace('\t', ' ').rpartition(' ')[0].strip()) for line in beginning)
     return {kind for pair in words if (kind := _kind_of(pair[0]) or _kind_of(pair[1]))}

@@ -151,10 +151,10 @@ def test_list_is_relative_to_the_root_or_has_absolute_paths(tmp_path):
     [
         (
             '2.jpg cat',
-            r"line 3: the label must be a whole number from 0 on, got 'cat' in '2.jpg cat'",
+            "the label of line 3 is the name 'cat' and the label of line 1 is the number 0. Write names",
         ),
-        ('2.jpg -1', r"line 3: the label must be a whole number from 0 on, got '-1'"),
-        ('2.jpg 1.5', r"line 3: the label must be a whole number from 0 on, got '1.5'"),
+        ('2.jpg -1', r"line 3: the label must be a whole number from 0 on or .*, got '-1'"),
+        ('2.jpg 1.5', r"line 3: the label must be a whole number from 0 on or .*, got '1.5'"),
         (
             '2.gif2 1',
             r"line 3: expected `path label` with a path that ends in .*\.jpg.*got '2.gif2 1'",
@@ -168,6 +168,56 @@ def test_bad_line_is_named_with_its_number(tmp_path, line, message):
     ann_file = make_list(tmp_path / 'list.txt', '1.jpg 0', '', line, '1.jpg 0')
     with pytest.raises(DataError, match=message):
         ImageFolder(str(tmp_path), ann_file)
+
+
+def test_names_of_classes_are_numbered_in_their_order(tmp_path, log):
+    make_files(tmp_path, *(f'{n}.jpg' for n in range(4)))
+    lines = ['0.jpg truck', '1.jpg airplane', '2.jpg', '3.jpg truck']
+    source = ImageFolder(str(tmp_path), make_list(tmp_path / 'list.txt', *lines))
+    assert [label for _, label in listed(source, tmp_path)] == [1, 0, NO_LABEL, 1]
+    assert source.labels().tolist() == [1, 0, NO_LABEL, 1]
+    assert source.metainfo['classes'] == ('airplane', 'truck')
+    assert source.get_data_info(0)['class_name'] == 'truck'
+    (said,) = log
+    assert (
+        'The 2 classes are numbered from 0 on in the order of their names: airplane, truck.' in said
+    )
+    trucks = ImageFolder(str(tmp_path), 'list.txt', classes=['truck'])
+    assert listed(trucks, tmp_path) == [('0.jpg', 0), ('3.jpg', 0)]
+
+
+def test_csv_file_with_a_header_has_quotes_columns_and_names_with_spaces(tmp_path):
+    make_files(tmp_path, 'a, b.mp4', 'c.mp4')
+    header = '\ufeffLabel, path ,seconds'
+    lines = [header, '"playing ""chess""", "a, b.mp4",3.5', 'juggling balls,c.mp4,']
+    source = VideoFolder(str(tmp_path), make_list(tmp_path / 'list.csv', *lines))
+    assert listed(source, tmp_path) == [('a, b.mp4', 1), ('c.mp4', 0)]
+    assert source.metainfo['classes'] == ('juggling balls', 'playing "chess"')
+    make_list(tmp_path / 'numbers.csv', 'path,label', 'c.mp4,7', '"a, b.mp4",')
+    source = VideoFolder(str(tmp_path), 'numbers.csv')
+    assert listed(source, tmp_path) == [('c.mp4', 7), ('a, b.mp4', NO_LABEL)]
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ('1.jpg', r"list.csv, line 3: expected 2 values \(path, label\), got 1 in '1.jpg'"),
+        ('1.gif2,0', "line 3: the path must end in one of .*, got '1.gif2'"),
+        ('"1.jpg,0', 'line 3: unexpected end of data'),
+        ('1.jpg,-1', "line 3: the label must be a whole number from 0 on or the name .* got '-1'"),
+        ('1.jpg,cat', "line 3 is the name 'cat' and the label of line 2 is the number 0"),
+    ],
+)
+def test_bad_line_of_a_csv_file_is_named_with_its_number(tmp_path, line, message):
+    make_files(tmp_path, '1.jpg')
+    ann_file = make_list(tmp_path / 'list.csv', 'path,label', '1.jpg,0', line)
+    with pytest.raises(DataError, match=message):
+        ImageFolder(str(tmp_path), ann_file)
+
+
+def test_commas_without_a_header_are_explained(tmp_path):
+    with pytest.raises(DataError, match='is a CSV file with the header `path,label`'):
+        ImageFolder(str(tmp_path), make_list(tmp_path / 'list.csv', '1.jpg,0'))
 
 
 def test_listed_file_that_is_missing_is_a_bad_file(tmp_path):

@@ -48,7 +48,7 @@ def summarize(verdicts: Iterable[Verdict]) -> str:
     return '\n'.join(lines) or 'no images or videos found'
 
 
-def write_good_list(path: str, verdicts: Iterable[Verdict], labels: Mapping[str, int]) -> str:
+def write_good_list(path: str, verdicts: Iterable[Verdict], labels: Mapping[str, int | str]) -> str:
     """Writes the files that are ok as a list that `ann_file` takes, with absolute paths; says what it wrote.
 
     Where there are both images and videos, that is a list each, with `_images` and `_videos` before its extension, as a
@@ -84,7 +84,7 @@ def write_good_list(path: str, verdicts: Iterable[Verdict], labels: Mapping[str,
     return '\n'.join(said)
 
 
-def _list_line(path: str, label: int, kind: str) -> str | None:
+def _list_line(path: str, label: int | str, kind: str) -> str | None:
     """A line of a list; None where a source would read something else from it."""
     line = path if label == NO_LABEL else f'{path} {label}'
     try:

@@ -9,7 +9,7 @@ from vicmae.structures import NO_LABEL
 
 from .catalogue import Catalogue, CatalogueSource
 from .found_files import FoundFiles, walk
-from .list_file import ListedSamples
+from .list_file import ListedSamples, read_label
 
 
 class FileSource(CatalogueSource):
@@ -20,7 +20,9 @@ class FileSource(CatalogueSource):
 
     Args:
         data_root: Folder of the files, or of the whole data set. A transfer config has it once, at its top.
-        ann_file: List file with lines `path` or `path label`, relative to `data_root`, as is its own path.
+        ann_file: List with lines `path` or `path label`, or CSV file with a header of columns `path` and `label`. A
+            label is a whole number from 0 on or, in all lines, the name of a class: names are numbered in their order,
+            the same in two lists of the same classes. Paths are relative to `data_root`, as is that of the list.
         data_prefix: Folder of the files within `data_root`: 'train', 'val'.
         kwargs: Further arguments of `CatalogueSource`: `with_labels`, `max_per_class`, `pipeline`,
             `visits_per_opening`, `tags`.
@@ -39,7 +41,8 @@ class FileSource(CatalogueSource):
 
     def _catalogue(self) -> Catalogue:
         if self.ann_file:
-            return ListedSamples(self.ann_file, self.data_root, PathAndLabel(self.extensions))
+            parse = PathAndLabel(self.extensions)
+            return ListedSamples(self.ann_file, self.data_root, parse, self.extensions)
         fitting = (
             (folder, [name for name in names if name.lower().endswith(self.extensions)])
             for folder, names in walk(self.data_root)
@@ -70,13 +73,10 @@ class PathAndLabel:
         if not path.lower().endswith(self.extensions):
             raise ValueError(
                 'expected `path label` with a path that ends in one of '
-                f'{" ".join(self.extensions)}, got {line!r}.'
+                f'{" ".join(self.extensions)}, got {line!r}. A list with commas, or with spaces in the names of '
+                'classes, is a CSV file with the header `path,label`.'
             )
-        if not label.isdecimal():
-            raise ValueError(
-                f'the label must be a whole number from 0 on, got {label!r} in {line!r}.'
-            )
-        return dict(path=path, gt_label=int(label))
+        return dict(path=path, gt_label=read_label(label))
 
 
 def require_place(source: str, data_root: str, ann_file: str, data_prefix: str = '') -> None:

@@ -28,7 +28,8 @@ class FrameFolder(FileSource):
     Args:
         data_root: Folder of the videos.
         ann_file: List file with lines `path`, `path label` or, as in mmaction2, `path num_frames label`: a folder
-            relative to `data_root`, of which the first `num_frames` count. Its own path is relative to it, too.
+            relative to `data_root`, of which the first `num_frames` count. Its own path is relative to it, too. Names
+            of classes need a CSV file with a header `path,num_frames,label`, of which only `path` is required.
         fps: Frames per second.
         pattern: Selects the frames among the images of a folder: 'img_*'.
         kwargs: Further arguments of `CatalogueSource`: `with_labels`, `max_per_class`, `pipeline`,

@@ -35,9 +35,9 @@ class ClassFitHook(Hook):
             require_same_classes(classes_of(train), classes_of(val), 'validation')
             if (classes_of(train) is None) != (classes_of(val) is None):
                 runner.logger.warning(
-                    'One of the training and validation sets has class folders and the other a list (`ann_file`), '
-                    'which has numbers alone: whether they mean the same classes is not known. Labels of folders are '
-                    'their places in the order of the names, from 0 on.'
+                    'One of the training and validation sets has names of classes (folders, or names in its list) and '
+                    'the other numbers alone: whether they mean the same classes is not known. Names are numbered in '
+                    'their order, from 0 on.'
                 )
             require_fit(val, _num_classes(runner), 'validation')
 
@@ -61,7 +61,7 @@ class ClassFitHook(Hook):
         if empty:
             runner.logger.warning(
                 f'{len(empty)} of {len(counts)} classes have no sample in the training set: {name_some(empty)}. They '
-                'are never predicted rightly. Add samples, or leave these classes out of all lists.'
+                'are never predicted correctly. Add samples, or leave these classes out of all lists.'
             )
 
 
@@ -77,7 +77,7 @@ def require_fit(dataset: Any, num_classes: int, what: str) -> None:
         raise ConfigError(
             f'`model.head.num_classes` is {num_classes}, but the {what} set has {len(classes)} classes '
             f'({name_some(classes)}).{_name_empty_folders(dataset, classes)} Set `model.head.num_classes='
-            f'{len(classes)}`, or fix the folders.'
+            f'{len(classes)}`, or fix the folders or the list.'
         )
     if classes is None and hasattr(dataset, 'labels'):
         largest = int(dataset.labels().max(initial=-1))
@@ -104,7 +104,8 @@ def require_same_classes(
     raise DataError(
         f'The classes of the training set ({len(train)}) and of the {what} set ({len(other)}) differ: '
         f'{"; ".join(differ) or "the order is another"}. Labels are numbers in the order of the names, so that they '
-        'would mean different classes. Give both the same class folders, each with a file, or use lists (`ann_file`).'
+        'would mean different classes. Give both the same classes, each with a file, or use lists (`ann_file`) with '
+        'numbers.'
     )
 
 
