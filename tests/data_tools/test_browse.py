@@ -12,7 +12,7 @@ from PIL import Image
 from vicmae.apis import load_config
 from vicmae.apis.train_data import build_train_loader, set_epoch
 from vicmae.data_tools.browse import browse, gaps_of_sources
-from vicmae.data_tools.browse_page import gap_text, render_browsed
+from vicmae.data_tools.browse_page import describe_sizes, gap_text, render_browsed
 from vicmae.datasets.transforms.crop import crop_and_resize
 from vicmae.io.video import open_video
 from vicmae.registry import MODELS
@@ -172,3 +172,16 @@ def test_page_shows_every_sample_with_its_file_and_gap(debug):
     assert page.count('<img ') == 6 * 2 * 3  # samples, views, and what is shown of each
     assert '3 images, 3 videos: the first of epoch 2 of debug' in page
     assert 'a &amp; b' in page
+
+
+def test_page_says_sizes_in_words(debug):
+    cfg = debug()
+    shown = browse(cfg, number=2)
+    sizes = describe_sizes(shown, cfg)
+    assert sizes == (
+        'The model gets 64 x 64 px: 8 x 8 patches of 8 px. The backbone is built for 64 x 64 px.'
+    )
+    page = render_browsed(shown, config='debug', epoch=0, facts={}, sizes=sizes)
+    assert sizes in page and 'view: 64 x 64 px' in page
+    cfg.model.backbone.img_size = 32
+    assert 'built for 32 x 32 px, which is another size' in describe_sizes(shown, cfg)

@@ -32,7 +32,7 @@ def files(report):
     return [json.loads(line)['file'] for line in report.read_text().splitlines()]
 
 
-def test_bad_files_are_no_failure_and_the_summary_names_them(run_tool, pictures, tmp_path):
+def test_summary_names_bad_files_which_a_list_of_good_ones_leaves_out(run_tool, pictures, tmp_path):
     report, good = tmp_path / 'report.jsonl', tmp_path / 'good.txt'
     ended = run_tool(
         TOOL, pictures, 'data/demo-debug/videos/val', '--out', report, '--list-good', good
@@ -43,6 +43,7 @@ def test_bad_files_are_no_failure_and_the_summary_names_them(run_tool, pictures,
     assert ended.err == 'checking 10 files\n'  # no bar where there is no terminal
     assert len(files(report)) == 10
     again = run_tool(TOOL, pictures, '--out', report, '--kind', 'image')
+    assert again.status == 1  # a bad file, and no list without it
     assert again.err == 'checking 0 files; of 2 others the report has a verdict already\n'
 
 

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from vicmae.errors import ConfigError
 from vicmae.models.algorithms import ViCMAE
@@ -9,7 +10,11 @@ from vicmae.models.layers import gather_tokens
 from vicmae.models.losses import normalize_patches
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
-from vicmae.visualization.reconstruction import draw_reconstructions
+from vicmae.visualization.reconstruction import (
+    Reconstructions,
+    draw_reconstructions,
+    save_grid,
+)
 
 
 class Oracle(ViCMAE):
@@ -95,3 +100,16 @@ def test_classifier_is_refused():
     model = MODELS.build(toy_transfer_config())
     with pytest.raises(ConfigError, match='A TransferClassifier reconstructs nothing. Give a'):
         draw_reconstructions(model, torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(('size', 'zoom', 'side'), [(32, None, 160), (224, None, 224), (32, 2, 64)])
+def test_small_pictures_are_enlarged_below_titles(tmp_path, size, zoom, side):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 2, size, size, 3), dtype=np.uint8)
+    save_grid(Reconstructions(*pictures), tmp_path / 'grid.png', zoom=zoom)
+    sheet = np.asarray(Image.open(tmp_path / 'grid.png'))
+    titles, body = sheet[:24], sheet[24:]
+    assert body.shape[0] == side
+    for n in range(3):
+        shown = body[:, n * side : (n + 1) * side]
+        np.testing.assert_array_equal(shown[:: side // size, :: side // size], pictures[n, 0])
+        assert titles[:, n * side : (n + 1) * side].min() < 100  # ink

@@ -16,6 +16,9 @@ except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
 EXAMPLES = """\
+exit status:
+  1 if a file is bad or the check fails, else 0; with --list-good also 0 if a file is bad, since the list leaves it out
+
 examples:
   python tools/dataset_converters/verify.py data/images data/videos --out work_dirs/report.jsonl
   python tools/dataset_converters/verify.py train.txt --data-root data/videos --out work_dirs/videos.jsonl \\
@@ -54,7 +57,10 @@ def main() -> None:
 
     from vicmae.data_tools.checking.verify import verify
 
-    print(verify(console=Console(stderr=True, highlight=False), **vars(args)))
+    checked = verify(console=Console(stderr=True, highlight=False), **vars(args))
+    print(checked.text)
+    if checked.num_bad and not args.list_good:
+        sys.exit(1)
 
 
 if __name__ == '__main__':

@@ -40,7 +40,7 @@ def main() -> None:
 
     from vicmae.apis import load_config
     from vicmae.data_tools.browse import browse, gaps_of_sources
-    from vicmae.data_tools.browse_page import gap_text, render_browsed
+    from vicmae.data_tools.browse_page import describe_sizes, gap_text, render_browsed
     from vicmae.errors import ConfigError
     from vicmae.utils.files import require_folder
     from vicmae.utils.progress import share_bar
@@ -61,7 +61,8 @@ def main() -> None:
     with share_bar('loading', Console(stderr=True)) as report:
         shown = browse(cfg, number=args.number, epoch=args.epoch, report=report)
     facts = {'config': args.config, 'command': shlex.join(['python', *sys.argv])}
-    page = render_browsed(shown, config=name, epoch=args.epoch, facts=facts)
+    sizes = describe_sizes(shown, cfg)
+    page = render_browsed(shown, config=name, epoch=args.epoch, facts=facts, sizes=sizes)
     print(write_page(page, out / 'index.html'))
 
 

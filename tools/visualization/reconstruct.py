@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--columns', type=int, default=3, help='samples side by side')
     parser.add_argument(
-        '--zoom', type=int, default=1, help='pixels drawn for each pixel of the input'
+        '--zoom', type=int, help='pixels drawn for each pixel of the input (more for small inputs)'
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of the masks')
     parser.add_argument('--device', default='cpu', help='where the model runs')

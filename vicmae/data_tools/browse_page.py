@@ -4,6 +4,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from mmengine.config import Config
 from PIL import Image
 
 from vicmae.visualization.charts import histogram_figure, histogram_text
@@ -13,13 +14,19 @@ from .browse import ShownSample, ShownSource
 from .gaps import GapDraws
 
 _FRAME_SIDE = 360  # pixels of the longer side of an untouched frame on the page
+_DIFFERS = ', which is another size: make both the same by `image_size`'
 _PERCENTILES = (5, 25, 50, 75, 95)
 
 
 def render_browsed(
-    sources: Sequence[ShownSource], *, config: str, epoch: int, facts: dict[str, str]
+    sources: Sequence[ShownSource],
+    *,
+    config: str,
+    epoch: int,
+    facts: dict[str, str],
+    sizes: str = '',
 ) -> str:
-    """The page as one string of HTML, with `facts` in the table at its end."""
+    """Returns the page as HTML, with `sizes` above the samples and `facts` in the table at its end."""
     shown = ', '.join(f'{len(source.samples)} {source.name}' for source in sources)
     lede = f'{shown}: the first of epoch {epoch} of {config}, through all that happens to them in training.'
     bad: dict[str, str] = {}
@@ -30,6 +37,7 @@ def render_browsed(
         title='What the model gets',
         lede=lede,
         sources=sources,
+        sizes=sizes,
         bad=bad,
         facts=facts,
         describe_draws=_describe_draws,
@@ -40,6 +48,26 @@ def render_browsed(
         histogram_figure=histogram_figure,
         shrink=_shrink,
     )
+
+
+def describe_sizes(sources: Sequence[ShownSource], cfg: Config) -> str:
+    """Describes in words how large the model's input is, its patch grid, and what the backbone was built for."""
+    backbone = cfg.model.get('backbone') or {}
+    patch, built = backbone.get('patch_size', 16), backbone.get('img_size')
+    shapes = {
+        view.view.shape[:2] for source in sources for one in source.samples for view in one.views
+    }
+    words = [
+        f'The model gets {width} x {height} px: {width // patch} x {height // patch} patches of {patch} px.'
+        for height, width in sorted(shapes)
+    ]
+    if built is not None and shapes:
+        rows, columns = (built, built) if isinstance(built, int) else built
+        differs = any(shape != (rows, columns) for shape in shapes)
+        words.append(
+            f'The backbone is built for {columns} x {rows} px{_DIFFERS if differs else ""}.'
+        )
+    return ' '.join(words)
 
 
 def gap_text(name: str, gaps: GapDraws) -> str:

@@ -6,13 +6,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vicmae.errors import ConfigError
 from vicmae.models.algorithms import BasePretrainer
 from vicmae.models.layers import gather_tokens, unpatchify
 from vicmae.models.losses import denormalize_patches
+
+_READABLE_SIDE = 160  # pixels
+_TITLE_HEIGHT = 24
+_TITLES = ('input', 'masked', 'reconstruction')
 
 
 class Reconstructions(NamedTuple):
@@ -64,17 +68,36 @@ def draw_reconstructions(model: Any, frames: Tensor, *, seed: int = 0) -> Recons
     return Reconstructions(originals, draw(gray), draw(predicted.to(patches.dtype)))
 
 
-def save_grid(drawn: Reconstructions, path: Path, *, columns: int = 3, zoom: int = 1) -> None:
-    """Draws triples of input, masked and output into one picture file, so many side by side."""
-    gap = 4
-    triples = [np.concatenate(triple, axis=1) for triple in zip(*drawn, strict=True)]
+def save_grid(
+    drawn: Reconstructions, path: Path, *, columns: int = 3, zoom: int | None = None
+) -> None:
+    """Draws titled triples of input, masked and reconstruction into one picture file, so many side by side.
+
+    Without `zoom`, small pictures are enlarged to at least 160 pixels.
+    """
+    side = min(drawn.original.shape[1:3])
+    zoom = zoom or max(1, -(-_READABLE_SIDE // side))
+    gap = 4 * zoom
+    triples = [
+        np.concatenate(triple, axis=1).repeat(zoom, axis=0).repeat(zoom, axis=1)
+        for triple in zip(*drawn, strict=True)
+    ]
     height, width = triples[0].shape[:2]
+    columns = min(columns, len(triples))
     rows = -(-len(triples) // columns)
-    shape = (rows * (height + gap) - gap, columns * (width + 2 * gap) - 2 * gap, 3)
+    top = _TITLE_HEIGHT
+    shape = (top + rows * (height + gap) - gap, columns * (width + 2 * gap) - 2 * gap, 3)
     sheet = np.full(shape, 255, np.uint8)
     for n, triple in enumerate(triples):
-        top, left = n // columns * (height + gap), n % columns * (width + 2 * gap)
-        sheet[top : top + height, left : left + width] = triple
-    sheet = sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)
+        row, column = divmod(n, columns)
+        y, x = top + row * (height + gap), column * (width + 2 * gap)
+        sheet[y : y + height, x : x + width] = triple
+    image = Image.fromarray(sheet)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(min(14, max(6, width // 24)))
+    for column in range(columns):
+        for n, title in enumerate(_TITLES):
+            place = (column * (width + 2 * gap) + (2 * n + 1) * width / 6, top / 2)
+            draw.text(place, title, fill='black', font=font, anchor='mm')
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path)
+    image.save(path)

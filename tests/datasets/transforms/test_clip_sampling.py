@@ -307,7 +307,9 @@ def test_clip_of_a_test_longer_than_the_video_repeats_the_last_frame_and_is_note
     notes = Counter()
     results = UniformClips(2, clip_len=4, frame_stride=2)(dict(num_frames=3, notes=notes))
     assert results['frame_ids'] == [0, 2, 2, 2] * 2
-    assert list(notes) == ['a video shorter than a clip: last frame repeated']
+    assert list(notes) == [
+        'a video shorter than a clip: last frame repeated (`frame_stride=` lowers its length)'
+    ]
 
 
 @pytest.mark.parametrize('name', ['num_clips', 'clip_len', 'frame_stride'])

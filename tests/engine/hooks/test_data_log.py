@@ -67,8 +67,15 @@ def test_line_after_each_epoch_counts_sources_bad_samples_and_notes(tmp_path):
     train(tmp_path)
     first, second = lines_of(tmp_path)
     assert first.startswith('Seen so far: 8 images, 4 videos. 1 could not be read')
-    assert first.endswith('12 x something to tell.')
     assert second.startswith('Seen so far: 16 images, 8 videos. ')
+
+
+def test_note_is_logged_once_also_after_a_resume(tmp_path):
+    train(tmp_path)
+    train(tmp_path, max_epochs=3, resume=True)
+    text = ''.join(path.read_text() for path in tmp_path.rglob('*.log'))
+    assert text.count('something to tell') == 1
+    assert 'In the data so far, 12 x something to tell.' in text
 
 
 def test_curves_are_written_for_each_source(tmp_path):

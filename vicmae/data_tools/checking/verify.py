@@ -7,14 +7,14 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from vicmae.datasets.sources.file_source import PathAndLabel
 from vicmae.datasets.sources.found_files import walk
-from vicmae.datasets.sources.list_file import ListFile
+from vicmae.datasets.sources.list_file import ListRows
 from vicmae.errors import ConfigError, DataError
 from vicmae.structures import NO_LABEL
 from vicmae.utils.progress import live_bar
@@ -33,11 +33,11 @@ class Wanted:
     """Files to check.
 
     Args:
-        labels: Label of each file, by its path; -1 where it has none.
+        labels: Number or name of the class of each file, by its path; -1 for none.
         passed_over: How many files in folders are of no kind that is wanted, by their extension.
     """
 
-    labels: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, int | str] = field(default_factory=dict)
     passed_over: Counter[str] = field(default_factory=Counter)
 
 
@@ -75,18 +75,20 @@ def _add_folder(wanted: Wanted, root: str, kind: str | None) -> None:
 
 
 def _add_list(wanted: Wanted, path: str, root: str) -> None:
-    parse = PathAndLabel(tuple(e for source in SOURCES.values() for e in source.extensions))
-    lines = ListFile(path)
-    for number in range(len(lines)):
-        _, line = lines[number]
-        try:
-            sample = parse(line)
-        except ValueError:  # neither an image nor a video by its extension
-            sample = _parse_any(line)
+    rows = ListRows(path, _parse_any)
+    for number in range(len(rows)):
+        sample = rows[number]
         wanted.labels.setdefault(os.path.join(root, sample['path']), sample['gt_label'])
 
 
 def _parse_any(line: str) -> dict[str, Any]:
+    """Reads a line `path` or `path label`, also of a file that is neither an image nor a video by its extension."""
+    try:
+        return PathAndLabel(tuple(e for source in SOURCES.values() for e in source.extensions))(
+            line
+        )
+    except ValueError:
+        pass
     name, _, last = line.rpartition(' ')
     if name and last.isdecimal():
         return dict(path=name.strip(), gt_label=int(last))
@@ -94,6 +96,13 @@ def _parse_any(line: str) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------- checking
+class Checked(NamedTuple):
+    """The result of a check: a text for people, and the number of bad files."""
+
+    text: str
+    num_bad: int
+
+
 def verify(
     paths: Iterable[str],
     out: str,
@@ -106,8 +115,8 @@ def verify(
     seconds: float = 60.0,
     list_good: str = '',
     console: Console | None = None,
-) -> str:
-    """Checks files by the rules of training, each in isolation; returns what came of it, for people.
+) -> Checked:
+    """Checks files by the rules of training, each in isolation.
 
     Args:
         paths: Files, folders and lists; see `find_files`.
@@ -147,10 +156,11 @@ def verify(
                 num_bad += not verdict.ok
                 update(advance=1, bad=num_bad)
         said = [summarize(answers)]
+        num_bad = sum(not verdict.ok for verdict in answers)
         if list_good:
             said.append(write_good_list(list_good, answers, wanted.labels))
     said.append(_passed_over(wanted))
-    return '\n'.join(filter(None, said))
+    return Checked('\n'.join(filter(None, said)), num_bad)
 
 
 class Answers:

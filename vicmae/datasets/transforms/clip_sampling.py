@@ -97,7 +97,10 @@ class FixedGapFramePair(Transform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         num_frames, fps = results['num_frames'], results['fps']
         if not self.fits(num_frames, fps):
-            _note(results, 'a video shorter than the frame gap: first and last frame taken')
+            _note(
+                results,
+                'a video shorter than the frame gap: first and last frame taken (`gap=` lowers it)',
+            )
             return {**results, 'frame_ids': [0, num_frames - 1]}
         gap = self.gap_in_frames(fps)
         first = int(results['rng'].integers(num_frames - gap))
@@ -261,7 +264,8 @@ class _Window:
         elif self.seconds is not None:
             length = max(self.at_least, round(self.seconds * results['fps']))
         if length > num_frames:
-            _note(results, 'a video shorter than the window, taken whole')
+            option = 'window_seconds' if self.frames is None else 'window_frames'
+            _note(results, f'a video shorter than the window, taken whole (`{option}=` lowers it)')
             length = num_frames
         return int(results['rng'].integers(num_frames - length + 1)), length
 
@@ -299,7 +303,10 @@ def _span(results: dict[str, Any], clip_len: int, frame_stride: int) -> int:
     """Returns the number of frames from the first to the last of a clip; notes a shorter video."""
     span = (clip_len - 1) * frame_stride + 1
     if span > results['num_frames']:
-        _note(results, 'a video shorter than a clip: last frame repeated')
+        _note(
+            results,
+            'a video shorter than a clip: last frame repeated (`frame_stride=` lowers its length)',
+        )
     return span
 
 

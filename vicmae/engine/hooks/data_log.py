@@ -15,8 +15,8 @@ _STATE = 'data_seen'
 class DataLogHook(Hook):
     """Logs how many samples the run has read by source, bad ones, and notes of transforms.
 
-    There is a log line after each epoch, and curves (`data/...`). Counts are of all processes together and continue
-    after a resume on any number of them.
+    There is a log line after each epoch, and curves (`data/...`). A note is logged once, after the first epoch that has
+    it. Counts are of all processes together and continue after a resume on any number of them.
 
     Args:
         interval: Steps between two points of the curves.
@@ -29,11 +29,13 @@ class DataLogHook(Hook):
             raise ValueError(f'`interval` must be at least 1 step, got {interval}.')
         self.interval = interval
         self._before: dict[str, Counter[str]] = {}
+        self._logged: set[str] = set()  # notes
         self._gather: GatherOnCPU
 
     def before_train(self, runner: Any) -> None:
         state = runner.message_hub.runtime_info.get(_STATE) or {}
         self._before = {name: Counter(counts) for name, counts in state.items()}
+        self._logged = set(self._before.get('notes', ()))
         self._gather = GatherOnCPU()
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
@@ -58,8 +60,11 @@ class DataLogHook(Hook):
         line = [f'Seen so far: {seen}.']
         if counts['bad']:
             line.append(f'{counts["bad"]["samples"]:,} could not be read: others took their place.')
-        line += [f'{count:,} x {what}.' for what, count in counts['notes'].items()]
         runner.logger.info(' '.join(line))
+        for note, count in counts['notes'].items():
+            if note not in self._logged:
+                runner.logger.info(f'In the data so far, {count:,} x {note}. This is logged once.')
+                self._logged.add(note)
 
     def _counts(self, loader: SteadyLoader) -> dict[str, dict[str, int]]:
         """Counts since the run began, before a resume too. All ranks have to call it."""
