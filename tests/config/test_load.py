@@ -198,6 +198,8 @@ def test_base_of_the_installed_package_is_found_from_any_folder(tmp_path):
     cfg = load_config(write(tmp_path / 'own.py', text))
     assert cfg.model.aggregator.type == 'MaxPooling'
     assert cfg.train_cfg.max_epochs == load_config(DEBUG).train_cfg.max_epochs
+    # The Runner would call functions, such as the one that collates, with it.
+    assert '_scope_' not in cfg.pretty_text
 
 
 def test_config_is_found_by_its_name():

@@ -2,7 +2,7 @@
 """Reads configs, applies overrides, and refuses names that nothing reads."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,24 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program
         raise ConfigError(f"Can't read the config {str(path)!r}: {error}") from error
+    _drop_own_scope(cfg._cfg_dict)
     set_default_scope(cfg.get('default_scope') or 'vicmae')
     if overrides:
         apply_overrides(cfg, overrides)
     check_types(cfg)
     check_arguments(cfg)
     return cfg
+
+
+def _drop_own_scope(node: Any) -> None:
+    """Removes the `_scope_` that MMEngine writes into every dict of a base named by `vicmae::`."""
+    if isinstance(node, dict):
+        if node.get('_scope_') == 'vicmae':
+            del node['_scope_']
+        node = node.values()
+    if not isinstance(node, str) and isinstance(node, Iterable):
+        for value in node:
+            _drop_own_scope(value)
 
 
 def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
