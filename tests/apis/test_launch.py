@@ -273,7 +273,7 @@ def test_demo_data_are_made_where_they_are_not_there(debug, tmp_path, monkeypatc
     ('overrides', 'error', 'message'),
     [
         ({f'{IMAGES}.data_root': '/nowhere'}, DataError, "got '/nowhere', which does not exist"),
-        ({'load_from': 'no.pth'}, CheckpointError, "There is no checkpoint 'no.pth'"),
+        ({'load_from': 'no.pth'}, CheckpointError, "The checkpoint 'no.pth' does not exist"),
         ({'model.neck.num_heads': 5}, ConfigError, 'debug.py.* can.t be built'),
         ({'model.backbone.masking.mask_ratio': 75}, ConfigError, r'must be in \[0, 1\), got 75'),
         ({'train_dataloader.dataset.weights.images': -1}, ConfigError, 'must not be negative'),
@@ -295,7 +295,7 @@ def test_demo_data_are_made_where_they_are_not_there(debug, tmp_path, monkeypatc
         (
             {f'{VIDEOS}.pipeline.0': dict(type='DistantFramePair')},
             ConfigError,
-            'DistantFramePair needs an open video, but no transform before it',
+            'DistantFramePair needs an open video, but no earlier transform',
         ),
         (
             {f'{VIDEOS}.pipeline.0.reader': 'decrod'},
@@ -354,10 +354,10 @@ def test_checkpoint_that_resuming_would_take_is_checked_before_anything_is_built
     os.makedirs(cfg.work_dir)
     path = os.path.join(cfg.work_dir, 'lost.pth')
     cfg.load_from = path
-    with pytest.raises(CheckpointError, match='There is no checkpoint'):
+    with pytest.raises(CheckpointError, match='The checkpoint .* does not exist'):
         build_runner(cfg, training=True)
     with open(path, 'wb') as file:
         file.write(b'PK\x03\x04 the first bytes of an archive')
     cfg.load_from = path
-    with pytest.raises(CheckpointError, match='or a torn one'):
+    with pytest.raises(CheckpointError, match='or is truncated'):
         build_runner(cfg, training=True)

@@ -67,7 +67,7 @@ def test_checkpoint_of_another_model_is_refused_with_its_keys(tmp_path):
 
 
 def test_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="There is no checkpoint '.*no.pth'"):
+    with pytest.raises(CheckpointError, match="The checkpoint '.*no.pth' does not exist"):
         load_model(DEBUG, tmp_path / 'no.pth')
 
 

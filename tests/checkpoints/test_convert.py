@@ -353,7 +353,7 @@ def test_what_a_classifier_adds_is_unused_and_what_it_lacks_missing(tmp_path):
         'head.weight',
         'head.bias',
     ]
-    assert '\n  head.weight (10, 16) (no place in `vicmae`)\n' in str(conversion)
+    assert '\n  head.weight (10, 16) (not in `vicmae`)\n' in str(conversion)
     assert {'backbone.ln1.weight', 'backbone.ln1.bias'} <= set(conversion.missing)
 
 
@@ -384,7 +384,7 @@ def test_tensor_of_another_kind_is_not_taken_for_ours(tmp_path):
     conversion, _ = to_ours(tmp_path / 'in.pth')
     assert [tuple(entry) for entry in conversion.unused] == [
         ('patch_embed.proj.weight', (16, 3, 2, 4, 4), '5 dimensions instead of 4'),
-        ('norm.bias', None, 'no tensor, but str'),
+        ('norm.bias', None, 'str instead of a tensor'),
         ('projector.4.weight', (8, 16), '2 dimensions instead of 1'),
     ]
     assert sorted(conversion.missing) == [
@@ -392,13 +392,13 @@ def test_tensor_of_another_kind_is_not_taken_for_ours(tmp_path):
         'backbone.patch_embed.projection.weight',
         'projector.4.weight',
     ]
-    assert '\n  norm.bias (no tensor, but str)\n' in str(conversion)
+    assert '\n  norm.bias (str instead of a tensor)\n' in str(conversion)
 
 
 def test_what_is_no_weight_is_named_and_left_behind(tmp_path):
     conversion, _ = to_ours(save_official(tmp_path / 'official.pth', official_state()))
     assert conversion.left_behind == ['optimizer', 'epoch', 'scaler', 'args']
-    title = 'left behind, for they are no weights'
+    title = 'left out, as they are not weights'
     assert str(conversion).endswith(f'{title}:\n  optimizer\n  epoch\n  scaler\n  args')
     ours = save_ours(tmp_path / 'a.pth', meta={}, message_hub={}, ema_state_dict={})
     conversion = convert(ours, tmp_path / 'b.pth', OURS, 'mae')
@@ -422,9 +422,7 @@ def test_json_has_what_the_text_has(tmp_path):
     assert content['mapped'][0] == dict(
         source='cls_token', target='backbone.cls_token', shape=[1, 1, 16]
     )
-    assert content['unused'][-1] == dict(
-        source='head.bias', shape=[3], reason='no place in `vicmae`'
-    )
+    assert content['unused'][-1] == dict(source='head.bias', shape=[3], reason='not in `vicmae`')
     for name in ('mapped', 'unused'):
         entries = [tuple(entry) for entry in getattr(conversion, name)]
         assert [(*e.values(),) for e in content[name]] == [
@@ -436,10 +434,10 @@ def test_json_has_what_the_text_has(tmp_path):
 
 # ----------------------------------------------------------------------------- errors
 def test_missing_and_foreign_files_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="There is no checkpoint '.*/no.pth'"):
+    with pytest.raises(CheckpointError, match="The checkpoint '.*/no.pth' does not exist"):
         to_ours(tmp_path / 'no.pth')
     (tmp_path / 'text.pth').write_text('weights')
-    with pytest.raises(CheckpointError, match='is no PyTorch checkpoint, or a torn one'):
+    with pytest.raises(CheckpointError, match='is not a PyTorch checkpoint, or is truncated'):
         to_ours(tmp_path / 'text.pth')
     assert not (tmp_path / 'ours.pth').exists()
 
@@ -451,7 +449,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 
     namespace = argparse.Namespace(output_dir=Malicious())
     torch.save(dict(model=official_state(), args=namespace), tmp_path / 'in.pth')
-    with pytest.raises(CheckpointError, match='as weights alone'):
+    with pytest.raises(CheckpointError, match='without running code'):
         to_ours(tmp_path / 'in.pth')
     assert not (tmp_path / 'trap').exists()
 
@@ -463,26 +461,26 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
             lambda: load_model(toy_config()).state_dict(),
             OFFICIAL,
             OURS,
-            r'no key of a `vicmae-official` checkpoint; this looks like a `vicmae` checkpoint: '
+            r'no key of a `vicmae-official` checkpoint. It looks like a `vicmae` checkpoint: '
             r'use --from vicmae, with --to vicmae-official or mae\.$',
         ),
         (
             official_state,
             OURS,
             'mae',
-            r'this looks like a `vicmae-official` checkpoint: use --from vicmae-official, with --to vicmae\.$',
+            r'It looks like a `vicmae-official` checkpoint: use --from vicmae-official, with --to vicmae\.$',
         ),
         (
             lambda: draw(encoder_shapes()),
             OURS,
             'mae',
-            r'this looks like a `mae` checkpoint: use --from mae, with --to vicmae\.$',
+            r'It looks like a `mae` checkpoint: use --from mae, with --to vicmae\.$',
         ),
         (
             lambda: draw(linear('fc', 3, 4)),
             'mae',
             OURS,
-            r"in.pth' has no key of a `mae` checkpoint; its first ones are: fc.weight, fc.bias. "
+            r"in.pth' has no key of a `mae` checkpoint. Its first keys are: fc.weight, fc.bias. "
             r'The formats are: vicmae, vicmae-official, mae\.$',
         ),
     ],
@@ -500,11 +498,11 @@ def test_file_of_another_format_is_refused_with_its_own(
 @pytest.mark.parametrize('target_format', CHECKPOINT_FORMATS)
 def test_pair_without_one_of_ours_is_refused(tmp_path, source_format, target_format):
     if OURS in (source_format, target_format):
-        error, message = CheckpointError, 'There is no checkpoint'
+        error, message = CheckpointError, 'does not exist'
     else:
         error = ConfigError
         message = (
-            f"Can't convert from '{source_format}' to '{target_format}': one side has to be 'vicmae'. "
+            f"Can't convert from '{source_format}' to '{target_format}': one of the formats must be 'vicmae'. "
             f'Use --from {source_format} --to vicmae.'
         )
     with pytest.raises(error, match=re.escape(message)):
@@ -524,7 +522,7 @@ def test_file_that_is_there_is_kept_unless_forced(tmp_path, output):
     paths = dict(checkpoint=tmp_path / 'ours.pth', report=tmp_path / 'report.json')
     paths[output].write_text('mine')
     with pytest.raises(
-        CheckpointError, match=f'file .{paths[output]}. already.*write over it with --force'
+        CheckpointError, match=f'.{paths[output]}. already exists.*overwrite it with --force'
     ):
         to_ours(source, report=paths['report'])
     assert paths[output].read_text() == 'mine'
@@ -544,7 +542,7 @@ def test_checkpoint_that_is_read_is_never_written_over(tmp_path, output, link):
         path.symlink_to(source)
     outputs = {'checkpoint': tmp_path / 'a.pth', 'report': tmp_path / 'b.json'} | {output: path}
     with pytest.raises(
-        CheckpointError, match=f"'{path}' is the checkpoint that is read, and isn't"
+        CheckpointError, match=f"'{path}' is the checkpoint to convert and can't be"
     ):
         convert(source, outputs['checkpoint'], OFFICIAL, OURS, report=outputs['report'], force=True)
     assert source.read_bytes() == before
@@ -591,7 +589,7 @@ def test_checkpoint_is_written_whole_or_not_at_all(tmp_path):
     _, target = to_ours(source)
     before = target.read_bytes()
     limit_files(len(before) // 2)
-    with pytest.raises(CheckpointError, match=f"Can't write '{target}': .*Make room"):
+    with pytest.raises(CheckpointError, match=f"Can't write '{target}': .*Free some space"):
         to_ours(source, force=True)
     assert target.read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ['in.pth', 'ours.pth']
@@ -609,5 +607,5 @@ def test_projector_of_other_layers_is_not_taken_for_the_official_one(tmp_path, l
     conversion = convert(source, tmp_path / 'official.pth', OURS, OFFICIAL)
     unused = {entry.source: entry.reason for entry in conversion.unused}
     assert not any(entry.source.startswith('projector.') for entry in conversion.mapped)
-    assert 'projector of other layers than Linear-norm-ReLU' in unused['projector.0.weight']
+    assert 'projector is not Linear-norm-ReLU' in unused['projector.0.weight']
     assert 'projector.6.weight' in conversion.missing

@@ -79,7 +79,7 @@ def test_doors_that_are_strict_refuse_with_counts_and_load_nothing(tmp_path):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(CheckpointError) as refused:
         load_weights(model, weights, source='a.pth')
-    assert f'{len(before) - 1} of {len(before)} weights do' in str(refused.value)
+    assert f'{len(before) - 1} of {len(before)} weights fit' in str(refused.value)
     assert '1 unknown to the model: extra' in str(refused.value)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -101,7 +101,7 @@ def test_init_cfg_of_which_nothing_fits_is_refused(tmp_path):
     write_checkpoint(tmp_path / 'a.pth', dict(state_dict={'fc.weight': torch.zeros(2)}))
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'))
     model = MODELS.build({**toy_vicmae_config(), 'init_cfg': init_cfg})
-    with pytest.raises(CheckpointError, match='0 of .* weights do'):
+    with pytest.raises(CheckpointError, match='0 of .* weights fit'):
         model.init_weights()
 
 
@@ -170,7 +170,7 @@ def test_torn_checkpoint_is_refused_on_all_ranks(gloo_pool, tmp_path):
     (tmp_path / 'a.pth').write_bytes(content)
     said = gloo_pool.run(refused_on, 2, str(tmp_path / 'a.pth'))
     assert [rank for rank, _ in said] == [0, 1]
-    assert said[0][1] == said[1][1] and 'is torn or was changed' in said[0][1]
+    assert said[0][1] == said[1][1] and 'is corrupt or was changed' in said[0][1]
 
 
 def test_file_that_changes_after_it_was_verified_is_hashed_again(tmp_path):
@@ -181,7 +181,7 @@ def test_file_that_changes_after_it_was_verified_is_hashed_again(tmp_path):
     content[len(content) // 2] ^= 1
     (tmp_path / 'a.pth').write_bytes(content)
     os.utime(tmp_path / 'a.pth', ns=(times.st_atime_ns, times.st_mtime_ns))
-    with pytest.raises(CheckpointError, match='is torn or was changed'):
+    with pytest.raises(CheckpointError, match='is corrupt or was changed'):
         read.require_whole(tmp_path / 'a.pth')
 
 
@@ -241,7 +241,7 @@ def test_finetuning_resumes_bit_for_bit_without_the_pretrained_file(tmp_path):
     finetune(tmp_path / 'parts', path, max_epochs=1)
     os.unlink(path)
     assert_same_state(finetune(tmp_path / 'parts', path, max_epochs=2, resume=True), unbroken)
-    with pytest.raises(CheckpointError, match='There is no checkpoint'):
+    with pytest.raises(CheckpointError, match='The checkpoint .* does not exist'):
         finetune(tmp_path / 'new', path, max_epochs=1, resume=True)  # nothing to resume there
 
 

@@ -96,9 +96,15 @@ def test_position_table_is_resized_to_another_image_size(tmp_path, source):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (dict(arch=dict(embed_dims=32, num_layers=2)), 'has width 16, that of the config width 32'),
-        (dict(arch=dict(embed_dims=16, num_layers=3)), 'has depth 2, that of the config depth 3'),
-        (dict(patch_size=8), 'has patch 4x4, that of the config patch 8x8'),
+        (
+            dict(arch=dict(embed_dims=32, num_layers=2)),
+            'has width 16, that of the config has width 32',
+        ),
+        (
+            dict(arch=dict(embed_dims=16, num_layers=3)),
+            'has depth 2, that of the config has depth 3',
+        ),
+        (dict(patch_size=8), 'has patch 4x4, that of the config has patch 8x8'),
     ],
     ids=['width', 'depth', 'patch'],
 )

@@ -67,7 +67,9 @@ def test_checkpoint_that_does_not_fit_leaves_the_one_before_as_it_was(tmp_path):
     limit_files(10_000)
     path = write(tmp_path / 'last.pth', 1)
     before = path.read_bytes()
-    with pytest.raises(CheckpointError, match=r"last.pth': File too large. Earlier ones are as"):
+    with pytest.raises(
+        CheckpointError, match=r"last.pth': File too large. Earlier checkpoints are unchanged"
+    ):
         write_checkpoint(path, {'weight': torch.zeros(10_000)})
     assert path.read_bytes() == before
     assert load_checkpoint_file(path)['state_dict']['weight'][0] == 1
@@ -75,7 +77,7 @@ def test_checkpoint_that_does_not_fit_leaves_the_one_before_as_it_was(tmp_path):
 
 
 def test_folder_that_is_gone_is_one_error(tmp_path):
-    with pytest.raises(CheckpointError, match='No such file or directory. Earlier ones'):
+    with pytest.raises(CheckpointError, match='No such file or directory. Earlier checkpoints'):
         write_checkpoint(tmp_path / 'gone/a.pth', {})
 
 
@@ -181,7 +183,7 @@ def test_one_before_a_torn_one_is_taken_with_a_warning(tmp_path, damage, log):
     damage(write(tmp_path / 'iter_3.pth', 3, last=tmp_path, age=1))
     os.utime(tmp_path / 'iter_3.pth', ns=(10**18 - 10**9,) * 2)
     assert find_last_checkpoint(tmp_path) == good
-    assert len(log) == 1 and 'iter_3.pth' in log[0] and 'Trying the one before it' in log[0]
+    assert len(log) == 1 and 'iter_3.pth' in log[0] and 'Trying the previous checkpoint' in log[0]
 
 
 @pytest.mark.parametrize('content', [b'', bytes(9), b'\xff\xfe', b'iter_2.pth'])
@@ -213,5 +215,5 @@ def test_where_all_are_torn_the_run_begins_anew_with_a_warning(tmp_path, log):
 
 def test_name_of_a_lost_one_is_an_error_where_there_is_no_other(tmp_path):
     remove_checkpoint(write(tmp_path / 'iter_2.pth', last=tmp_path))
-    with pytest.raises(CheckpointError, match=r"There is no checkpoint '.*iter_2.pth', which"):
+    with pytest.raises(CheckpointError, match=r"names '.*iter_2.pth', which does not exist"):
         find_last_checkpoint(tmp_path)

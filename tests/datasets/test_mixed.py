@@ -45,7 +45,7 @@ def test_source_that_is_none_is_left_out():
 
 
 def test_all_sources_switched_off_is_an_error():
-    with pytest.raises(ConfigError, match='all switched off .got images, videos.. Give at least'):
+    with pytest.raises(ConfigError, match='are disabled .got images, videos.. Give at least'):
         MixedDataset(dict(images=None, videos=None))
 
 

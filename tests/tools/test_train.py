@@ -205,15 +205,15 @@ WRONG = {
     ),
     'missing checkpoint': (
         lambda d: ['--resume', d / 'no.pth'],
-        r"There is no checkpoint '.*no\.pth'",
+        r"The checkpoint '.*no\.pth' does not exist",
     ),
     'torn checkpoint': (
         lambda d: ['--resume', write(d / 'torn.pth', b'PK\x03\x04' + bytes(99))],
-        r"'.*torn\.pth' is no PyTorch checkpoint, or a torn one \(103 bytes\)",
+        r"'.*torn\.pth' is not a PyTorch checkpoint, or is truncated \(103 bytes\)",
     ),
     'lost last checkpoint': (
         lambda d: ['--resume', '--work-dir', robbed_run(d)],
-        r"There is no checkpoint '.*epoch_1\.pth', which .* names, nor another one",
+        r"names '.*epoch_1\.pth', which does not exist, and there is no other checkpoint",
     ),
     'impossible value': (
         lambda d: ['--cfg-options', 'optim_wrapper.optimizer.lr=-1'],
@@ -229,7 +229,7 @@ WRONG = {
     ),
     'everything switched off': (
         lambda d: ['--cfg-options', f'{IMAGES}=None', f'{VIDEOS}=None'],
-        r'all switched off \(got images, videos\). Give at least one',
+        r'are disabled \(got images, videos\). Give at least one',
     ),
 }
 

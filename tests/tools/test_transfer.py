@@ -104,7 +104,7 @@ def test_probes_take_the_backbone_of_any_pretraining(run_tool, tmp_path, method)
     assert 0 <= figures(tmp_path / 'figures.json')['images/knn10_top1'] <= 100
     ended = run_tool(*command, *options, 'model.backbone.patch_size=16')
     assert ended.status == 1
-    assert 'has patch 8x8, that of the config patch 16x16' in ended.err
+    assert 'has patch 8x8, that of the config has patch 16x16' in ended.err
     assert 'Traceback' not in ended.err
 
 
@@ -128,5 +128,5 @@ def test_weights_of_another_size_are_refused_with_the_reason(run_tool, trained, 
     )
     assert ended.status == 1
     assert ended.err.startswith(f"error: '{trained}/iter_16.pth' (student) does not fit the model")
-    assert 'has patch 8x8, that of the config patch 16x16' in ended.err
+    assert 'has patch 8x8, that of the config has patch 16x16' in ended.err
     assert 'Traceback' not in ended.err

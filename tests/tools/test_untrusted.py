@@ -83,7 +83,7 @@ def test_code_is_refused_in_python_too(trapped, monkeypatch):
         lambda: load_model(load_config(DEBUG), path),
         lambda: MODELS.build(cfg.model).init_weights(),
     ):
-        with pytest.raises(CheckpointError, match='as weights alone'):
+        with pytest.raises(CheckpointError, match='without running code'):
             read()
         assert not trap.exists()
 
@@ -100,7 +100,7 @@ def test_lists_of_models_are_not_looked_up(run_tool, tmp_path):
     options = ['model.init_cfg.type=Pretrained', 'model.init_cfg.checkpoint=torchvision://resnet50']
     ended = run_tool('train.py', DEBUG, '--work-dir', tmp_path, '--cfg-options', *options)
     assert ended.status == 1
-    assert "error: 'torchvision://resnet50' is a name in a list of models" in ended.err
+    assert "error: 'torchvision://resnet50' is a name in a model zoo" in ended.err
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""`load_weights`, the one way by which weights enter a model.
+"""Loads weights into models.
 
 `load_from` and `--resume` (the Runner), `model.pretrained` (`load_backbone`), `init_cfg` (`PretrainedInit`) and
-`vicmae.apis.load_model` all end here, and report in the same words what became of each key.
+`vicmae.apis.load_model` all call `load_weights`, which reports which keys were loaded.
 """
 
 import warnings
@@ -22,7 +22,7 @@ from vicmae.utils.names import name_some
 from .read import find_weights, load_checkpoint
 from .state import put_weights
 
-# Where the backbone lies in a checkpoint of pretraining.
+# Prefixes of the backbone's keys in a checkpoint of pretraining.
 BRANCHES = {'student': 'backbone.', 'teacher': 'target.backbone.'}
 _PATCHES = 'patch_embed.projection.weight'
 _OFFICIAL_PATCHES = 'patch_embed.proj.weight'
@@ -31,13 +31,13 @@ _READS_NOTHING: ContextVar[bool] = ContextVar('reads_nothing', default=False)
 
 
 class FitReport(NamedTuple):
-    """What became of each key of a checkpoint, and of each weight of a model.
+    """The result of comparing the keys of a checkpoint with the weights of a model.
 
     Attributes:
-        source: What messages call the checkpoint.
-        mapped: Weights that both have.
-        resized: Those of `mapped` that were fitted to the model's size, such as positions.
-        reshaped: Weights of another shape, with both shapes; they are not loaded.
+        source: Name of the checkpoint in messages.
+        mapped: Weights that both have, in the same shape.
+        resized: Those of `mapped` that were fitted to the model's size, such as position embeddings.
+        reshaped: Weights with different shapes, which are not loaded; the text shows both shapes.
         unused: Keys that only the checkpoint has.
         missing: Weights that only the model has.
     """
@@ -50,15 +50,15 @@ class FitReport(NamedTuple):
     missing: list[str]
 
     def misfits(self) -> list[str]:
-        """One line each for keys that are missing, unknown or of another shape."""
+        """Lists keys that are missing, unknown or of another shape, one line for each kind."""
         groups = {
             'missing from the checkpoint': self.missing,
             'unknown to the model': self.unused,
             'of another shape': self.reshaped,
         }
         return [
-            f'  {len(keys)} {what}: {name_some(keys, _MOST_NAMED)}'
-            for what, keys in groups.items()
+            f'  {len(keys)} {description}: {name_some(keys, _MOST_NAMED)}'
+            for description, keys in groups.items()
             if keys
         ]
 
@@ -70,8 +70,8 @@ class FitReport(NamedTuple):
             'missing': self.missing,
         }
         counts = [
-            f'{len(keys)} {what}' + (f' ({name_some(keys)})' if keys else '')
-            for what, keys in groups.items()
+            f'{len(keys)} {description}' + (f' ({name_some(keys)})' if keys else '')
+            for description, keys in groups.items()
         ]
         return f'Weights of {self.source}: {len(self.mapped)} mapped, {", ".join(counts)}.'
 
@@ -85,28 +85,29 @@ def load_weights(
     allow_unused: bool = False,
     advice: str = 'Use the config that it was trained with.',
 ) -> FitReport:
-    """Loads weights into a model, sharded or not, and reports what became of each key.
+    """Loads weights into a model, sharded or not, and reports which keys were loaded.
 
-    Modules with a `fit_checkpoint(weights, prefix)` first fit weights of another size: positions of another grid,
-    images for clips, a teacher where there was none. After an error, the model is unchanged.
+    First, modules with a method `fit_checkpoint(weights, prefix)` adapt the weights: position embeddings of another
+    grid, image models for clips, a missing EMA teacher. After an error, the model is unchanged.
 
     Args:
-        model: The model, in its wrapper if it has one. All processes of a sharded one have to call this.
-        weights: Whole weights by name.
-        source: What messages call them.
-        strict: Whether to refuse weights that don't fit, or to load what fits.
-        allow_unused: Whether unused keys are accepted, such as the heads beside a backbone.
-        advice: What to do where weights don't fit.
+        model: The model or its distributed wrapper. For a sharded model, all processes must call this.
+        weights: Weights by name, not sharded.
+        source: Name of the weights in messages.
+        strict: Whether weights that don't fit are an error. Otherwise those that fit are loaded.
+        allow_unused: Whether unused keys are accepted, such as heads when only the backbone is loaded.
+        advice: End of the error message: what to do if weights don't fit.
     """
     model = unwrapped(model)
     allow_unused = allow_unused or getattr(model, 'takes_backbone_alone', False)
-    with warnings.catch_warnings(record=True) as caught:  # of resizing: only if it is loaded
+    # Warnings of resizing are shown only if the weights are loaded.
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         fitted, report = fit_weights(model, weights, source=source)
     complete = not (report.missing or report.reshaped)
     if not report.mapped or (strict and not (complete and (allow_unused or not report.unused))):
         raise CheckpointError(
-            f'{source} does not fit the model: {len(report.mapped)} of {len(model.state_dict())} weights do.\n'
+            f'{source} does not fit the model: only {len(report.mapped)} of {len(model.state_dict())} weights fit.\n'
             + '\n'.join((report._replace(unused=[]) if allow_unused else report).misfits())
             + f'\n{_why_unfit(model.state_dict(), fitted) or advice}'
         )
@@ -127,61 +128,63 @@ def fit_weights(
             before = {key: value.shape for key, value in fitted.items() if hasattr(value, 'shape')}
             module.fit_checkpoint(fitted, f'{name}.' if name else '')
             resized |= {k for k in before if k in fitted and fitted[k].shape != before[k]}
-    own = model.state_dict()
-    shared = [key for key in own if key in fitted]
-    mapped = [key for key in shared if getattr(fitted[key], 'shape', None) == own[key].shape]
+    model_state = model.state_dict()
+    shared = [key for key in model_state if key in fitted]
+    mapped = [
+        key for key in shared if getattr(fitted[key], 'shape', None) == model_state[key].shape
+    ]
     return fitted, FitReport(
         source=source,
         mapped=mapped,
         resized=[key for key in mapped if key in resized],
         reshaped=[
-            f'{key} {tuple(getattr(fitted[key], "shape", ()))} instead of {tuple(own[key].shape)}'
+            f'{key} {tuple(getattr(fitted[key], "shape", ()))} instead of {tuple(model_state[key].shape)}'
             for key in shared
             if key not in mapped
         ],
-        unused=[key for key in fitted if key not in own],
-        missing=[key for key in own if key not in fitted],
+        unused=[key for key in fitted if key not in model_state],
+        missing=[key for key in model_state if key not in fitted],
     )
 
 
 def load_backbone(backbone: nn.Module, path: str, *, branch: str = 'student') -> None:
-    """Loads a `MaskedViT` from a checkpoint: of pretraining here, a converted one, or mmpretrain's ViT."""
+    """Loads a `MaskedViT` from a checkpoint: of pretraining, converted, or of mmpretrain's `VisionTransformer`."""
     weights = _read(path)
     if weights is not None:
-        found, rest = take_branch(weights, repr(path), branch)
+        backbone_weights, other_weights = take_branch(weights, repr(path), branch)
         load_weights(
             backbone,
-            {**rest, **found},
+            {**other_weights, **backbone_weights},
             source=f'{path!r} ({branch})',
             allow_unused=True,
-            advice='Set `model.backbone` as it was pretrained.',
+            advice='Set `model.backbone` as in pretraining.',
         )
 
 
 def take_branch(
-    weights: Mapping[str, Any], where: str, branch: str
+    weights: Mapping[str, Any], source: str, branch: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits weights into those of the backbone, without their prefix, and the rest."""
     prefix = BRANCHES[branch]
-    found = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
-    if found:
-        return found, {k: weights[k] for k in weights if not k.startswith(prefix)}
+    branch_weights = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
+    if branch_weights:
+        return branch_weights, {k: weights[k] for k in weights if not k.startswith(prefix)}
     if branch == 'teacher':
         raise CheckpointError(
-            f'There is no EMA teacher in {where} (no key begins with {prefix!r}): it was pretrained without an '
+            f'There is no EMA teacher in {source} (no key starts with {prefix!r}): it was pretrained without an '
             'EMATarget. Set `model.pretrained_branch=student`.'
         )
     if _PATCHES in weights:
         return dict(weights), {}
     raise CheckpointError(
         _why_unfit({}, weights)
-        or f'There is no backbone in {where}: no key begins with {prefix!r}, nor is {_PATCHES!r} there. Its first '
+        or f'There is no backbone in {source}: no key starts with {prefix!r}, and there is no {_PATCHES!r}. Its first '
         f'keys are: {name_some(list(weights))}.'
     )
 
 
 def require_branch(branch: str) -> str:
-    """A name of `BRANCHES`, or an error that lists them."""
+    """Returns a name of `BRANCHES`, or raises an error that lists them."""
     if branch not in BRANCHES:
         raise ValueError(
             f"`pretrained_branch` must be one of {', '.join(BRANCHES)}, got '{branch}'."
@@ -191,12 +194,12 @@ def require_branch(branch: str) -> str:
 
 @WEIGHT_INITIALIZERS.register_module(name='Pretrained')
 class PretrainedInit:
-    """Loads what fits of a checkpoint, for `init_cfg=dict(type='Pretrained', checkpoint=...)` of any module here.
+    """Loads the weights of a checkpoint that fit, for `init_cfg=dict(type='Pretrained', checkpoint=...)`.
 
     Args:
-        checkpoint: Path or URL; no code in it is run.
-        prefix: Prefix of the names that belong to the module; None for all names.
-        map_location: Device that tensors are read to.
+        checkpoint: Path or URL. Code in the file is not run.
+        prefix: Prefix of the keys that belong to the module. None loads all keys.
+        map_location: Device to which tensors are read.
     """
 
     def __init__(
@@ -219,7 +222,7 @@ class PretrainedInit:
 
 @contextmanager
 def reading_nothing() -> Iterator[None]:
-    """Skips reading pretrained weights, where a checkpoint is about to replace all of them."""
+    """Skips loading pretrained weights, if a checkpoint is about to replace all of them."""
     token = _READS_NOTHING.set(True)
     try:
         yield
@@ -233,36 +236,38 @@ def _read(path: str, map_location: Any = 'cpu') -> dict[str, Any] | None:
     return find_weights(load_checkpoint(path, map_location), repr(path))[0]
 
 
-def _why_unfit(own: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
-    """The reason in a sentence; empty if it is unknown."""
+def _why_unfit(model_state: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
+    """Returns why weights don't fit, as a sentence; empty if the reason is unknown."""
     if _OFFICIAL_PATCHES in weights or any(key.startswith('blocks.') for key in weights):
         source = 'vicmae-official' if 'projector.0.weight' in weights else 'mae'
         return (
-            'The names are those of an official checkpoint. Convert it first: python '
-            f'tools/model_converters/convert.py --from {source} --to vicmae CHECKPOINT converted.pth'
+            'The keys are those of an official checkpoint. Convert it first: python '
+            f'tools/model_converters/convert.py --from {source} --to vicmae CHECKPOINT converted.pth '
+            '(or `vicmae.apis.convert_checkpoint`).'
         )
-    for key in own:
+    for key in model_state:
         if key.endswith(_PATCHES) and key in weights:
             prefix = key.removesuffix(_PATCHES)
-            wanted, found = _measure(own, prefix), _measure(weights, prefix)
-            other = [name for name in wanted if wanted[name] != found[name]]
-            if other:
+            model_size, checkpoint_size = _measure(model_state, prefix), _measure(weights, prefix)
+            different = [name for name in model_size if model_size[name] != checkpoint_size[name]]
+            if different:
                 has, needs = (
-                    ', '.join(f'{name} {size[name]}' for name in other) for size in (found, wanted)
+                    ', '.join(f'{name} {size[name]}' for name in different)
+                    for size in (checkpoint_size, model_size)
                 )
                 return (
-                    f'Its backbone has {has}, that of the config {needs}. Set '
-                    '`model.backbone.arch` and `model.backbone.patch_size` as it was pretrained, or take another '
+                    f'Its backbone has {has}, that of the config has {needs}. Set '
+                    '`model.backbone.arch` and `model.backbone.patch_size` as in pretraining, or use another '
                     'checkpoint.'
                 )
     return ''
 
 
 def _measure(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
-    """Size of a ViT by its weights: width, depth, and pixels of a patch's sides."""
+    """Reads the size of a ViT from its weights: width, depth and pixels of a patch."""
     projection = weights[prefix + _PATCHES]
     stem = f'{prefix}layers.'
     layers = {int(k.removeprefix(stem).split('.')[0]) for k in weights if k.startswith(stem)}
-    # Of patches in space: along time, they are fitted.
+    # Only in space: patch embeddings are fitted along time.
     patch = 'x'.join(str(side) for side in projection.shape[-2:])
     return dict(width=projection.shape[0], depth=max(layers, default=-1) + 1, patch=patch)

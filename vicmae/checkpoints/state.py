@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Collects and loads the whole state of a model and its optimizer, sharded (FSDP2) or not.
 
-Only weights go through `torch.distributed.checkpoint`. With the state of an optimizer it would take a step first, which
-Adam counts, and name parameters, which checkpoints number.
+`torch.distributed.checkpoint` is used for weights only. For the state of an optimizer it would first take a step, which
+Adam counts, and it names parameters, which checkpoints number.
 """
 
 from collections.abc import Mapping
@@ -26,15 +26,15 @@ from .write import as_plain
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether the model's weights are sharded over the processes."""
+    """Returns whether the model's weights are sharded over the processes."""
     return any(isinstance(p, DTensor) for p in model.parameters())
 
 
 def whole_state(model: nn.Module, optim_wrapper: OptimWrapper | None = None) -> dict[str, Any]:
-    """The whole `state_dict` of a model, and of `optimizer` if there is one.
+    """Returns the unsharded `state_dict` of a model, and that of `optimizer` if it is given.
 
-    All processes have to call it; for a sharded model, only the first gets the state. Tensors are not copied if the
-    model is not sharded.
+    All processes must call this. For a sharded model, only the first gets the state; otherwise tensors are not
+    copied.
     """
     model = unwrapped(model)
     states: dict[str, Any] = {'state_dict': model.state_dict()}
@@ -66,7 +66,7 @@ def collect_state(model: nn.Module, optim_wrapper: OptimWrapper | None = None) -
 
 
 def put_weights(model: nn.Module, weights: dict[str, Any]) -> None:
-    """Loads whole weights, all or some, into a model that may be sharded."""
+    """Loads unsharded weights, all or some, into a model that may be sharded."""
     if is_sharded(model):
         options = StateDictOptions(full_state_dict=True, strict=False)
         set_model_state_dict(model, weights, options=options)
@@ -75,14 +75,14 @@ def put_weights(model: nn.Module, weights: dict[str, Any]) -> None:
 
 
 def shard_moments_on_loading(optimizer: Optimizer) -> None:
-    """Makes the optimizer of a sharded model load the state of a whole one."""
+    """Makes the optimizer of a sharded model load an unsharded state."""
     optimizer.register_load_state_dict_pre_hook(_shard_moments)
 
 
 def _shard_moments(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     numbers = [n for group in state_dict['param_groups'] for n in group['params']]
     parameters = [p for group in optimizer.param_groups for p in group['params']]
-    # Of different lengths where they don't fit: the optimizer says so.
+    # If the lengths differ, the optimizer raises an error.
     parameter_of = dict(zip(numbers, parameters, strict=False))
     state = {
         number: {key: _shard_like(parameter_of[number], value) for key, value in moments.items()}
@@ -93,10 +93,10 @@ def _shard_moments(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> dict[
 
 
 def _shard_like(parameter: Tensor, value: Any) -> Any:
-    """Shards a value of a parameter's shape as the parameter is; returns others unchanged."""
+    """Shards a value like a parameter of the same shape; returns others unchanged."""
     if not isinstance(parameter, DTensor) or getattr(value, 'shape', None) != parameter.shape:
         return value
-    # Each process has the whole, so that nothing needs to be sent (`distribute_tensor` of torch 2.6 would).
+    # Each process has the whole value, so nothing needs to be sent, as `distribute_tensor` of torch 2.6 would.
     mesh, placements = parameter.device_mesh, parameter.placements
     shape, offset = compute_local_shape_and_global_offset(parameter.shape, mesh, placements)
     part = value[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=True))]

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Writes checkpoints whole or not at all, with tensors and plain values only."""
+"""Writes checkpoints atomically, with tensors and plain values only."""
 
 import hashlib
 import os
@@ -24,23 +24,24 @@ _PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.Size, torch.d
 
 
 def write_checkpoint(path: str | Path, content: Any) -> None:
-    """Writes a checkpoint and its hash; an older file stays until the new one is complete."""
+    """Writes a checkpoint and its hash. An older file is kept until the new one is complete."""
     path = Path(path)
     try:
         with whole_file(path) as file:
             hashing = _Hashing(file)
             torch.save(content, cast(BinaryIO, hashing))
-            # With the old hash beside it the file would look torn; without a hash it counts as whole.
+            # With the old hash, the new file would count as corrupt. Without a hash, it counts as intact.
             Path(f'{path}{HASH_SUFFIX}').unlink(missing_ok=True)
         write_text(f'{path}{HASH_SUFFIX}', f'{hashing.digest.hexdigest()}  {path.name}\n')
-    except (OSError, RuntimeError) as error:  # PyTorch's own writer raises the latter
+    # The writer of PyTorch raises RuntimeError.
+    except (OSError, RuntimeError) as error:
         raise CheckpointError(
-            f"Can't write the checkpoint {str(path)!r}: {why_unwritten(error)}. Earlier ones are as they were."
+            f"Can't write the checkpoint {str(path)!r}: {why_unwritten(error)}. Earlier checkpoints are unchanged."
         ) from error
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a small file whole or not at all."""
+    """Writes a small file atomically."""
     with whole_file(path) as file:
         file.write(text.encode())
 
@@ -53,7 +54,7 @@ def remove_checkpoint(path: str | Path) -> None:
 
 
 class _Hashing:
-    """Hashes what is written into a file."""
+    """Writes to a file and hashes the content."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -68,10 +69,10 @@ class _Hashing:
 
 
 def as_plain(content: Any, where: str = '') -> Any:
-    """Copies the content of a checkpoint as tensors on the CPU and plain values, which can be read without trust.
+    """Copies the content of a checkpoint as tensors on the CPU and plain values, which are safe to read.
 
-    NumPy's numbers become Python's, its arrays tensors, and log histories dicts of tensors. Other objects are left out
-    with a warning.
+    NumPy's numbers become Python's, its arrays become tensors, and log histories become dicts of tensors. Other
+    objects are left out with a warning.
     """
     if isinstance(content, Tensor):
         tensor = content.detach()
@@ -101,17 +102,17 @@ def as_plain(content: Any, where: str = '') -> Any:
     if isinstance(content, _PLAIN):
         return content
     warn(
-        f'`{where.lstrip(".")}` is a {type(content).__name__}, which a checkpoint does not hold: it is left out.'
+        f'`{where.lstrip(".")}` is a {type(content).__name__}, which checkpoints cannot hold: it is left out.'
     )
     return _LeftOut()
 
 
 class _LeftOut:
-    """Marks a value that is left out of a checkpoint."""
+    """Placeholder of a value that is left out of a checkpoint."""
 
 
 def restore_histories(checkpoint: dict[str, Any]) -> None:
-    """Turns the dicts that `as_plain` made of log histories back into histories."""
+    """Converts the dicts that `as_plain` made of log histories back to histories."""
     hub = checkpoint.get('message_hub')
     if not isinstance(hub, dict):
         return

@@ -17,14 +17,15 @@ from .sources.source import Source
 
 @DATASETS.register_module()
 class MixedDataset(Dataset):
-    """Several sources as one data set, with the share of each in an epoch and in a batch.
+    """Combines several sources to one data set, each with a share of each epoch and batch.
 
     `MixtureSampler` decides which samples an epoch visits.
 
     Args:
-        sources: Data sets by name, as configs or built. None switches a source off:
+        sources: Data sets by name, as configs or objects. None disables a source:
             `--cfg-options train_dataloader.dataset.sources.videos=None`.
-        weights: Share of each source, in any unit, by name; by default its size, so that an epoch visits all samples.
+        weights: Share of each source, by name, in any unit. By default the size of the source, so that an epoch visits
+            each sample once.
 
     Example:
         >>> pictures, clips = list(range(30)), list(range(10))
@@ -43,7 +44,7 @@ class MixedDataset(Dataset):
         }
         if not built:
             raise ConfigError(
-                f'`sources` of MixedDataset are all switched off (got {", ".join(sources) or "none"}). '
+                f'All `sources` of MixedDataset are disabled (got {", ".join(sources) or "none"}). '
                 'Give at least one.'
             )
         self.names = tuple(built)
@@ -69,7 +70,7 @@ class MixedDataset(Dataset):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[SampleKey | int]) -> list[Any]:
-        """Loads several samples; neighbours of one source together."""
+        """Loads several samples. Adjacent ones of one source are loaded together."""
         samples: list[Any] = []
         sample_keys = map(as_sample_key, keys)
         for number, group in groupby(sample_keys, key=lambda key: self.source_of(key.index)):
@@ -86,7 +87,7 @@ class MixedDataset(Dataset):
         return self.sources[number].path_of(index - self.span_of(number)[0])
 
     def drain_notes(self) -> dict[str, int]:
-        """Returns and clears the notes of all sources."""
+        """Returns and clears the counts of events of all sources."""
         notes: Counter[str] = Counter()
         for source in self.sources:
             notes.update(getattr(source, 'drain_notes', dict)())
@@ -120,7 +121,7 @@ class MixedDataset(Dataset):
 
 
 def _require_type(name: str, source: Any, sources: dict[str, Any]) -> None:
-    """Raises ConfigError for a source with settings but no type, as by an override with a misspelt name."""
+    """Raises a ConfigError for a source without a type, such as from an override with a misspelt name."""
     if not isinstance(source, dict) or 'type' in source:
         return
     others = [other for other in sources if other != name]
@@ -128,5 +129,5 @@ def _require_type(name: str, source: Any, sources: dict[str, Any]) -> None:
     hint = f'did you mean `{near[0]}`?' if near else f'there are {", ".join(others) or "none"}.'
     settings = ', '.join(f'`{key}`' for key in source) or 'settings'
     raise ConfigError(
-        f'There is no source `{name}` whose {settings} could be set: {hint} A new one needs a `type`.'
+        f'There is no source `{name}` whose {settings} could be set: {hint} A new source needs a `type`.'
     )

@@ -335,7 +335,7 @@ def test_reader_that_raises_system_exit_costs_its_sample(tmp_path):
     loader = make_loader(Files(24, leave=leave), tmp_path, num_workers=1)
     assert batches(loader) == batches(make_loader(Files(24, bad=(5,))))
     (row,) = listed(tmp_path)
-    assert row['error'] == 'Its reader wanted to end the process (exit 3).'
+    assert row['error'] == 'Its reader tried to exit the process (status 3).'
     assert not row['fatal']
     with pytest.raises(SystemExit):  # without workers, it may be meant for the run
         batches(make_loader(Files(24, leave=leave)))

@@ -136,10 +136,16 @@ def test_gap_fits_from_one_frame_more_than_itself():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(gap=0), '`gap` must be positive, got 0. SameFramePair takes one frame twice'),
+        (
+            dict(gap=0),
+            '`gap` must be positive, got 0. Use SameFramePair for two views of one frame',
+        ),
         (dict(gap=-4), '`gap` must be a positive number, got -4'),
         (dict(gap=float('inf')), '`gap` must be a positive number, got inf'),
-        (dict(gap=0.5), "must be a whole number of frames, got 0.5. Seconds need `unit='second'`"),
+        (
+            dict(gap=0.5),
+            "must be a whole number of frames, got 0.5. For seconds, set `unit='second'`",
+        ),
         (dict(unit='seconds'), "`unit` must be one of frame, second, got 'seconds'"),
     ],
 )
@@ -277,7 +283,7 @@ def test_clip_longer_than_the_video_repeats_the_last_frame():
 @pytest.mark.parametrize('step', ['DistantFramePair', 'UniformFrames', 'DecodeFrames'])
 def test_pipeline_that_opens_no_video_is_refused(demo_data, step):
     root, sampler = str(demo_data / 'videos/train'), dict(type=step)
-    with pytest.raises(ConfigError, match=f'{step} needs an open video, but no transform before'):
+    with pytest.raises(ConfigError, match=f'{step} needs an open video, but no earlier transform'):
         VideoFolder(root, pipeline=[sampler, dict(type='OpenVideo')])
     VideoFolder(root, pipeline=[dict(type='OpenVideo'), sampler])
     VideoFolder(root, pipeline=[lambda results: results, sampler])  # which may open one

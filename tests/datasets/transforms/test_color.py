@@ -144,7 +144,7 @@ def test_blur_draws_its_width_from_the_range():
 
 @pytest.mark.parametrize('sigma', [(2.0, 0.1), (0, 1), (1.0,)])
 def test_blur_refuses_widths_that_cannot_be(sigma):
-    with pytest.raises(ValueError, match='`sigma` must be two positive numbers in rising order'):
+    with pytest.raises(ValueError, match='`sigma` must be two positive numbers in ascending order'):
         GaussianBlur(sigma)
 
 

@@ -96,7 +96,7 @@ def test_crop_follows_from_the_generator():
     [
         (
             dict(scale=(0.5, 0.2)),
-            r'`scale` must be two positive numbers in rising order, got \(0.5',
+            r'`scale` must be two positive numbers in ascending order, got \(0.5',
         ),
         (dict(scale=(0.2, 1.5)), '`scale` is a share of the area, at most 1, got'),
         (dict(ratio=(0, 1)), '`ratio` must be two positive numbers'),

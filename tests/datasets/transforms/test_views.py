@@ -167,15 +167,15 @@ def test_transform_of_ones_own_works_in_front_of_what_the_device_does():
     [
         (
             [RandomGrayscale(), Median()],
-            'nothing can follow .* but Median does. Put it before RandomGrayscale, or set',
+            'no transform can follow .* got Median. Put it before RandomGrayscale, or set',
         ),
-        ([RandomGrayscale(), RandomResizedCrop(16)], 'but RandomResizedCrop does'),
+        ([RandomGrayscale(), RandomResizedCrop(16)], 'got RandomResizedCrop'),
         (
             [RandomGrayscale(), ColorJitter()],
-            'flip, jitter, .* ColorJitter comes too late or again',
+            'flip, jitter, .* ColorJitter is repeated or too late',
         ),
-        ([ColorJitter(), RandomFlip()], 'RandomFlip comes too late or again'),
-        ([GaussianBlur(), GaussianBlur()], 'GaussianBlur comes too late or again'),
+        ([ColorJitter(), RandomFlip()], 'RandomFlip is repeated or too late'),
+        ([GaussianBlur(), GaussianBlur()], 'GaussianBlur is repeated or too late'),
     ],
 )
 def test_what_the_device_cannot_do_in_this_order_is_refused(transforms, message):

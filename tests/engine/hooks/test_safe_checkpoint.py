@@ -207,7 +207,7 @@ def test_full_disk_costs_a_checkpoint_and_not_the_run(tmp_path, async_save):
     assert runner.iter == 8
     assert files(tmp_path) == ['iter_7.pth', 'iter_8.pth']
     log = next(tmp_path.glob('*/*.log')).read_text()
-    failed = log.count('File too large. Earlier ones are as they were. Training continues')
+    failed = log.count('File too large. Earlier checkpoints are unchanged. Training continues')
     assert failed == 3 or (async_save and failed == 4)
 
 

@@ -89,7 +89,7 @@ def test_checkpoint_of_another_width_is_refused_and_nothing_is_loaded():
     arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=32)
     model = MODELS.build(features_config(arch=arch))
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(CheckpointError, match='width 16, that of the config width 32'):
+    with pytest.raises(CheckpointError, match='width 16, that of the config has width 32'):
         load_weights(model, pretrained('mae').state_dict(), source='a.pth')
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
 

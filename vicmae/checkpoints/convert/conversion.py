@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Converts checkpoints of other code to ours and back.
+"""Converts checkpoints of other code to vicmae's format and back.
 
-All hold the same tensors under different names. The file of each format has the table of names.
+All formats have the same tensors under different names. The module of each format has the table of names.
 """
 
 import json
@@ -24,7 +24,7 @@ from .mae import LAYER, LAYERS
 from .official import MODULES
 
 _OURS = 'vicmae'
-# Parts of the model that a format has; ours has them all.
+# Parts of the model that a format has. vicmae's has all of them.
 _PARTS = {_OURS: tuple(MODULES), 'vicmae-official': tuple(MODULES), 'mae': tuple(mae.MODULES)}
 CHECKPOINT_FORMATS = tuple(_PARTS)
 
@@ -38,7 +38,7 @@ class Mapped(NamedTuple):
 
 
 class Unused(NamedTuple):
-    """A key that was not written; it has no shape if it is not a tensor."""
+    """A key that was not written. It has no shape if it is not a tensor."""
 
     source: str
     shape: tuple[int, ...] | None
@@ -46,16 +46,15 @@ class Unused(NamedTuple):
 
 
 class Conversion(NamedTuple):
-    """What became of each key.
+    """The result of a conversion, key by key.
 
     Args:
         source_format: One of `CHECKPOINT_FORMATS`, as `target_format`.
-        mapped: Tensors that were written, bit for bit.
+        mapped: Tensors that were written, unchanged.
         unused: Keys of the source that were not written.
         missing: Keys of the target format that the source lacks.
-        absent: Parts of the model of which there is nothing. `missing` doesn't have their layers, whose number isn't
-            known.
-        left_behind: What the file held beside weights.
+        absent: Parts of the model without any key. Their layers, whose number is unknown, are not in `missing`.
+        left_behind: Entries of the file that are not weights.
     """
 
     source_format: str
@@ -67,7 +66,7 @@ class Conversion(NamedTuple):
     left_behind: list[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Converts to plain values, for JSON."""
         return {
             **self._asdict(),
             'mapped': [entry._asdict() for entry in self.mapped],
@@ -75,14 +74,14 @@ class Conversion(NamedTuple):
         }
 
     def summary(self) -> str:
-        """The numbers in one line."""
+        """Counts the keys of each kind, in one line."""
         return (
             f'{len(self.mapped)} keys mapped, {len(self.unused)} unused, {len(self.missing)} missing; '
-            f'{len(self.left_behind)} left behind that are no weights'
+            f'{len(self.left_behind)} other entries left out'
         )
 
     def __str__(self) -> str:
-        """Every key in a line of its own."""
+        """Lists each key on one line."""
         layout = " in the official code's layout" if self.target_format == _OURS else ''
         groups = {
             f'mapped from `{self.source_format}` to `{self.target_format}`': [
@@ -96,7 +95,7 @@ class Conversion(NamedTuple):
                 *(f'{part}: absent' for part in self.absent),
                 *self.missing,
             ],
-            'left behind, for they are no weights': self.left_behind,
+            'left out, as they are not weights': self.left_behind,
         }
         lines = []
         for title, entries in groups.items():
@@ -115,15 +114,15 @@ def convert_checkpoint(
 ) -> Conversion:
     """Writes a checkpoint in another format.
 
-    Only tensors and plain values are read: no code in the file is run. Files are written whole or not at all.
+    Only tensors and plain values are read, and code in the file is not run. Files are written atomically.
 
     Args:
         source: The checkpoint to read.
-        target: The one to write; named *.safetensors, it is one.
-        source_format: One of `CHECKPOINT_FORMATS`; this or the other has to be 'vicmae', or both.
-        target_format: The other one.
-        report: Also write what became of each key, as JSON.
-        force: Whether to write over files that are there.
+        target: The checkpoint to write, as safetensors if the name ends in .safetensors.
+        source_format: Format of the source, one of `CHECKPOINT_FORMATS`. At least one of both formats must be 'vicmae'.
+        target_format: Format to write.
+        report: JSON file to which the result for each key is written, if given.
+        force: Whether existing files are overwritten.
     """
     source, target = Path(source), Path(target)
     outputs = [target] if report is None else [target, Path(report)]
@@ -155,7 +154,7 @@ class _Place(NamedTuple):
 
 
 def _places(checkpoint_format: str, depths: Mapping[str, int]) -> Iterator[_Place]:
-    """All tensors that a format has, with `depths` layers per part."""
+    """Yields all tensors of a format, with `depths` layers per part."""
     for part in _PARTS[checkpoint_format]:
         modules = list(MODULES[part])
         for i in range(depths.get(part, 0)):
@@ -167,47 +166,52 @@ def _places(checkpoint_format: str, depths: Mapping[str, int]) -> Iterator[_Plac
 
 
 def _count_layers(weights: Mapping[str, Any], checkpoint_format: str) -> dict[str, int]:
-    """The number of layers per part, counted up to the last: a gap shows as missing keys."""
+    """Counts the layers per part, up to the last one: a gap shows as missing keys."""
     depths = {}
     for part, stems in LAYERS.items():
         stem = stems[1] if checkpoint_format == _OURS else stems[0]
         pattern = re.compile(re.escape(stem).replace(r'\{i\}', r'(\d+)') + r'\.')
-        found = [pattern.match(key) for key in weights]
-        depths[part] = max((int(match[1]) + 1 for match in found if match), default=0)
+        matches = [pattern.match(key) for key in weights]
+        depths[part] = max((int(match[1]) + 1 for match in matches if match), default=0)
     return depths
 
 
 def _compare(
     weights: Mapping[str, Any], source_format: str, target_format: str, left_behind: list[str]
 ) -> Conversion:
-    if source_format == target_format:  # another file, with all weights as they are
+    # Another file type, with unchanged weights.
+    if source_format == target_format:
         same = [Mapped(key, key, tuple(value.shape)) for key, value in weights.items()]
         return Conversion(source_format, target_format, same, [], [], [], left_behind)
     depths = _count_layers(weights, source_format)
-    known = {place.name(source_format): place for place in _places(source_format, depths)}
-    wanted = list(_places(target_format, depths))
-    # Layers of the same number need not be the same layers.
+    source_places = {place.name(source_format): place for place in _places(source_format, depths)}
+    target_places = list(_places(target_format, depths))
+    # Layers with the same number may be different layers.
     projector = {key for key in weights if key.startswith('projector.')}
-    has_other_projector = projector != {key for key in known if key.startswith('projector.')}
+    has_other_projector = projector != {
+        key for key in source_places if key.startswith('projector.')
+    }
     mapped, unused = [], []
     for key, value in weights.items():
-        place = known.get(key)
+        place = source_places.get(key)
         reason = _why_unused(value, place, target_format)
         if has_other_projector and key in projector and not reason:
-            reason = 'a projector of other layers than Linear-norm-ReLU, twice, and Linear'
+            reason = 'the projector is not Linear-norm-ReLU, twice, and Linear'
         if place is None or reason:
             shape = tuple(value.shape) if isinstance(value, Tensor) else None
             unused.append(Unused(key, shape, reason))
         else:
             mapped.append(Mapped(key, place.name(target_format), tuple(value.shape)))
     filled = {entry.target for entry in mapped}
-    present = {place.part for place in wanted if place.name(target_format) in filled}
+    present = {place.part for place in target_places if place.name(target_format) in filled}
     return Conversion(
         source_format=source_format,
         target_format=target_format,
         mapped=mapped,
         unused=unused,
-        missing=[p.name(target_format) for p in wanted if p.name(target_format) not in filled],
+        missing=[
+            p.name(target_format) for p in target_places if p.name(target_format) not in filled
+        ],
         absent=[part for part in _PARTS[target_format] if part not in present],
         left_behind=left_behind,
     )
@@ -215,9 +219,9 @@ def _compare(
 
 def _why_unused(value: Any, place: _Place | None, target_format: str) -> str:
     if place is None or place.part not in _PARTS[target_format]:
-        return f'no place in `{target_format}`'
+        return f'not in `{target_format}`'
     if not isinstance(value, Tensor):
-        return f'no tensor, but {type(value).__name__}'
+        return f'{type(value).__name__} instead of a tensor'
     if value.ndim != place.ndim:
         # Such as the patch embedding of videos, or a projector of other layers.
         return f'{value.ndim} dimensions instead of {place.ndim}'
@@ -225,7 +229,7 @@ def _why_unused(value: Any, place: _Place | None, target_format: str) -> str:
 
 
 def _save(weights: Mapping[str, Any], conversion: Conversion, safe: bool, file: BinaryIO) -> None:
-    """Writes weights where the readers of the target format look for them."""
+    """Writes weights under the keys of the target format."""
     tensors = {entry.target: weights[entry.source] for entry in conversion.mapped}
     is_ours = conversion.target_format == _OURS
     meta = dict(vicmae_version=__version__, converted_from=conversion.source_format)
@@ -239,7 +243,7 @@ def _save(weights: Mapping[str, Any], conversion: Conversion, safe: bool, file: 
 
 
 def _targets_of(source_format: str) -> list[str]:
-    """The formats that one can be converted to."""
+    """Lists the formats to which a format can be converted."""
     return [name for name in _PARTS if _OURS in (name, source_format)]
 
 
@@ -251,23 +255,23 @@ def _require_pair(source_format: str, target_format: str) -> None:
             )
     if target_format not in _targets_of(source_format):
         raise ConfigError(
-            f"Can't convert from {source_format!r} to {target_format!r}: one side has to be {_OURS!r}. "
+            f"Can't convert from {source_format!r} to {target_format!r}: one of the formats must be {_OURS!r}. "
             f'Use --from {source_format} --to {" or ".join(_targets_of(source_format))}.'
         )
 
 
 def _require_free(source: Path, outputs: list[Path], force: bool) -> None:
-    """Refuses to overwrite files without `force`, and the source in any case."""
+    """Refuses to overwrite the source, and without `force` any other file."""
     for path in outputs:
         if path.exists() and path.samefile(source):
             raise CheckpointError(
-                f"{str(path)!r} is the checkpoint that is read, and isn't written over. Choose another place."
+                f"{str(path)!r} is the checkpoint to convert and can't be overwritten. Choose another path."
             )
         if path.is_dir():
             raise CheckpointError(f"Can't write {str(path)!r}: it is a folder. Name a file in it.")
         if path.exists() and not force:
             raise CheckpointError(
-                f'There is a file {str(path)!r} already. Choose another place, or write over it with --force.'
+                f'{str(path)!r} already exists. Choose another path, or overwrite it with --force.'
             )
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise CheckpointError(
@@ -276,26 +280,26 @@ def _require_free(source: Path, outputs: list[Path], force: bool) -> None:
 
 
 def _require_format(weights: Mapping[str, Any], path: Path, checkpoint_format: str) -> None:
-    """Refuses a file of another format, and says which it is."""
+    """Refuses a file of another format. The error names the format."""
     if _has_format(weights, checkpoint_format):
         return
-    found = next((name for name in _PARTS if _has_format(weights, name)), None)
-    if found is None:
-        some = ', '.join(list(weights)[:3])
+    detected = next((name for name in _PARTS if _has_format(weights, name)), None)
+    if detected is None:
+        first_keys = ', '.join(list(weights)[:3])
         raise CheckpointError(
-            f'{str(path)!r} has no key of a `{checkpoint_format}` checkpoint; its first ones are: {some}. '
+            f'{str(path)!r} has no key of a `{checkpoint_format}` checkpoint. Its first keys are: {first_keys}. '
             f'The formats are: {", ".join(_PARTS)}.'
         )
-    if found != _OURS and not any(key.startswith('projector.') for key in weights):
-        found = 'mae'
+    if detected != _OURS and not any(key.startswith('projector.') for key in weights):
+        detected = 'mae'
     raise CheckpointError(
-        f'{str(path)!r} has no key of a `{checkpoint_format}` checkpoint; this looks like a `{found}` checkpoint: '
-        f'use --from {found}, with --to {" or ".join(t for t in _targets_of(found) if t != found)}.'
+        f'{str(path)!r} has no key of a `{checkpoint_format}` checkpoint. It looks like a `{detected}` checkpoint: '
+        f'use --from {detected}, with --to {" or ".join(t for t in _targets_of(detected) if t != detected)}.'
     )
 
 
 def _has_format(weights: Mapping[str, Any], checkpoint_format: str) -> bool:
-    """Whether a key identifies the format. The projector's names don't: two formats share them."""
+    """Returns whether the keys have this format. Names of the projector don't count: two formats share them."""
     depths = _count_layers(weights, checkpoint_format)
     return any(
         place.name(checkpoint_format) in weights
@@ -308,7 +312,8 @@ def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     try:
         with whole_file(path) as file:
             write(file)
-    except (OSError, RuntimeError) as error:  # PyTorch's own writer raises the latter
+    # The writer of PyTorch raises RuntimeError.
+    except (OSError, RuntimeError) as error:
         raise CheckpointError(
-            f"Can't write {str(path)!r}: {why_unwritten(error)}. Make room, or choose another place."
+            f"Can't write {str(path)!r}: {why_unwritten(error)}. Free some space, or choose another path."
         ) from error

@@ -3,14 +3,14 @@
 
 from collections.abc import Mapping
 
-# Kinds of modules: what follows their name, and how many dimensions that has.
+# Kinds of modules: suffixes of their keys, with the number of dimensions.
 Kind = Mapping[str, int]
 TOKENS: Kind = {'': 3}
 LINEAR: Kind = {'.weight': 2, '.bias': 1}
 CONV: Kind = {'.weight': 4, '.bias': 1}
 NORM: Kind = {'.weight': 1, '.bias': 1}
 
-# Per part of the model: its name there, our name, kind.
+# By part of the model: the name in MAE's code, the name in vicmae, the kind.
 Module = tuple[str, str, Kind]
 MODULES: dict[str, tuple[Module, ...]] = {
     'encoder': (

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Names in checkpoints of the official ViC-MAE code: MAE's, and a projector's."""
+"""Names in checkpoints of the official ViC-MAE code: MAE's, and those of a projector."""
 
 from . import mae
 from .mae import LINEAR, NORM, Kind, Module

@@ -1,2 +1,2 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The loader of all data sets: a bad file, or a worker that hangs or dies, costs a file and not the run."""
+"""Loads data sets. A bad file, or a worker that hangs or dies, costs one sample and doesn't end the run."""

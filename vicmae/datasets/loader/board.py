@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The sample that each worker is loading, so that one that hangs or dies costs only that file."""
+"""Records the sample that each worker is loading, to find the file at which a worker hangs or dies."""
 
 import os
 import time
@@ -18,8 +18,8 @@ class Note(NamedTuple):
     pid: int  # process of the worker
     index: int  # type: ignore[assignment]  # position in the data set; shadows tuple.index
     epoch: int
-    visits: int  # to the sample, loaded together
-    seconds: float  # since it started
+    visits: int  # number of visits to the sample that are loaded together
+    seconds: float  # time since loading started
 
 
 class Board:
@@ -32,10 +32,10 @@ class Board:
         """Notes that this process starts to load a sample."""
         row = self._own_row()
         row[_PID], row[_INDEX], row[_EPOCH], row[_VISITS] = os.getpid(), index, epoch, visits
-        row[_SINCE] = time.monotonic_ns()  # last, as it makes the note valid
+        row[_SINCE] = time.monotonic_ns()  # written last: it makes the note valid
 
     def end(self) -> None:
-        """Notes that it is done."""
+        """Notes that this process has loaded its sample."""
         self._own_row()[_SINCE] = 0
 
     def clear(self) -> None:

@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 
 from .steady import SteadyLoader
 
-# The options of a config's data loaders that torch doesn't have; the first is for the list of bad files.
+# Options of a config's data loaders that torch doesn't have. The first one is for the list of bad files.
 LOADER_OPTIONS = ('max_bad_fraction', 'sample_seconds')
 
 
@@ -23,7 +23,7 @@ def build_loader(
     `config` has options of torch's DataLoader with `dataset` and `sampler` as dicts, and `LOADER_OPTIONS`.
     """
     options = {name: value for name, value in config.items() if name not in LOADER_OPTIONS}
-    if options.get('batch_sampler'):  # torch refuses both
+    if options.get('batch_sampler'):  # torch refuses the two together
         options.pop('drop_last', None)
     if options.get('num_workers', 0) == 0:  # torch refuses these without workers
         options['persistent_workers'] = False

@@ -16,7 +16,8 @@ from ..sample_key import SampleKey
 from .board import Board
 
 _MAX_BAD_IN_A_ROW = 20
-_REPLACEMENTS = 5  # the stream of random numbers that chooses them; samplers have others
+# The stream of random numbers for replacements. Samplers have other streams.
+_REPLACEMENTS = 5
 # Added to the visit numbers of replacements, so that they differ from other visits to the same sample.
 _VISITS_OF_REPLACEMENTS = 1 << 20
 
@@ -26,18 +27,18 @@ class Report(NamedTuple):
 
     bad: tuple[BadFile, ...]
     seen: dict[str, int]  # number of samples from each source
-    notes: dict[str, int]  # counts of other events that a user may want to know
-    no_good_file: str = ''  # the error if no file was left to replace a bad one
+    notes: dict[str, int]  # number of other events that are logged
+    no_good_file: str = ''  # the error message if no file could replace a bad one
 
 
 class _NoGoodFileError(Exception):
-    """No file is left to replace a bad one."""
+    """No file could replace a bad one."""
 
 
 class GuardedDataset(Dataset):
-    """The data set of a worker: notes the sample that it is loading on the board, and replaces a bad one.
+    """Wraps the data set of a worker: notes on the board which sample is loading, and replaces bad ones.
 
-    The replacement is of the same source and depends on the sample's key only. See `SteadyLoader` for the arguments.
+    A replacement is of the same source, and depends only on the sample's key. `SteadyLoader` describes the arguments.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class GuardedDataset(Dataset):
             num_bad = len(bad)
             try:
                 loaded = self._load(list(group), bad)
-            # The loader raises it, after it has listed the bad files.
+            # The loader raises it after listing the bad files.
             except _NoGoodFileError as error:
                 no_good_file = str(error)
                 break
@@ -69,7 +70,7 @@ class GuardedDataset(Dataset):
         return samples, Report(_merged(bad), dict(seen), drain(), no_good_file)
 
     def _load(self, keys: list[Any], bad: list[BadFile]) -> list[Any]:
-        """Loads visits to one sample; a visit that fails gives the first replacement that can be loaded."""
+        """Loads visits to one sample. For a visit that fails, it returns the first replacement that can be loaded."""
         try:
             return self._load_together(keys)
         except DataError as error:
@@ -77,7 +78,7 @@ class GuardedDataset(Dataset):
                 return [sample for key in keys for sample in self._load([key], bad)]
             bad.append(self.describe(index_of(keys[0]), str(error), epoch=_epoch_of(keys[0])))
         if self.stand_ins:
-            # Files that it fails to read are counted at their own visits.
+            # Replacements that can't be read are counted when they are visited themselves.
             return self._load_another(keys[0], bad[-1:])
         return self._load_another(keys[0], bad) if self.replace else []
 
@@ -88,9 +89,11 @@ class GuardedDataset(Dataset):
             self._refuse_fatal(index)
             return _get_items(self.dataset, keys)
         except SystemExit as error:
-            if get_worker_info() is None:  # in the main process it may be meant for the run
+            if get_worker_info() is None:  # in the main process, it may be a request to end the run
                 raise
-            raise DataError(f'Its reader wanted to end the process (exit {error.code}).') from None
+            raise DataError(
+                f'Its reader tried to exit the process (status {error.code}).'
+            ) from None
         finally:
             self.board.end()
 
@@ -116,19 +119,19 @@ class GuardedDataset(Dataset):
         return f'{failure}, such as {names}: {bad[-1].error.rstrip(".")}.'
 
     def _another(self, key: SampleKey | int, tried: Sequence[int]) -> int:
-        """Draws a sample of the same source that wasn't tried."""
+        """Draws a sample of the same source that was not tried yet."""
         first, end = self._span(tried[0])
         seeds = [key.seed, key.epoch] if isinstance(key, SampleKey) else []
         rng = np.random.default_rng([*seeds, tried[0], len(tried), _REPLACEMENTS])
-        other = first + int(rng.integers(end - first))
-        while other in tried:
-            other = first + (other + 1 - first) % (end - first)
-        return other
+        candidate = first + int(rng.integers(end - first))
+        while candidate in tried:
+            candidate = first + (candidate + 1 - first) % (end - first)
+        return candidate
 
     def describe(
         self, index: int, error: str, *, epoch: int = 0, visits: int = 1, fatal: bool = False
     ) -> BadFile:
-        """Returns the ledger's row for a bad sample."""
+        """Returns the row of a bad sample in the list of bad files."""
         return BadFile(self.file_of(index), self._kind(index), error, epoch, index, visits, fatal)
 
     def file_of(self, index: int) -> str:
@@ -141,7 +144,7 @@ class GuardedDataset(Dataset):
     def _refuse_fatal(self, index: int) -> None:
         if self.fatal_files and self.file_of(index) in self.fatal_files:
             raise DataError(
-                'It is listed as a file that hung or killed its process, and is not opened again.'
+                'It is listed as a file that hung or killed its process, so it is not opened again.'
             )
 
     def _kind(self, index: int) -> str:
@@ -162,7 +165,7 @@ class GuardedDataset(Dataset):
 
 
 def _merged(rows: list[BadFile]) -> tuple[BadFile, ...]:
-    """Merges the rows of each sample, and sums the visits that it cost."""
+    """Merges the rows of each sample, and counts its failed visits."""
     by_index: dict[int, BadFile] = {}
     for row in rows:
         before = by_index.get(row.index)
@@ -183,7 +186,7 @@ def index_of(key: SampleKey | int) -> int:
 def _moved(key: SampleKey | int, index: int) -> SampleKey | int:
     """Returns the key of a replacement."""
     if isinstance(key, SampleKey):
-        # Two bad samples may get the same replacement: as different visits.
+        # Two bad samples may have the same replacement, but as different visits.
         visit = key.visit + _VISITS_OF_REPLACEMENTS * (1 + key.index)
         return key._replace(index=index, visit=visit)
     return index

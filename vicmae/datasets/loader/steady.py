@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A data loader that continues: a bad file, or a decoder that hangs or dies, costs one sample and not the run."""
+"""A data loader that continues after a bad file, or a worker that hangs or dies."""
 
 import copy
 import os
@@ -27,7 +27,7 @@ from ..samplers import MixtureSampler
 from .board import Board, Note
 from .guard import GuardedDataset, Report, index_of
 
-# Exit codes at signals that may come from outside: not their file's fault. 0 is torch's for SIGTERM from the parent.
+# Exit codes at signals from outside, which are not the fault of a file. 0 is torch's at SIGTERM from the parent.
 _ASKED_TO_END = (0, -signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1)
 _WORKER_OPTIONS = (
     'num_workers',
@@ -41,14 +41,14 @@ _WORKER_OPTIONS = (
 
 
 class Delivery(NamedTuple):
-    """A batch, None if it has no sample left, and the report on it."""
+    """A batch and its report. The batch is None if none of its samples could be loaded."""
 
     batch: Any
     report: Report
 
 
 class _Collate:
-    """Collates the samples of a batch, and passes the report on."""
+    """Collates the samples of a batch, and passes the report through."""
 
     def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
         self.collate = collate
@@ -59,7 +59,7 @@ class _Collate:
 
 
 class _Begin:
-    """Starts a worker that ends with its parent: torch's may wait for ever, to start or to hand over a batch."""
+    """Starts a worker that ends with its parent. Those of torch may wait for ever, at start or when sending."""
 
     def __init__(self, worker_init: Callable[[int], None] | None) -> None:
         self.worker_init = worker_init
@@ -78,7 +78,7 @@ def _end_with(parent: Any) -> None:
 
 
 class _Rest(Sampler):
-    """The batches of an epoch from `start` on; earlier ones are skipped without loading them."""
+    """Samples the batches of an epoch from `start` on. Earlier ones are skipped without loading them."""
 
     def __init__(self, batch_sampler: Any) -> None:
         self.batch_sampler = batch_sampler
@@ -92,26 +92,27 @@ class _Rest(Sampler):
 
 
 class SteadyLoader(DataLoader):
-    """A DataLoader for runs of days.
+    """A DataLoader that replaces bad files, restarts dead workers and resumes within an epoch.
 
-    - A file that can't be read (`DataError`) is listed in the ledger, and replaced by another of its source, chosen by
-      the sample's key.
+    - A file that can't be read (`DataError`) is added to the list of bad files, and replaced by another of its source,
+      which depends only on the sample's key.
     - If a worker dies, or loads one file for longer than `sample_seconds`, the file is listed, and the workers are
-      restarted at the same batch. Without workers (`num_workers=0`) such a file ends the run.
-    - `skip(n)` starts the next epoch at batch n at once, to resume a run.
+      restarted at the same batch. Without workers (`num_workers=0`), such a file ends the run.
+    - `skip(n)` starts the next epoch at batch n, without loading earlier ones, to resume a run.
 
     Args:
-        dataset: Samples by key. It may name its sources (`MixedDataset`), and the file of a sample (`path_of`).
+        dataset: Data set, indexed by `SampleKey` or number. It may have sources (`MixedDataset`), and a method
+            `path_of` that returns the file of a sample.
         ledger: The list of bad files.
-        replace: Whether bad samples are replaced, as in training, or left out, as in evaluation.
-        stand_ins: Replaces bad samples in evaluation, if all ranks must run equally many batches of one size. Metrics
-            count the replacements once (`each_once`).
-        sample_seconds: How long a worker may load one file.
+        replace: Whether bad samples are replaced, as in training. Otherwise they are left out, as in evaluation.
+        stand_ins: Whether bad samples are replaced in evaluation, so that all ranks run the same number of batches.
+            Metrics count each sample only once (`each_once`).
+        sample_seconds: Time limit of loading one file, in seconds.
         options: Options of torch's DataLoader.
 
     Attributes:
-        seen: Number of samples from each source so far.
-        notes: Counts of events that a user may want to know, such as a video shorter than its window.
+        seen: Number of samples loaded from each source.
+        notes: Number of logged events, such as a video that is shorter than its window.
     """
 
     def __init__(
@@ -141,19 +142,19 @@ class SteadyLoader(DataLoader):
         self._inner: DataLoader | None = None
         self._late: set[int] = set()
         self._processes: dict[int, Any] = {}
-        # Visits at which a worker died and which the ledger has: by epoch and index, until a worker reports them.
+        # Number of listed visits at which a worker died, by epoch and index, until a worker reports them again.
         self._counted: Counter[tuple[int, int]] = Counter()
 
     @classmethod
     def around(cls, loader: DataLoader, **options: Any) -> 'SteadyLoader':
-        """Makes a loader with the options of a DataLoader that is not in use."""
+        """Makes a loader with the options of an unused DataLoader."""
         batched = loader.batch_size is not None
         names = ['batch_size', 'sampler', 'drop_last'] if batched else ['batch_sampler']
         batches = {name: getattr(loader, name) for name in names}
         return cls(loader.dataset, **batches, **_worker_options(loader), **options)
 
     def skip(self, num_batches: int) -> None:
-        """Starts the next epoch after so many batches."""
+        """Starts the next epoch after `num_batches` batches."""
         self._skipped = num_batches
 
     def keys_of(self, epoch: int, number: int) -> list[Any]:
@@ -162,7 +163,7 @@ class SteadyLoader(DataLoader):
         batches.sampler = copy.copy(batches.sampler)
         if hasattr(batches.sampler, 'set_epoch'):
             batches.sampler.set_epoch(epoch)
-        with torch.random.fork_rng(devices=[]):  # torch's samplers draw
+        with torch.random.fork_rng(devices=[]):  # torch's samplers draw random numbers
             return list(next(islice(batches, number, None), ()))
 
     def file_of(self, key: SampleKey | int) -> str:
@@ -172,7 +173,8 @@ class SteadyLoader(DataLoader):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises its own class
         delivered, self._skipped = self._skipped, 0
         restarted_at = -1
-        excused: set[int] = set()  # samples of workers that were asked to end, since the last batch
+        # Samples of workers that were ended from outside since the last batch.
+        excused: set[int] = set()
         while True:
             self._rest.start = delivered
             self._share_fatal_files()
@@ -187,7 +189,7 @@ class SteadyLoader(DataLoader):
                 return
             except VicmaeError:
                 raise
-            # A dead worker shows as a RuntimeError of torch, or as any error in receiving a batch that it announced.
+            # If a worker died, torch raises a RuntimeError, or any error when receiving a batch from it.
             except Exception as error:
                 dead = self._dead_workers()
                 notes = [note for note in self._board.busy() if note.pid in dead]
@@ -196,7 +198,7 @@ class SteadyLoader(DataLoader):
                 if not dead or (not lost and not newly_excused and delivered == restarted_at):
                     raise
                 excused |= newly_excused
-                when = ' while it loaded no file' if not notes else ''
+                when = ' while it was not loading a file' if not notes else ''
                 cause = f'{type(error).__name__}: {error}'
                 warn(f'A worker died{when} ({cause}). Restarting the workers.')
             restarted_at = delivered
@@ -207,11 +209,11 @@ class SteadyLoader(DataLoader):
                 self.ledger.add(bad)
 
     def _share_fatal_files(self) -> None:
-        """Gives the workers the list of files not to open, including those of other ranks and loaders."""
+        """Sends the workers the list of files not to open, including those of other ranks and loaders."""
         self.ledger.refresh()
         if self._guarded.fatal_files != self.ledger.fatal_files:
             self._guarded.fatal_files = set(self.ledger.fatal_files)
-            self._end_workers()  # persistent ones have an older list
+            self._end_workers()  # persistent workers have an older list
 
     def _end_workers(self) -> None:
         self._inner = None  # ends the workers
@@ -222,11 +224,13 @@ class SteadyLoader(DataLoader):
     def _deliveries(self) -> Iterator[Delivery]:
         if self._inner is None:
             with warnings.catch_warnings():
-                warnings.simplefilter('ignore')  # torch has warned of the number of workers before
+                warnings.simplefilter(
+                    'ignore'
+                )  # torch has already warned about the number of workers
                 options = _worker_options(self)
                 options['collate_fn'] = _Collate(self.collate_fn)
                 options['worker_init_fn'] = _Begin(self.worker_init_fn)
-                # A separate generator: a restart must not draw from torch's global one.
+                # A separate generator, since a restart must not draw from torch's global one.
                 options['generator'] = torch.Generator()
                 self._inner = DataLoader(self._guarded, batch_sampler=self._rest, **options)
         if not self.num_workers:
@@ -236,7 +240,7 @@ class SteadyLoader(DataLoader):
         with _deaths_noticed_when_waiting():
             iterator = iter(self._inner)
         started: dict[Any, Any] = {p.pid: p for p in active_children() if p.pid not in before}
-        self._processes = started or self._processes  # persistent workers are there already
+        self._processes = started or self._processes  # empty if persistent workers are running
         stop = threading.Event()
         threading.Thread(target=self._watch, args=(stop,), daemon=True).start()
         try:
@@ -245,7 +249,7 @@ class SteadyLoader(DataLoader):
             stop.set()
 
     def _watch(self, stop: threading.Event) -> None:
-        """Kills workers that load one file for too long, which is then handled like any other death."""
+        """Kills workers that load one file for too long. They are then handled like any dead worker."""
         while not stop.wait(min(1.0, self.sample_seconds / 4)):
             for note in self._board.busy():
                 if note.seconds > self.sample_seconds and note.pid not in self._late:
@@ -253,15 +257,15 @@ class SteadyLoader(DataLoader):
                     os.kill(note.pid, signal.SIGKILL)
 
     def _dead_workers(self) -> set[int]:
-        # Receiving a batch may fail a moment before the worker is gone.
-        gone = wait([process.sentinel for process in self._processes.values()], timeout=1.0)
-        dying = [process for process in self._processes.values() if process.sentinel in gone]
+        # Receiving a batch may fail shortly before the worker has ended.
+        ended = wait([process.sentinel for process in self._processes.values()], timeout=1.0)
+        dying = [process for process in self._processes.values() if process.sentinel in ended]
         for process in dying:
             process.join(timeout=1.0)
         return {process.pid for process in dying if not process.is_alive()}
 
     def _is_to_blame(self, note: Note, excused: set[int]) -> bool:
-        """Tells whether a worker died of its sample: not if it was asked to end (Slurm), unless twice at the sample."""
+        """Returns whether a sample killed its worker: not if it was ended from outside (Slurm), unless twice at it."""
         asked_to_end = self._processes[note.pid].exitcode in _ASKED_TO_END
         return not asked_to_end or note.index in excused
 
@@ -286,14 +290,14 @@ class SteadyLoader(DataLoader):
             counted = min(self._counted[bad.epoch, bad.index], bad.visits)
             self._counted[bad.epoch, bad.index] -= counted
             if bad.visits > counted:
-                # All files are listed, and the error raised below says more than "too many".
+                # List all files. The error raised below says more than that there are too many.
                 with suppress(DataError) if report.no_good_file else nullcontext():
                     self.ledger.add(bad._replace(visits=bad.visits - counted))
         if report.no_good_file:
             listed = f' {str(self.ledger.path)!r} lists them.' if self.ledger.path else ''
             raise DataError(
-                f'{report.no_good_file}{listed} Look at one of them, or let tools/dataset_converters/verify.py check '
-                'the whole source.'
+                f'{report.no_good_file}{listed} Inspect one of them, or check the whole source with '
+                '`tools/dataset_converters/verify.py`.'
             )
 
 
@@ -303,7 +307,7 @@ def _worker_options(loader: DataLoader) -> dict[str, Any]:
 
 @contextmanager
 def _deaths_noticed_when_waiting() -> Iterator[None]:
-    """Keeps torch from raising when a worker dies, which could be in the middle of a training step."""
+    """Keeps torch from raising an error when a worker dies, possibly in the middle of a training step."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

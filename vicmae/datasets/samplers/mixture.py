@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Samples the visits of an epoch."""
+"""Samples from several sources, by weight."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ _KEYS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Visits:
-    """Visits of one epoch to one source, in order. Those from one opening of a file are neighbours."""
+    """Visits of one epoch to the samples of one source, in order. Visits from one opening of a file are adjacent."""
 
     indices: np.ndarray  # positions in the data set
     numbers: np.ndarray  # `SampleKey.visit`
-    places: np.ndarray  # of the visits in the epoch, from 0 to 1
+    places: np.ndarray  # positions of the visits in the epoch, from 0 to 1
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -34,7 +34,7 @@ class Visits:
         return Visits(self.indices[chosen], self.numbers[chosen], self.places[chosen])
 
     def keys(self, seed: int, epoch: int) -> Iterator[SampleKey]:
-        """Yields a key for each visit; in parts, as an epoch may have many millions."""
+        """Yields a key for each visit. It works in parts, as an epoch may have many millions of visits."""
         for start in range(0, len(self), _KEYS_AT_ONCE):
             part = self[start : start + _KEYS_AT_ONCE]
             for index, number in zip(part.indices.tolist(), part.numbers.tolist(), strict=True):
@@ -45,18 +45,18 @@ class Visits:
 class MixtureSampler(Sampler):
     """Mixes the sources of a data set by weight, evenly over the epoch and the ranks.
 
-    The visits of an epoch and their order depend on (seed, epoch) only. A step deals the next samples out to the ranks
-    source by source: it trains on the same samples on any number of ranks with the same total batch size, and each
-    rank's batch has the sources in the ratio of their weights, up to a sample or two (or the visits of one opening).
-    All samples of a source are drawn before one is drawn again, also from epoch to epoch.
+    The samples of an epoch and their order depend on (seed, epoch) only: with the same total batch size, a step trains
+    on the same samples on any number of ranks. Each rank's batch has the sources in the ratio of their weights, up to
+    one or two samples (or the visits of one opening of a file). All samples of a source are drawn before one is drawn
+    again, also across epochs.
 
     Args:
-        dataset: A `MixedDataset`, or any data set as one source.
-        seed: Seed of the order; MMEngine gives the run's.
-        samples_per_epoch: Length of an epoch over all ranks. By default the number of samples.
+        dataset: A `MixedDataset`, or any data set, which counts as one source.
+        seed: Seed of the order, by default that of the run.
+        samples_per_epoch: Number of samples of an epoch, over all ranks. By default the size of the data set.
     """
 
-    batch_size = 1  # samples of a rank in a step; `SteadyLoader` sets it
+    batch_size = 1  # samples per rank and step; `SteadyLoader` sets it
 
     def __init__(
         self, dataset: Any, seed: int | None = None, samples_per_epoch: int | None = None
@@ -76,11 +76,11 @@ class MixtureSampler(Sampler):
         self.counts = _apportion(total, weights / weights.sum())
 
     def set_epoch(self, epoch: int) -> None:
-        """Moves to an epoch; MMEngine's loop calls it."""
+        """Sets the epoch. MMEngine's loop calls it."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Returns the number of samples per rank, the same on each: the first ones are repeated if necessary."""
+        """Returns the number of samples per rank, equal on all ranks: the first samples are repeated if necessary."""
         return -(-sum(self.counts) // self.world_size)
 
     def __iter__(self) -> Iterator[SampleKey]:
@@ -90,7 +90,7 @@ class MixtureSampler(Sampler):
             yield from self._share(order[start : start + together]).keys(self.seed, self.epoch)
 
     def epoch_order(self) -> Visits:
-        """Returns the visits of all ranks in this epoch, in order; first ones are repeated to fill all ranks."""
+        """Returns the visits of all ranks in this epoch, in order. The first ones are repeated to fill all ranks."""
         parts = self.epoch_visits()
         names = Visits.__annotations__
         visits = Visits(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
@@ -103,7 +103,7 @@ class MixtureSampler(Sampler):
         chosen, before = [], 0
         for source, together in enumerate(self.visits_per_opening):
             positions = np.flatnonzero(source_of == source)
-            # The rest of an opening of the previous step moves to the end, so that the others start at multiples.
+            # Visits that remain of an opening of the previous step move to the end, so that others start at multiples.
             begun = int(-step.numbers[positions[:1]].sum() % together)
             positions = np.roll(positions, -begun)
             chosen.append(positions[self._deal(len(positions), together, before)])
@@ -111,12 +111,13 @@ class MixtureSampler(Sampler):
         return step[np.sort(np.concatenate(chosen))]
 
     def _deal(self, count: int, together: int, before: int) -> np.ndarray:
-        """Selects this rank's visits to a source: whole openings while each rank gets one, then single visits."""
+        """Selects this rank's visits to a source: whole openings as long as each rank gets one, then single visits."""
         positions = np.arange(count)
-        whole = count - count % (together * self.world_size)
-        # The rest continues where the sources before ended, so that ranks differ by at most one in total.
-        offset = before + positions - whole
-        owner = np.where(positions < whole, positions // together, offset) % self.world_size
+        num_whole = count - count % (together * self.world_size)
+        # The remaining visits start at the rank after that of the previous sources: ranks differ by at most one in
+        # total.
+        offset = before + positions - num_whole
+        owner = np.where(positions < num_whole, positions // together, offset) % self.world_size
         return owner == self.rank
 
     def epoch_visits(self) -> list[Visits]:
@@ -125,7 +126,7 @@ class MixtureSampler(Sampler):
         return [self._visits(source, int(starts[source])) for source in range(len(self.sizes))]
 
     def _visits(self, source: int, first_index: int) -> Visits:
-        """Returns this epoch's part of an endless row of permutations of the source."""
+        """Returns this epoch's part of an endless sequence of permutations of the source."""
         size, count = self.sizes[source], self.counts[source]
         together = self.visits_per_opening[source]
         openings = -(-count // together)
@@ -136,7 +137,7 @@ class MixtureSampler(Sampler):
         offset = first - rounds.start * size
         opened = row[offset : offset + openings]
         round_of = (np.arange(openings) + offset) // size
-        # One opening in each of equal parts of the epoch, anywhere inside it.
+        # One opening in each of equal parts of the epoch, at a random position inside.
         jitter = self.generator(self.epoch, source, _JITTER).random(openings)
         places = (np.arange(openings) + jitter) / max(openings, 1)
         numbers = round_of[:, None] * together + np.arange(together)
@@ -144,12 +145,12 @@ class MixtureSampler(Sampler):
         return Visits(indices, numbers.ravel(), np.repeat(places, together))[:count]
 
     def generator(self, epoch_or_round: int, source: int, stream: int) -> np.random.Generator:
-        """Makes a generator of random numbers for this seed."""
+        """Makes a random generator from the run's seed and other numbers."""
         return np.random.default_rng([self.seed, epoch_or_round, source, stream])
 
 
 def _apportion(total: int, shares: np.ndarray) -> list[int]:
-    """Rounds total * shares to whole numbers with the sum total, or a little more: each positive share gets one."""
+    """Rounds total * shares to integers whose sum is total, or more if each positive share needs one."""
     exact = total * shares
     counts = np.floor(exact).astype(int)
     by_remainder = np.argsort(-(exact - counts), kind='stable')

@@ -12,20 +12,21 @@ from vicmae.registry import DATA_SAMPLERS
 from ..sample_key import SampleKey
 from .mixture import MixtureSampler, Visits
 
-_BATCH_JITTER = 4  # the stream of random numbers; `MixtureSampler` has others
+# Its stream of random numbers. `MixtureSampler` has other streams.
+_BATCH_JITTER = 4
 
 
 @DATA_SAMPLERS.register_module()
 class OneSourceBatches(Sampler):
-    """Batches of one source each, at every step the same source on all ranks.
+    """Samples batches of one source each. At each step, all ranks have the same source.
 
-    Images and videos may then differ in size, and negatives of the contrastive loss are of one kind. Sources keep their
-    shares of the epoch; incomplete last batches are left out. Use it as
+    Images and videos may then differ in size, and the contrastive loss has negatives of one kind only. Sources keep
+    their shares of the epoch. Incomplete last batches are dropped. Use it as
     `train_dataloader=dict(batch_sampler=dict(type='OneSourceBatches'), ...)`.
 
     Args:
-        sampler: The `MixtureSampler` of the epoch's visits.
-        batch_size: Samples in a batch of one rank.
+        sampler: The `MixtureSampler` that draws the samples of an epoch.
+        batch_size: Number of samples of one rank's batch.
     """
 
     def __init__(self, sampler: MixtureSampler, batch_size: int) -> None:
@@ -43,10 +44,10 @@ class OneSourceBatches(Sampler):
         ):
             if count and not batches:
                 raise ConfigError(
-                    f'An epoch has {count} samples of {name!r}, too few for one batch of {batch_size} on each of '
-                    f'{sampler.world_size} process(es). Lower `train_dataloader.batch_size`, raise '
-                    '`train_dataloader.sampler.samples_per_epoch`, or leave `batch_sampler` out: then sources share '
-                    'each batch.'
+                    f'An epoch has {count} samples of {name!r}, too few for one batch of {batch_size} on '
+                    f'{sampler.world_size} process(es) each. Lower `train_dataloader.batch_size`, raise '
+                    '`train_dataloader.sampler.samples_per_epoch`, or omit `batch_sampler`: then batches '
+                    'mix the sources.'
                 )
 
     def __len__(self) -> int:

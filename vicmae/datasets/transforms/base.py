@@ -15,18 +15,18 @@ class Transform(BaseTransform):
 
 
 class FileTransform(Transform):
-    """A transform that reads from a file, once for all visits to it."""
+    """A transform that reads a file once for several visits to it."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         return self.transform_together([results])[0]
 
     @abstractmethod
     def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Transforms all visits to a file."""
+        """Transforms all visits to one file."""
 
 
 def check_range(name: str, values: Sequence[float]) -> tuple[float, float]:
-    """Returns a range of positive numbers, or raises ValueError."""
+    """Returns a range of positive numbers, or raises a ValueError."""
     if len(values) != 2 or not 0 < values[0] <= values[1]:
-        raise ValueError(f'`{name}` must be two positive numbers in rising order, got {values}.')
+        raise ValueError(f'`{name}` must be two positive numbers in ascending order, got {values}.')
     return values[0], values[1]

@@ -6,20 +6,20 @@ from vicmae.registry import TRANSFORMS
 
 
 class Pipeline:
-    """A sequence of transforms, built or configs, for one sample or for several visits to one file.
+    """Runs transforms, given as configs or objects, on a sample or on several visits to one file.
 
     A transform with a method `transform_together` (`FileTransform`) gets all visits at once.
     """
 
     def __init__(self, transforms: Sequence[Any]) -> None:
-        # MMEngine's registry would find ours only with a default scope.
+        # MMEngine's registry finds vicmae's transforms only with a default scope.
         self.transforms = [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in transforms]
 
     def __call__(self, results: dict[str, Any]) -> Any:
         return self.run_together([results])[0]
 
     def run_together(self, visits: list[dict[str, Any]]) -> list[Any]:
-        """Runs visits to one file, each with its items and its own `rng`."""
+        """Runs several visits to one file, each a dict with its own `rng`."""
         for transform in self.transforms:
             together = getattr(transform, 'transform_together', None)
             visits = together(visits) if together else [transform(visit) for visit in visits]

@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Samples frames of a video.
 
-Lengths in seconds are true times, even if the frame rate varies. Videos that are too short are used and counted
-(`DataLogHook`).
+Lengths in seconds are exact, even if the frame rate varies. Videos that are too short are used, and their number is
+logged (`DataLogHook`).
 """
 
 from collections.abc import Iterable
@@ -19,15 +19,15 @@ from .loading import DecodeFrames, OpenVideo
 
 @TRANSFORMS.register_module()
 class DistantFramePair(Transform):
-    """The paper's distant sampling: draws one frame from each of equal segments of a window.
+    """Draws one frame from each of equal segments of a window: the paper's distant sampling.
 
     By default the frames are 1.07 s apart on average, the paper's best gap: 67.66 % on ImageNet-1K (ViT-B/16, linear
-    probe). A video shorter than the window is taken whole, a single frame twice.
+    probe). If a video is shorter than the window, all of it is used; a single frame is used twice.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
 
     Args:
-        num_segments: Number of segments and of frames; `TwoViews` takes the first and the last.
+        num_segments: Number of segments, and of frames, of which `TwoViews` uses the first and the last.
         window_seconds: Length of the window, anywhere in the video. None for the whole video.
         window_frames: The same in frames, instead of seconds.
     """
@@ -53,7 +53,7 @@ class DistantFramePair(Transform):
 
 @TRANSFORMS.register_module()
 class SameFramePair(Transform):
-    """A frame gap of 0: draws one frame, from which `TwoViews` makes both views.
+    """Draws one frame, from which `TwoViews` makes both views: a frame gap of 0.
 
     In the paper it gives 63.25 % on ImageNet-1K (ViT-B/16, linear probe).
 
@@ -66,16 +66,16 @@ class SameFramePair(Transform):
 
 @TRANSFORMS.register_module()
 class FixedGapFramePair(Transform):
-    """Two frames at a fixed distance, anywhere in the video.
+    """Draws two frames at a fixed distance, anywhere in the video.
 
-    In the paper a gap of 4 gives 65.25 % on ImageNet-1K (ViT-B/16, linear probe). A video that is too short for the
-    gap gives its first and its last frame; `VideoFolder` raises an error if all its videos are too short.
+    In the paper a gap of 4 gives 65.25 % on ImageNet-1K (ViT-B/16, linear probe). From a video that is too short
+    for the gap, the first and the last frame are used. `VideoFolder` raises an error if all its videos are too short.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
 
     Args:
-        gap: Distance of the two frames, positive.
-        unit: Unit of `gap`: 'frame', or 'second', rounded to whole frames, at least one.
+        gap: Distance of the two frames, above 0.
+        unit: Unit of `gap`: 'frame' or 'second'. Seconds are rounded to whole frames, at least one.
     """
 
     UNITS = ('frame', 'second')
@@ -84,12 +84,14 @@ class FixedGapFramePair(Transform):
         if unit not in self.UNITS:
             raise ValueError(f'`unit` must be one of {", ".join(self.UNITS)}, got {unit!r}.')
         if gap == 0:
-            raise ValueError('`gap` must be positive, got 0. SameFramePair takes one frame twice.')
+            raise ValueError(
+                '`gap` must be positive, got 0. Use SameFramePair for two views of one frame.'
+            )
         if not 0 < gap < float('inf'):
             raise ValueError(f'`gap` must be a positive number, got {gap}.')
         if unit == 'frame' and gap != int(gap):
             raise ValueError(
-                f"`gap` must be a whole number of frames, got {gap}. Seconds need `unit='second'`."
+                f"`gap` must be a whole number of frames, got {gap}. For seconds, set `unit='second'`."
             )
         self.gap = gap
         self.unit = unit
@@ -109,7 +111,7 @@ class FixedGapFramePair(Transform):
         return {**results, 'frame_ids': ids}
 
     def gap_in_frames(self, fps: float) -> int:
-        """Returns the distance of the two frames in a video of so many frames per second."""
+        """Returns the distance of the two frames, in frames, in a video of `fps` frames per second."""
         return int(self.gap) if self.unit == 'frame' else max(1, round(self.gap * fps))
 
     def fits(self, num_frames: int, fps: float) -> bool:
@@ -119,12 +121,14 @@ class FixedGapFramePair(Transform):
 
 @TRANSFORMS.register_module()
 class UniformFramePair(Transform):
-    """Two different frames in order of time, drawn uniformly among all pairs; a single frame is taken twice.
+    """Draws two different frames uniformly among all pairs, and sorts them by time.
+
+    The frame of a video with a single one is used twice.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
 
     Args:
-        window_seconds: Length of the window of both, anywhere in the video. None for the whole video.
+        window_seconds: Length of a window, anywhere in the video, from which both are drawn. None for the whole video.
         window_frames: The same in frames, instead of seconds.
     """
 
@@ -143,16 +147,16 @@ class UniformFramePair(Transform):
 
 @TRANSFORMS.register_module()
 class DistantClips(Transform):
-    """Distant sampling for models of clips: draws one clip from each of equal segments of the video.
+    """Draws one clip from each of equal segments of the video: distant sampling for clip models.
 
-    A clip longer than its segment extends into the next; one longer than the video repeats the last frame. With one
-    segment the clip is anywhere in the video, as for training classifiers.
+    A clip that is longer than its segment extends into the next one. A clip that is longer than the video repeats the
+    last frame. With one segment, the clip is anywhere in the video, as in the training of classifiers.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** notes.
     **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
 
     Args:
-        num_segments: Number of segments and of clips.
+        num_segments: Number of segments, each with one clip.
         clip_len: Frames of a clip.
         frame_stride: Distance of a clip's frames.
     """
@@ -176,9 +180,9 @@ class DistantClips(Transform):
 
 @TRANSFORMS.register_module()
 class UniformClips(Transform):
-    """Clips that are spread evenly over the video, from its first to its last frame, for evaluation.
+    """Samples clips that are evenly spaced from the first to the last frame of the video, for evaluation.
 
-    A single clip is in the middle. A clip longer than the video repeats the last frame.
+    A single clip is in the middle. A clip that is longer than the video repeats the last frame.
 
     **Required keys:** num_frames. **Optional keys:** notes.
     **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
@@ -205,14 +209,14 @@ class UniformClips(Transform):
 
 @TRANSFORMS.register_module()
 class UniformFrames(Transform):
-    """The middle frames of equal segments of the whole video, for evaluation.
+    """Samples the middle frames of equal segments of the whole video, for evaluation.
 
-    For several clips, each segment is divided again, and the first clip has the middles of the first parts.
+    For several clips, each segment is divided into one part per clip, and clip i has the middle frames of the parts i.
 
     **Required keys:** num_frames. **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
 
     Args:
-        num_frames: Number of frames of a clip; a shorter video repeats some.
+        num_frames: Number of frames of a clip. Frames of a shorter video are repeated.
         num_clips: Number of clips.
     """
 
@@ -228,7 +232,7 @@ class UniformFrames(Transform):
 
 
 def require_open_video(transforms: Iterable[Any]) -> None:
-    """Raises ConfigError if a pipeline samples or decodes frames before it opens a video."""
+    """Raises a ConfigError if a pipeline samples or decodes frames before it opens a video."""
     for transform in transforms:
         cls = type(transform)
         # A user's transform may open the video.
@@ -236,19 +240,19 @@ def require_open_video(transforms: Iterable[Any]) -> None:
             return
         if cls.__module__ == __name__ or isinstance(transform, DecodeFrames):
             raise ConfigError(
-                f'{cls.__name__} needs an open video, but no transform before it opens one: put '
+                f'{cls.__name__} needs an open video, but no earlier transform opens one. Put '
                 "`dict(type='OpenVideo')` first."
             )
 
 
 class _Window:
-    """A window anywhere in a video, of some seconds or frames, but `at_least` so many; or the whole video."""
+    """A window at a random position of a video, in seconds or in frames, of at least `at_least` frames."""
 
     def __init__(self, seconds: float | None, frames: int | None, *, at_least: int) -> None:
         if frames is not None:
             if frames < at_least:
                 raise ValueError(f'`window_frames` must be at least {at_least}, got {frames}.')
-            seconds = None  # may be the default of DistantFramePair
+            seconds = None  # it may be the default of DistantFramePair
         if seconds is not None and not seconds > 0:
             raise ValueError(
                 f'`window_seconds` must be positive, got {seconds}. None takes the whole video.'
@@ -256,7 +260,7 @@ class _Window:
         self.seconds, self.frames, self.at_least = seconds, frames, at_least
 
     def draw(self, results: dict[str, Any]) -> tuple[int, int]:
-        """Draws its first frame, and returns it with the number of frames, all for a shorter video."""
+        """Draws the first frame and returns it with the number of frames. A shorter video is used as a whole."""
         num_frames = results['num_frames']
         length = num_frames
         if self.frames is not None:
@@ -270,7 +274,7 @@ class _Window:
         return int(results['rng'].integers(num_frames - length + 1)), length
 
     def frames_shown(self, results: dict[str, Any], ids: np.ndarray) -> list[int]:
-        """Returns the frames at these positions: by number if the window counts frames, else by time."""
+        """Returns the frames at these positions, by number if the window is in frames, else by time."""
         return ids.tolist() if self.frames is not None else _frames_shown(results, ids)
 
     def __repr__(self) -> str:
@@ -287,7 +291,7 @@ def _frames_shown(results: dict[str, Any], ticks: np.ndarray) -> list[int]:
     ids = reader.ids_at(((ticks + 0.5) / results['fps']).tolist())
     if len(set(ticks.tolist())) < len(ticks):
         return ids
-    # Two ticks that show one frame, where frames are far apart in time, get different ones.
+    # Ticks that show the same frame, since the next one is late, get different frames.
     for i in range(1, len(ids)):
         ids[i] = max(ids[i], ids[i - 1] + 1)
     return [min(frame, num_frames - len(ids) + i) for i, frame in enumerate(ids)]
@@ -300,7 +304,7 @@ def _require_positive(**numbers: int) -> None:
 
 
 def _span(results: dict[str, Any], clip_len: int, frame_stride: int) -> int:
-    """Returns the number of frames from the first to the last of a clip; notes a shorter video."""
+    """Returns the number of frames that a clip spans. A shorter video is counted."""
     span = (clip_len - 1) * frame_stride + 1
     if span > results['num_frames']:
         _note(
@@ -313,7 +317,7 @@ def _span(results: dict[str, Any], clip_len: int, frame_stride: int) -> int:
 def _with_clips(
     results: dict[str, Any], starts: np.ndarray, clip_len: int, frame_stride: int
 ) -> dict[str, Any]:
-    """Adds the frames of clips, given their first ones."""
+    """Adds the frames of clips, given their first frames."""
     ids = starts[:, None] + np.arange(clip_len) * frame_stride
     return _with_frames(results, ids.clip(max=results['num_frames'] - 1))
 
@@ -326,6 +330,6 @@ def _with_frames(results: dict[str, Any], ids: np.ndarray) -> dict[str, Any]:
 
 
 def _note(results: dict[str, Any], event: str) -> None:
-    """Counts an event that a user may want to know."""
+    """Counts an event, which is logged."""
     if 'notes' in results:
         results['notes'][event] += 1

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Random changes of a view's colours."""
+"""Random changes of the colours of a view."""
 
 from collections.abc import Sequence
 
@@ -21,10 +21,10 @@ class ColorJitter(ViewChange):
 
     Args:
         brightness: Range of the factor: 1 - brightness to 1 + brightness.
-        contrast: Likewise.
-        saturation: Likewise.
-        hue: Range of the hue's turn: -hue to hue, at most 0.5 (half a circle).
-        prob: Probability of a change.
+        contrast: Range of the factor, likewise.
+        saturation: Range of the factor, likewise.
+        hue: Range of the shift of the hue: -hue to hue, at most 0.5 (half of the colour circle).
+        prob: Probability that the image is changed.
     """
 
     stage = 'jitter'
@@ -59,7 +59,7 @@ class ColorJitter(ViewChange):
 
 
 def _blend(img: np.ndarray, factor: float, other: float) -> np.ndarray:
-    """Moves all values away from another one, or by a factor below 1 towards it."""
+    """Moves all values away from another one, or towards it if the factor is below 1."""
     values = factor * np.arange(256) + (1 - factor) * other
     return cv2.LUT(img, values.round().clip(0, 255).astype(np.uint8))
 
@@ -77,12 +77,12 @@ def _adjust_saturation(img: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _turn_hue(img: np.ndarray, turn: float) -> np.ndarray:
-    """Turns the hue by a share of the colour circle, which OpenCV stores in 256 steps (_FULL)."""
+    """Shifts the hue by a share of the colour circle, which OpenCV stores in 256 steps (_FULL)."""
     steps = round(turn * 256) % 256
     if steps == 0:  # the conversions change a channel by up to eight levels
         return img
     hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV_FULL)
-    hsv[..., 0] += np.uint8(steps)  # wraps around, as hues do
+    hsv[..., 0] += np.uint8(steps)  # uint8 wraps around, as hues do
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 
@@ -96,12 +96,12 @@ _ADJUST = {
 
 @TRANSFORMS.register_module()
 class RandomGrayscale(ViewChange):
-    """Removes the colours.
+    """Converts the image to gray at random.
 
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
-        prob: Probability of the change.
+        prob: Probability that the image is changed.
     """
 
     stage = 'grayscale'
@@ -118,13 +118,13 @@ class RandomGrayscale(ViewChange):
 
 @TRANSFORMS.register_module()
 class GaussianBlur(ViewChange):
-    """Blurs with a Gaussian of random width.
+    """Blurs the image with a Gaussian of random width.
 
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
         sigma: Smallest and largest standard deviation, in pixels of the view.
-        prob: Probability of the change.
+        prob: Probability that the image is changed.
         kernel_size: Odd number of pixels of the kernel, or (width, height), as in OpenCV and torchvision. None
             computes it from sigma.
     """
@@ -164,13 +164,13 @@ def _check_kernel_size(kernel_size: int | Sequence[int] | None) -> tuple[int, in
 
 @TRANSFORMS.register_module()
 class RandomSolarize(ViewChange):
-    """Inverts bright values: x becomes 255 - x from a threshold on.
+    """Inverts bright values: x becomes 255 - x if x is at least a threshold.
 
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
-        threshold: Smallest value that is inverted, a whole number in 0..255.
-        prob: Probability of the change.
+        threshold: Smallest value that is inverted, an integer from 0 to 255.
+        prob: Probability that the image is changed.
     """
 
     stage = 'solarize'

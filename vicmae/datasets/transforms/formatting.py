@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Packs samples as uint8 tensors, a quarter of the bytes of floats."""
+"""Packs samples as uint8 tensors, which take a quarter of the memory of floats."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from vicmae.structures import as_vector
 
 
 def _to_tensor(img: np.ndarray) -> Tensor:
-    """(H, W, C) -> (C, H, W)."""
+    """Converts an image to a tensor: (H, W, C) -> (C, H, W)."""
     planes = np.empty((img.shape[2], *img.shape[:2]), np.uint8)
     cv2.split(img, list(planes))  # five times as fast as torch's `contiguous`
     return torch.from_numpy(planes)
@@ -23,16 +23,16 @@ def _to_tensor(img: np.ndarray) -> Tensor:
 
 @TRANSFORMS.register_module()
 class PackViews(BaseTransform):
-    """Packs the views for pretraining, with the changes that are left to the device.
+    """Packs views for pretraining, with the augmentations that the device applies.
 
     **Required keys:** views, rng. **Optional keys:** augment. **Result:** inputs, one (C, H, W) uint8 tensor per view;
-    augment, one float32 vector per view, with the numbers of `vicmae.structures.FIELDS`; seeds, the int64 seed of the
+    augment, one float32 vector per view, with the values of `vicmae.structures.FIELDS`; seeds, the int64 seed of the
     sample's masks.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         views = results['views']
-        # Always present, so that samples with and without it can share a batch.
+        # Always present, so that a batch may mix samples with and without it.
         augment = results.get('augment', [as_vector({})] * len(views))
         return dict(
             inputs=[_to_tensor(view) for view in views],
@@ -55,14 +55,14 @@ class PackImage(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackClip(BaseTransform):
-    """Packs the frames of a sample with its label and origin, for evaluation or training on clips.
+    """Packs the frames of a sample with its label and origin, for evaluation and for training on clips.
 
     **Required keys:** frames, gt_label, path, kind. **Optional keys:** num_clips and num_crops, whose product is the
-    number of views; sample_idx, by which metrics count each sample once. **Result:** inputs (T, C, H, W) uint8, of
-    several views (V, T, C, H, W); data_samples.
+    number of views; sample_idx, with which metrics count each sample only once. **Result:** inputs (T, C, H, W) uint8,
+    of several views (V, T, C, H, W); data_samples.
 
     Args:
-        meta_keys: Further items for the data sample, if the sample has them.
+        meta_keys: Further keys that are copied to the data sample, if the sample has them.
     """
 
     def __init__(

@@ -13,12 +13,12 @@ from .base import FileTransform
 
 @TRANSFORMS.register_module()
 class LoadImage(FileTransform):
-    """Reads an image as one RGB frame, turned upright.
+    """Reads an image as one upright RGB frame.
 
     **Required keys:** path. **Optional keys:** media (path, bytes). **Added keys:** frames (one, (H, W, 3), uint8).
 
     Args:
-        lazy: Whether the frame is an `EncodedImage`, which `TwoViews` or `OneView` decodes at the size that it needs.
+        lazy: Whether to return an `EncodedImage`, which `TwoViews` or `OneView` decodes at the size that they need.
     """
 
     def __init__(self, lazy: bool = False) -> None:
@@ -33,13 +33,13 @@ class LoadImage(FileTransform):
 
 @TRANSFORMS.register_module()
 class OpenVideo(FileTransform):
-    """Opens a video, so that a frame sampler knows how long it is.
+    """Opens a video, so that a transform can sample frames from it.
 
     **Required keys:** path. **Optional keys:** media (path, bytes, an open reader).
     **Added keys:** reader, num_frames, fps.
 
     Args:
-        reader: Name of the reader, one of `READERS`; 'auto' for the first that is installed and can read the file.
+        reader: Reader, one of `READERS`. 'auto' uses the first that is installed and can read the file.
     """
 
     def __init__(self, reader: str = 'auto') -> None:
@@ -55,13 +55,13 @@ class OpenVideo(FileTransform):
 
 @TRANSFORMS.register_module()
 class DecodeFrames(FileTransform):
-    """Decodes the frames that a sampler chose, and closes the file.
+    """Decodes the sampled frames and closes the file.
 
     **Required keys:** reader, frame_ids. **Added keys:** frames. **Removed keys:** reader.
     """
 
     def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Decodes each frame once, in the order of time, for all visits to the file."""
+        """Decodes each frame once, ordered by time, for all visits to the file."""
         wanted = sorted({frame for visit in visits for frame in visit['frame_ids']})
         with visits[0]['reader'] as reader:
             decoded = dict(zip(wanted, reader.frames(wanted), strict=True))

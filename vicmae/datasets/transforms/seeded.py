@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Transforms of mmpretrain, seeded by the sample. H W pixels."""
+"""Runs transforms of mmpretrain, seeded by the sample. H W pixels."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ from vicmae.utils.numpy_seed import seeded_numpy
 class MMPretrainAugment(BaseTransform):
     """Runs mmpretrain's transforms, such as RandAugment and RandomErasing, on a view.
 
-    They draw from NumPy's global state, which is seeded by the sample's `rng` meanwhile. They get the channels in
-    their order: blue, green, red, also for fill colours.
+    They use NumPy's global random state, which is seeded from the sample's `rng` and restored afterwards. They get the
+    channels in the order blue, green, red, also for fill colours.
 
     **Required keys:** img (H, W, 3), uint8, RGB; rng. **Modified keys:** img.
 
     Args:
-        transforms: Configs, such as `dict(type='mmpretrain.RandAugment', ...)`.
+        transforms: Configs of transforms, such as `dict(type='mmpretrain.RandAugment', ...)`.
     """
 
     def __init__(self, transforms: list[dict[str, Any]]) -> None:

@@ -17,9 +17,9 @@ Frame = np.ndarray | EncodedImage
 
 
 class View:
-    """Makes a view of a frame by transforms, and decodes no more of it than the view needs.
+    """Makes a view of a frame by transforms, and decodes the frame at the size that the view needs.
 
-    With `on_device`, changes that the device can apply are only drawn here.
+    With `on_device`, augmentations that the device can apply are only drawn here.
     """
 
     def __init__(self, transforms: Sequence[Any], on_device: bool = False) -> None:
@@ -32,7 +32,7 @@ class View:
         self.steps = Pipeline(steps)
 
     def draw_box(self, frame: Frame, rng: np.random.Generator) -> Box:
-        """Draws the view's box; without a crop as the first transform, the whole frame."""
+        """Draws the box of the view. It is the whole frame if the first transform is not a crop."""
         if isinstance(frame, EncodedImage):
             height, width = frame.height, frame.width
         else:
@@ -40,7 +40,7 @@ class View:
         return self.crop.draw_box(height, width, rng) if self.crop else (0, 0, height, width)
 
     def reduction(self, box: Box) -> int:
-        """Returns the largest reduction by a decoder that leaves the box as many pixels as the view."""
+        """Returns the largest reduction in decoding at which the box has at least as many pixels as the view."""
         if self.crop is None:
             return 1
         spare = min(side // wanted for side, wanted in zip(box[2:], self.crop.size, strict=True))
@@ -49,7 +49,7 @@ class View:
     def make(
         self, pixels: np.ndarray, box: Box, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the view (H, W, 3), and the changes that are left to the device."""
+        """Returns the view (H, W, 3), and the augmentations for the device."""
         img = crop_and_resize(pixels, box, self.crop.size) if self.crop else pixels
         img = self.steps(dict(img=img, rng=rng))['img']
         drawn: dict[str, float] = {}
@@ -62,26 +62,26 @@ class View:
 
 
 def check_deferred(steps: list[Any]) -> list[ViewChange]:
-    """Returns the transforms for the device, or raises ValueError if it can't apply them in this order."""
+    """Returns the transforms for the device, or raises a ValueError if it can't apply them in this order."""
     stages = []
     for step in steps:
         name = type(step).__name__
         if not isinstance(step, ViewChange):
             raise ValueError(
-                f'With `on_device=True` nothing can follow the changes on the device, but {name} does. '
+                f'With `on_device=True`, no transform can follow those that run on the device, got {name}. '
                 f'Put it before {type(steps[0]).__name__}, or set `on_device=False`.'
             )
         stages.append(STAGES.index(step.stage))
         if stages != sorted(set(stages)):
             raise ValueError(
-                f'With `on_device=True` each change is made at most once, in the order {", ".join(STAGES)}; '
-                f'{name} comes too late or again in `transforms`. Reorder them, or set `on_device=False`.'
+                f'With `on_device=True`, each augmentation is applied at most once, in the order {", ".join(STAGES)}; '
+                f'{name} is repeated or too late in `transforms`. Reorder them, or set `on_device=False`.'
             )
     return steps
 
 
 def scale_box(box: Box, reduction: int) -> Box:
-    """Scales a box to a reduced image, to half a pixel."""
+    """Scales a box to a reduced image, within half a pixel."""
     top, left, height, width = box
     # Half a pixel is rounded up, so that no side loses a pixel.
     ends = [int(end / reduction + 0.5) for end in (top, left, top + height, left + width)]

@@ -8,15 +8,15 @@ from .base import Transform
 
 
 class ViewChange(Transform):
-    """A random change of a view, in two steps: draw and apply.
+    """Base of random augmentations of a view, in two steps: draw and apply.
 
-    As a transform it does both. `TwoViews(on_device=True)` only draws, and the model's data preprocessor applies the
-    changes to a batch.
+    As a transform, it does both. With `TwoViews(on_device=True)` it only draws, and the model's data preprocessor
+    applies the augmentations to a batch.
 
     **Required keys:** img (H, W, 3), uint8, RGB; rng. **Modified keys:** img.
 
     Args:
-        prob: Probability of the change.
+        prob: Probability that the view is changed.
     """
 
     stage: str  # one of `vicmae.structures.STAGES`
@@ -27,16 +27,16 @@ class ViewChange(Transform):
         self.prob = prob
 
     def draw(self, rng: np.random.Generator) -> dict[str, float]:
-        """Draws numbers named as in `vicmae.structures.UNCHANGED`; none for no change."""
+        """Draws the values of fields of `vicmae.structures.UNCHANGED`; empty if nothing changes."""
         return self.draw_change(rng) if rng.random() < self.prob else {}
 
     @abstractmethod
     def draw_change(self, rng: np.random.Generator) -> dict[str, float]:
-        """Draws the numbers of a change that takes place."""
+        """Draws the values for a view that is changed."""
 
     @abstractmethod
     def apply(self, img: np.ndarray, drawn: dict[str, float]) -> np.ndarray:
-        """Changes one image by the numbers drawn."""
+        """Changes one image by the drawn values."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         drawn = self.draw(results['rng'])

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Makes views of a sample's frames."""
+"""Makes views from a sample's frames."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -19,7 +19,7 @@ Decode = Callable[[EncodedImage, int], np.ndarray]
 
 
 class _Views(FileTransform):
-    """Makes views, each with its own random choices; decodes images at the largest reduction that all views allow."""
+    """Makes views, each with its own random choices. Images are decoded at the smallest size that all views allow."""
 
     def __init__(self, views: Sequence[Sequence[Any]], on_device: bool) -> None:
         self.views = [View(transforms, on_device) for transforms in views]
@@ -27,7 +27,7 @@ class _Views(FileTransform):
 
     def choose(self, frames: list[Frame]) -> list[Frame]:
         """Returns the frame of each view."""
-        raise NotImplementedError  # each subclass has its own
+        raise NotImplementedError  # defined by each subclass
 
     def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
         decode = cache(lambda image, reduction: image.decode(reduction))
@@ -48,7 +48,7 @@ class _Views(FileTransform):
     def _decode(
         self, frames: list[Frame], boxes: list[Box], decode: Decode
     ) -> Iterator[tuple[np.ndarray, Box]]:
-        """Yields the pixels of each frame, and the view's box in them."""
+        """Yields the pixels of each frame, and the box of the view in them."""
         reductions = [view.reduction(box) for view, box in zip(self.views, boxes, strict=True)]
         for frame, box in zip(frames, boxes, strict=True):
             if isinstance(frame, EncodedImage):
@@ -61,15 +61,15 @@ class _Views(FileTransform):
 
 @TRANSFORMS.register_module()
 class OneView(_Views):
-    """One view of a sample's first frame, for methods that compare none, such as MAE.
+    """Makes one view of a sample's first frame, for methods that don't compare views, such as MAE.
 
-    It equals the first view of `TwoViews`. For videos, use `SameFramePair`, which decodes one frame only.
+    It is equal to the first view of `TwoViews`. For videos, use `SameFramePair`, which decodes only one frame.
 
     **Required keys:** frames, rng. **Added keys:** views (one, (H, W, 3), uint8), boxes; with `on_device` also augment.
 
     Args:
         transforms: Transforms of the view: they take `img` and `rng`, and change `img`.
-        on_device: As in `TwoViews`.
+        on_device: Whether flips and changes of colour are only drawn here, and applied on the device, as in `TwoViews`.
     """
 
     def __init__(self, transforms: list[dict[str, Any]], on_device: bool = False) -> None:
@@ -81,16 +81,17 @@ class OneView(_Views):
 
 @TRANSFORMS.register_module()
 class TwoViews(_Views):
-    """Two views of a sample, of its two frames or both of its only one, each with its own random choices.
+    """Makes two views of a sample: of its two frames, or both of its single frame. Each has its own random choices.
 
     **Required keys:** frames, rng. **Added keys:** views (each (H, W, 3), uint8), boxes (each (top, left, height,
     width) of its frame); with `on_device` also augment (each float32, the numbers of `vicmae.structures.FIELDS`).
 
     Args:
         transforms: Transforms of a view: they take `img` and `rng`, and change `img`.
-        second: Transforms of the second view, if they differ.
-        on_device: Only draws flips and changes of colour here, for `ViewPreprocessor` to apply on the device: the same
-            views up to rounding, for a fraction of the worker's time. No other transforms can follow these.
+        second: Transforms of the second view, if they are different.
+        on_device: Whether flips and changes of colour are only drawn here, and applied on the device by
+            `ViewPreprocessor`. This gives the same views up to rounding, in a fraction of the worker's time. No other
+            transforms can follow these.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class TwoViews(_Views):
 
 @TRANSFORMS.register_module()
 class ClipView(BaseTransform):
-    """One view of a clip, with the same random choices for all its frames.
+    """Makes one view of a clip, with the same random choices for all frames.
 
     **Required keys:** frames, rng. **Modified keys:** frames.
 
