@@ -27,7 +27,7 @@ status=0; $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --du
 	printf 'make %s: %d min %02d s\n' '$@' $$((SECONDS / 60)) $$((SECONDS % 60)); exit $$status
 endef
 
-.PHONY: help setup demo test test-slow test-all test-newest test-oldest lint format type dist doctor clean distclean
+.PHONY: help setup demo test test-slow test-all test-newest test-oldest lint format type docs dist doctor clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ format: $(STAMP) ## Format the code, and fix what can be fixed
 type: $(STAMP) ## Check types
 	@$(PY) -m mypy
 
+docs: $(STAMP) ## Build the site in site/; a broken link or an undescribed option is an error
+	@$(PY) -W ignore -m docs.generator
+
 dist: $(STAMP) ## Build the wheel and the source distribution in dist/
 	@rm -rf build dist
 	@$(PY) -c 'from setuptools import build_meta; build_meta.build_sdist("dist")' > .venv/dist.log 2>&1 \
@@ -78,7 +81,7 @@ doctor: $(STAMP) ## Check this machine, and print how to fix its faults
 	@$(PY) -m vicmae doctor
 
 clean: ## Remove caches and build outputs; data/, work_dirs/ and .venv stay
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache docs/_build
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .cache site
 	@find . \( -path ./.venv -o -path ./data -o -path ./work_dirs -o -path ./.git \) -prune \
 		-o -type d -name __pycache__ -prune -exec rm -rf {} +
 
@@ -98,7 +101,7 @@ $(PY):
 $(STAMP): setup.py $(wildcard requirements/*.txt) | $(PY)
 	@echo 'Installing the packages into .venv: some minutes and 5 GB the first time. Log: $(LOG)'
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null
-	@set -o pipefail; $(PIP) install --progress-bar off -c $(CONSTRAINTS) -e '.[tests]' 2>&1 \
+	@set -o pipefail; $(PIP) install --progress-bar off -c $(CONSTRAINTS) -e '.[tests,docs]' 2>&1 \
 		| tee $(LOG) | { $(PROGRESS) || true; } \
 		|| { tail -n 20 $(LOG); echo 'Installing failed. The whole log: $(LOG)'; exit 1; } >&2
 	@$(PY) -c 'import cv2' 2>/dev/null || { \

@@ -48,7 +48,7 @@ class Unused(NamedTuple):
 class Conversion(NamedTuple):
     """The result of a conversion, key by key.
 
-    Args:
+    Attributes:
         source_format: One of `CHECKPOINT_FORMATS`, as `target_format`.
         mapped: Tensors that were written, unchanged.
         unused: Keys of the source that were not written.

@@ -1,0 +1,28 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Markdown of generated pages."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+_WORD_WITH_STARS = re.compile(r'(?<!\\)([<>*_])')
+
+
+def escape(text: str) -> str:
+    """Text of a docstring as one line of Markdown: code stays, other characters lose their meaning."""
+    text = ' '.join(text.replace('``', '`').split())
+    parts = text.split('`')
+    # Odd parts are code. A lone backquote leaves the number of parts even.
+    if len(parts) % 2 == 0:
+        parts = [text.replace('`', "'")]
+    return '`'.join(
+        part if index % 2 else _WORD_WITH_STARS.sub(r'\\\1', part)
+        for index, part in enumerate(parts)
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ['---'] * len(head), *rows]
+    return '\n'.join(
+        '| ' + ' | '.join(cell.replace('|', '\\|') for cell in line) + ' |' for line in lines
+    )
