@@ -107,3 +107,21 @@ def test_tool_says_how_to_install_what_is_missing(tool):
     assert ended.returncode == 1
     assert ended.stderr.startswith('error: vicmae does not work with the installed packages')
     assert ended.stderr.endswith('Run `make setup`, then `source .venv/bin/activate`.\n')
+
+
+@pytest.mark.parametrize(
+    ('files', 'hint'),
+    [([], 'No checkpoint has been written yet: nothing is saved.'), (['iter_4.pth'], '`--resume`')],
+)
+def test_interrupted_training_says_what_is_saved(files, hint, tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in files:
+        (tmp_path / name).touch()
+    monkeypatch.setattr('vicmae.apis.build_runner', interrupted)
+    options = ['--work-dir', str(tmp_path), '--resume']
+    with pytest.raises(SystemExit) as ended:
+        main(['train', 'vicmae_vit-tiny-p8_debug', *options])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.startswith(f'\nInterrupted. {hint}')

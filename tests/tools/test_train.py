@@ -131,7 +131,7 @@ def test_paper_config_trains_on_a_cpu_with_a_batch_of_two(run_tool, place, tmp_p
 def test_test_prints_and_writes_both_figures(tested):
     ended, out = tested
     for name in ('images/knn_top1', 'videos/knn_top1'):
-        assert f'{figures(out)[name]:.2f}' in re.search(rf'{name} *│ *([\d.]+)', ended.out)[1]
+        assert f'{figures(out)[name]:.1f}' in re.search(rf'{name} *│ *([\d.]+)', ended.out)[1]
 
 
 def test_test_gives_the_figures_of_the_last_epoch(tested, trained):
@@ -297,3 +297,17 @@ def test_help_answers_without_loading_torch(place):
     )
     assert '--cfg-options KEY=VALUE' in run.stdout
     assert run.stdout.endswith('0 False\n')
+
+
+def test_second_run_in_the_folder_of_another_is_refused_unless_it_is_moved(
+    run_tool, trained, tmp_path
+):
+    work_dir = tmp_path / 'work'
+    work_dir.mkdir()
+    (work_dir / 'last_checkpoint').write_text('iter_16.pth')
+    options = ['train.py', DEBUG, '--work-dir', work_dir, '--no-validate']
+    assert_one_line(run_tool(*options), 'holds a run .*`--resume`.*`--overwrite`.*`--work-dir`')
+    fault = ['--cfg-options', f'{IMAGES}.data_root=/no/images']  # ends before it trains
+    ended = run_tool(*options, '--overwrite', *fault)
+    assert f"The earlier run was moved to '{work_dir}.old-1'" in ended.err
+    assert (tmp_path / 'work.old-1/last_checkpoint').exists()

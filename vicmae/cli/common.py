@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What the command-line tools share. Imports nothing heavy, so that `--help` answers at once."""
+"""Common parts of all commands. Imports nothing heavy, so that `--help` answers at once."""
 
 import argparse
 import ast
@@ -22,14 +22,14 @@ _LOST_PEER = (
 )
 
 
-def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
+def run_tool(main: Callable[[], Any], *, when_interrupted: str | Callable[[], str] = '') -> None:
     """Runs a tool's main function. An error that the user can fix ends the process with one message.
 
     Set `VICMAE_TRACEBACK=1` to see where such an error came from.
 
     Args:
         main: The tool.
-        when_interrupted: What to say after Ctrl-C.
+        when_interrupted: A hint to print after Ctrl-C, or a function that returns one.
     """
     # Read when torch is first imported. Threads that wait for each other must not spin: on a machine whose cores
     # have other work too, such as the loader's, a step on the CPU took four times as long.
@@ -38,7 +38,7 @@ def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
     try:
         main()
     except KeyboardInterrupt:
-        print(f'\nInterrupted. {when_interrupted}'.rstrip(), file=sys.stderr)
+        print(f'\nInterrupted. {_text(when_interrupted)}'.rstrip(), file=sys.stderr)
         sys.exit(130)
     except VicmaeError as error:
         if os.environ.get(TRACEBACK):
@@ -53,23 +53,27 @@ def run_tool(main: Callable[[], Any], *, when_interrupted: str = '') -> None:
         text = (
             f'error: Another process of this run has ended; its own message says why. Here: {here}'
         )
-        print(f'{text} {when_interrupted}'.rstrip(), file=sys.stderr)
+        print(f'{text} {_text(when_interrupted)}'.rstrip(), file=sys.stderr)
         sys.exit(1)
 
 
+def _text(hint: str | Callable[[], str]) -> str:
+    return hint() if callable(hint) else hint
+
+
 def end_when_output_is_closed() -> None:
-    """Lets a command that only prints end quietly in `vicmae configs | head`."""
+    """Makes a command that only prints end quietly in `vicmae configs | head`."""
     if hasattr(signal, 'SIGPIPE'):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _is_lost_peer(error: RuntimeError) -> bool:
-    """Whether this process failed because another one did."""
+    """Returns whether this process failed because another one did."""
     return any(sign in str(error) for sign in _LOST_PEER)
 
 
 def _message(error: VicmaeError) -> str:
-    """An error's own words, without the traceback that a loader's worker puts around them."""
+    """Returns an error's message, without the traceback that a loader's worker puts around it."""
     text = str(error)
     if 'Original Traceback' in text:
         text = text.rpartition(f'{type(error).__name__}: ')[2]
@@ -100,13 +104,13 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
         '--trust-checkpoint',
         nargs=0,
         action=TrustCheckpoint,
-        help='let checkpoints run what code they bring along; by default they are read as tensors and plain values, '
-        'and one that holds more is refused',
+        help='allow checkpoints to run the code that they contain; by default only tensors and plain values are read, '
+        'and a checkpoint that holds more is refused',
     )
 
 
 class TrustCheckpoint(argparse.Action):
-    """Says in the environment that checkpoints are trusted, for this process and those that it starts."""
+    """Sets in the environment that checkpoints are trusted, for this process and those that it starts."""
 
     def __call__(self, *_: Any, **__: Any) -> None:
         os.environ[TRUST_CHECKPOINT] = '1'

@@ -2,14 +2,15 @@
 """`vicmae COMMAND`: every file of this folder is a command, but for this one and `common.py`.
 
 A command has `HELP`, `add_arguments(parser)` and `run(args)`; `args.parser` is its parser. It may have
-`WHEN_INTERRUPTED`, a hint that is printed after Ctrl-C, and `NEEDS_PACKAGES = False` if it also works where packages
-are missing. All of them are imported to print `--help`: import what is heavy in `run`.
+`WHEN_INTERRUPTED`, a hint that is printed after Ctrl-C or a function from `args` to one, and `NEEDS_PACKAGES = False`
+if it also works where packages are missing. All of them are imported to print `--help`: import what is heavy in `run`.
 """
 
 import argparse
 import pkgutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -47,7 +48,7 @@ def run_command(name: str) -> None:
 
 
 def find_commands() -> dict[str, ModuleType]:
-    """The modules of all commands, by the name that a user types."""
+    """Returns the modules of all commands, by the name that a user types."""
     files = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
     return {
         name.replace('_', '-'): import_module(f'vicmae.cli.{name}')
@@ -68,4 +69,5 @@ def _run(args: argparse.Namespace) -> None:
             check_environment()
         args.command.run(args)
 
-    run_tool(checked, when_interrupted=getattr(args.command, 'WHEN_INTERRUPTED', ''))
+    hint = getattr(args.command, 'WHEN_INTERRUPTED', '')
+    run_tool(checked, when_interrupted=partial(hint, args) if callable(hint) else hint)

@@ -6,11 +6,11 @@ import os
 
 from vicmae.config.paths import find_config
 from vicmae.utils import preemption
+from vicmae.utils.work_dir import claim_work_dir, find_checkpoint
 
 from . import common
 
 HELP = 'Train what a config describes.'
-WHEN_INTERRUPTED = '`--resume` continues from the last checkpoint, which `last_checkpoint` in the work directory names.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const='auto',
         metavar='CHECKPOINT',
         help='continue from a checkpoint, by default from the last one in the work directory',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='start a new run where the work directory holds another one, which is moved to WORK_DIR.old-1 '
+        '(-2, ...); has no effect with --resume',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument('--no-validate', action='store_true', help='leave the evaluation out')
@@ -58,5 +64,22 @@ def run(args: argparse.Namespace) -> None:
 
     cfg = load_config(config, train_overrides(args))
     apply_train_options(cfg, args)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{config.stem}'
+    args.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{config.stem}'
+    cfg.work_dir = args.work_dir
+    claim_work_dir(
+        cfg.work_dir,
+        overwrite=args.overwrite,
+        resumes=bool(cfg.get('resume')),
+        launcher=args.launcher,
+    )
     build_runner(cfg, training=True).train()
+
+
+def _what_is_saved(args: argparse.Namespace) -> str:
+    """Returns what to say after Ctrl-C."""
+    if args.work_dir and find_checkpoint(args.work_dir):
+        return '`--resume` continues from the last checkpoint, which `last_checkpoint` in the work directory names.'
+    return 'No checkpoint has been written yet: nothing is saved.'
+
+
+WHEN_INTERRUPTED = _what_is_saved

@@ -12,6 +12,7 @@ from typing import Any
 from vicmae.config.paths import find_config, project_file
 from vicmae.errors import ConfigError
 from vicmae.utils.files import require_folder, whole_file
+from vicmae.utils.work_dir import find_run
 
 CONFIG = 'vicmae_vit-tiny-p8_demo'
 _OWN_DATA = 'vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data'
@@ -108,7 +109,7 @@ class Demo:
         if self.state.get('trained'):
             return
         options = ['--work-dir', str(self.work_dir), '--seed', str(self.seed)]
-        if (self.work_dir / 'last_checkpoint').is_file():
+        if find_run(self.work_dir):
             options.append('--resume')
         started = time.monotonic()
         try:

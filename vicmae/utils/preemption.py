@@ -18,7 +18,10 @@ def end_on_signals() -> None:
     def end(number: int, frame: Any) -> None:
         mark_preempted()
         name = signal.Signals(number).name
-        raise Preempted(f'{name}: stopped outside of training. Continue with `--resume`.')
+        raise Preempted(
+            f'{name}: stopped before a training step. `--resume` continues from the last checkpoint, or starts from '
+            'the beginning if there is none yet.'
+        )
 
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, end)
