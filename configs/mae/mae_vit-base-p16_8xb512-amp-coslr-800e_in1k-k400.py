@@ -17,7 +17,7 @@ _base_ = [
 one_view = dict(
     type='OneView',
     transforms=[
-        dict(type='RandomResizedCrop', size=224, scale=(0.2, 1.0)),
+        dict(type='RandomResizedCrop', scale=(0.2, 1.0)),
         dict(type='RandomFlip'),
     ],
     on_device=True,

@@ -8,4 +8,4 @@ Expected of the paper after fine-tuning, pretrained on ImageNet-1K alone: 85.9. 
 
 _base_ = './mae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
 
-model = dict(backbone=dict(arch='large'))
+model_size = 'large'

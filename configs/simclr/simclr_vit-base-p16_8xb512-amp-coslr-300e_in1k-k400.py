@@ -17,5 +17,7 @@ _base_ = [
 
 optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.999), weight_decay=0.1))
 train_cfg = dict(max_epochs=300)
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(T_max=260, end=300)
+param_scheduler = [
+    dict(type='WarmupLR', share=40 / 300, by_epoch=False),
+    dict(type='CosineLR', warmup_share=40 / 300, by_epoch=False),
+]

@@ -26,13 +26,9 @@ _base_ = './vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
 
 model = dict(
     backbone=dict(
-        # 'base', spelled out, so that its widths can be changed one by one.
-        arch=dict(
-            _delete_=True, embed_dims=768, num_layers=12, num_heads=12, feedforward_channels=3072
-        ),
         masking=dict(mask_ratio=0.5),
     ),
-    projector=dict(type='MLPHead', hidden_dim=4096, out_dim=128, norm='BN'),
+    projector=dict(type='MLPHead', norm='BN'),
     predictor=None,
     target=dict(_delete_=True, type='SharedTarget'),  # no head: the projector's output
     head=dict(
@@ -44,7 +40,7 @@ model = dict(
 )
 
 crop_and_color = [
-    dict(type='RandomResizedCrop', size=224, scale=(0.08, 1.0)),
+    dict(type='RandomResizedCrop', scale=(0.08, 1.0)),
     dict(type='RandomFlip'),
     dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, prob=0.8),
     dict(type='RandomGrayscale', prob=0.2),

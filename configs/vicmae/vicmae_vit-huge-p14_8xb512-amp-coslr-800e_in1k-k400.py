@@ -8,4 +8,5 @@ The paper has no model of this size; the shape is the official code's. Not run a
 
 _base_ = './vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
 
-model = dict(backbone=dict(arch='huge', patch_size=14))
+model_size = 'huge'
+patch_size = 14

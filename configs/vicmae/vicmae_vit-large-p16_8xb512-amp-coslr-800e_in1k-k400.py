@@ -8,4 +8,4 @@ Expected of the paper after fine-tuning: 86.0 ImageNet-1K, 86.8 Kinetics-400. No
 
 _base_ = './vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
 
-model = dict(backbone=dict(arch='large'))
+model_size = 'large'

@@ -34,9 +34,3 @@ test_cfg = None
 optim_wrapper = dict(optimizer=dict(lr=1.5e-4 * 64 / 256))
 auto_scale_lr = dict(base_batch_size=64)
 train_cfg = dict(max_epochs=100)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=5)
-param_scheduler[1].update(T_max=95, begin=5, end=100)
-custom_hooks = [
-    dict(type='LossWeightScheduleHook', weight='head.contrastive_weight', begin=0, end=5)
-]

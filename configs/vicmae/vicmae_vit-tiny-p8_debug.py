@@ -45,10 +45,11 @@ test_dataloader = val_dataloader
 
 auto_scale_lr = dict(base_batch_size=8)
 train_cfg = dict(max_epochs=2, val_interval=2)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=1)
-param_scheduler[1].update(T_max=1, begin=1, end=2)
-custom_hooks = [dict(type='LossWeightScheduleHook', begin=0, end=1)]
+param_scheduler = [
+    dict(type='WarmupLR', share=0.5, start_factor=0.01, by_epoch=False),
+    dict(type='CosineLR', warmup_share=0.5, by_epoch=False),
+]
+custom_hooks = [dict(type='LossWeightScheduleHook', unit='run', end=0.5)]
 default_hooks = dict(
     logger=dict(interval=4),
     checkpoint=dict(by_epoch=False, interval=4),

@@ -11,13 +11,13 @@ _base_ = [
 
 demo_data = dict(root='data/demo', preset='demo')  # made when it isn't there
 
+image_size = 64
+patch_size = 8
+num_frames = 4
+
 model = dict(
     backbone=dict(
-        arch=dict(
-            _delete_=True, embed_dims=128, num_layers=4, num_heads=4, feedforward_channels=512
-        ),
-        img_size=64,
-        patch_size=8,
+        arch=dict(embed_dims=128, num_layers=4, num_heads=4, feedforward_channels=512),
     ),
     neck=dict(embed_dim=96, depth=1, num_heads=4),
     predictor=dict(hidden_dim=256, out_dim=64),
@@ -34,7 +34,7 @@ train_images = dict(
         dict(
             type='TwoViews',
             transforms=[
-                dict(type='RandomResizedCrop', size=64, scale=(0.3, 1.0)),
+                dict(type='RandomResizedCrop', scale=(0.3, 1.0)),
                 dict(type='RandomFlip'),
                 dict(
                     type='ColorJitter',
@@ -60,7 +60,7 @@ train_videos = dict(
         dict(
             type='TwoViews',
             transforms=[
-                dict(type='RandomResizedCrop', size=64, scale=(0.5, 1.0)),
+                dict(type='RandomResizedCrop', scale=(0.5, 1.0)),
                 dict(type='RandomFlip'),
             ],
         ),
@@ -81,12 +81,12 @@ train_dataloader = dict(
     ),
 )
 
-test_image = [dict(type='LoadImage'), dict(type='CenterCrop', size=64), dict(type='PackClip')]
+test_image = [dict(type='LoadImage'), dict(type='CenterCrop'), dict(type='PackClip')]
 test_video = [
     dict(type='OpenVideo'),
-    dict(type='UniformFrames', num_frames=4),
+    dict(type='UniformFrames'),
     dict(type='DecodeFrames'),
-    dict(type='CenterCrop', size=64),
+    dict(type='CenterCrop'),
     dict(type='PackClip'),
 ]
 val_dataloader = dict(
@@ -141,22 +141,8 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=128)
 train_cfg = dict(type='EpochLoop', max_epochs=16, val_interval=8)
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.01,
-        by_epoch=True,
-        begin=0,
-        end=2,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=14,
-        by_epoch=True,
-        begin=2,
-        end=16,
-        convert_to_iter_based=True,
-    ),
+    dict(type='WarmupLR', share=0.125, start_factor=0.01, by_epoch=False),
+    dict(type='CosineLR', warmup_share=0.125, by_epoch=False),
 ]
-custom_hooks = [dict(type='LossWeightScheduleHook', begin=0, end=2)]
+custom_hooks = [dict(type='LossWeightScheduleHook', unit='run', end=0.125)]
 default_hooks = dict(logger=dict(interval=16))

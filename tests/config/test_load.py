@@ -98,9 +98,9 @@ def test_key_that_something_reads_is_taken_though_the_config_has_it_not(key, val
 
 
 def test_item_of_a_list_is_changed_in_place():
-    cfg = load(param_scheduler__1__T_max=5)
-    assert [s['type'] for s in cfg.param_scheduler] == ['LinearLR', 'CosineAnnealingLR']
-    assert cfg.param_scheduler[1].T_max == 5
+    cfg = load(param_scheduler__1__warmup_share=0.25)
+    assert [s['type'] for s in cfg.param_scheduler] == ['WarmupLR', 'CosineLR']
+    assert cfg.param_scheduler[1].warmup_share == 0.25
 
 
 def test_overrides_leave_the_rest_alone():
@@ -141,7 +141,10 @@ def test_swap_of_the_optimizer_wrapper_keeps_what_mmengine_takes_out_of_it():
     cfg = load(optim_wrapper__type='AmpOptimWrapper', optim_wrapper__dtype='bfloat16')
     assert cfg.optim_wrapper.constructor == 'CheckedOptimWrapperConstructor'
     assert cfg.optim_wrapper.paramwise_cfg.norm_decay_mult == 0
-    assert load(param_scheduler__1__type='LinearLR').param_scheduler[1].convert_to_iter_based
+    swapped = load(
+        param_scheduler__1__type='LinearLR', param_scheduler__1__convert_to_iter_based=True
+    )
+    assert swapped.param_scheduler[1].convert_to_iter_based
 
 
 def test_swap_to_a_part_without_arguments_drops_all(tmp_path):
@@ -296,7 +299,7 @@ def test_config_file_with_a_key_or_value_that_nothing_takes_is_refused(tmp_path,
 
 
 def test_variables_of_a_config_file_are_its_own(tmp_path):
-    cfg = load_config(derive(tmp_path, 'image_side = 64\nepochs = 3\ntrain_list = []\nseed = 1'))
+    cfg = load_config(derive(tmp_path, 'picture_side = 64\nepochs = 3\ntrain_list = []\nseed = 1'))
     assert cfg.epochs == 3
 
 

@@ -28,7 +28,11 @@ _TOP_LEVEL = (
     'custom_imports',
     'demo_data',
     'find_unused_parameters',
+    'image_size',
+    'model_size',
     'model_wrapper_cfg',
+    'num_frames',
+    'patch_size',
     'runner_type',
     'sync_bn',
 )

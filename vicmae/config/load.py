@@ -23,12 +23,13 @@ from .check import (
     signature_of,
     top_level_names,
 )
+from .knobs import follow_knobs, knobs_of, require_followed
 from .nearest import suggest
 from .paths import find_config
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Reads a config file, applies overrides, and checks every name in it.
+    """Reads a config file, applies overrides, lets parts follow the knobs, and checks every name in it.
 
     Args:
         path: Path of a config, or the name of one of the project's.
@@ -42,9 +43,11 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         raise ConfigError(f"Can't read the config {str(path)!r}: {error}") from error
     _drop_own_scope(cfg._cfg_dict)
     set_default_scope(cfg.get('default_scope') or 'vicmae')
-    if overrides:
-        apply_overrides(cfg, overrides)
+    before = knobs_of(cfg)
+    apply_overrides(cfg, overrides or {})
     check_types(cfg)
+    filled = follow_knobs(cfg, before)
+    require_followed(cfg, filled, overrides or {})
     check_arguments(cfg)
     return cfg
 

@@ -2,5 +2,6 @@
 from .feature_loop import FeatureTestLoop
 from .loops import EpochLoop, IterLoop
 from .runner import VicmaeRunner
+from .schedules import CosineLR, WarmupLR
 
-__all__ = ['EpochLoop', 'FeatureTestLoop', 'IterLoop', 'VicmaeRunner']
+__all__ = ['CosineLR', 'EpochLoop', 'FeatureTestLoop', 'IterLoop', 'VicmaeRunner', 'WarmupLR']

@@ -10,7 +10,7 @@ train_image = [
     dict(
         type='OneView',
         transforms=[
-            dict(type='RandomResizedCrop', size=224, scale=(0.08, 1.0)),
+            dict(type='RandomResizedCrop', scale=(0.08, 1.0)),
             dict(type='RandomFlip'),
             dict(
                 type='MMPretrainAugment',
@@ -64,7 +64,7 @@ val_dataloader = dict(
         with_labels=True,
         pipeline=[
             dict(type='LoadImage'),
-            dict(type='CenterCrop', size=224),
+            dict(type='CenterCrop'),
             dict(type='PackClip'),
         ],
     ),

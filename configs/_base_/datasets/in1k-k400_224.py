@@ -4,6 +4,8 @@
 Class folders: data/imagenet/{train,val}/<class>/*, data/kinetics400/{train,val}/<class>/*.
 """
 
+num_frames = 8  # of a clip
+
 image_root = 'data/imagenet'
 video_root = 'data/kinetics400'
 
@@ -18,7 +20,7 @@ train_images = dict(
             type='TwoViews',
             on_device=True,
             transforms=[
-                dict(type='RandomResizedCrop', size=224, scale=(0.2, 1.0)),
+                dict(type='RandomResizedCrop', scale=(0.2, 1.0)),
                 dict(type='RandomFlip'),
                 dict(
                     type='ColorJitter',
@@ -46,7 +48,7 @@ train_videos = dict(
             type='TwoViews',
             on_device=True,
             transforms=[
-                dict(type='RandomResizedCrop', size=224, scale=(0.5, 1.0)),
+                dict(type='RandomResizedCrop', scale=(0.5, 1.0)),
                 dict(type='RandomFlip'),
             ],
         ),
@@ -72,14 +74,14 @@ train_dataloader = dict(
 
 test_image = [
     dict(type='LoadImage'),
-    dict(type='CenterCrop', size=224),
+    dict(type='CenterCrop'),
     dict(type='PackClip'),
 ]
 test_video = [
     dict(type='OpenVideo'),
-    dict(type='UniformFrames', num_frames=8),
+    dict(type='UniformFrames'),
     dict(type='DecodeFrames'),
-    dict(type='CenterCrop', size=224),
+    dict(type='CenterCrop'),
     dict(type='PackClip'),
 ]
 

@@ -6,14 +6,16 @@ Clips of 16 frames, 4 apart, anywhere in the video, two of each video that is op
 One clip in the middle while training; in tests the mean of 7 clips x 3 crops.
 """
 
+num_frames = 16  # of a clip
+
 train_video = [
     dict(type='OpenVideo'),
-    dict(type='DistantClips', num_segments=1, clip_len=16, frame_stride=4),
+    dict(type='DistantClips', num_segments=1, frame_stride=4),
     dict(type='DecodeFrames'),
     dict(
         type='ClipView',
         transforms=[
-            dict(type='RandomResizedCrop', size=224, scale=(0.08, 1.0)),
+            dict(type='RandomResizedCrop', scale=(0.08, 1.0)),
             dict(type='RandomFlip'),
             dict(
                 type='MMPretrainAugment',
@@ -68,9 +70,9 @@ val_dataloader = dict(
         with_labels=True,
         pipeline=[
             dict(type='OpenVideo'),
-            dict(type='UniformClips', num_clips=1, clip_len=16, frame_stride=4),
+            dict(type='UniformClips', num_clips=1, frame_stride=4),
             dict(type='DecodeFrames'),
-            dict(type='SpatialCrops', size=224, num_crops=1),
+            dict(type='SpatialCrops', num_crops=1),
             dict(type='PackClip'),
         ],
     ),
@@ -89,9 +91,9 @@ test_dataloader = dict(
         with_labels=True,
         pipeline=[
             dict(type='OpenVideo'),
-            dict(type='UniformClips', num_clips=7, clip_len=16, frame_stride=4),
+            dict(type='UniformClips', num_clips=7, frame_stride=4),
             dict(type='DecodeFrames'),
-            dict(type='SpatialCrops', size=224, num_crops=3),
+            dict(type='SpatialCrops', num_crops=3),
             dict(type='PackClip'),
         ],
     ),

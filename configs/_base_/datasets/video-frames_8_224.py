@@ -5,6 +5,8 @@ Eight frames spread over the video, each anywhere in its eighth, two draws of ea
 flips, the same for all frames. Eight in the middles while training; in tests the mean of two such sets x 3 crops.
 """
 
+num_frames = 8  # of a clip
+
 train_dataloader = dict(
     batch_size=64,
     num_workers=12,
@@ -19,12 +21,12 @@ train_dataloader = dict(
         visits_per_opening=2,
         pipeline=[
             dict(type='OpenVideo'),
-            dict(type='DistantFramePair', num_segments=8, window_seconds=None),
+            dict(type='SegmentFrames'),
             dict(type='DecodeFrames'),
             dict(
                 type='ClipView',
                 transforms=[
-                    dict(type='RandomResizedCrop', size=224, scale=(0.08, 1.0)),
+                    dict(type='RandomResizedCrop', scale=(0.08, 1.0)),
                     dict(type='RandomFlip'),
                 ],
             ),
@@ -44,9 +46,9 @@ val_dataloader = dict(
         with_labels=True,
         pipeline=[
             dict(type='OpenVideo'),
-            dict(type='UniformFrames', num_frames=8),
+            dict(type='UniformFrames'),
             dict(type='DecodeFrames'),
-            dict(type='SpatialCrops', size=224, num_crops=1),
+            dict(type='SpatialCrops', num_crops=1),
             dict(type='PackClip'),
         ],
     ),
@@ -65,9 +67,9 @@ test_dataloader = dict(
         with_labels=True,
         pipeline=[
             dict(type='OpenVideo'),
-            dict(type='UniformFrames', num_frames=8, num_clips=2),
+            dict(type='UniformFrames', num_clips=2),
             dict(type='DecodeFrames'),
-            dict(type='SpatialCrops', size=224, num_crops=3),
+            dict(type='SpatialCrops', num_crops=3),
             dict(type='PackClip'),
         ],
     ),

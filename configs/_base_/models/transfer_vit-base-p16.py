@@ -4,15 +4,17 @@
 `model.pretrained=CHECKPOINT` names the weights that the backbone begins from.
 """
 
+# Pipelines and model follow these: `--cfg-options image_size=96 patch_size=8 model_size=tiny`.
+image_size = 224
+patch_size = 16
+model_size = 'base'
+
 model = dict(
     type='TransferClassifier',
     pretrained=None,
     data_preprocessor=dict(type='LabelledPreprocessor', mixup_alpha=0.8, cutmix_alpha=1.0),
     backbone=dict(
         type='MaskedViT',
-        arch='base',
-        img_size=224,
-        patch_size=16,
         drop_path_rate=0.1,
         # Where tokens are averaged, MAE's new norm behind the mean stands for that of the tokens.
         final_norm=False,

@@ -4,23 +4,26 @@
 Where the paper is silent (temperature, final weight, widths of the heads) the official code's values stand.
 """
 
+# Pipelines and model follow these: `--cfg-options image_size=96 patch_size=8 model_size=tiny`.
+image_size = 224
+patch_size = 16
+model_size = 'base'
+
 model = dict(
     type='ViCMAE',
     data_preprocessor=dict(type='ViewPreprocessor'),
     backbone=dict(
         type='MaskedViT',
-        arch='base',
-        img_size=224,
-        patch_size=16,
+        num_frames=1,
         masking=dict(type='RandomMasking', mask_ratio=0.75),
     ),
-    neck=dict(type='MAEDecoder', embed_dim=512, depth=8, num_heads=16),
+    neck=dict(type='MAEDecoder'),
     aggregator=dict(type='MeanPooling'),
     # SyncBN: batch norm over all ranks, so that a run means the same on any number of them.
-    predictor=dict(type='MLPHead', hidden_dim=4096, out_dim=128, norm='SyncBN'),
+    predictor=dict(type='MLPHead', norm='SyncBN'),
     target=dict(
         type='SharedTarget',
-        head=dict(type='MLPHead', hidden_dim=4096, out_dim=128, norm='SyncBN'),
+        head=dict(type='MLPHead', norm='SyncBN'),
     ),
     head=dict(
         type='ViCMAEHead',
@@ -31,6 +34,4 @@ model = dict(
 )
 
 # Reconstruction leads, contrast joins. The paper ramps, but doesn't say along which curve.
-custom_hooks = [
-    dict(type='LossWeightScheduleHook', weight='head.contrastive_weight', begin=0, end=40)
-]
+custom_hooks = [dict(type='LossWeightScheduleHook', unit='run', end=0.05)]

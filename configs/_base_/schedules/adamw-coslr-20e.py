@@ -11,23 +11,9 @@ optim_wrapper = dict(
 )
 
 train_cfg = dict(type='EpochLoop', max_epochs=20, val_interval=5)
+# Shares of the run: the schedule follows `train_cfg.max_epochs`.
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        by_epoch=True,
-        begin=0,
-        end=2,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=18,
-        eta_min_ratio=1e-3,
-        by_epoch=True,
-        begin=2,
-        end=20,
-        convert_to_iter_based=True,
-    ),
+    dict(type='WarmupLR', share=0.1, by_epoch=False),
+    dict(type='CosineLR', warmup_share=0.1, eta_min_ratio=1e-3, by_epoch=False),
 ]
 custom_hooks = [dict(type='ClassFitHook')]  # labels mean the same in all sets

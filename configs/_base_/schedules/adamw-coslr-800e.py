@@ -17,21 +17,8 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=4096)
 
 train_cfg = dict(type='EpochLoop', max_epochs=800, val_interval=50)
+# Shares of the run: the schedule follows `train_cfg.max_epochs`.
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        by_epoch=True,
-        begin=0,
-        end=40,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=760,
-        by_epoch=True,
-        begin=40,
-        end=800,
-        convert_to_iter_based=True,
-    ),
+    dict(type='WarmupLR', share=0.05, by_epoch=False),
+    dict(type='CosineLR', warmup_share=0.05, by_epoch=False),
 ]

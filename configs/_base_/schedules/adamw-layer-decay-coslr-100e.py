@@ -17,23 +17,15 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=1024)
 
 train_cfg = dict(type='EpochLoop', max_epochs=100, val_interval=10)
+# Shares of the run: the schedule follows `train_cfg.max_epochs`.
 param_scheduler = [
+    dict(type='WarmupLR', share=0.05, by_epoch=False),
     dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        by_epoch=True,
-        begin=0,
-        end=5,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=95,
-        eta_min_ratio=1e-6 / (5e-4 * 1024 / 256),  # a share: each layer ends at its own 1e-6
-        by_epoch=True,
-        begin=5,
-        end=100,
-        convert_to_iter_based=True,
+        type='CosineLR',
+        warmup_share=0.05,
+        # A share: each layer ends at its own 1e-6.
+        eta_min_ratio=1e-6 / (5e-4 * 1024 / 256),
+        by_epoch=False,
     ),
 ]
 custom_hooks = [dict(type='ClassFitHook')]  # labels mean the same in all sets

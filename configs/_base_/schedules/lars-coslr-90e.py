@@ -12,22 +12,9 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=16384)
 
 train_cfg = dict(type='EpochLoop', max_epochs=90, val_interval=10)
+# Shares of the run: the schedule follows `train_cfg.max_epochs`.
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        by_epoch=True,
-        begin=0,
-        end=10,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=80,
-        by_epoch=True,
-        begin=10,
-        end=90,
-        convert_to_iter_based=True,
-    ),
+    dict(type='WarmupLR', share=1 / 9, by_epoch=False),
+    dict(type='CosineLR', warmup_share=1 / 9, by_epoch=False),
 ]
 custom_hooks = [dict(type='ClassFitHook')]

@@ -8,6 +8,6 @@ _base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
 
 train_dataloader = _base_.train_dataloader
 train_dataloader.dataset.sources.images.pipeline[1].transforms = [
-    dict(type='RandomResizedCrop', size=224, scale=(1, 1), ratio=(1, 1)),  # the middle, always
+    dict(type='RandomResizedCrop', scale=(1, 1), ratio=(1, 1)),  # the middle, always
     *train_dataloader.dataset.sources.images.pipeline[1].transforms[2:],
 ]

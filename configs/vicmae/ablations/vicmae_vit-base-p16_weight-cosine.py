@@ -6,4 +6,4 @@ bash tools/dist_train.sh configs/vicmae/ablations/vicmae_vit-base-p16_weight-cos
 
 _base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
 
-custom_hooks = [dict(type='LossWeightScheduleHook', begin=0, end=40, shape='cosine')]
+custom_hooks = [dict(type='LossWeightScheduleHook', unit='run', end=0.05, shape='cosine')]

@@ -26,7 +26,7 @@ train_dataloader = dict(
             dict(
                 type='OneView',
                 transforms=[
-                    dict(type='RandomResizedCrop', size=224, scale=(0.08, 1.0)),
+                    dict(type='RandomResizedCrop', scale=(0.08, 1.0)),
                     dict(type='RandomFlip'),
                 ],
             ),

@@ -15,6 +15,13 @@ train_dataloader = dict(batch_size=256, dataset=dict(data_root='data/cifar10/tra
 val_dataloader = dict(dataset=dict(data_root='data/cifar10/val'))
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=5e-4 * 256 / 256))
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(eta_min_ratio=1e-6 / (5e-4 * 256 / 256))
+param_scheduler = [
+    dict(type='WarmupLR', share=5 / 100, by_epoch=False),
+    dict(
+        type='CosineLR',
+        warmup_share=5 / 100,
+        eta_min_ratio=1e-6 / (5e-4 * 256 / 256),
+        by_epoch=False,
+    ),
+]
 auto_scale_lr = dict(base_batch_size=256)

@@ -19,7 +19,7 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(num_frames=16, tubelet_size=2),
+    backbone=dict(tubelet_size=2),
     head=dict(num_classes=400, dropout=0.3),
 )
 optim_wrapper = dict(
@@ -31,6 +31,12 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=128)
 
 train_cfg = dict(max_epochs=150)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=10)
-param_scheduler[1].update(T_max=140, begin=10, end=150, eta_min_ratio=1e-6 / (2.4e-3 * 128 / 256))
+param_scheduler = [
+    dict(type='WarmupLR', share=10 / 150, by_epoch=False),
+    dict(
+        type='CosineLR',
+        warmup_share=10 / 150,
+        eta_min_ratio=1e-6 / (2.4e-3 * 128 / 256),
+        by_epoch=False,
+    ),
+]

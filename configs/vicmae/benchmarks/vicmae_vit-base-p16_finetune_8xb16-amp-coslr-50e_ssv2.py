@@ -16,18 +16,16 @@ model = dict(head=dict(num_classes=174, dropout=0.0))
 
 train_dataloader = _base_.train_dataloader
 train_dataloader.dataset.update(data_root='data/ssv2', ann_file='train.txt')
-train_dataloader.dataset.pipeline[1] = dict(
-    type='DistantFramePair', num_segments=16, window_seconds=None
-)
+train_dataloader.dataset.pipeline[1] = dict(type='SegmentFrames')
 del train_dataloader.dataset.pipeline[3].transforms[1]  # RandomFlip
 
 val_dataloader = _base_.val_dataloader
 val_dataloader.dataset.update(data_root='data/ssv2', ann_file='val.txt')
-val_dataloader.dataset.pipeline[1] = dict(type='UniformFrames', num_frames=16)
+val_dataloader.dataset.pipeline[1] = dict(type='UniformFrames')
 
 test_dataloader = _base_.test_dataloader
 test_dataloader.dataset.update(data_root='data/ssv2', ann_file='val.txt')
-test_dataloader.dataset.pipeline[1] = dict(type='UniformFrames', num_frames=16, num_clips=2)
+test_dataloader.dataset.pipeline[1] = dict(type='UniformFrames', num_clips=2)
 
 optim_wrapper = dict(
     optimizer=dict(lr=5e-4 * 128 / 256),
@@ -35,6 +33,12 @@ optim_wrapper = dict(
     clip_grad=None,
 )
 train_cfg = dict(max_epochs=50)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=5)
-param_scheduler[1].update(T_max=45, begin=5, end=50, eta_min_ratio=1e-6 / (5e-4 * 128 / 256))
+param_scheduler = [
+    dict(type='WarmupLR', share=5 / 50, by_epoch=False),
+    dict(
+        type='CosineLR',
+        warmup_share=5 / 50,
+        eta_min_ratio=1e-6 / (5e-4 * 128 / 256),
+        by_epoch=False,
+    ),
+]

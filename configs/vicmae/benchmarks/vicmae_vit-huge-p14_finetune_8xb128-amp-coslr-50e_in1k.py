@@ -16,5 +16,12 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay_rate=0.75),
 )
 train_cfg = dict(max_epochs=50)
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(T_max=45, end=50, eta_min_ratio=1e-6 / (1e-3 * 1024 / 256))
+param_scheduler = [
+    dict(type='WarmupLR', share=5 / 50, by_epoch=False),
+    dict(
+        type='CosineLR',
+        warmup_share=5 / 50,
+        eta_min_ratio=1e-6 / (1e-3 * 1024 / 256),
+        by_epoch=False,
+    ),
+]

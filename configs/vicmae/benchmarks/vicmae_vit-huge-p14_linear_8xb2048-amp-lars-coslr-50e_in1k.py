@@ -12,5 +12,7 @@ _base_ = './vicmae_vit-base-p16_linear_8xb2048-amp-lars-coslr-90e_in1k.py'
 
 model = dict(backbone=dict(arch='huge', patch_size=14))
 train_cfg = dict(max_epochs=50)
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(T_max=40, end=50)
+param_scheduler = [
+    dict(type='WarmupLR', share=10 / 50, by_epoch=False),
+    dict(type='CosineLR', warmup_share=10 / 50, by_epoch=False),
+]

@@ -15,5 +15,12 @@ model = dict(backbone=dict(arch='large', drop_path_rate=0.2))
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))
 
 train_cfg = dict(max_epochs=100)
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(T_max=90, end=100)
+param_scheduler = [
+    dict(type='WarmupLR', share=10 / 100, by_epoch=False),
+    dict(
+        type='CosineLR',
+        warmup_share=10 / 100,
+        eta_min_ratio=1e-6 / (2.4e-3 * 128 / 256),
+        by_epoch=False,
+    ),
+]

@@ -20,5 +20,7 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=256)
 train_cfg = dict(max_epochs=90)
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(T_max=80, end=90)
+param_scheduler = [
+    dict(type='WarmupLR', share=10 / 90, by_epoch=False),
+    dict(type='CosineLR', warmup_share=10 / 90, by_epoch=False),
+]

@@ -11,13 +11,12 @@ _base_ = './vicmae_vit-base-p16_finetune_8xb128-amp-coslr-100e_in1k.py'
 
 demo_data = dict(root='data/demo-debug', preset='debug')
 
+image_size = 64
+patch_size = 8
+
 model = dict(
     backbone=dict(
-        arch=dict(
-            _delete_=True, embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128
-        ),
-        img_size=64,
-        patch_size=8,
+        arch=dict(embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128),
     ),
     head=dict(num_classes=4),
 )
@@ -26,22 +25,24 @@ train_dataloader = dict(
     num_workers=1,
     dataset=dict(data_root='data/demo-debug/images/train'),
 )
-train_dataloader['dataset']['pipeline'] = _base_.train_dataloader.dataset.pipeline
-train_dataloader['dataset']['pipeline'][1]['transforms'][0]['size'] = 64
 val_dataloader = dict(
     batch_size=8,
     num_workers=1,
     dataset=dict(data_root='data/demo-debug/images/val'),
 )
-val_dataloader['dataset']['pipeline'] = _base_.val_dataloader.dataset.pipeline
-val_dataloader['dataset']['pipeline'][1]['size'] = 64
 test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1, 2))
 test_evaluator = val_evaluator
 
 auto_scale_lr = dict(base_batch_size=8)
 train_cfg = dict(max_epochs=4, val_interval=2)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=1)
-param_scheduler[1].update(T_max=3, begin=1, end=4)
+param_scheduler = [
+    dict(type='WarmupLR', share=1 / 4, by_epoch=False),
+    dict(
+        type='CosineLR',
+        warmup_share=1 / 4,
+        eta_min_ratio=1e-6 / (5e-4 * 1024 / 256),
+        by_epoch=False,
+    ),
+]
 default_hooks = dict(logger=dict(interval=3), checkpoint=dict(interval=2))

@@ -11,13 +11,13 @@ _base_ = './vicmae_vit-base-p16_linear_8xb64-amp-coslr-20e_k400.py'
 
 demo_data = dict(root='data/demo-debug', preset='debug')
 
+image_size = 64
+patch_size = 8
+num_frames = 4
+
 model = dict(
     backbone=dict(
-        arch=dict(
-            _delete_=True, embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128
-        ),
-        img_size=64,
-        patch_size=8,
+        arch=dict(embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128),
     ),
     head=dict(num_classes=4),
 )
@@ -25,25 +25,20 @@ model = dict(
 train_dataloader = _base_.train_dataloader
 train_dataloader.update(batch_size=8, num_workers=1)
 train_dataloader.dataset.data_root = 'data/demo-debug/videos/train'
-train_dataloader.dataset.pipeline[1].num_segments = 4
-train_dataloader.dataset.pipeline[3].transforms[0].size = 64
 val_dataloader = _base_.val_dataloader
 val_dataloader.update(batch_size=8, num_workers=1)
 val_dataloader.dataset.data_root = 'data/demo-debug/videos/val'
-val_dataloader.dataset.pipeline[1].num_frames = 4
-val_dataloader.dataset.pipeline[3].size = 64
 test_dataloader = _base_.test_dataloader
 test_dataloader.update(batch_size=8, num_workers=1)
 test_dataloader.dataset.data_root = 'data/demo-debug/videos/val'
-test_dataloader.dataset.pipeline[1].num_frames = 4
-test_dataloader.dataset.pipeline[3].size = 64
 val_evaluator = dict(topk=(1, 2))
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(optimizer=dict(lr=1e-2))
 auto_scale_lr = dict(base_batch_size=8)
 train_cfg = dict(max_epochs=4, val_interval=2)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=1)
-param_scheduler[1].update(T_max=3, begin=1, end=4)
+param_scheduler = [
+    dict(type='WarmupLR', share=1 / 4, by_epoch=False),
+    dict(type='CosineLR', warmup_share=1 / 4, eta_min_ratio=1e-3, by_epoch=False),
+]
 default_hooks = dict(logger=dict(interval=3), checkpoint=dict(interval=2))

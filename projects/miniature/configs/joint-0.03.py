@@ -15,13 +15,13 @@ _base_ = [
 
 data = '{{$REAL_MINI:../shared/data/real_mini}}'
 
+image_size = 64
+patch_size = 8
+num_frames = 12
+
 model = dict(
     backbone=dict(
-        arch=dict(
-            _delete_=True, embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=768
-        ),
-        img_size=64,
-        patch_size=8,
+        arch=dict(embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=768),
     ),
     neck=dict(embed_dim=128, depth=2, num_heads=4),
     projector=dict(type='MLPHead', hidden_dim=512, out_dim=128, norm='BN'),
@@ -39,7 +39,7 @@ train_images = dict(
             type='TwoViews',
             on_device=True,
             transforms=[
-                dict(type='RandomResizedCrop', size=64, scale=(0.2, 1.0)),
+                dict(type='RandomResizedCrop', scale=(0.2, 1.0)),
                 dict(type='RandomFlip'),
                 dict(
                     type='ColorJitter',
@@ -66,7 +66,7 @@ train_videos = dict(
             type='TwoViews',
             on_device=True,
             transforms=[
-                dict(type='RandomResizedCrop', size=64, scale=(0.5, 1.0)),
+                dict(type='RandomResizedCrop', scale=(0.5, 1.0)),
                 dict(type='RandomFlip'),
             ],
         ),
@@ -89,14 +89,14 @@ train_dataloader = dict(
 
 test_image = [
     dict(type='LoadImage'),
-    dict(type='CenterCrop', size=64),
+    dict(type='CenterCrop'),
     dict(type='PackClip'),
 ]
 test_video = [
     dict(type='OpenVideo'),
-    dict(type='UniformFrames', num_frames=12),
+    dict(type='UniformFrames'),
     dict(type='DecodeFrames'),
-    dict(type='CenterCrop', size=64),
+    dict(type='CenterCrop'),
     dict(type='PackClip'),
 ]
 sources = dict(
@@ -147,22 +147,8 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=256)
 train_cfg = dict(type='EpochLoop', max_epochs=16)
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.01,
-        by_epoch=True,
-        begin=0,
-        end=1,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=15,
-        by_epoch=True,
-        begin=1,
-        end=16,
-        convert_to_iter_based=True,
-    ),
+    dict(type='WarmupLR', share=1 / 16, start_factor=0.01, by_epoch=False),
+    dict(type='CosineLR', warmup_share=1 / 16, by_epoch=False),
 ]
 default_hooks = dict(logger=dict(interval=13), checkpoint=dict(interval=4, max_keep_ckpts=1))
 custom_hooks = []  # the weight is constant

@@ -54,6 +54,11 @@ def test_run_can_count_in_iterations(tmp_path):
     assert seen == pytest.approx([0, 0, 0.4, 0.8, 0.8, 0.8])
 
 
+def test_ramp_in_shares_follows_the_length_of_the_run(tmp_path):
+    seen = train(tmp_path, dict(end=0.5, end_value=0.6, unit='run'), max_epochs=4)
+    assert seen == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, *[0.6] * 6])
+
+
 @pytest.mark.parametrize('unit', ['epoch', 'iter'])
 def test_weight_is_right_from_the_first_step_after_a_resume(tmp_path, unit):
     ramp = dict(end=3 if unit == 'epoch' else 9, unit=unit, shape='cosine')
@@ -94,7 +99,8 @@ def test_weight_that_is_not_there_stops_the_run_before_the_first_step(tmp_path, 
         ),
         (dict(begin=-1, end=3), 'got begin -1 and end 3'),
         (dict(end=3, shape='exp'), '`shape` must be one of linear, cosine, got .exp.'),
-        (dict(end=3, unit='step'), '`unit` must be one of epoch, iter, got .step.'),
+        (dict(end=3, unit='step'), '`unit` must be one of epoch, iter, run, got .step.'),
+        (dict(end=40, unit='run'), '`end` is a share of the run, at most 1, got 40'),
         (dict(end=3, start_value=-1.0), '`start_value` is a loss weight .* got -1.0'),
         (dict(end=3, end_value=-2.0), '`end_value` is a loss weight .* got -2.0'),
     ],

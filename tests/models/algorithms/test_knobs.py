@@ -115,6 +115,7 @@ ELSEWHERE = {
     'with_cp': 'memory: test_vit.py, test_mae_decoder.py',
     'compat_rank_local_ids': 'several processes: tests/distributed',
     'out_type': "what mmpretrain's users get: test_vit.py",
+    'resize_positions': 'other sizes: test_vit.py',
     'num_frames': 'clips, and so the next three: test_vit_clips.py',
     'tubelet_size': '',
     'pos_embed_type': '',

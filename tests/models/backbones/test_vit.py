@@ -6,6 +6,7 @@ import torch
 from mmpretrain.models import VisionTransformer
 from torch import nn
 
+from vicmae.errors import ConfigError
 from vicmae.models.backbones import MaskedViT
 from vicmae.models.layers import gather_tokens, patchify, sincos_pos_embed, unpatchify
 from vicmae.models.masking import FrameMasking, RandomMasking
@@ -105,7 +106,7 @@ def test_grid_counts_rows_before_columns():
 
 
 def test_unmasked_backbone_takes_other_sizes_as_mmpretrains_does():
-    ours, images = toy_vit(), torch.randn(1, 3, 24, 32)
+    ours, images = toy_vit(resize_positions=True), torch.randn(1, 3, 24, 32)
     theirs = VisionTransformer(TOY, img_size=(16, 24), patch_size=4, out_type='raw')
     theirs.load_state_dict(ours.state_dict())
     theirs.eval()
@@ -172,7 +173,8 @@ def test_impossible_shapes_are_refused_with_what_would_do(kwargs, message):
 @pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])
 @pytest.mark.parametrize('size', [(24, 32), (8, 8), (16, 12)])
 def test_images_of_another_size_are_encoded_masked_as_unmasked(size, mode):
-    vit, images = toy_vit(mask_ratio=0, interpolate_mode=mode), torch.randn(2, 3, *size)
+    vit = toy_vit(mask_ratio=0, interpolate_mode=mode, resize_positions=True)
+    images = torch.randn(2, 3, *size)
     with pytest.warns(UserWarning, match='resized from 4x6'):
         (plain,) = vit(images)
     tokens, mask = vit(images, mask=True)
@@ -180,8 +182,21 @@ def test_images_of_another_size_are_encoded_masked_as_unmasked(size, mode):
     torch.testing.assert_close(tokens, gather_tokens(plain, visible_first))
 
 
+@pytest.mark.parametrize('mask', [False, True])
+def test_another_size_than_the_backbones_is_refused_with_both(mask):
+    message = '16x24 pixels, and 24x32 arrive.*`image_size`.*`model.backbone.resize_positions=True`'
+    with pytest.raises(ConfigError, match=message):
+        toy_vit()(torch.randn(1, 3, 24, 32), mask=mask)
+
+
+def test_feature_maps_are_of_any_size_as_detectors_need_them():
+    with pytest.warns(UserWarning, match='resized'):
+        (featmap,) = toy_vit(out_type='featmap')(torch.randn(1, 3, 24, 32))
+    assert featmap.shape[-2:] == (6, 8)
+
+
 def test_another_size_is_warned_of_once():
-    vit = toy_vit()
+    vit = toy_vit(resize_positions=True)
 
     def encode_three_times():
         for _ in range(3):

@@ -344,7 +344,7 @@ def test_clips_of_another_length_load_as_they_are_encoded(pos_embed_type, num_fr
 
 
 def test_clips_of_another_length_and_size_are_encoded_masked_as_unmasked(pos_embed_type, recwarn):
-    vit = build(pos_embed_type=pos_embed_type, masking=RandomMasking(0))
+    vit = build(pos_embed_type=pos_embed_type, masking=RandomMasking(0), resize_positions=True)
     x = torch.randn(2, 3, 6, 24, 32)
     with pytest.warns(UserWarning, match='resized from 2x4x6 to 3x6x8'):
         (plain,) = vit(x)

@@ -130,7 +130,8 @@ def test_teacher_of_pretrained_weights_is_kept(tmp_path):
 
 
 def test_another_size_is_warned_of_once_by_student_and_teacher():
-    model = make_model()
+    backbone = toy_vicmae_config()['backbone'] | dict(resize_positions=True)
+    model = make_model(backbone=backbone)
     with pytest.warns(UserWarning, match='resized') as caught:
         model.loss([torch.randn(4, 3, 24, 16) for _ in range(2)])
     assert len(caught) == 1

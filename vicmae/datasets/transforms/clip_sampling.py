@@ -6,7 +6,7 @@ logged (`DataLogHook`).
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -62,6 +62,22 @@ class SameFramePair(Transform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         return {**results, 'frame_ids': [int(results['rng'].integers(results['num_frames']))]}
+
+
+@TRANSFORMS.register_module()
+class SegmentFrames(DistantFramePair):
+    """Samples one frame anywhere in each of equal segments of the whole video, in order of time.
+
+    **Required keys:** num_frames, fps, rng. **Optional keys:** reader, notes. **Added keys:** frame_ids.
+
+    Args:
+        num_frames: Number of segments and of frames.
+    """
+
+    follows: ClassVar = dict(num_frames='num_frames')
+
+    def __init__(self, num_frames: int = 8) -> None:
+        super().__init__(num_segments=num_frames, window_seconds=None)
 
 
 @TRANSFORMS.register_module()
@@ -161,6 +177,8 @@ class DistantClips(Transform):
         frame_stride: Distance of a clip's frames.
     """
 
+    follows: ClassVar = dict(clip_len='num_frames')
+
     def __init__(self, num_segments: int = 2, *, clip_len: int = 16, frame_stride: int = 4) -> None:
         _require_positive(num_segments=num_segments, clip_len=clip_len, frame_stride=frame_stride)
         self.num_segments = num_segments
@@ -193,6 +211,8 @@ class UniformClips(Transform):
         frame_stride: Distance of a clip's frames.
     """
 
+    follows: ClassVar = dict(clip_len='num_frames')
+
     def __init__(self, num_clips: int = 1, *, clip_len: int = 16, frame_stride: int = 4) -> None:
         _require_positive(num_clips=num_clips, clip_len=clip_len, frame_stride=frame_stride)
         self.num_clips = num_clips
@@ -219,6 +239,8 @@ class UniformFrames(Transform):
         num_frames: Number of frames of a clip. Frames of a shorter video are repeated.
         num_clips: Number of clips.
     """
+
+    follows: ClassVar = dict(num_frames='num_frames')
 
     def __init__(self, num_frames: int = 8, num_clips: int = 1) -> None:
         _require_positive(num_frames=num_frames, num_clips=num_clips)

@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -43,9 +43,11 @@ class RandomResizedCrop(Transform):
         ratio: Smallest and largest width over height.
     """
 
+    follows: ClassVar = dict(size='image_size')
+
     def __init__(
         self,
-        size: int | tuple[int, int],
+        size: int | tuple[int, int] = 224,
         *,
         scale: Sequence[float] = (0.2, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3),
@@ -117,7 +119,9 @@ class CenterCrop(Transform):
         crop_ratio: Sides of the crop over those of the largest part of the same shape (224 of 256 pixels is usual).
     """
 
-    def __init__(self, size: int | tuple[int, int], *, crop_ratio: float = 224 / 256) -> None:
+    follows: ClassVar = dict(size='image_size')
+
+    def __init__(self, size: int | tuple[int, int] = 224, *, crop_ratio: float = 224 / 256) -> None:
         if not 0 < crop_ratio <= 1:
             raise ValueError(f'`crop_ratio` must be in (0, 1], got {crop_ratio}.')
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
@@ -149,7 +153,9 @@ class SpatialCrops(Transform):
         num_crops: Number of crops; a single one is in the middle.
     """
 
-    def __init__(self, size: int, num_crops: int = 3) -> None:
+    follows: ClassVar = dict(size='image_size')
+
+    def __init__(self, size: int = 224, num_crops: int = 3) -> None:
         if num_crops < 1:
             raise ValueError(f'`num_crops` must be positive, got {num_crops}.')
         self.size = size

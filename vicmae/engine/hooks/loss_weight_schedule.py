@@ -9,7 +9,7 @@ from vicmae.registry import HOOKS
 from vicmae.utils.distributed import unwrapped
 
 SHAPES = ('linear', 'cosine')
-UNITS = ('epoch', 'iter')
+UNITS = ('epoch', 'iter', 'run')
 
 
 @HOOKS.register_module()
@@ -22,7 +22,7 @@ class LossWeightScheduleHook(Hook):
         start_value: Weight before the ramp.
         end_value: Weight after the ramp; by default that of the model's config.
         weight: The attribute of the model that holds the weight.
-        unit: One of `UNITS`.
+        unit: 'epoch', 'iter', or 'run': `begin` and `end` are then shares of the run, in [0, 1].
         shape: One of `SHAPES`, in which the weight changes from `begin` to `end`.
     """
 
@@ -48,6 +48,10 @@ class LossWeightScheduleHook(Hook):
             raise ValueError(f"`shape` must be one of {', '.join(SHAPES)}, got '{shape}'.")
         if unit not in UNITS:
             raise ValueError(f"`unit` must be one of {', '.join(UNITS)}, got '{unit}'.")
+        if unit == 'run' and end > 1:
+            raise ValueError(
+                f"With `unit='run'`, `end` is a share of the run, at most 1, got {end}."
+            )
         for name, value in [('start_value', start_value), ('end_value', end_value)]:
             if value is not None and value < 0:
                 raise ValueError(
@@ -64,7 +68,7 @@ class LossWeightScheduleHook(Hook):
         owner = self._owner(runner)
         if self.end_value is None:
             self.end_value = float(getattr(owner, self._name))
-        length = runner.max_epochs if self.unit == 'epoch' else runner.max_iters
+        length = {'epoch': runner.max_epochs, 'iter': runner.max_iters, 'run': 1}[self.unit]
         if self.begin >= length:
             runner.logger.warning(
                 f'LossWeightScheduleHook begins at {self.unit} {self.begin}, after the run ends at {length}: the '
@@ -80,6 +84,8 @@ class LossWeightScheduleHook(Hook):
         position = runner.iter
         if self.unit == 'epoch':
             position = runner.iter / len(runner.train_dataloader)
+        elif self.unit == 'run':
+            position = runner.iter / runner.max_iters
         setattr(self._owner(runner), self._name, self.value_at(position))
 
     def value_now(self, runner: Any) -> float:

@@ -9,7 +9,7 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -74,12 +74,15 @@ class MaskedViT(VisionTransformer):
             and `feedforward_channels`.
         img_size: Pixels of the input's side, or (height, width).
         patch_size: Pixels of a patch's side, which must divide the image's.
-        num_frames: Frames of a clip; 1 for images. For other lengths, position embeddings are interpolated.
+        num_frames: Frames of a clip; 1 for images. By default 1, or 16 where patches are tubelets. For other
+            lengths, position embeddings are interpolated.
         tubelet_size: Frames of a patch, which must divide the clip's.
         pos_embed_type: The learned position embeddings of clips: 'separable', a vector for each time of the grid, or
             'joint', one for each time and place.
         inflation: How an image's patch embedding is loaded for clips: 'average' spreads it over the frames of a
             tubelet, 'centre' gives all to the middle one.
+        resize_positions: Interpolates position embeddings for inputs of another size than `img_size`. By default such
+            an input is an error, except with `out_type='featmap'`, as detectors use it.
         masking: Draws which patches are kept; None for a backbone that is never masked.
         with_cp: Activation checkpointing of each layer: less memory, a third more time.
         out_type: What an unmasked forward returns, as in mmpretrain; a 'featmap' of clips is (B, D, t, h, w).
@@ -90,16 +93,21 @@ class MaskedViT(VisionTransformer):
         unmasked, `out_type='raw'`: (B, C, H, W) or (B, C, T, H, W) -> ((B, 1 + N, D),)
     """
 
+    follows: ClassVar = dict(
+        arch='model_size', img_size='image_size', patch_size='patch_size', num_frames='num_frames'
+    )
+
     def __init__(
         self,
         arch: str | dict[str, int] = 'base',
         *,
         img_size: int | tuple[int, int] = 224,
         patch_size: int = 16,
-        num_frames: int = 1,
+        num_frames: int | None = None,
         tubelet_size: int = 1,
         pos_embed_type: str = 'separable',
         inflation: str = 'average',
+        resize_positions: bool | None = None,
         masking: Any = None,
         with_cp: bool = False,
         out_type: str = 'raw',
@@ -107,6 +115,8 @@ class MaskedViT(VisionTransformer):
     ) -> None:
         sides = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         _check_sizes(sides, patch_size)
+        if num_frames is None:
+            num_frames = 16 if tubelet_size > 1 else 1
         _check_frames(num_frames, tubelet_size)
         _check_choice('pos_embed_type', pos_embed_type, tuple(TIME_TABLES))
         _check_choice('inflation', inflation, INFLATIONS)
@@ -122,6 +132,9 @@ class MaskedViT(VisionTransformer):
         self.num_frames = num_frames
         self.pos_embed_type = pos_embed_type
         self.inflation = inflation
+        self.resize_positions = (
+            out_type == 'featmap' if resize_positions is None else resize_positions
+        )
         self.in_channels = self.patch_embed.projection.in_channels
         self.pos_embed.requires_grad = False
         self.pos_embed.data.copy_(self._position_table())
@@ -315,9 +328,21 @@ class MaskedViT(VisionTransformer):
             )
         grid = self.grid_of(x)
         if grid not in self._known_grids:
+            if grid[1:] != self.grid[1:] and not self.resize_positions:
+                raise ConfigError(self._size_message(x))
             self._known_grids.add(grid)
             if self.warns_of_resizing:
                 warn_of_resizing(self.grid, grid)
+
+    def _size_message(self, x: Tensor) -> str:
+        """Names both sizes, and how to make them equal."""
+        arrives = 'x'.join(str(side) for side in x.shape[-2:])
+        built_for = 'x'.join(str(n * self.patch_size[-1]) for n in self.grid[1:])
+        return (
+            f'The backbone is built for {built_for} pixels, and {arrives} arrive. Set `image_size` at the top of the '
+            'config: crops and backbone follow it where they state no value of their own. To interpolate the position '
+            'embeddings instead, set `model.backbone.resize_positions=True`.'
+        )
 
     def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
         """Fits the weights of another input size, or of images for clips and back, in place."""

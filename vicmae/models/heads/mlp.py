@@ -1,6 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Heads for projector and predictor. V views, B batch, D width in, E width out."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,14 @@ class MLPHead(nn.Sequential):
     Shape:
         (B, D) -> (B, E)
     """
+
+    model_sizes: ClassVar = {
+        'tiny': dict(hidden_dim=1024),
+        'small': dict(hidden_dim=2048),
+        'base': dict(hidden_dim=4096),
+        'large': dict(hidden_dim=4096),
+        'huge': dict(hidden_dim=4096),
+    }
 
     def __init__(
         self,

@@ -4,7 +4,7 @@
 B batch, N patches, K kept, M masked, D width, P values per patch; E width of the decoder.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.model import BaseModule
@@ -45,6 +45,14 @@ class MAEDecoder(BaseModule):
     Shape:
         (B, 1 + K, in_dim) -> (B, M, P), masked patches in grid order
     """
+
+    model_sizes: ClassVar = {
+        'tiny': dict(embed_dim=128, depth=4, num_heads=4),
+        'small': dict(embed_dim=256, depth=8, num_heads=8),
+        'base': dict(embed_dim=512, depth=8, num_heads=16),
+        'large': dict(embed_dim=512, depth=8, num_heads=16),
+        'huge': dict(embed_dim=512, depth=8, num_heads=16),
+    }
 
     def __init__(
         self,

@@ -8,6 +8,8 @@ _base_ = './linear-images.py'
 
 train_dataloader = dict(dataset=dict(max_per_class=5))
 train_cfg = dict(max_epochs=16, val_interval=16)
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(T_max=15, end=16)
+param_scheduler = [
+    dict(type='WarmupLR', share=1 / 16, by_epoch=False),
+    dict(type='CosineLR', warmup_share=1 / 16, eta_min_ratio=1e-3, by_epoch=False),
+]
 default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=16))

@@ -13,14 +13,13 @@ _base_ = [
 
 data = '{{$REAL_MINI:../shared/data/real_mini}}'
 
+image_size = 64
+patch_size = 8
+
 model = dict(
     data_preprocessor=dict(mixup_alpha=0.0, cutmix_alpha=0.0),  # too few steps for them
     backbone=dict(
-        arch=dict(
-            _delete_=True, embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=768
-        ),
-        img_size=64,
-        patch_size=8,
+        arch=dict(embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=768),
         drop_path_rate=0.0,
     ),
     head=dict(num_classes=100, init_std=0.01),
@@ -29,12 +28,11 @@ model = dict(
 train_dataloader = _base_.train_dataloader
 train_dataloader.update(batch_size=64, num_workers=1)
 train_dataloader.dataset.update(data_root=data + '/images/train', max_per_class=30, subset_seed=0)
-train_dataloader.dataset.pipeline[1].transforms[0].update(size=64, scale=(0.4, 1.0))
+train_dataloader.dataset.pipeline[1].transforms[0].update(scale=(0.4, 1.0))
 train_dataloader.dataset.pipeline[1].transforms.pop()  # no RandAugment
 val_dataloader = _base_.val_dataloader
 val_dataloader.update(batch_size=64, num_workers=1)
 val_dataloader.dataset.data_root = data + '/images/val'
-val_dataloader.dataset.pipeline[1].size = 64
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(
@@ -46,7 +44,8 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=64)
 train_cfg = dict(max_epochs=8, val_interval=8)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=1)
-param_scheduler[1].update(T_max=7, begin=1, end=8, eta_min_ratio=1e-3)
+param_scheduler = [
+    dict(type='WarmupLR', share=1 / 8, by_epoch=False),
+    dict(type='CosineLR', warmup_share=1 / 8, eta_min_ratio=1e-3, by_epoch=False),
+]
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=8))

@@ -8,8 +8,10 @@ _base_ = './finetune-images.py'
 
 data = '{{$REAL_MINI:../shared/data/real_mini}}'
 
+num_frames = 8
+
 model = dict(
-    backbone=dict(num_frames=8, tubelet_size=2),
+    backbone=dict(tubelet_size=2),
     head=dict(num_classes=8, loss=dict(label_smooth_val=0.0)),
 )
 
@@ -23,12 +25,12 @@ train_dataloader = dict(
         visits_per_opening=2,
         pipeline=[
             dict(type='OpenVideo'),
-            dict(type='DistantFramePair', num_segments=8, window_seconds=None),
+            dict(type='SegmentFrames'),
             dict(type='DecodeFrames'),
             dict(
                 type='ClipView',
                 transforms=[
-                    dict(type='RandomResizedCrop', size=64, scale=(0.7, 1.0)),
+                    dict(type='RandomResizedCrop', scale=(0.7, 1.0)),
                     dict(type='RandomFlip'),
                 ],
             ),
@@ -45,9 +47,9 @@ val_dataloader = dict(
         with_labels=True,
         pipeline=[
             dict(type='OpenVideo'),
-            dict(type='UniformFrames', num_frames=8, num_clips=2),
+            dict(type='UniformFrames', num_clips=2),
             dict(type='DecodeFrames'),
-            dict(type='SpatialCrops', size=64, num_crops=3),
+            dict(type='SpatialCrops', num_crops=3),
             dict(type='PackClip'),
         ],
     ),
@@ -57,7 +59,8 @@ test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=2e-3), paramwise_cfg=dict(layer_decay_rate=0.85))
 auto_scale_lr = dict(base_batch_size=16)
 train_cfg = dict(max_epochs=16, val_interval=16)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=2)
-param_scheduler[1].update(T_max=14, begin=2, end=16)
+param_scheduler = [
+    dict(type='WarmupLR', share=2 / 16, by_epoch=False),
+    dict(type='CosineLR', warmup_share=2 / 16, eta_min_ratio=1e-3, by_epoch=False),
+]
 default_hooks = dict(logger=dict(interval=14), checkpoint=dict(interval=16))

@@ -16,6 +16,7 @@ optim_wrapper = dict(
     optimizer=dict(lr=5e-3, weight_decay=0.01), paramwise_cfg=dict(layer_decay_rate=1.0)
 )
 train_cfg = dict(max_epochs=48, val_interval=48)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=4)
-param_scheduler[1].update(T_max=44, begin=4, end=48)
+param_scheduler = [
+    dict(type='WarmupLR', share=4 / 48, by_epoch=False),
+    dict(type='CosineLR', warmup_share=4 / 48, eta_min_ratio=1e-3, by_epoch=False),
+]

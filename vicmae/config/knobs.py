@@ -1,0 +1,80 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Top-level keys of a config that many parts follow: one value for the picture size, one for the size of the model.
+
+A class says which of its arguments follow which key, by `follows = {'size': 'image_size'}`, or which arguments it has
+for each size of the model, by `model_sizes = {'tiny': {...}, ...}`. An argument that the config states stays as it is.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from vicmae.errors import ConfigError
+
+from .check import built_nodes, parameters_of
+
+KNOBS = {
+    'image_size': 'pixels of the side of the crops, which the backbone takes',
+    'patch_size': 'pixels of the side of a patch',
+    'num_frames': 'frames of a clip',
+    'model_size': 'tiny, small, base, large or huge: width and depth of backbone, decoder and heads',
+}
+
+
+def knobs_of(cfg: Config) -> dict[str, Any]:
+    """Returns the knobs that a config sets."""
+    return {knob: cfg[knob] for knob in KNOBS if cfg.get(knob) is not None}
+
+
+def follow_knobs(cfg: Config, before: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Fills in the arguments that follow a knob, in place.
+
+    Args:
+        cfg: A config with all overrides.
+        before: The knobs before overrides. An argument that is equal to them follows an override, too: a config that
+            was written by a run states all its values.
+
+    Returns:
+        The knob of each dotted key that was filled in.
+    """
+    before = before or {}
+    knobs = knobs_of(cfg)
+    filled: dict[str, str] = {}
+    for parents, node, cls in list(built_nodes(cfg._cfg_dict)):
+        old = {argument: value for argument, _, value in _followers(cls, before)}
+        for argument, knob, value in _followers(cls, knobs):
+            overridden = knob in before and before[knob] != knobs[knob]
+            if argument not in node or (overridden and node[argument] == old.get(argument)):
+                node[argument] = value
+                filled['.'.join((*parents, argument))] = knob
+    return filled
+
+
+def require_followed(cfg: Config, filled: Mapping[str, str], overrides: Iterable[str]) -> None:
+    """Raises ConfigError if an override sets a knob, and all parts state values of their own."""
+    for knob in set(overrides) & set(knobs_of(cfg)) - set(filled.values()):
+        places = [
+            f'`{".".join((*parents, argument))}`'
+            for parents, _, cls in built_nodes(cfg._cfg_dict)
+            for argument, _, _ in _followers(cls, {knob: cfg[knob]})
+        ]
+        if places:
+            raise ConfigError(
+                f'`{knob}={cfg[knob]}` changes nothing: the config states a value of its own in '
+                f'{", ".join(places[:4])}. Remove it there, or override it there.'
+            )
+
+
+def _followers(cls: Any, knobs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yields the arguments of a class that follow knobs: argument, knob and value."""
+    known = parameters_of(cls)[0]
+    for argument, knob in getattr(cls, 'follows', {}).items():
+        if knob in knobs and argument in known:
+            yield argument, knob, knobs[knob]
+    sizes, size = getattr(cls, 'model_sizes', {}), knobs.get('model_size')
+    if sizes and size is not None:
+        if size not in sizes:
+            raise ConfigError(f'`model_size` must be one of {", ".join(sizes)}, got {size!r}.')
+        for argument, value in sizes[size].items():
+            yield argument, 'model_size', value
