@@ -104,5 +104,5 @@ def test_statistics_of_batch_norm_are_updated_once():
 
 
 def test_no_part_at_all_is_refused():
-    with pytest.raises(ValueError, match='whole number from 1 on, got 0. A batch'):
+    with pytest.raises(ValueError, match='integer of at least 1, got 0. A batch'):
         ContrastiveCache(0)

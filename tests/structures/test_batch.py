@@ -130,9 +130,13 @@ def test_what_is_no_batch_is_refused_with_what_it_is(data, message):
         (
             ViewPreprocessor(),
             'image',
-            'ViewPreprocessor trains on Views, and the training data are Cl',
+            'ViewPreprocessor trains on Views, got a batch of Cl',
         ),
-        (LabelledPreprocessor(), 'views', 'LabelledPreprocessor trains on Clips, .*are Views. End'),
+        (
+            LabelledPreprocessor(),
+            'views',
+            'LabelledPreprocessor trains on Clips, got a batch of Views. End',
+        ),
     ],
 )
 def test_training_data_of_another_kind_are_refused(preprocessor, kind, message):

@@ -76,7 +76,7 @@ def test_other_algorithms_train_and_are_evaluated(run_tool, tmp_path, name):
         ('custom_hooks.0.begin=3', '0 <= `begin` < `end`, got begin 3 and end 1'),
         ('default_hooks.target_ema.end_momentum=2', r'`end_momentum` is the share .* got 2'),
         ('model.backbone.img_size=60', '`patch_size` 8 must divide `img_size`, got 60x60'),
-        ('model.predictor.out_dim=16', 'Predictions have 16 values and targets 32'),
+        ('model.predictor.out_dim=16', 'Predictions have width 16, targets 32'),
     ],
 )
 def test_impossible_values_end_in_one_line_before_anything_runs(
@@ -149,7 +149,7 @@ def test_reconstructions_of_mae_are_drawn_at_any_shape_and_those_of_simclr_refus
             assert Image.open(out).size == (3 * 96, 48)
         else:
             assert ended.status == 1
-            assert 'error: This SimCLR reconstructs nothing: it has no `neck`' in ended.err
+            assert 'error: This SimCLR has no `neck`' in ended.err
             assert 'Traceback' not in ended.err
 
 

@@ -92,7 +92,7 @@ def as_plain(content: Any, where: str = '') -> Any:
         if not isinstance(content, OrderedDict):
             return dict(kept)
         ordered: Any = OrderedDict(kept)
-        if hasattr(content, '_metadata'):  # versions of modules, beside their state
+        if hasattr(content, '_metadata'):  # versions of the modules
             ordered._metadata = as_plain(content._metadata, where)
         return ordered
     if isinstance(content, list | tuple | set | frozenset):

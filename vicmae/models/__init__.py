@@ -2,7 +2,7 @@
 import warnings
 
 with warnings.catch_warnings():
-    # mmcv's compiled operators are not needed here.
+    # mmcv's compiled operators are not needed.
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     from .aggregators import *  # noqa: F403
     from .algorithms import *  # noqa: F403

@@ -18,32 +18,32 @@ Encode = Callable[[Tensor, Mask], dict[str, Tensor]]
 
 @MODELS.register_module()
 class ContrastiveCache(nn.Module):
-    """Encodes a batch in parts, so that a contrastive loss spans all of it at the memory of one part.
+    """Encodes a batch in parts: the contrastive loss covers the whole batch with the memory of one part.
 
-    Only the pooled tokens of each part are kept for the loss over all parts, and the backward pass encodes each part
-    again (GradCache, https://arxiv.org/abs/2101.06983). Losses and gradients, also those of batch norm in the heads,
-    are the large batch's, for one more forward pass. The pixels of the whole batch stay on the device.
+    Only the pooled tokens of each part are kept for the loss, and the backward pass encodes each part again (GradCache,
+    https://arxiv.org/abs/2101.06983). This costs one more forward pass. Losses and gradients are those of the whole
+    batch, also with batch norm in the heads. The pixels of the whole batch are on the device.
 
-    It replaces gradient accumulation, which leaves small batches with few negatives: instead of
+    Use it instead of gradient accumulation, whose small batches have few negatives: instead of
     `optim_wrapper.accumulative_counts=4`, set `num_parts=4` and a `batch_size` four times as large.
 
     Args:
-        num_parts: Number of parts of a batch.
+        num_parts: Number of parts of a batch, at least 1.
     """
 
     def __init__(self, num_parts: int) -> None:
         super().__init__()
         if num_parts < 1 or num_parts != int(num_parts):
             raise ValueError(
-                f'`num_parts` must be a whole number from 1 on, got {num_parts}. A batch that fits into memory '
-                'needs no cache.'
+                f'`num_parts` must be an integer of at least 1, got {num_parts}. A batch that fits into memory '
+                'needs no `contrastive_cache`.'
             )
         self.num_parts = num_parts
 
     def forward(
         self, encode: Encode, teach: Encode, views: Tensor, mask: Mask
     ) -> dict[str, Tensor]:
-        """Calls both functions on parts of the rows (`teach` without gradient); joins vectors, averages losses."""
+        """Calls both functions on parts of the rows, `teach` without gradient. Joins vectors and averages losses."""
         chunks = (tensor.chunk(self.num_parts) for tensor in (views, *mask))
         parts = [(rows, Mask(*ids)) for rows, *ids in zip(*chunks, strict=True)]
         results = [

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A backbone and a pooling: the base of pretrainers, classifiers and probes.
+"""Base class of pretrainers, classifiers and probes: a backbone and a pooling.
 
 B batch, C channels, T H W frames and pixels, K kept of N patches, D width.
 """
@@ -24,10 +24,10 @@ DataSamples = Sequence[DataSample] | None
 class FeatureModel(BaseModel):
     """Encodes images and clips to one vector each.
 
-    Parts are configs or built modules. Widths that one part sets for another are filled in here.
+    Parts are configs or built modules. Widths that depend on another part are filled in.
 
     Args:
-        backbone: Encodes patches: all of them, or those that its `masking` keeps.
+        backbone: Encodes all patches, or those that its `masking` keeps.
         aggregator: Pools patch tokens to one vector.
         data_preprocessor: Moves pixels to the device and normalises them.
         init_cfg: MMEngine's initialisation, such as `dict(type='Pretrained', checkpoint=...)`.
@@ -41,7 +41,7 @@ class FeatureModel(BaseModel):
         data_preprocessor: Part | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        # Built here: MMEngine's registry would find ours only where a default scope is set.
+        # Built here, since MMEngine's registry finds vicmae's parts only with a default scope.
         if data_preprocessor is not None:
             data_preprocessor = build_part(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -49,19 +49,21 @@ class FeatureModel(BaseModel):
         self.aggregator = build_part(aggregator, in_dim=self.backbone.embed_dims)
         if getattr(self.aggregator, 'needs_prefix', False) and not self.backbone.num_extra_tokens:
             raise ValueError(
-                f'{type(self.aggregator).__name__} takes the class token, and the backbone has none: '
-                'set `backbone.with_cls_token=True` or use `MeanPooling`.'
+                f'{type(self.aggregator).__name__} uses the class token, but the backbone has none. '
+                'Set `backbone.with_cls_token=True` or use `MeanPooling`.'
             )
         self.over_time: nn.Module = MeanOverTime()  # `FeatureTestLoop` may replace it
 
     def init_weights(self) -> None:
-        """Draws all weights, or loads those that `init_cfg` names."""
+        """Initialises all weights, or loads those in `init_cfg`."""
         for module in self.modules():
-            # MMEngine reaches only direct children and their BaseModules, not a target's head.
+            # MMEngine initialises only direct children and their BaseModules, not the head of a target.
             missed = not isinstance(module, BaseModule) and hasattr(module, 'init_weights')
             if missed and any(p.requires_grad for p in module.parameters()):
                 module.init_weights()
-        with DefaultScope.overwrite_default_scope('vicmae'):  # its `Pretrained` runs no code
+        with DefaultScope.overwrite_default_scope(
+            'vicmae'
+        ):  # vicmae's `Pretrained` runs no code of a checkpoint
             super().init_weights()
 
     @abstractmethod
@@ -72,19 +74,19 @@ class FeatureModel(BaseModel):
 
         Args:
             inputs: Normalised images (B, C, H, W) or clips (B, T, C, H, W); in pretraining one batch per view.
-            data_samples: Labels of the samples; none in pretraining.
-            seeds: The seed of each sample's masks, int64 (B,). Without them masks are random.
+            data_samples: Labels of the samples. None in pretraining.
+            seeds: Seeds of the samples' masks, int64 (B,). None for random masks.
         """
 
     def extract_feat(self, frames: Tensor) -> Tensor:
-        """Encodes whole frames, without masking, to one vector each: (B, C, H, W) -> (B, D)."""
+        """Encodes frames without masking, to one vector each: (B, C, H, W) -> (B, D)."""
         (tokens,) = self.backbone(frames)
         return self.pool(tokens)
 
     def extract_clip_feat(self, clips: Sequence[Tensor]) -> Tensor:
-        """Encodes clips, or pools the features of their frames by `over_time`: B times (T, C, H, W) -> (B, D).
+        """Encodes clips, or pools the features of their frames with `over_time`: B times (T, C, H, W) -> (B, D).
 
-        An image is a clip of one frame. For a backbone of images each clip may have another T.
+        An image is a clip of one frame. For a backbone of images, clips may differ in T.
         """
         if self.backbone.takes_clips:
             return self.extract_feat(torch.stack(list(clips)).transpose(1, 2))
@@ -94,7 +96,7 @@ class FeatureModel(BaseModel):
     def predict(
         self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample]
     ) -> Sequence[DataSample]:
-        """Writes `feature` into each data sample, for metrics that compare features."""
+        """Adds `feature` to each data sample, for metrics that compare features."""
         for sample, feature in zip(data_samples, self.extract_clip_feat(inputs), strict=True):
             sample.set_field(feature, 'feature')
         return data_samples
@@ -120,9 +122,9 @@ class FeatureModel(BaseModel):
         raise ValueError(f"`mode` must be 'loss', 'predict' or 'tensor', got '{mode}'.")
 
     def compile_layers(self, **options: Any) -> int:
-        """Compiles each transformer layer by itself with options of `torch.compile`; returns the number of layers.
+        """Compiles each transformer layer separately with options of `torch.compile`. Returns the number of layers.
 
-        Layers of one shape share the compiled code, and gradients reach other ranks layer by layer.
+        Layers of one shape share the compiled code, and gradients are reduced over ranks layer by layer.
         """
         layers = [m for m in self.modules() if isinstance(m, TransformerEncoderLayer)]
         for layer in layers:
@@ -130,7 +132,7 @@ class FeatureModel(BaseModel):
         return len(layers)
 
     def _dump_init_info(self, *args: Any) -> None:
-        """Keeps MMEngine from writing three lines per parameter into the log."""
+        """Keeps MMEngine from logging three lines per parameter."""
 
     def get_layer_depth(self, param_name: str) -> tuple[int, int]:
         """Returns the depth of a parameter, for layer-wise learning-rate decay."""

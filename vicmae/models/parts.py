@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Builds the parts of a model from configs, and checks that they fit."""
+"""Builds the parts of a model from configs, and checks that they fit together."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,20 @@ def build_part(
     nested_offers: dict[str, Any] | None = None,
     **offers: Any,
 ) -> Any:
-    """Builds a part from its config; returns a built module unchanged.
+    """Builds a part from its config. Returns a built module unchanged.
 
     Args:
         part: Config or module.
-        nested: Names of arguments that are parts themselves.
-        nested_offers: The `offers` to these.
-        offers: Arguments for the part if it takes them and its config doesn't have them.
+        nested: Names of arguments that are themselves parts.
+        nested_offers: The `offers` to nested parts.
+        offers: Arguments that are passed if the part accepts them and its config doesn't set them.
     """
     if isinstance(part, nn.Module):
         return part
     if not isinstance(part, Mapping) or 'type' not in part:
-        raise ConfigError(f'A part of a model is a dict with a `type`, or a module; got {part!r}.')
+        raise ConfigError(
+            f'A part of a model must be a dict with a `type`, or a module, got {part!r}.'
+        )
     part = dict(part)
     for name in nested:
         if isinstance(part.get(name), Mapping):
@@ -60,9 +62,9 @@ def output_width(head: nn.Module, in_dim: int) -> int:
 
 
 def require_parameter_free(aggregator: nn.Module, reason: str) -> None:
-    """Raises ValueError if an aggregator has parameters, which no loss would train."""
+    """Raises a ValueError if an aggregator has parameters, which no loss would train."""
     if any(True for _ in aggregator.parameters()):
         raise ValueError(
-            f'{type(aggregator).__name__} has parameters, but {reason}, so that nothing would train them. '
+            f'{type(aggregator).__name__} has parameters, but {reason}, so they would not be trained. '
             'Use `MeanPooling` or another aggregator without parameters.'
         )

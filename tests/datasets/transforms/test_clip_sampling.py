@@ -144,7 +144,7 @@ def test_gap_fits_from_one_frame_more_than_itself():
         (dict(gap=float('inf')), '`gap` must be a positive number, got inf'),
         (
             dict(gap=0.5),
-            "must be a whole number of frames, got 0.5. For seconds, set `unit='second'`",
+            "must be an integer number of frames, got 0.5. For seconds, set `unit='second'`",
         ),
         (dict(unit='seconds'), "`unit` must be one of frame, second, got 'seconds'"),
     ],

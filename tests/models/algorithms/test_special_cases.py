@@ -123,7 +123,7 @@ def test_loss_that_is_off_leaves_its_parts_out(switch, left, logged):
 
 @pytest.mark.parametrize(('part', 'loss'), [('neck', 'reconstruction'), ('target', 'contrastive')])
 def test_loss_without_the_part_that_it_needs_is_refused(part, loss):
-    message = f'`head.{loss}` needs a `{part}`, got None. Give one, .*`head.{loss}=None`'
+    message = f'`head.{loss}` needs a `{part}`, got None. Set one, .*`head.{loss}=None`'
     with pytest.raises(ValueError, match=message):
         make_vicmae(**{part: None})
 
@@ -135,5 +135,5 @@ def test_aggregator_that_nothing_would_train_is_refused(make):
 
 
 def test_asking_simclr_for_a_reconstruction_is_refused():
-    with pytest.raises(ValueError, match='This SimCLR reconstructs nothing: it has no `neck`'):
+    with pytest.raises(ValueError, match='This SimCLR has no `neck`'):
         make_simclr().reconstruct(torch.zeros(1, 3, 16, 16))

@@ -363,11 +363,11 @@ def test_projector_of_unknown_width_is_refused():
     [
         (
             dict(target=dict(type='SharedTarget', head=dict(type='MLPHead', out_dim=6))),
-            r'Predictions have 8 values and targets 6.*`out_dim` of the last head .* to 6, or change `target.head',
+            r'Predictions have width 8, targets 6.*`out_dim` of the last head .* to 6, or change `target.head',
         ),
         (
             dict(projector=dict(type='MLPHead', out_dim=5), target=dict(type='EMATarget')),
-            r'Predictions have 8 values and targets 5: .*Set `out_dim` of .* to 5\.',
+            r'Predictions have width 8, targets 5: .*Set `out_dim` of .* to 5\.',
         ),
     ],
 )
@@ -379,7 +379,7 @@ def test_predictions_and_targets_of_unequal_widths_are_refused(parts, message):
 def test_class_token_to_pool_has_to_be_there():
     config = toy_vicmae_config()
     backbone = {**config['backbone'], 'with_cls_token': False}
-    with pytest.raises(ValueError, match='ClsPooling takes the class token, and the backbone has'):
+    with pytest.raises(ValueError, match='ClsPooling uses the class token, but the backbone has'):
         MODELS.build({**config, 'backbone': backbone, 'aggregator': dict(type='ClsPooling')})
 
 
@@ -390,7 +390,7 @@ def test_log_warns_of_a_cosine_loss_with_gradient_through_both_sides(changes, ke
     config = toy_vicmae_config()
     config['head'].update(contrastive=dict(type='CosineLoss'), **changes)
     MODELS.build(config)
-    assert f'CosineLoss with a SharedTarget: {keeper} keeps embeddings' in ''.join(log)
+    assert f'CosineLoss with a SharedTarget: {keeper} prevents a collapse' in ''.join(log)
     log.clear()
     MODELS.build({**config, 'target': dict(type='StopGradientTarget')})
     assert 'collapse' not in ''.join(log)

@@ -63,7 +63,7 @@ def test_classifier_tells_the_number_of_classes():
 
 
 def test_impossible_mixing_is_refused():
-    with pytest.raises(ValueError, match='needs .num_classes., got None'):
+    with pytest.raises(ValueError, match='need .num_classes., got None'):
         LabelledPreprocessor(mixup_alpha=0.8)
     with pytest.raises(ValueError, match='cutmix_alpha. must not be negative, got -1'):
         LabelledPreprocessor(num_classes=4, cutmix_alpha=-1.0)

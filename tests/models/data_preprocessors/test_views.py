@@ -51,5 +51,5 @@ def test_normalisation_is_no_part_of_a_checkpoint():
 
 
 def test_mean_and_std_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match='`mean` has 3 channels and `std` 1'):
+    with pytest.raises(ValueError, match='`mean` and `std` must have the same length, got 3 and 1'):
         ViewPreprocessor(std=(1.0,))

@@ -62,7 +62,7 @@ def test_one_loss_alone_is_weighed_alone(name):
 
 
 def test_head_without_any_loss_is_refused():
-    with pytest.raises(ValueError, match='neither `reconstruction` nor `contrastive`: give it at'):
+    with pytest.raises(ValueError, match='neither `reconstruction` nor `contrastive`. Set at'):
         ViCMAEHead()
 
 

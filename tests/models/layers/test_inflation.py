@@ -46,7 +46,7 @@ def test_patch_embedding_that_fits_is_left_as_it_is():
 
 def test_other_tubelets_keep_what_still_patches_give_and_say_what_is_lost():
     loaded = torch.randn(5, 3, 2, 4, 4)
-    with pytest.warns(UserWarning, match='patches of 2 frames, the model of 4: .* motion'):
+    with pytest.warns(UserWarning, match='patches of 2 frames, the model of 4. .* motion'):
         fitted = fit_patch_embed(loaded, 4, warn=True)
     assert fitted.shape == (5, 3, 4, 4, 4)
     torch.testing.assert_close(deflate(fitted), deflate(loaded))

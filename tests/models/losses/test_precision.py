@@ -78,7 +78,7 @@ def test_other_than_two_views_of_equal_shape_are_refused(loss):
     views = torch.randn(3, 4, 8)
     with pytest.raises(ValueError, match=r'must have the shape \(2, B, E\), got \(3, 4, 8\)'):
         loss(views, views)
-    message = r'one shape, got \(2, 4, 8\) and \(2, 4, 1\). Give the pred'
+    message = r'the same shape, got \(2, 4, 8\) and \(2, 4, 1\). Set the same'
     with pytest.raises(ValueError, match=message):
         loss(views[:2], views[:2, :, :1])
 

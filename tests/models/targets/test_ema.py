@@ -156,7 +156,9 @@ def test_drawn_weights_of_the_student_are_those_without_a_teacher():
 
 @pytest.mark.parametrize('momentum', [-0.1, 1.5, 75])
 def test_momentum_outside_zero_to_one_is_refused(momentum):
-    with pytest.raises(ValueError, match=rf'that stays, in \[0, 1\], got {momentum}\. Usual is'):
+    with pytest.raises(
+        ValueError, match=rf'that is kept, in \[0, 1\], got {momentum}\. Usual values'
+    ):
         EMATarget(momentum)
 
 

@@ -107,7 +107,7 @@ class FixedGapFramePair(Transform):
             raise ValueError(f'`gap` must be a positive number, got {gap}.')
         if unit == 'frame' and gap != int(gap):
             raise ValueError(
-                f"`gap` must be a whole number of frames, got {gap}. For seconds, set `unit='second'`."
+                f"`gap` must be an integer number of frames, got {gap}. For seconds, set `unit='second'`."
             )
         self.gap = gap
         self.unit = unit
@@ -169,7 +169,7 @@ class DistantClips(Transform):
     last frame. With one segment, the clip is anywhere in the video, as in the training of classifiers.
 
     **Required keys:** num_frames, fps, rng. **Optional keys:** notes.
-    **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
+    **Added keys:** frame_ids (those of all clips, clip by clip), num_clips, clip_len.
 
     Args:
         num_segments: Number of segments, each with one clip.
@@ -203,7 +203,7 @@ class UniformClips(Transform):
     A single clip is in the middle. A clip that is longer than the video repeats the last frame.
 
     **Required keys:** num_frames. **Optional keys:** notes.
-    **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
+    **Added keys:** frame_ids (those of all clips, clip by clip), num_clips, clip_len.
 
     Args:
         num_clips: Number of clips.
@@ -233,7 +233,7 @@ class UniformFrames(Transform):
 
     For several clips, each segment is divided into one part per clip, and clip i has the middle frames of the parts i.
 
-    **Required keys:** num_frames. **Added keys:** frame_ids (all clips in a row), num_clips, clip_len.
+    **Required keys:** num_frames. **Added keys:** frame_ids (those of all clips, clip by clip), num_clips, clip_len.
 
     Args:
         num_frames: Number of frames of a clip. Frames of a shorter video are repeated.

@@ -14,7 +14,7 @@ it has:
 `KEY.json` may have `label` (an integer, at least 0), `class_name`, `fps` (of the frames), `path` (of the original),
 and more. The label may also be in `KEY.cls`. Other readers of the layout ignore the index.
 
-**Index.** `NAME.tar.index` beside `NAME.tar`: 8 bytes `vicmaeIX`, the length of the JSON object as a little-endian
+**Index.** `NAME.tar.index` next to `NAME.tar`: 8 bytes `vicmaeIX`, the length of the JSON object as a little-endian
 64-bit number, the object, padded with spaces to a multiple of 8 bytes, and arrays, each padded likewise. The object has
 
 - `version`: 1; `tar_size`: bytes of the shard, to detect a stale index;

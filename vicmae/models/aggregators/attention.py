@@ -11,9 +11,9 @@ from ..layers import init_linear_layers
 
 
 class QueryAttention(nn.Module):
-    """One learned query that attends over tokens in several heads: a weighted mean.
+    """Pools tokens by one learned query that attends to them in several heads: a weighted mean.
 
-    The query starts small, so that the weights are nearly equal: at first this is a mean between linear layers.
+    The query starts small, so that the weights are nearly equal: initially this is a mean between linear layers.
     """
 
     def __init__(self, in_dim: int, num_heads: int = 8) -> None:
@@ -26,14 +26,14 @@ class QueryAttention(nn.Module):
         self.num_heads = num_heads
         self.query = nn.Parameter(torch.empty(1, 1, in_dim))
         self.norm = nn.LayerNorm(in_dim, eps=1e-6)
-        # A bias would shift the scores of all tokens equally, which the softmax cancels.
+        # No bias: it would shift the scores of all tokens equally, which the softmax cancels.
         self.key = nn.Linear(in_dim, in_dim, bias=False)
         self.value = nn.Linear(in_dim, in_dim)
         self.proj = nn.Linear(in_dim, in_dim)
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Draws linear layers Xavier-uniformly, and the query as a class token."""
+        """Initialises linear layers Xavier-uniformly, and the query like a class token."""
         init_linear_layers(self)
         self.norm.reset_parameters()
         nn.init.normal_(self.query, std=0.02)
@@ -49,19 +49,19 @@ class QueryAttention(nn.Module):
         return self.proj(pooled.flatten(1))
 
     def _split_heads(self, tokens: Tensor) -> Tensor:
-        """(B, K, D) -> (B, h, K, D/h)."""
+        """Splits the width into heads: (B, K, D) -> (B, h, K, D/h)."""
         return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
 
 @MODELS.register_module()
 class AttentionPooling(QueryAttention):
-    """Pools the patch tokens by one learned query that attends over them in several heads.
+    """Pools the patch tokens by one learned query that attends to them in several heads.
 
-    At first this is `MeanPooling` between linear layers.
+    Initially this is `MeanPooling` between linear layers.
 
     Args:
-        in_dim: Width of the tokens; filled in from the backbone.
-        num_heads: Number of heads; it must divide the width.
+        in_dim: Width of the tokens. The model fills it in from the backbone.
+        num_heads: Number of attention heads, which must divide the width.
 
     Shape:
         (B, K, D), (B, 1, D) -> (B, D)

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Pools patch tokens to one vector. B batch, K tokens, D width.
 
-Every aggregator takes (patch tokens, prefix tokens), so that one that reads the class token can replace the others.
+Every aggregator takes (patch tokens, prefix tokens), so that those that read the class token have the same signature.
 """
 
 import math
@@ -14,7 +14,7 @@ from vicmae.registry import MODELS
 
 @MODELS.register_module()
 class MeanPooling(nn.Module):
-    """Averages the patch tokens: the paper's choice, and its best (67.66 linear probe on ImageNet).
+    """Averages the patch tokens, as in the paper: the best in its ablation (67.66 in a linear probe on ImageNet).
 
     Shape:
         (B, K, D), (B, 1, D) -> (B, D)
@@ -40,13 +40,13 @@ class MaxPooling(nn.Module):
 class GeMPooling(nn.Module):
     """Takes the generalised mean of each channel over the patch tokens (66.92 in the paper's ablation).
 
-    mean(x^p)^(1/p), https://arxiv.org/abs/1711.02512: the mean at p = 1, the maximum as p grows. Values below
-    `eps` count as `eps`, so that negative ones are lost.
+    mean(x^p)^(1/p), https://arxiv.org/abs/1711.02512: the mean at p = 1, the maximum as p grows. Values below `eps`,
+    which includes negative ones, count as `eps`.
 
     Args:
-        p: The power, at least 1.
-        learn_p: Whether the power is trained; below 1 it counts as 1.
-        eps: Smallest value.
+        p: Power, at least 1.
+        learn_p: Whether the power is trained. It is then limited to 1 or more.
+        eps: Lower limit of the values, above 0.
 
     Shape:
         (B, K, D), (B, 1, D) -> (B, D)
@@ -87,7 +87,7 @@ class GeMPooling(nn.Module):
 
 @MODELS.register_module()
 class ClsPooling(nn.Module):
-    """Takes the class token. The paper reports that contrasting it fails, at least with losses without negatives.
+    """Returns the class token. According to the paper, contrasting it fails, at least with losses without negatives.
 
     Shape:
         (B, K, D), (B, 1, D) -> (B, D)

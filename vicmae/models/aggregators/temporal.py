@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Pools the features of a clip's frames to one vector, for image models. B batch, T frames, D width.
 
-Of these, only `StatisticsOverTime` uses the order of the frames; a backbone with `num_frames` above 1 does, too.
+Of these, only `StatisticsOverTime` uses the order of the frames, as does a backbone with `num_frames` above 1.
 """
 
 import torch
@@ -31,13 +31,13 @@ class MeanOverTime(nn.Module):
 
 @MODELS.register_module()
 class AttentionOverTime(QueryAttention):
-    """Pools the features of frames by one learned query that attends over them in several heads.
+    """Pools the features of frames by one learned query that attends to them in several heads.
 
-    At first this is `MeanOverTime` between linear layers.
+    Initially this is `MeanOverTime` between linear layers.
 
     Args:
-        in_dim: Width of the features; filled in from the backbone.
-        num_heads: Number of heads; it must divide the width.
+        in_dim: Width of the features. The model fills it in from the backbone.
+        num_heads: Number of attention heads, which must divide the width.
 
     Shape:
         (B, T, D) -> (B, D), of any T
@@ -54,10 +54,10 @@ class AttentionOverTime(QueryAttention):
 
 @MODELS.register_module()
 class StatisticsOverTime(nn.Module):
-    """Concatenates mean, change and spread of the features of frames: for probes, as nothing is trained.
+    """Concatenates mean, change and spread of the features of frames, for probes of frozen features.
 
-    The change is half the difference between the means of the clip's second and first half. For a single frame,
-    change and spread are 0.
+    The change is half the difference between the means of the second and the first half of the clip. For a single
+    frame, change and spread are 0. It has no parameters.
 
     Shape:
         (B, T, D) -> (B, 3 * D), of any T

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The base of pretraining methods.
+"""Base class of pretraining methods.
 
 B batch, C channels, H W pixels, K kept and M masked of N patches, P values per patch.
 """
@@ -17,7 +17,7 @@ from ..parts import Part, build_part
 
 
 class BasePretrainer(FeatureModel):
-    """Pretrains a backbone without labels; a method adds its parts and its `loss`.
+    """Pretrains a backbone without labels. Subclasses add their parts and their `loss`.
 
     Args:
         model: Arguments of `FeatureModel`.
@@ -39,7 +39,7 @@ class BasePretrainer(FeatureModel):
         )
 
     def predict_hidden(self, views: Tensor, tokens: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-        """Predicts the masked patches, and returns them and the true ones, (B, M, P) each."""
+        """Returns the predicted and the true masked patches, (B, M, P) each."""
         predicted = self.neck(tokens, mask, self.backbone.grid_of(views))
         return predicted, gather_tokens(patchify(views, self.backbone.patch_size), mask.ids_masked)
 
@@ -50,7 +50,9 @@ class BasePretrainer(FeatureModel):
             (B, C, H, W) -> predicted patches (B, M, P), all true patches (B, N, P), their positions (B, M)
         """
         if self.neck is None:
-            raise ConfigError(f'This {type(self).__name__} reconstructs nothing: it has no `neck`.')
+            raise ConfigError(
+                f'This {type(self).__name__} has no `neck`, so it cannot reconstruct patches.'
+            )
         tokens, mask = self.backbone(frames, mask=True)
         predicted = self.neck(tokens, mask, self.backbone.grid_of(frames))
         return predicted, patchify(frames, self.backbone.patch_size), mask.ids_masked

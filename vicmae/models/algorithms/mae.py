@@ -17,13 +17,13 @@ from .base import BasePretrainer
 
 @MODELS.register_module()
 class MAE(BasePretrainer):
-    """Masked autoencoders (https://arxiv.org/abs/2111.06377): masked patches are predicted from visible ones.
+    """Predicts masked patches from visible ones: masked autoencoders (https://arxiv.org/abs/2111.06377).
 
-    Each view is a sample of its own. The backbone needs a `masking`; the aggregator is for evaluation.
+    Each view is a separate sample. The backbone needs a `masking`. The aggregator is used in evaluation only.
 
     Args:
-        neck: Predicts the masked patches from the encoded ones.
-        reconstruction: Compares predicted with true patches.
+        neck: Decoder that predicts the masked patches from the encoded ones, such as `MAEDecoder`.
+        reconstruction: Loss of predicted and true patches, such as `PixelReconstructionLoss`.
         model: Arguments of `FeatureModel`.
     """
 
@@ -36,7 +36,7 @@ class MAE(BasePretrainer):
 
     @property
     def pixel_loss(self) -> Any:
-        """The loss that compares patches."""
+        """Loss of predicted and true patches."""
         return self.reconstruction
 
     def loss(

@@ -17,13 +17,13 @@ from .base import BasePretrainer
 
 @MODELS.register_module()
 class SimCLR(BasePretrainer):
-    """SimCLR (https://arxiv.org/abs/2002.05709): matches the two views of a sample within the batch, without masks.
+    """Matches the two views of a sample within the batch, without masks: SimCLR (https://arxiv.org/abs/2002.05709).
 
-    (On W ranks, mmpretrain's SimCLR gets 1/W of the gradient through the gathered samples; this one gets all of it.)
+    On W ranks, gradients through the gathered samples are complete. (Those of mmpretrain's SimCLR are 1/W of them.)
 
     Args:
-        projector: Maps the pooled vector to an embedding; batch norm keeps statistics per view.
-        contrastive: Compares the embeddings of the views.
+        projector: Maps the pooled vector to an embedding. Its batch norms compute statistics for each view.
+        contrastive: Loss of the embeddings of both views, such as `InfoNCELoss`.
         model: Arguments of `FeatureModel`.
     """
 

@@ -25,23 +25,23 @@ from .base import BasePretrainer
 
 @MODELS.register_module()
 class ViCMAE(BasePretrainer):
-    """Visual representations from images and videos by contrastive masked autoencoding.
+    """Learns visual representations from images and videos by contrastive masked autoencoding.
 
     `ViC-MAE <https://arxiv.org/abs/2303.12001>`_: one ViT encodes the visible patches of two distant frames of a video,
-    or of two views of an image. A decoder reconstructs the masked patches of each view; a predictor finds each view's
-    partner in the batch from the pooled tokens. See docs/concepts/method.md.
+    or of two views of an image. A decoder reconstructs the masked patches of each view. A contrastive loss matches
+    the pooled tokens of the two views within the batch. See docs/concepts/method.md.
 
-    Either loss can be switched off: `head.reconstruction=None` leaves out the neck, `head.contrastive=None` the
-    projector, predictor and target.
+    Either loss can be disabled: `head.reconstruction=None` also drops the neck, `head.contrastive=None` the projector,
+    the predictor and the target.
 
     Args:
-        head: Computes the losses.
-        neck: Predicts the masked patches from the encoded ones.
-        target: Makes the embeddings that predictions are compared with.
-        projector: Maps pooled tokens to embeddings, for predictions and for a target without its own head.
-        predictor: Maps these further, for predictions only. With no projector it is the paper's P.
-        contrastive_cache: Encodes the batch in parts, so that it can be larger than memory allows at once.
-        model: Arguments of `FeatureModel`; the backbone needs a `masking`.
+        head: Losses and their weights, a `ViCMAEHead`.
+        neck: Decoder that predicts the masked patches from the encoded ones, such as `MAEDecoder`.
+        target: Computes the embeddings with which predictions are compared.
+        projector: Maps pooled tokens to embeddings, for predictions and for targets without a head.
+        predictor: Maps these embeddings to predictions. Without a projector, it is the paper's P.
+        contrastive_cache: A `ContrastiveCache` encodes the batch in parts, so that it can be larger than memory allows.
+        model: Arguments of `FeatureModel`. The backbone needs a `masking`.
 
     Example:
         >>> from vicmae.apis import load_config
@@ -85,8 +85,8 @@ class ViCMAE(BasePretrainer):
         if isinstance(self.head.contrastive, CosineLoss) and isinstance(self.target, SharedTarget):
             keeper = 'nothing' if self.head.reconstruction is None else 'only the reconstruction'
             print_log(
-                f'CosineLoss with a SharedTarget: {keeper} keeps embeddings from becoming all the same (collapse). '
-                'SimSiam has a StopGradientTarget, BYOL an EMATarget.',
+                f'CosineLoss with a SharedTarget: {keeper} prevents a collapse (equal embeddings). '
+                'Use a StopGradientTarget, as in SimSiam, or an EMATarget, as in BYOL.',
                 'current',
                 logging.WARNING,
             )
@@ -95,49 +95,49 @@ class ViCMAE(BasePretrainer):
 
     def _require_equal_widths(self) -> None:
         if not isinstance(self.target, (SharedTarget, StopGradientTarget, EMATarget)):
-            return  # a user's own target: the width that it returns is not known here
+            return  # the width of a user's target is unknown
         pooled = self.backbone.embed_dims
         projected = output_width(self.projector, pooled)
         predicted = output_width(self.predictor, projected)
         head = getattr(self.target, 'head', None)
         embedded = predicted if self.embedder is self.predictor else projected
-        wanted = embedded if head is None else output_width(head, pooled)
-        if predicted != wanted:
+        target_width = embedded if head is None else output_width(head, pooled)
+        if predicted != target_width:
             raise ValueError(
-                f"Predictions have {predicted} values and targets {wanted}: they can't be compared. Set `out_dim` "
-                f'of the last head of the student (projector or predictor) to {wanted}'
+                f"Predictions have width {predicted}, targets {target_width}: they can't be compared. Set `out_dim` "
+                f'of the last head of the student (projector or predictor) to {target_width}'
                 + ('.' if head is None else ', or change `target.head.out_dim`.')
             )
 
     @property
     def pixel_loss(self) -> Any:
-        """The loss that compares patches."""
+        """Loss of predicted and true patches."""
         return self.head.reconstruction
 
     @property
     def embedder(self) -> nn.Module:
-        """Maps pooled tokens to embeddings: the projector, or the predictor where there is no projector."""
+        """Module that maps pooled tokens to embeddings: the projector, or the predictor if there is no projector."""
         return self.predictor if isinstance(self.projector, nn.Identity) else self.projector
 
     @property
     def online(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        """The modules that an EMA teacher averages, from pixels to embeddings."""
+        """Modules that an EMA teacher averages, from pixels to embeddings."""
         return self.backbone, self.aggregator, self.embedder
 
     def init_weights(self) -> None:
-        """Draws all weights, or loads those that `init_cfg` names; a teacher starts as a copy of its student."""
+        """Initialises all weights, or loads those in `init_cfg`. A teacher starts as a copy of the student."""
         super().init_weights()
-        # A pretrained checkpoint may hold its own teacher.
+        # A pretrained checkpoint may contain a teacher.
         if (self.init_cfg or {}).get('type') != 'Pretrained':
             self.update_target(momentum=0.0)
 
     def update_target(self, momentum: float | None = None, skipped: Tensor | None = None) -> None:
-        """Moves an EMA teacher towards its student, unless `skipped` is 1. Other targets have none."""
+        """Moves an EMA teacher towards the student, unless `skipped` is 1. Other targets have no teacher."""
         if isinstance(self.target, EMATarget):
             self.target.update(*self.online, momentum=momentum, skipped=skipped)
 
     def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Adds a teacher that equals the student to a checkpoint without one, in place."""
+        """Adds a teacher, equal to the student, to a checkpoint without one, in place."""
         if not isinstance(self.target, EMATarget) or any(
             key.startswith(f'{prefix}target.backbone.') for key in state_dict
         ):
@@ -173,7 +173,7 @@ class ViCMAE(BasePretrainer):
         return self.head.weigh(**losses)
 
     def encode(self, views: Tensor, mask: Mask) -> dict[str, Tensor]:
-        """Encodes views: their pooled tokens, and the reconstruction loss of their masked patches.
+        """Computes the pooled tokens of views, and the reconstruction loss of their masked patches.
 
         Shape:
             (R, C, H, W) -> `reconstruction` (), `pooled` (R, D); for any R of the V*B rows
@@ -194,7 +194,7 @@ class ViCMAE(BasePretrainer):
         return {'teacher': self.target.encode(views, mask)}
 
     def contrast(self, pooled: Tensor, teacher: Tensor | None = None) -> Tensor:
-        """Compares predictions with targets, from tokens of student and teacher pooled to (V, B, D)."""
+        """Computes the contrastive loss from the pooled tokens of student and teacher, (V, B, D) each."""
         projected = apply_per_view(self.projector, pooled)  # (V, B, E)
         predictions = apply_per_view(self.predictor, projected)
         embedded = predictions if self.embedder is self.predictor else projected
@@ -205,7 +205,7 @@ class ViCMAE(BasePretrainer):
 def _require_part(part: Part | None, name: str, loss: str) -> Part:
     if part is None:
         raise ValueError(
-            f'`head.{loss}` needs a `{name}`, got None. Give one, or switch the loss off with '
+            f'`head.{loss}` needs a `{name}`, got None. Set one, or disable the loss with '
             f'`head.{loss}=None`.'
         )
     return part

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A pretrained backbone whose features are used without training."""
+"""Features of a pretrained backbone, without training."""
 
 from typing import Any, NoReturn
 
@@ -13,13 +13,13 @@ from ..parts import require_parameter_free
 
 @MODELS.register_module()
 class FrozenFeatures(FeatureModel):
-    """A frozen backbone and a pooling: for kNN, and for classifiers of stored features.
+    """Computes features with a frozen backbone and a pooling, for kNN and for classifiers of stored features.
 
-    It loads only the backbone of the checkpoint that `tools/test.py` is given: of any pretraining or classifier here,
-    of a converted official one, or of mmpretrain's `VisionTransformer`.
+    `vicmae test CONFIG CHECKPOINT` loads only the backbone of the checkpoint: of any pretraining or classifier, of a
+    converted official checkpoint, or of mmpretrain's `VisionTransformer`.
 
     Args:
-        pretrained_branch: 'student', or 'teacher' for the EMA weights of an `EMATarget`.
+        pretrained_branch: Weights to load: 'student', or 'teacher' for the EMA weights of an `EMATarget`.
         model: Arguments of `FeatureModel`. The aggregator must have no parameters.
     """
 
@@ -27,7 +27,7 @@ class FrozenFeatures(FeatureModel):
 
     def __init__(self, *, pretrained_branch: str = 'student', **model: Any) -> None:
         super().__init__(**model)
-        require_parameter_free(self.aggregator, 'FrozenFeatures takes the backbone alone')
+        require_parameter_free(self.aggregator, 'FrozenFeatures has only the backbone')
         self.pretrained_branch = require_branch(pretrained_branch)
         self.requires_grad_(False)
 
@@ -40,8 +40,8 @@ class FrozenFeatures(FeatureModel):
         state_dict.update({f'{prefix}backbone.{name}': backbone[name] for name in backbone})
 
     def loss(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuses training."""
+        """Raises an error, as it is not trained."""
         raise ConfigError(
-            'FrozenFeatures is not trained: evaluate a checkpoint with `tools/test.py CONFIG CHECKPOINT`. '
+            'FrozenFeatures is not trained: evaluate a checkpoint with `vicmae test CONFIG CHECKPOINT`. '
             'A probe that is trained is a TransferClassifier with `freeze_backbone=True`.'
         )

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A pretrained backbone as a classifier.
+"""Classifies images and videos with a pretrained backbone.
 
 B batch, V views, C channels, T H W frames and pixels, N patches, D width, c classes.
 """
@@ -26,21 +26,21 @@ _CLIPS_AT_ONCE = 64
 
 @MODELS.register_module()
 class TransferClassifier(FeatureModel):
-    """A backbone, a pooling and a linear layer: fine-tuned as a whole, or with a frozen backbone, as a probe.
+    """Classifies by a backbone, a pooling and a linear layer: fine-tuned or, with a frozen backbone, as a probe.
 
-    A linear probe has `freeze_backbone` and an aggregator without parameters, an attentive one `AttentionPooling`. The
-    configs pool by the mean over patch tokens, which ViC-MAE trains; its official code classifies from the class token
-    (`ClsPooling`), which no loss trains.
+    A linear probe has `freeze_backbone` and an aggregator without parameters; an attentive probe has
+    `AttentionPooling`. The configs use the mean of the patch tokens, as ViC-MAE does in training. The official code
+    classifies from the class token (`ClsPooling`), although no loss trains it.
 
     Args:
-        head: Classifies the pooled vector.
-        data_preprocessor: A `LabelledPreprocessor`, which learns the classes of the head for mixing.
-        pretrained: Checkpoint of the backbone: of pretraining here, a converted official one, or mmpretrain's
-            `VisionTransformer`. None for random weights.
-        pretrained_branch: 'student', or 'teacher' for the EMA weights of an `EMATarget`.
-        over_time: Pools the features of a clip's frames, for a backbone of images: `MeanOverTime` if None, or
-            `AttentionOverTime`.
-        freeze_backbone: Keeps the backbone in evaluation mode and without gradients.
+        head: Classifies the pooled vector, a `TransferHead`.
+        data_preprocessor: A `LabelledPreprocessor`. It gets the number of classes from the head, for mixup and cutmix.
+        pretrained: Path or URL of a checkpoint with the backbone: of pretraining, a converted official one, or of
+            mmpretrain's `VisionTransformer`. None for random weights.
+        pretrained_branch: Weights to load: 'student', or 'teacher' for the EMA weights of an `EMATarget`.
+        over_time: Pools the features of a clip's frames, for a backbone of images: `AttentionOverTime`, or None for
+            `MeanOverTime`.
+        freeze_backbone: Whether the backbone is not trained: it stays in evaluation mode and gets no gradients.
         model: Arguments of `FeatureModel`.
 
     Example:
@@ -70,7 +70,7 @@ class TransferClassifier(FeatureModel):
         if over_time is not None:
             if self.backbone.takes_clips:
                 raise ConfigError(
-                    f'`over_time` pools frames that are encoded one by one, and this backbone encodes clips of '
+                    f'`over_time` pools frames that are encoded one by one, but this backbone encodes clips of '
                     f'{self.backbone.num_frames}. Set `model.over_time=None`, or `model.backbone.num_frames=1`.'
                 )
             self.over_time = build_part(over_time, in_dim=self.backbone.embed_dims)
@@ -83,14 +83,14 @@ class TransferClassifier(FeatureModel):
         self.train()
 
     def train(self, mode: bool = True) -> 'TransferClassifier':
-        """Switches to training, except for a frozen backbone."""
+        """Sets the training mode, except for a frozen backbone."""
         super().train(mode)
         if self.freeze_backbone:
             self.backbone.eval()
         return self
 
     def init_weights(self) -> None:
-        """Draws all weights, then loads those of the backbone from `pretrained`."""
+        """Initialises all weights, then loads those of the backbone from `pretrained`."""
         super().init_weights()
         if self.pretrained is not None:
             load_backbone(self.backbone, self.pretrained, branch=self.pretrained_branch)
@@ -124,7 +124,7 @@ class TransferClassifier(FeatureModel):
     def loss(
         self, inputs: Any, data_samples: DataSamples = None, seeds: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Compares predicted classes with the true ones, or with the class shares of mixed images."""
+        """Computes the loss of predicted classes and labels, or the class shares of mixed images."""
         return self.head.loss((self.extract_feat(inputs),), data_samples)
 
     def predict(
@@ -132,8 +132,8 @@ class TransferClassifier(FeatureModel):
     ) -> Sequence[DataSample]:
         """Writes `pred_score` (a probability per class) and `pred_label` into each data sample.
 
-        They are the mean over the views of a sample; `view_scores` (V, c) holds each view's own. An input is a clip
-        (T, C, H, W), or the views of one (V, T, C, H, W); an image is a clip of one frame.
+        These are the mean over the views of a sample. `view_scores` (V, c) has the scores of each view. An input is a
+        clip (T, C, H, W) or the views of one, (V, T, C, H, W). An image is a clip of one frame.
         """
         views = [sample if sample.ndim == 5 else sample[None] for sample in inputs]
         clips = [clip for sample in views for clip in sample]

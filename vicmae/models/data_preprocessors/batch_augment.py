@@ -1,8 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Random changes of views on the device, a batch at a time, each view by its own numbers.
+"""Augments batches of views on the device, each view with its own values.
 
-They equal `RandomFlip`, `ColorJitter`, `RandomGrayscale`, `GaussianBlur` and `RandomSolarize` of `vicmae.datasets`, but
-in float32: nothing is rounded in between. B views, C = 3 channels, H W pixels.
+The results are those of `RandomFlip`, `ColorJitter`, `RandomGrayscale`, `GaussianBlur` and `RandomSolarize` of
+`vicmae.datasets`, but in float32, without rounding in between. B views, C = 3 channels, H W pixels.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from torch.nn import functional as F
 from vicmae.structures import FIELDS, STEPS
 
 LUMA = (0.299, 0.587, 0.114)
-# A change copies at most this many views at once: some 40 MB for 224 x 224 pixels.
+# An augmentation copies at most this many views at once: about 40 MB at 224 x 224 pixels.
 CHUNK = 64
 
 
 @torch.no_grad()
 def augment_batch(pixels: Tensor, numbers: Tensor) -> Tensor:
-    """Changes views in 0..255 by the numbers of `vicmae.structures.FIELDS`, in the order of `STAGES`.
+    """Augments views in 0..255 by the values of `vicmae.structures.FIELDS`, in the order of `STAGES`.
 
-    The views that a change concerns are selected on the host: with `numbers` on the CPU nothing waits for the device.
+    The views to change are selected on the host: with `numbers` on the CPU, it doesn't wait for the device.
 
     Shape:
         (B, C, H, W), (B, F) -> (B, C, H, W) float32
@@ -51,10 +51,10 @@ def augment_batch(pixels: Tensor, numbers: Tensor) -> Tensor:
 def _change(
     views: Tensor, chosen: np.ndarray, change: Callable[..., Tensor], *numbers: np.ndarray
 ) -> None:
-    """Replaces the chosen views (B,) by changed ones; `change` may overwrite the views that it gets."""
+    """Replaces the chosen views (B,) by changed ones. `change` may overwrite its argument."""
 
     def to_device(array: np.ndarray) -> Tensor:
-        # A copy this small leaves the host at once, also from memory that isn't pinned.
+        # A copy this small is asynchronous, even from memory that isn't pinned.
         return torch.from_numpy(array).to(views.device, non_blocking=True)
 
     ids = np.flatnonzero(chosen)
@@ -80,27 +80,29 @@ def blend(views: Tensor, pixel: Tensor, gray: Tensor, mean: Tensor) -> Tensor:
 
 
 def turn_hue(views: Tensor, turn: Tensor) -> Tensor:
-    """Turns the hue by (B, 1, 1, 1), where 1 is a full circle; the largest and the least channel value stay."""
+    """Shifts the hue by (B, 1, 1, 1), where 1 is a full circle. The largest and smallest channel value don't change."""
     red, green, blue = views.split(1, dim=1)
     largest = views.amax(1, keepdim=True)
     chroma = largest - views.amin(1, keepdim=True)
-    # Sixths of the circle: red at 0, green at 2, blue at 4. Grays have no chroma, so that any hue will do.
+    # Sixths of the circle: red at 0, green at 2, blue at 4. Grays have no chroma, so their hue has no effect.
     spread = chroma.clamp(min=1e-6)
     near_green = (blue - red) / spread + 2
     near_blue = (red - green) / spread + 4
     hue = torch.where(largest == green, near_green, near_blue)
     hue = torch.where(largest == red, (green - blue) / spread, hue) + 6 * turn
-    # A channel has the largest value within a sixth of its hue, and the least beyond two.
+    # A channel has the largest value within one sixth of its hue, and the smallest beyond two.
     distances = [((hue - channel_hue + 3) % 6 - 3).abs_() for channel_hue in (0, 2, 4)]
     return torch.cat([largest - chroma * (d - 1).clamp_(0, 1) for d in distances], dim=1)
 
 
 def gaussians(sigma: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Computes blur weights along one axis, (B, K), shorter ones padded by zeros.
+    """Computes blur weights along one axis, (B, K), padded with zeros.
 
-    Where `size` is 0, there are as many as OpenCV has for uint8.
+    If `size` is 0, their number is that of OpenCV for uint8.
     """
-    sigma = np.maximum(sigma, 1e-3)[:, None].astype(np.float64)  # near 0, only the pixel counts
+    sigma = np.maximum(sigma, 1e-3)[:, None].astype(
+        np.float64
+    )  # near 0, only the central pixel counts
     size = np.where(size[:, None] > 0, size[:, None], np.rint(6 * sigma + 1).astype(int) | 1)
     offset = np.arange(size.max()) - size.max() // 2
     weights = np.exp(-(offset**2) / (2 * sigma**2)) * (abs(offset) <= size // 2)
@@ -108,7 +110,7 @@ def gaussians(sigma: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def blur(views: Tensor, horizontal: Tensor, vertical: Tensor) -> Tensor:
-    """Blurs along both axes by weights (B, K, 1, 1), with the border mirrored at the outermost pixel."""
+    """Blurs along both axes with weights (B, K, 1, 1). The border is mirrored at the outermost pixel."""
     return _blur_rows(_blur_rows(views, horizontal).mT, vertical).mT
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Labelled images and clips, mixed with each other. B batch, V views, C channels, T H W frames and pixels."""
+"""Prepares batches of labelled images and clips. B batch, V views, C channels, T H W frames and pixels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,12 +21,12 @@ class LabelledPreprocessor(PixelPreprocessor):
     """Moves labelled images or clips to the device, normalises them, and mixes them in training.
 
     Mixup (https://arxiv.org/abs/1710.09412) and CutMix (https://arxiv.org/abs/1905.04899) are mmpretrain's. With both,
-    each batch gets one of them, as in MAE, and all frames of a clip get the same. They follow torch's seed.
+    each batch gets one of them, as in MAE, and all frames of a clip get the same. They draw from torch's random state.
 
     Args:
-        num_classes: Number of classes, which mixing needs; filled in from the head.
-        mixup_alpha: Parameter of mixup's beta distribution; 0 for none.
-        cutmix_alpha: The same for cutmix.
+        num_classes: Number of classes, for mixing. The model fills it in from the head.
+        mixup_alpha: Parameter of mixup's beta distribution, at least 0. 0 disables mixup.
+        cutmix_alpha: Parameter of cutmix's beta distribution, at least 0. 0 disables cutmix.
         kwargs: Further arguments of `PixelPreprocessor`: `mean`, `std`, `non_blocking`.
 
     Shape:
@@ -47,16 +47,18 @@ class LabelledPreprocessor(PixelPreprocessor):
         super().__init__(**kwargs)
         for name, alpha in [('mixup_alpha', mixup_alpha), ('cutmix_alpha', cutmix_alpha)]:
             if alpha < 0:
-                raise ValueError(f'`{name}` must not be negative, got {alpha}. 0 switches it off.')
+                raise ValueError(
+                    f'`{name}` must not be negative, got {alpha}. Set 0 to disable it.'
+                )
         self.num_classes = num_classes
         augments: list[Any] = [Mixup(float(mixup_alpha))] if mixup_alpha else []
         augments += [CutMix(float(cutmix_alpha))] if cutmix_alpha else []
         self.mix = RandomBatchAugment(augments) if augments else None
         if augments and num_classes is None:
-            raise ValueError('Mixing images needs `num_classes`, got None. Give that of the head.')
+            raise ValueError('Mixup and cutmix need `num_classes`, got None. Set that of the head.')
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
-        """Normalises the pixels; in training stacks and mixes them, with class shares for mixed ones."""
+        """Normalises the pixels. In training it also stacks and mixes them, with class shares for mixed samples."""
         if not training:
             return super().forward(data, training)
         batch = self.take(data, training)
@@ -71,11 +73,11 @@ class LabelledPreprocessor(PixelPreprocessor):
         return batch.replace(inputs=images)
 
     def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Returns images with their class shares (B, number of classes), or unmixed ones with None."""
+        """Returns mixed images with their class shares (B, number of classes), or unmixed images with None."""
         if self.mix is None or self.num_classes is None:
             return images, None
         shares = F.one_hot(labels, self.num_classes).to(images.dtype)
         with seeded_numpy(int(torch.randint(2**31, ()))):
-            # Frames as further channels: cutmix expects pixels in the last two of four dimensions.
+            # Treat frames as channels: cutmix expects pixels in the last two of four dimensions.
             mixed, shares = self.mix(images.flatten(1, -3), shares)
         return mixed.view_as(images), shares

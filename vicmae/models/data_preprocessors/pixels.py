@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""uint8 from the workers to normalised floats on the device. C channels, H W pixels."""
+"""Converts uint8 from the workers to normalised floats on the device. C channels, H W pixels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,12 +13,12 @@ from vicmae.structures import Batch, as_batch
 
 
 class PixelPreprocessor(BaseDataPreprocessor):
-    """Moves a batch to the device and normalises its pixels; subclasses change it for training.
+    """Moves a batch to the device and normalises its pixels. Subclasses add augmentations for training.
 
     Args:
-        mean: Mean of each channel, in 0..255.
-        std: Standard deviation of each channel, in 0..255.
-        non_blocking: Whether copies to the device overlap with computing.
+        mean: Mean of each channel, between 0 and 255.
+        std: Standard deviation of each channel, between 0 and 255.
+        non_blocking: Whether copies to the device may overlap with computation.
     """
 
     trained_on: type[Batch]
@@ -31,31 +31,33 @@ class PixelPreprocessor(BaseDataPreprocessor):
     ) -> None:
         super().__init__(non_blocking=non_blocking)
         if len(mean) != len(std):
-            raise ValueError(f'`mean` has {len(mean)} channels and `std` {len(std)}.')
+            raise ValueError(
+                f'`mean` and `std` must have the same length, got {len(mean)} and {len(std)}.'
+            )
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
-        """Moves and normalises a batch of the loader."""
+        """Moves and normalises a batch from the loader."""
         batch = self.take(data, training)
         moved = batch.replace(**self.cast_data(dict(batch)))
         return moved.replace(inputs=[self.normalize(pixels) for pixels in moved.inputs])
 
     def take(self, data: Mapping[str, Any], training: bool) -> Any:
-        """Gives a batch of the loader its type, and checks that the model trains on it."""
+        """Converts a batch from the loader to its type, and checks that the model can train on it."""
         batch = as_batch(data)
         if training and not isinstance(batch, self.trained_on):
             raise ConfigError(
-                f'{type(self).__name__} trains on {self.trained_on.__name__}, and the training data are '
+                f'{type(self).__name__} trains on {self.trained_on.__name__}, got a batch of '
                 f'{type(batch).__name__}. End the pipeline with `PackViews` for pretraining, with `PackImage` or '
                 '`PackClip` for a classifier.'
             )
         return batch
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """0..255 to mean 0 and variance 1, channel by channel: (..., C, H, W) -> (..., C, H, W)."""
+        """Normalises each channel by `mean` and `std`: (..., C, H, W) -> (..., C, H, W)."""
         return (pixels.float() - self.mean) / self.std
 
     def denormalize(self, pixels: Tensor) -> Tensor:
-        """The inverse of `normalize`, as uint8."""
+        """Inverts `normalize`, to uint8."""
         return (pixels * self.std + self.mean).round().clamp(0, 255).to(torch.uint8)

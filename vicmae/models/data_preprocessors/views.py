@@ -11,10 +11,10 @@ from .pixels import PixelPreprocessor
 
 @MODELS.register_module()
 class ViewPreprocessor(PixelPreprocessor):
-    """Moves a batch to the device, applies the random changes that its workers drew, and normalises it.
+    """Moves a batch to the device, applies the augmentations that the workers drew, and normalises it.
 
-    The changes are in `augment`, one tensor (B, F) per view (see `vicmae.structures.FIELDS`); without it the views
-    are only normalised. See `PixelPreprocessor` for the arguments.
+    The augmentations are in `augment`, one tensor (B, F) per view (see `vicmae.structures.FIELDS`). Without it, views
+    are only normalised. `PixelPreprocessor` describes the arguments.
 
     Shape:
         training: V batches (B, C, H, W) uint8 -> the same as float
@@ -24,12 +24,12 @@ class ViewPreprocessor(PixelPreprocessor):
     trained_on = Views
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
-        """Changes and normalises the pixels, and drops `augment`; the rest is only moved."""
+        """Augments and normalises the pixels, and drops `augment`. Other items are only moved."""
         batch = self.take(data, training)
-        augment = batch.get('augment')  # stays on the host, which reads it
+        augment = batch.get('augment')  # kept on the host, which reads it
         if augment is None:
             return super().forward(batch, training)
         moved = Views(**self.cast_data({k: v for k, v in batch.items() if k != 'augment'}))
-        # One view after the other: floats take four times the memory.
+        # One view at a time, since floats take four times the memory.
         changed = (augment_batch(*view) for view in zip(moved.inputs, augment, strict=True))
         return moved.replace(inputs=[self.normalize(pixels) for pixels in changed])

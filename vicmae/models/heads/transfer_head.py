@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""One linear layer from a pooled vector to classes. B batch, D width."""
+"""Classifies a pooled vector by one linear layer. B batch, D width."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from vicmae.registry import MODELS
 
 from ..layers import SyncBatchNorm1d
 
-# Those of MAE: batch norms without scale and shift, unlike the norms of `MLPHead`.
+# As in MAE. Unlike the norms of `MLPHead`, batch norms have no scale and shift.
 FEATURE_NORMS: dict[str, Callable[[int], nn.Module]] = {
     'LN': lambda width: nn.LayerNorm(width, eps=1e-6),
     'BN': lambda width: nn.BatchNorm1d(width, affine=False, eps=1e-6),
@@ -23,17 +23,17 @@ FEATURE_NORMS: dict[str, Callable[[int], nn.Module]] = {
 class TransferHead(LinearClsHead):
     """Classifies pooled features by one linear layer after a norm.
 
-    MAE (https://arxiv.org/abs/2111.06377) fine-tunes with a new layer norm, and probes with a batch norm without
-    scale and shift, which brings the features of all methods to one range.
+    MAE (https://arxiv.org/abs/2111.06377) fine-tunes with a new layer norm. Its linear probe has a batch norm without
+    scale and shift, which gives the features of all methods the same range.
 
     Args:
         num_classes: Number of classes.
-        in_dim: Width of the features; filled in from the backbone.
+        in_dim: Width of the features. The model fills it in from the backbone.
         norm: 'LN', 'BN' (statistics of this process), 'SyncBN' (of all processes), or None. The batch norms have no
             parameters.
-        dropout: Share of the features that training sets to zero.
-        init_std: Standard deviation of the weights at the start.
-        loss: Compares scores with labels, or with the class shares of mixup and cutmix.
+        dropout: Share of the features that are set to zero in training, in [0, 1).
+        init_std: Standard deviation of the initial weights.
+        loss: Config of the loss of scores and labels, or the class shares of mixup and cutmix.
 
     Shape:
         (B, D) -> (B, num_classes)
@@ -63,10 +63,10 @@ class TransferHead(LinearClsHead):
         self.dropout = nn.Dropout(dropout)
 
     def init_weights(self) -> None:
-        """Draws the weights of the linear layer."""
+        """Initialises the weights of the linear layer."""
         nn.init.trunc_normal_(self.fc.weight, std=self.init_std)
         nn.init.zeros_(self.fc.bias)
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Prepares features for the linear layer."""
+        """Applies norm and dropout, before the linear layer."""
         return self.dropout(self.norm(feats[-1]))

@@ -6,13 +6,14 @@ from vicmae.registry import MODELS
 
 @MODELS.register_module()
 class ViCMAEHead(nn.Module):
-    """The two losses and their weights: L = reconstruction_weight * L_MASK + contrastive_weight * L_NEG (equation 7).
+    """Weights the two losses: L = reconstruction_weight * L_MASK + contrastive_weight * L_NEG (ViC-MAE, equation 7).
 
     Args:
-        reconstruction: Compares predicted with true patches; None trains by the contrastive loss only.
-        contrastive: Compares the views' predictions with the views' targets; None trains a plain MAE.
-        reconstruction_weight: Weight of the first.
-        contrastive_weight: Weight of the second; `LossWeightScheduleHook` can move it in training.
+        reconstruction: Loss of predicted and true patches. None trains with the contrastive loss only.
+        contrastive: Loss of the predictions and targets of both views. None trains a plain MAE.
+        reconstruction_weight: Weight of the reconstruction loss, at least 0.
+        contrastive_weight: Weight of the contrastive loss, at least 0. `LossWeightScheduleHook` can change it in
+            training.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class ViCMAEHead(nn.Module):
         super().__init__()
         if reconstruction is None and contrastive is None:
             raise ValueError(
-                'ViCMAEHead has neither `reconstruction` nor `contrastive`: give it at least one loss.'
+                'ViCMAEHead has neither `reconstruction` nor `contrastive`. Set at least one loss.'
             )
         weights = dict(reconstruction=reconstruction_weight, contrastive=contrastive_weight)
         for name, weight in weights.items():
@@ -40,7 +41,7 @@ class ViCMAEHead(nn.Module):
         self.contrastive_weight = contrastive_weight
 
     def weigh(self, **values: Tensor) -> dict[str, Tensor]:
-        """Weights the values of `reconstruction` and `contrastive` as `loss_*`; the others are only logged."""
+        """Adds the weighted `reconstruction` and `contrastive` as `loss_*`. Other values are only logged."""
         losses = {}
         for name, value in values.items():
             weight = getattr(self, f'{name}_weight')

@@ -8,9 +8,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_layers(layers: Iterable[nn.Module]) -> None:
-    """Makes layers store only their input, and compute the rest again in the backward pass, with equal gradients.
+    """Makes layers store only their input, and recompute the rest in the backward pass.
 
-    MMEngine's `activation_checkpointing` uses reentrant checkpoints, which lose gradients if no input requires one.
+    Gradients don't change. (MMEngine's `activation_checkpointing` uses reentrant checkpoints, which lose gradients if
+    no input requires one.)
     """
     for layer in layers:
         layer.forward = MethodType(_forward_again_in_backward, layer)

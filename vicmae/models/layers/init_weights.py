@@ -3,7 +3,7 @@ from torch import nn
 
 
 def init_linear_layers(module: nn.Module) -> None:
-    """Draws the weights of all linear layers Xavier-uniformly and sets their biases to zero, as MAE does."""
+    """Initialises the weights of all linear layers Xavier-uniformly and their biases with zero, as in MAE."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)

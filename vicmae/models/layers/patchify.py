@@ -12,15 +12,15 @@ Grid = tuple[int, int, int]
 
 
 def as_clip(pixels: Tensor) -> Tensor:
-    """Views images (B, C, H, W) as one-frame clips (B, C, 1, H, W); returns clips unchanged."""
+    """Converts images (B, C, H, W) to clips of one frame (B, C, 1, H, W). Returns clips unchanged."""
     return pixels.unsqueeze(2) if pixels.ndim == 4 else pixels
 
 
 def patchify(pixels: Tensor, patch_size: PatchSize) -> Tensor:
     """Cuts clips into non-overlapping patches, in grid order.
 
-    The values of a patch are ordered (frame, row, column, channel), as in MAE, for decoders trained elsewhere.
-    `patch_size` is the frames, rows and columns of a patch.
+    The values of a patch are ordered (frame, row, column, channel), as in MAE, so that MAE's decoders can be loaded.
+    `patch_size` is the number of frames, rows and columns of a patch.
 
     Shape:
         (B, C, T, H, W) or (B, C, H, W) -> (B, N, P)

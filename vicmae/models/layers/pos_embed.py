@@ -16,9 +16,9 @@ from .patchify import Grid
 def sincos_pos_embed(
     grid: tuple[int, int], embed_dim: int, *, num_prefix_tokens: int = 0
 ) -> Tensor:
-    """Builds MAE's fixed 2D embedding: one half of the width encodes the column, the other the row.
+    """Computes MAE's fixed 2D embedding: one half of the width encodes the column, the other the row.
 
-    Each half holds the sines, then the cosines, of position / 10000^(i / (D/4)); prefix tokens get zeros. (mmpretrain's
+    Each half has the sines, then the cosines, of position / 10000^(i / (D/4)). Prefix tokens get zeros. (mmpretrain's
     `build_2d_sincos_position_embedding` swaps the halves on square grids, and is wrong on others.)
 
     Shape:
@@ -48,9 +48,9 @@ def sincos_pos_embed(
 def resize_pos_embed(
     pos_embed: Tensor, source: Grid, target: Grid, *, num_prefix_tokens: int, mode: str = 'bicubic'
 ) -> Tensor:
-    """Interpolates a table (1, num_prefix_tokens + N, D) to another grid.
+    """Interpolates position embeddings (1, num_prefix_tokens + N, D) to another grid.
 
-    A new table wouldn't do: a trained model knows only the positions of its own grid.
+    They can't be computed again, as a trained model knows only the positions of its grid.
     """
     if source == target:
         return pos_embed
@@ -60,15 +60,15 @@ def resize_pos_embed(
 
 
 def fit_pos_embed(loaded: Tensor, grid: Grid, *, num_prefix_tokens: int) -> Tensor:
-    """Fits the table of a checkpoint to a model's grid; the table itself shows the grid that it is for."""
+    """Fits the position embeddings of a checkpoint to a model's grid. Their own grid is detected from their values."""
     source = grid_of_table(loaded[0, num_prefix_tokens:], otherwise=grid)
     return resize_pos_embed(loaded, source, grid, num_prefix_tokens=num_prefix_tokens)
 
 
 def grid_of_table(table: Tensor, *, otherwise: Grid) -> Grid:
-    """Finds the grid of a table (N, D), which sines and cosines show, also after resizing.
+    """Detects the grid of sine-cosine position embeddings (N, D), also of resized ones.
 
-    A learned table is for the grid `otherwise` if that has as many patches, else for a square.
+    The grid of learned ones is `otherwise` if the number of patches is equal, else a square.
     """
     num_patches = len(table)
     by_column, by_row = table.float().chunk(2, dim=1)
@@ -86,18 +86,18 @@ def grid_of_table(table: Tensor, *, otherwise: Grid) -> Grid:
     if side * side == num_patches:
         return (1, side, side)
     raise CheckpointError(
-        f'The position embeddings of the checkpoint are learned ones for {num_patches} patches, which is neither the '
-        f"model's grid of {otherwise[1]}x{otherwise[2]} nor a square. Load it at the size that it was trained at."
+        f'The position embeddings of the checkpoint are learned, for {num_patches} patches, which is neither the '
+        f"model's grid of {otherwise[1]}x{otherwise[2]} nor a square. Load them at the image size of their training."
     )
 
 
 def _near(a: Tensor, b: Tensor) -> Tensor:
-    """Compares vectors up to the rounding of an interpolation."""
+    """Compares vectors, with a tolerance for the rounding of an interpolation."""
     return (a - b).abs().amax(dim=-1) < 5e-3
 
 
 def warn_of_resizing(source: Grid, target: Grid) -> None:
-    """Warns that position embeddings are resized; grids of images are shown without time."""
+    """Warns that position embeddings are resized. Grids of images are shown without time."""
     first = 1 if source[0] == target[0] == 1 else 0
     old, new = ('x'.join(map(str, grid[first:])) for grid in (source, target))
     warnings.warn(f'Position embeddings are resized from {old} to {new} patches.', stacklevel=2)

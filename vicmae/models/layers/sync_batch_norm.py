@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Batch norm over the samples of all ranks. B batch, D width, L length, W ranks."""
+"""Batch norm over all ranks. B batch, D width, L length, W ranks."""
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,10 @@ from vicmae.utils.distributed import rank_and_world_size, sum_over_ranks
 
 
 class SyncBatchNorm1d(nn.BatchNorm1d):
-    """`nn.BatchNorm1d` with training statistics over the samples of all ranks, on any device.
+    """Normalises like `nn.BatchNorm1d`, with training statistics over the samples of all ranks, on any device.
 
-    It is no `nn.SyncBatchNorm`, which needs a GPU. Arguments, state-dict names, running statistics and, in evaluation
-    or on one process, results are those of `nn.BatchNorm1d`. Ranks may have different numbers of samples.
+    Unlike `nn.SyncBatchNorm`, it needs no GPU. Arguments, state-dict names and running statistics are those of
+    `nn.BatchNorm1d`, and so are results in evaluation or on one process. Ranks may have different numbers of samples.
 
     Shape:
         (B, D) or (B, D, L) -> the same
@@ -38,7 +38,7 @@ class SyncBatchNorm1d(nn.BatchNorm1d):
         if running_mean is None or running_var is None or self.num_batches_tracked is None:
             return  # track_running_stats=False
         self.num_batches_tracked.add_(1)
-        # Without momentum the average is that of all batches.
+        # Without momentum, average over all batches.
         new = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
         running_mean.lerp_(mean.to(running_mean.dtype), new)
         running_var.lerp_(unbiased_variance.to(running_var.dtype), new)
@@ -46,7 +46,7 @@ class SyncBatchNorm1d(nn.BatchNorm1d):
 
 def _deviation_over_ranks(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Computes deviations from the mean over all ranks, variance, mean, and the number of values per channel."""
-    # First the mean, then the variance: E[x^2] - E[x]^2 would cancel.
+    # First the mean, then the variance, since E[x^2] - E[x]^2 loses precision.
     dims = tuple(range(features.ndim - 1))
     local_count = features.new_tensor([features.numel() // features.shape[-1]])
     sums = sum_over_ranks(torch.cat([features.sum(dim=dims), local_count]))

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Learned position embeddings of clips, added to those of images.
 
-t h w the patch grid, S = 1 vector a time (separable) or h*w (joint), D width.
+t h w the patch grid, S vectors per time step: 1 (separable) or h*w (joint), D width.
 """
 
 import math
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from .patchify import Grid
 
-# Their types, and the parameters that hold them: (1, t, D) and (1, t*h*w, D).
+# Their types, and the names of the parameters, of shape (1, t, D) and (1, t*h*w, D).
 TIME_TABLES = {'separable': 'temporal_pos_embed', 'joint': 'joint_pos_embed'}
 
 
 def resize_pos_embed_along_time(
     table: Tensor, source: Grid, target: Grid, *, mode: str = 'bicubic'
 ) -> Tensor:
-    """Interpolates a table to another grid, then linearly to more or fewer frames: (1, t, S, D) -> (1, t', S', D)."""
+    """Interpolates position embeddings to another grid, then linearly in time: (1, t, S, D) -> (1, t', S', D)."""
     dtype = table.dtype
     if table.shape[2] > 1 and source[1:] != target[1:]:
         frames = table[0].unflatten(1, source[1:]).permute(0, 3, 1, 2)  # (t, D, h, w)
@@ -34,7 +34,7 @@ def resize_pos_embed_along_time(
 
 
 def take_time_table(state_dict: dict[str, Any], prefix: str, grid: Grid) -> Tensor | None:
-    """Removes the table from a checkpoint of clips and returns it, (1, t, S, D); None for one of images."""
+    """Removes the position embeddings in time from a checkpoint and returns them, (1, t, S, D). None for images."""
     separable = state_dict.pop(f'{prefix}{TIME_TABLES["separable"]}', None)
     if separable is not None:
         return separable.unsqueeze(2)
@@ -43,7 +43,7 @@ def take_time_table(state_dict: dict[str, Any], prefix: str, grid: Grid) -> Tens
 
 
 def shape_time_table(table: Tensor, pos_embed_type: str, grid: Grid, *, warn: bool) -> Tensor:
-    """Converts a table (1, t, S, D) to the wanted type; 'separable' keeps the mean of a joint one."""
+    """Converts position embeddings (1, t, S, D) to another type. 'separable' is the mean of joint ones over space."""
     if pos_embed_type == 'joint':
         return table.expand(-1, -1, math.prod(grid[1:]), -1).flatten(1, 2)
     if table.shape[2] > 1 and warn:

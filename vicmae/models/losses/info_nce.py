@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The contrastive loss. V views, B batch, E embedding, W ranks."""
+"""Contrastive loss. V views, B batch, E embedding, W ranks."""
 
 import math
 
@@ -21,7 +21,7 @@ def info_nce(
 
     The positive of a prediction is the target of its sample's other view; negatives are the targets of all other
     samples and views. W ranks with B pairs each give the loss and, after DDP's averaging, the gradients of one process
-    with W*B pairs; each rank holds the similarities of its own rows only.
+    with W*B pairs; each rank computes the similarities of its own rows only.
 
     Shape:
         (2, B, E), (2, B, E) -> (), the mean over this rank's 2B rows
@@ -33,7 +33,7 @@ def info_nce(
         logits = (rows / temperature) @ columns.T  # (2B, W*2B)
         rank, _ = rank_and_world_size()
         ids = torch.arange(len(rows), device=rows.device) + rank * len(rows)
-        # The sample itself is no candidate. In place: this is the largest tensor.
+        # Exclude the sample itself. In place, as this is the largest tensor.
         logits.scatter_(1, ids[:, None], float('-inf'))
         positives = _rank_local_positives if compat_rank_local_ids else _other_view
         log_shares = logits.log_softmax(dim=1).gather(1, positives(ids, len(columns)))
@@ -41,12 +41,12 @@ def info_nce(
 
 
 def _other_view(ids: Tensor, num_columns: int) -> Tensor:
-    """Maps each row's column to that of its sample's other view: (2B,) -> (2B, 1)."""
+    """Maps the column of each row to that of the sample's other view: (2B,) -> (2B, 1)."""
     return ids.view(2, -1).flip(0).reshape(-1, 1)
 
 
 def _rank_local_positives(ids: Tensor, num_columns: int) -> Tensor:
-    """Finds all columns with a row's place in its batch, on any rank and in any view: (2B,) -> (2B, 2W).
+    """Finds the columns with the same position in the batch of any rank, in both views: (2B,) -> (2B, 2W).
 
     The row itself is among them, without effect: its logit is -inf.
     """
@@ -56,15 +56,17 @@ def _rank_local_positives(ids: Tensor, num_columns: int) -> Tensor:
 
 @MODELS.register_module()
 class InfoNCELoss(nn.Module):
-    """InfoNCE with the other samples of all ranks as negatives: the paper's L_NEG.
+    """Computes InfoNCE, with the other samples of all ranks as negatives: the paper's L_NEG.
 
-    With predictions equal to targets it is SimCLR's NT-Xent. See `info_nce`.
+    If predictions are the targets, it is SimCLR's NT-Xent. See `info_nce`.
 
     Args:
-        temperature: Divides the cosine similarities. The paper doesn't state it; the official code has 0.1.
-        compat_rank_local_ids: Repeats an error of the official code, to compare with its runs: it numbers pairs from 0
-            on every rank and takes equal numbers for a pair. On W ranks a row has 2W - 1 positives, only one of its own
-            sample, and the loss is -log(sum of exp over the positives / sum of exp over all).
+        temperature: Divisor of the cosine similarities, above 0. The paper doesn't state it. The official code uses
+            0.1.
+        compat_rank_local_ids: Whether to reproduce an error of the official code, to compare with its runs. That code
+            numbers pairs from 0 on every rank, and pairs with equal numbers count as positives. On W ranks, a row has
+            2W - 1 positives, of which one is of its sample, and the loss is -log(sum of exp over the positives / sum of
+            exp over all).
 
     Shape:
         (2, B, E), (2, B, E) -> ()

@@ -9,14 +9,14 @@ from .precision import full_precision
 
 
 def normalize_patches(patches: Tensor) -> Tensor:
-    """Normalises each patch to mean 0 and variance 1 over its own values (MAE's `norm_pix`)."""
+    """Normalises each patch to mean 0 and variance 1 over its values (MAE's `norm_pix`)."""
     mean = patches.mean(dim=-1, keepdim=True)
     variance = patches.var(dim=-1, keepdim=True)
     return (patches - mean) / (variance + 1e-6) ** 0.5
 
 
 def denormalize_patches(normalized: Tensor, patches: Tensor) -> Tensor:
-    """Gives normalised patches the mean and variance of the true ones; otherwise they look like noise."""
+    """Scales normalised patches by the mean and variance of the true ones, to show them as images."""
     mean = patches.mean(dim=-1, keepdim=True)
     variance = patches.var(dim=-1, keepdim=True)
     return normalized * (variance + 1e-6) ** 0.5 + mean
@@ -24,10 +24,10 @@ def denormalize_patches(normalized: Tensor, patches: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class PixelReconstructionLoss(nn.Module):
-    """Mean squared error over the masked patches (ViC-MAE, equation 3).
+    """Computes the mean squared error over the masked patches (ViC-MAE, equation 3).
 
     Args:
-        norm_pix: Whether target patches are normalised by their own mean and variance.
+        norm_pix: Whether each target patch is normalised by its mean and variance.
 
     Shape:
         (B, M, P), (B, M, P) -> ()

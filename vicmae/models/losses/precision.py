@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Full precision for losses."""
+"""Computes losses in full precision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ from torch import Tensor
 
 @contextmanager
 def full_precision(*tensors: Tensor) -> Iterator[list[Tensor]]:
-    """Converts tensors to one dtype, float32 or float64 if one of them has that, and turns autocast off.
+    """Converts tensors to float32, or float64 if one of them has it, and disables autocast.
 
-    A loss subtracts nearly equal values and sums squares: half precision rounds the first away and overflows in the
-    second. Gradients have the dtype of each tensor.
+    A loss subtracts nearly equal values, which half precision rounds to zero, and sums squares, which overflow.
+    Gradients have the dtype of each tensor.
 
     Example:
         >>> half = torch.full((4,), 300.0, dtype=torch.float16)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The check of losses on embeddings. V views, B batch, E embedding."""
+"""Checks the inputs of losses on embeddings. V views, B batch, E embedding."""
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ def check_two_views(predictions: Tensor, targets: Tensor) -> None:
         )
     if predictions.shape != targets.shape:
         raise ValueError(
-            f'`predictions` and `targets` must have one shape, got {tuple(predictions.shape)} and '
+            f'`predictions` and `targets` must have the same shape, got {tuple(predictions.shape)} and '
             f'{tuple(targets.shape)}. '
-            "Give the predictor and the target's head one `out_dim`."
+            "Set the same `out_dim` for the predictor and the target's head."
         )

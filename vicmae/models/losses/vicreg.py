@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The VICReg loss. V views, B batch, E embedding, W ranks."""
+"""VICReg loss. V views, B batch, E embedding, W ranks."""
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ def variance_hinge(views: Tensor, target_std: float, eps: float) -> Tensor:
 
 
 def covariance_penalty(views: Tensor) -> Tensor:
-    """Sums the squares off the diagonal of a view's unbiased covariance, over E; mean over views: (V, B, E) -> ()."""
+    """Sums squared off-diagonal unbiased covariances, divided by E, and averages over views: (V, B, E) -> ()."""
     num_views, num_samples, num_dims = views.shape
     centred = views - views.mean(dim=1, keepdim=True)
     covariance = centred.mT @ centred / (num_samples - 1)  # (V, E, E)
@@ -31,7 +31,7 @@ def _views_of_all_ranks(views: Tensor) -> Tensor:
     gathered = gather_with_grad(views.transpose(0, 1)).transpose(0, 1)
     if gathered.shape[1] < 2:
         raise ValueError(
-            'VICReg needs the variance over samples, so at least 2 of them on all ranks together, '
+            'VICReg needs at least 2 samples over all ranks, for their variance, '
             f'got {gathered.shape[1]}. Raise `batch_size`.'
         )
     return gathered
@@ -39,7 +39,7 @@ def _views_of_all_ranks(views: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class VICRegLoss(nn.Module):
-    """Agreement of views without negatives: the variance and covariance of dimensions prevent a collapse.
+    """Compares views without negatives. Variance and covariance of the dimensions prevent a collapse.
 
     The mean over both views v of VICReg(p_v, z_{1-v}), for predictions p and targets z:
 
@@ -55,11 +55,11 @@ class VICRegLoss(nn.Module):
     and `variance_weight=50` here.
 
     Args:
-        invariance_weight: Weight of the squared distance of views.
-        variance_weight: Weight of the hinge that keeps samples apart.
-        covariance_weight: Weight of the penalty for redundant dimensions.
-        target_std: Standard deviation above which the hinge is 0.
-        eps: Added to variances, for the root's gradient at zero.
+        invariance_weight: Weight of the squared distance of views, at least 0.
+        variance_weight: Weight of the hinge that keeps samples apart, at least 0.
+        covariance_weight: Weight of the penalty for redundant dimensions, at least 0.
+        target_std: Standard deviation of a dimension above which the hinge is 0.
+        eps: Constant, above 0, that is added to variances, for a finite gradient of their root.
 
     Shape:
         (2, B, E), (2, B, E) -> ()
@@ -86,7 +86,7 @@ class VICRegLoss(nn.Module):
                 raise ValueError(f'`{name}` must not be negative, got {value}.')
         if eps == 0:
             raise ValueError(
-                '`eps` must be positive, got 0: at variance 0 the root has no gradient. Usual is 1e-4.'
+                '`eps` must be positive, got 0: at variance 0 the gradient of the root is infinite. Usual is 1e-4.'
             )
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:

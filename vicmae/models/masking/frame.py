@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Masks that hide whole frames. B batch, t h w the patch grid, N = t*h*w."""
+"""Masks of whole frames. B batch, t h w the patch grid, N = t*h*w."""
 
 from torch import Tensor
 
@@ -13,16 +13,16 @@ from .random import RandomMasking, places
 class FrameMasking(RandomMasking):
     """Masks whole frames of a clip, in random order ("time-only" in https://arxiv.org/abs/2205.09113).
 
-    If the ratio ends inside a frame, random patches of that frame are masked. It is meant for backbones that encode
-    clips: for an image, which has a single frame, it is `RandomMasking`.
+    The last frame may be masked in part, at random patches, to reach the ratio. It is for backbones that encode clips:
+    for an image, which is a single frame, it is equal to `RandomMasking`.
 
     Args:
         mask_ratio: Share of patches that are masked, in [0, 1).
     """
 
     def rank(self, noise: Tensor, grid: Grid, seeds: Tensor | None = None) -> Tensor:
-        """Orders patches by frame first: (B, N) -> (B, N)."""
+        """Orders patches by frame: (B, N) -> (B, N)."""
         noise = noise.unflatten(1, (grid[0], -1))  # (B, t, h*w)
-        # The mean is symmetric in a frame's patches: it orders frames independently of the order within them.
+        # The mean is symmetric in the patches of a frame: the order of frames is independent of the order within them.
         frames = places(noise.mean(dim=2)).unsqueeze(2)
         return (frames * noise.shape[2] + places(noise)).flatten(1)

@@ -16,22 +16,22 @@ from .uniform import uniform
 class Mask(NamedTuple):
     """One mask per sample, as positions in the patch grid."""
 
-    ids_keep: Tensor  # patches that the encoder sees, in its order, (B, K)
+    ids_keep: Tensor  # patches that the encoder sees, in the order of its tokens, (B, K)
     ids_masked: Tensor  # the others, in grid order, (B, M)
     ids_restore: Tensor  # position of each patch of the grid in [kept, masked], (B, N)
 
     @property
     def visible(self) -> Tensor:
-        """True where the encoder sees the patch, (B, N)."""
+        """Mask that is True where the encoder sees the patch, (B, N)."""
         return self.ids_restore < self.ids_keep.shape[1]
 
 
 @MODELS.register_module()
 class RandomMasking(nn.Module):
-    """Masks the same share of patches in every sample, drawn uniformly and independently (MAE, ViC-MAE).
+    """Masks a fixed share of random patches, drawn uniformly for each sample (MAE, ViC-MAE).
 
     Args:
-        mask_ratio: Share of patches that are masked, in [0, 1). ViC-MAE's paper has 0.75, its code 0.5.
+        mask_ratio: Share of patches that are masked, in [0, 1). ViC-MAE's paper uses 0.75, its code 0.5.
     """
 
     def __init__(self, mask_ratio: float = 0.75) -> None:
@@ -46,11 +46,11 @@ class RandomMasking(nn.Module):
     def noise(
         self, batch_size: int, num_patches: int, device: torch.device, seeds: Tensor | None = None
     ) -> Tensor:
-        """Draws a number for each patch; those with the lowest are kept. Override it to fix the mask."""
+        """Draws a number for each patch. Those with the lowest numbers are kept. Override it to fix the mask."""
         return uniform(batch_size, num_patches, device, seeds)
 
     def count_kept(self, num_patches: int) -> int:
-        """Returns how many of so many patches are kept, at least one."""
+        """Returns how many of `num_patches` patches are kept, at least one."""
         num_keep = int(num_patches * (1 - self.mask_ratio))
         if num_keep == 0:
             raise ValueError(
@@ -60,13 +60,13 @@ class RandomMasking(nn.Module):
         return num_keep
 
     def rank(self, noise: Tensor, grid: Grid, seeds: Tensor | None = None) -> Tensor:
-        """Gives the noise structure, none here; the patches of lowest rank are kept: (B, N) -> (B, N)."""
+        """Changes the order in which patches are kept. Here it is that of the noise: (B, N) -> (B, N)."""
         return noise
 
     def forward(
         self, batch_size: int, grid: Grid, device: torch.device, seeds: Tensor | None = None
     ) -> Mask:
-        """Draws a mask of `grid` per sample; with `seeds`, int64 (B,), it depends only on the sample's seed."""
+        """Draws a mask of `grid` for each sample. With `seeds`, int64 (B,), it depends only on the sample's seed."""
         num_patches = math.prod(grid)
         num_keep = self.count_kept(num_patches)
         noise = self.noise(batch_size, num_patches, device, seeds)
@@ -81,6 +81,6 @@ class RandomMasking(nn.Module):
 
 
 def places(values: Tensor) -> Tensor:
-    """Ranks the values of the last dimension, the smallest 0."""
-    # Stable: devices differ in the order of equal values, which one clip in fourteen has.
+    """Ranks the values of the last dimension from 0, the smallest."""
+    # Stable, since devices differ in the order of equal values, which occur in one of fourteen clips.
     return values.argsort(dim=-1, stable=True).argsort(dim=-1)

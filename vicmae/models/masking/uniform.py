@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Random numbers that depend only on a sample's seed, not on its batch or device. B batch."""
+"""Draws random numbers that depend only on a sample's seed, not on batch or device. B batch."""
 
 import torch
 from torch import Tensor
@@ -9,15 +9,16 @@ _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 _FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 _SHIFTS = (30, 27)
 _LAST_SHIFT = 31
-_DIGITS = 24  # of a float32
+_DIGITS = 24  # bits of a float32
 
 
 def uniform(
     batch_size: int, count: int, device: torch.device, seeds: Tensor | None = None, stream: int = 0
 ) -> Tensor:
-    """Draws numbers in [0, 1) for each sample of a batch, (B, count); another `stream` has other numbers.
+    """Draws numbers in [0, 1) for each sample of a batch, (B, count). Each `stream` has different numbers.
 
-    With `seeds`, int64 (B,), they are the same on every device and in every batch; else PyTorch's generator draws them.
+    With `seeds`, int64 (B,), they are the same on every device and in every batch. Otherwise they are drawn by
+    PyTorch's generator.
     """
     if seeds is None:
         return torch.rand(batch_size, count, device=device)
@@ -27,7 +28,7 @@ def uniform(
 
 
 def seeds_of_views(seeds: Tensor | None, num_views: int) -> Tensor | None:
-    """Gives each view of a sample its own seed: (B,) -> (V*B,), view 1's samples first."""
+    """Derives a seed for each view of a sample: (B,) -> (V*B,), the first view's samples first."""
     if seeds is None:
         return None
     return torch.cat([seeds + view for view in range(num_views)])
@@ -40,5 +41,5 @@ def _mix(values: Tensor) -> Tensor:
 
 
 def _shift(values: Tensor, by: int) -> Tensor:
-    """Shifts to the right and fills with zeros, as for unsigned numbers."""
+    """Shifts to the right and fills with zeros, as for unsigned integers."""
     return (values >> by) & ((1 << (64 - by)) - 1)

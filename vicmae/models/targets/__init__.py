@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Targets that predictions are compared with.
+"""Targets with which predictions are compared.
 
 A target is called with the student's pooled tokens, its embeddings, and a teacher's pooled tokens or None, each
 (V, B, ...).

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A teacher that averages the student. V views, B batch, C channels, H W pixels, D width, E embedding."""
+"""EMA teacher. V views, B batch, C channels, H W pixels, D width, E embedding."""
 
 import copy
 from typing import Any
@@ -15,15 +15,15 @@ from ..masking import Mask
 
 @MODELS.register_module()
 class EMATarget(nn.Module):
-    """Embeddings of a teacher, whose weights are an exponential moving average (EMA) of the student's.
+    """Computes targets with a teacher, whose weights are an exponential moving average (EMA) of the student's.
 
     The teacher has an encoder, an aggregator and the student's first head: the projector if there is one
     (BYOL, https://arxiv.org/abs/2006.07733), else the predictor (MoCo, https://arxiv.org/abs/1911.05722).
-    It gets no gradient; `TargetEMAHook` updates it after each optimiser step, with a momentum that rises to 1.
+    It gets no gradient. `TargetEMAHook` updates it after each optimiser step, with a momentum that rises to 1.
 
     Args:
-        momentum: Share of the teacher that stays in an update, in [0, 1], at the start of a run.
-        masked: Whether the teacher sees the patches that the student sees, or whole views.
+        momentum: Share of the teacher's weights that is kept in an update, in [0, 1], at the start of a run.
+        masked: Whether the teacher sees only the patches that the student sees. Otherwise it sees whole views.
 
     Shape:
         teacher (V, B, D), from `encode` -> (V, B, E)
@@ -37,12 +37,12 @@ class EMATarget(nn.Module):
         self.masked = masked
 
     def follow(self, backbone: nn.Module, aggregator: nn.Module, embedder: nn.Module) -> None:
-        """Makes the teacher, as a copy of the student."""
+        """Creates the teacher as a copy of the student."""
         parts: list[Any] = [backbone, aggregator, embedder]
         self.backbone, self.aggregator, self.embedder = (
             copy.deepcopy(part).requires_grad_(False) for part in parts
         )
-        self.backbone.warns_of_resizing = False  # the student does
+        self.backbone.warns_of_resizing = False  # the student warns
         self.train(self.training)
 
     @torch.no_grad()
@@ -57,7 +57,7 @@ class EMATarget(nn.Module):
     ) -> None:
         """Moves the teacher's parameters towards the student's: m * teacher + (1 - m) * student.
 
-        Buffers (batch norm statistics) stay the teacher's own. With `skipped` 1, a number on the device, nothing moves.
+        Buffers (batch norm statistics) are not averaged. If `skipped`, a number on the device, is 1, nothing changes.
         """
         weight = 1 - (self.momentum if momentum is None else check_momentum('momentum', momentum))
 
@@ -74,7 +74,7 @@ class EMATarget(nn.Module):
         torch._foreach_add_(teacher, differences)
 
     def train(self, mode: bool = True) -> 'EMATarget':
-        """Switches only the head: its batch norm uses the batch; the backbone drops no paths."""
+        """Sets the mode of the head only: its batch norm uses the batch, but the backbone drops no paths."""
         super().train(mode)
         if hasattr(self, 'backbone'):
             self.backbone.eval()
@@ -95,9 +95,9 @@ class EMATarget(nn.Module):
 
 
 def check_momentum(name: str, value: float) -> float:
-    """Returns a momentum, or raises ValueError."""
+    """Returns a momentum, or raises a ValueError."""
     if not 0 <= value <= 1:
         raise ValueError(
-            f'`{name}` is the share of the teacher that stays, in [0, 1], got {value}. Usual is 0.99 to 1.'
+            f'`{name}` is the share of the teacher that is kept, in [0, 1], got {value}. Usual values are 0.99 to 1.'
         )
     return value

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""V views, B batch, D width, E embedding."""
+"""Targets of the same encoder. V views, B batch, D width, E embedding."""
 
 from torch import Tensor, nn
 
@@ -10,11 +10,11 @@ from ..heads.mlp import apply_per_view
 
 @MODELS.register_module()
 class SharedTarget(nn.Module):
-    """Targets from the same encoder, with gradient: ViC-MAE as published.
+    """Computes targets with the same encoder, with gradient: ViC-MAE as published.
 
     Args:
-        head: The paper's target head T, separate from the predictor P. None compares with the
-            student's own embeddings, as the official code does.
+        head: The paper's target head T, separate from the predictor P. None uses the student's embeddings, as in the
+            official code.
 
     Shape:
         pooled (V, B, D), embedded (V, B, E) -> (V, B, E)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""V views, B batch, D width, E embedding."""
+"""Targets without gradient. V views, B batch, D width, E embedding."""
 
 from torch import Tensor, nn
 
@@ -8,9 +8,9 @@ from vicmae.registry import MODELS
 
 @MODELS.register_module()
 class StopGradientTarget(nn.Module):
-    """The student's own embeddings, without gradient (SimSiam, https://arxiv.org/abs/2011.10566).
+    """Uses the student's embeddings, without gradient (SimSiam, https://arxiv.org/abs/2011.10566).
 
-    It has no head, as nothing would train one.
+    It has no head, as no loss would train it.
 
     Shape:
         pooled (V, B, D), embedded (V, B, E) -> (V, B, E)
