@@ -83,7 +83,7 @@ def the_fault(site) -> Fault:
     return fault
 
 
-def test_no_fault_is_found_where_everything_fits(site):
+def test_no_fault_is_found_in_a_compatible_environment(site):
     assert find_faults(site.path) == []
     check_environment(site.path)
 
@@ -100,7 +100,7 @@ def test_this_environment_has_no_fault():
         ('mmpretrain', 'onedl-mmpretrain'),
     ],
 )
-def test_old_package_beside_its_fork_is_removed_and_the_fork_reinstalled(site, old, fork):
+def test_old_package_next_to_its_fork_is_removed_and_the_fork_reinstalled(site, old, fork):
     site.add(old, '0.10.7')
     fault = the_fault(site)
     assert fault.found == f'{old} 0.10.7, {fork} 1.0'
@@ -204,7 +204,7 @@ def test_missing_packages_are_one_fault_with_one_command(site):
     assert fault.fix == pip_install('numpy einops')
 
 
-def test_package_whose_files_are_gone_is_reinstalled(site):
+def test_package_with_missing_files_is_reinstalled(site):
     # What `pip uninstall mmengine` leaves of a fork: its metadata, and a folder without modules.
     (site.folder / 'mmengine' / '__init__.py').unlink()
     fault = the_fault(site)
@@ -212,7 +212,7 @@ def test_package_whose_files_are_gone_is_reinstalled(site):
     assert fault.fix == pip_install('--force-reinstall --no-deps onedl-mmengine==1.0')
 
 
-def test_what_reads_videos_besides_av_is_optional(site):
+def test_video_readers_other_than_av_are_optional(site):
     assert not {*VIDEO_READERS} & {*REQUIRED}
     site.add('decord', '0.6.0', 'decord')
     assert find_faults(site.path) == []
@@ -220,7 +220,7 @@ def test_what_reads_videos_besides_av_is_optional(site):
     assert find_faults(site.path) == []
 
 
-def test_missing_reader_says_what_is_wrong_and_how_to_get_it():
+def test_missing_reader_error_says_how_to_install_it():
     error = missing_reader('torchcodec', OSError('libavutil.so.60: cannot open shared object file'))
     assert isinstance(error, EnvironmentFault)
     assert str(error).startswith('torchcodec cannot read videos here: ')
@@ -228,7 +228,7 @@ def test_missing_reader_says_what_is_wrong_and_how_to_get_it():
 
 
 @pytest.mark.parametrize(('system', 'fix'), [('linux', 'pip install'), ('darwin', 'wheels for')])
-def test_decord_is_to_be_installed_where_there_is_a_wheel(monkeypatch, system, fix):
+def test_decord_advice_depends_on_its_wheels(monkeypatch, system, fix):
     monkeypatch.setattr('sys.platform', system)
     monkeypatch.setattr('platform.machine', lambda: 'x86_64')
     assert fix in fix_reader('decord')
@@ -248,14 +248,14 @@ def test_one_error_lists_all_faults(site):
     assert isinstance(caught.value, VicmaeError) and isinstance(caught.value, ImportError)
 
 
-def test_import_of_vicmae_is_quiet_and_light_where_everything_fits(site):
+def test_import_of_vicmae_is_quiet_and_light_in_a_compatible_environment(site):
     # The torch of this site can't be imported, so that the test fails if it is tried.
     (site.folder / 'torch' / '__init__.py').write_text('raise SystemExit("imported torch")')
     result = site.run('-c', 'import vicmae; print(vicmae.__version__)')
     assert (result.returncode, result.stderr) == (0, '')
 
 
-def test_import_of_vicmae_fails_with_the_message_where_something_is_missing(site):
+def test_import_of_vicmae_fails_with_a_message_if_a_package_is_missing(site):
     site.remove('einops')
     result = site.run('-c', 'import vicmae')
     assert result.returncode == 1

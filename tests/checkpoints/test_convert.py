@@ -152,7 +152,7 @@ def assert_same(one, other):
 
 # --------------------------------------------------------------------------- weights
 @pytest.mark.parametrize(('depth', 'decoder_depth'), [(2, 1), (12, 8), (1, 0)])
-def test_official_weights_return_from_ours_bit_for_bit(tmp_path, depth, decoder_depth):
+def test_official_weights_round_trip_bit_for_bit(tmp_path, depth, decoder_depth):
     state = official_state(depth, decoder_depth)
     state['norm.weight'] = state['norm.weight'].half()
     state['norm.bias'][0] = math.nan  # equal bits, not equal numbers
@@ -167,14 +167,14 @@ def test_official_weights_return_from_ours_bit_for_bit(tmp_path, depth, decoder_
         assert again['model'][key].numpy().tobytes() == value.numpy().tobytes(), key
 
 
-def test_our_weights_return_from_the_official_format_bit_for_bit(tmp_path):
+def test_vicmae_weights_round_trip_through_the_official_format(tmp_path):
     ours = save_ours(tmp_path / 'a.pth')
     convert(ours, tmp_path / 'official.pth', OURS, OFFICIAL)
     _, again = to_ours(tmp_path / 'official.pth')
     assert_same(read_weights(again), read_weights(ours))
 
 
-def test_weights_go_to_safetensors_and_back_bit_for_bit(tmp_path):
+def test_weights_round_trip_through_safetensors_bit_for_bit(tmp_path):
     ours = save_ours(tmp_path / 'a.pth')
     convert(ours, tmp_path / 'a.safetensors', OURS, OURS)
     with safe_open(tmp_path / 'a.safetensors', 'pt') as file:
@@ -185,7 +185,7 @@ def test_weights_go_to_safetensors_and_back_bit_for_bit(tmp_path):
     assert_same(read_weights(again), read_weights(ours))
 
 
-def test_torn_safetensors_are_refused(tmp_path):
+def test_truncated_safetensors_are_refused(tmp_path):
     convert(save_ours(tmp_path / 'a.pth'), tmp_path / 'a.safetensors', OURS, OURS)
     content = (tmp_path / 'a.safetensors').read_bytes()
     (tmp_path / 'a.safetensors').write_bytes(content[:-9])
@@ -258,7 +258,7 @@ def test_clip_model_of_converted_weights_computes_the_reference_features_of_stil
     torch.testing.assert_close(tokens[:, 1:].mean(dim=1), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_converted_checkpoint_says_where_it_comes_from(tmp_path):
+def test_converted_checkpoint_names_its_source_format(tmp_path):
     _, ours = to_ours(save_official(tmp_path / 'official.pth', official_state()))
     content = torch.load(ours, weights_only=True)
     assert content.keys() == {'meta', 'state_dict'}
@@ -266,7 +266,7 @@ def test_converted_checkpoint_says_where_it_comes_from(tmp_path):
     assert re.fullmatch(r'\d+\.\d+\.\d+.*', content['meta']['vicmae_version'])
 
 
-def test_prefix_of_ddp_is_taken_away(tmp_path):
+def test_ddp_prefix_is_removed(tmp_path):
     state = official_state()
     prefixed = {f'module.{key}': value for key, value in state.items()}
     conversion, _ = to_ours(save_official(tmp_path / 'official.pth', prefixed))
@@ -315,7 +315,7 @@ CASES = {
 
 
 @pytest.mark.parametrize('case', CASES.values(), ids=CASES)
-def test_mapped_and_unused_are_all_keys_and_mapped_and_missing_all_of_the_target(tmp_path, case):
+def test_mapped_unused_and_missing_are_complete(tmp_path, case):
     make, source_format, target_format, depths = case
     state = make()
     torch.save(dict(model=state), tmp_path / 'in.pth')
@@ -344,7 +344,7 @@ def test_encoder_of_mae_lacks_decoder_and_projector(tmp_path):
         load_model(toy_config(), ours)
 
 
-def test_what_a_classifier_adds_is_unused_and_what_it_lacks_missing(tmp_path):
+def test_keys_of_a_classifier_are_unused_or_missing(tmp_path):
     torch.save(dict(model=fine_tuned(official_state())), tmp_path / 'in.pth')
     conversion, _ = to_ours(tmp_path / 'in.pth', 'mae')
     assert [entry.source for entry in conversion.unused] == [
@@ -375,7 +375,7 @@ def test_gap_in_the_layers_is_missing(tmp_path):
     assert all(key.startswith('backbone.layers.1.') for key in conversion.missing)
 
 
-def test_tensor_of_another_kind_is_not_taken_for_ours(tmp_path):
+def test_tensor_of_another_kind_is_not_mapped(tmp_path):
     state = official_state()
     state['patch_embed.proj.weight'] = torch.ones(WIDTH, 3, 2, PATCH_SIZE, PATCH_SIZE)  # of videos
     state['projector.4.weight'] = torch.ones(8, 16)  # a projector without norms
@@ -395,7 +395,7 @@ def test_tensor_of_another_kind_is_not_taken_for_ours(tmp_path):
     assert '\n  norm.bias (str instead of a tensor)\n' in str(conversion)
 
 
-def test_what_is_no_weight_is_named_and_left_behind(tmp_path):
+def test_entries_that_are_not_weights_are_named_and_left_out(tmp_path):
     conversion, _ = to_ours(save_official(tmp_path / 'official.pth', official_state()))
     assert conversion.left_behind == ['optimizer', 'epoch', 'scaler', 'args']
     title = 'left out, as they are not weights'
@@ -405,7 +405,7 @@ def test_what_is_no_weight_is_named_and_left_behind(tmp_path):
     assert conversion.left_behind == ['meta', 'message_hub', 'ema_state_dict']
 
 
-def test_json_has_what_the_text_has(tmp_path):
+def test_json_report_equals_the_text(tmp_path):
     source = save_official(tmp_path / 'in.pth', official_state() | draw({'head.bias': (3,)}))
     report = tmp_path / 'new/folder/report.json'
     conversion, _ = to_ours(source, 'mae', report=report)
@@ -485,7 +485,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
         ),
     ],
 )
-def test_file_of_another_format_is_refused_with_its_own(
+def test_file_of_another_format_is_refused_with_its_format(
     tmp_path, make, source_format, target_format, message
 ):
     torch.save(dict(model=make()), tmp_path / 'in.pth')
@@ -496,7 +496,7 @@ def test_file_of_another_format_is_refused_with_its_own(
 
 @pytest.mark.parametrize('source_format', CHECKPOINT_FORMATS)
 @pytest.mark.parametrize('target_format', CHECKPOINT_FORMATS)
-def test_pair_without_one_of_ours_is_refused(tmp_path, source_format, target_format):
+def test_formats_without_vicmae_are_refused(tmp_path, source_format, target_format):
     if OURS in (source_format, target_format):
         error, message = CheckpointError, 'does not exist'
     else:
@@ -509,7 +509,7 @@ def test_pair_without_one_of_ours_is_refused(tmp_path, source_format, target_for
         convert(tmp_path / 'no.pth', tmp_path / 'out.pth', source_format, target_format)
 
 
-def test_unknown_format_is_refused_with_those_that_are_known(tmp_path):
+def test_unknown_format_is_refused_with_the_choices(tmp_path):
     with pytest.raises(
         ConfigError, match="format 'timm'. Use one of: vicmae, vicmae-official, mae"
     ):
@@ -517,7 +517,7 @@ def test_unknown_format_is_refused_with_those_that_are_known(tmp_path):
 
 
 @pytest.mark.parametrize('output', ['checkpoint', 'report'])
-def test_file_that_is_there_is_kept_unless_forced(tmp_path, output):
+def test_existing_file_is_kept_without_force(tmp_path, output):
     source = save_official(tmp_path / 'in.pth', official_state())
     paths = dict(checkpoint=tmp_path / 'ours.pth', report=tmp_path / 'report.json')
     paths[output].write_text('mine')
@@ -534,7 +534,7 @@ def test_file_that_is_there_is_kept_unless_forced(tmp_path, output):
 
 @pytest.mark.parametrize('link', [False, True])
 @pytest.mark.parametrize('output', ['checkpoint', 'report'])
-def test_checkpoint_that_is_read_is_never_written_over(tmp_path, output, link):
+def test_source_checkpoint_is_never_overwritten(tmp_path, output, link):
     source = save_official(tmp_path / 'in.pth', official_state())
     before = source.read_bytes()
     path = tmp_path / 'link.pth' if link else source
@@ -548,19 +548,19 @@ def test_checkpoint_that_is_read_is_never_written_over(tmp_path, output, link):
     assert source.read_bytes() == before
 
 
-def test_checkpoint_and_report_have_to_be_two_files(tmp_path):
+def test_checkpoint_and_report_must_be_two_files(tmp_path):
     source = save_official(tmp_path / 'in.pth', official_state())
     with pytest.raises(CheckpointError, match="can't both be written to '.*ours.pth'"):
         to_ours(source, report=tmp_path / '../' / tmp_path.name / 'ours.pth')
 
 
-def test_folder_in_the_place_of_the_checkpoint_is_refused(tmp_path):
+def test_output_that_is_a_folder_is_refused(tmp_path):
     source = save_official(tmp_path / 'in.pth', official_state())
     with pytest.raises(CheckpointError, match='it is a folder. Name a file in it'):
         convert(source, tmp_path, OFFICIAL, OURS, force=True)
 
 
-def test_folder_that_cannot_be_made_is_refused(tmp_path):
+def test_folder_that_cannot_be_created_is_refused(tmp_path):
     source = save_official(tmp_path / 'in.pth', official_state())
     with pytest.raises(
         ConfigError,
@@ -569,13 +569,13 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path):
         convert(source, source / 'a/b.pth', OFFICIAL, OURS)
 
 
-def test_folders_are_made_where_they_are_missing(tmp_path):
+def test_missing_folders_are_created(tmp_path):
     source = save_official(tmp_path / 'in.pth', official_state())
     convert(source, tmp_path / 'some/where/out.pth', OFFICIAL, OURS)
     assert os.listdir(tmp_path / 'some/where') == ['out.pth']
 
 
-def test_file_that_is_written_over_keeps_its_content_under_other_names(tmp_path):
+def test_overwriting_keeps_hard_links_unchanged(tmp_path):
     source = save_official(tmp_path / 'in.pth', official_state())
     (tmp_path / 'other.pth').write_text('mine')
     os.link(tmp_path / 'other.pth', tmp_path / 'ours.pth')
@@ -584,7 +584,7 @@ def test_file_that_is_written_over_keeps_its_content_under_other_names(tmp_path)
 
 
 @alone
-def test_checkpoint_is_written_whole_or_not_at_all(tmp_path):
+def test_checkpoint_is_written_atomically(tmp_path):
     source = save_official(tmp_path / 'in.pth', official_state())
     _, target = to_ours(source)
     before = target.read_bytes()
@@ -598,7 +598,7 @@ def test_checkpoint_is_written_whole_or_not_at_all(tmp_path):
 @pytest.mark.parametrize(
     'layers', [dict(norm=None), dict(num_blocks=1), dict(num_blocks=3), dict(norm='LN')]
 )
-def test_projector_of_other_layers_is_not_taken_for_the_official_one(tmp_path, layers):
+def test_projector_with_other_layers_is_not_mapped(tmp_path, layers):
     # Its layers have numbers that the official one has, too.
     head = dict(type='MLPHead', hidden_dim=16, out_dim=8, **layers)
     config = toy_config()

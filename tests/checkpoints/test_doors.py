@@ -56,7 +56,7 @@ def by_python(path, folder):
 
 @pytest.mark.parametrize('door', [by_load_from, by_init_cfg, by_python])
 @pytest.mark.filterwarnings('ignore:Position embeddings')
-def test_every_door_reports_each_key_in_the_same_words(tmp_path, door, capsys):
+def test_every_way_of_loading_reports_the_same(tmp_path, door, capsys):
     path = pretrained(tmp_path / 'a.pth')
     MMLogger.get_instance('doors')  # one that writes to where `capsys` looks
     model = door(path, tmp_path / 'run')
@@ -73,7 +73,7 @@ def test_every_door_reports_each_key_in_the_same_words(tmp_path, door, capsys):
 
 
 @pytest.mark.filterwarnings('ignore:Position embeddings')
-def test_doors_that_are_strict_refuse_with_counts_and_load_nothing(tmp_path):
+def test_strict_ways_of_loading_refuse_and_load_nothing(tmp_path):
     weights = read.read_weights(pretrained(tmp_path / 'a.pth'))
     model = MODELS.build(toy_vicmae_config())
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -84,7 +84,7 @@ def test_doors_that_are_strict_refuse_with_counts_and_load_nothing(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_init_cfg_of_a_part_takes_the_keys_of_its_prefix(tmp_path):
+def test_init_cfg_of_a_part_loads_the_keys_with_its_prefix(tmp_path):
     source = randomize(MODELS.build(toy_vicmae_config()))
     write_checkpoint(tmp_path / 'a.pth', dict(state_dict=source.state_dict()))
     config = toy_vicmae_config()
@@ -105,7 +105,7 @@ def test_init_cfg_of_which_nothing_fits_is_refused(tmp_path):
         model.init_weights()
 
 
-def test_mmengines_own_loaders_are_left_alone(tmp_path):
+def test_mmengines_loaders_are_not_changed(tmp_path):
     by_load_from(pretrained(tmp_path / 'a.pth'), tmp_path / 'run')
     assert all(f.__module__.startswith('mm') for f in CheckpointLoader._schemes.values())
 
@@ -163,7 +163,7 @@ def refused_on(path):
     return None
 
 
-def test_torn_checkpoint_is_refused_on_all_ranks(gloo_pool, tmp_path):
+def test_corrupt_checkpoint_is_refused_on_all_ranks(gloo_pool, tmp_path):
     write_checkpoint(tmp_path / 'a.pth', dict(state_dict={'w': torch.zeros(99)}))
     content = bytearray((tmp_path / 'a.pth').read_bytes())
     content[len(content) // 2] ^= 1

@@ -42,7 +42,7 @@ def test_missing_unknown_and_reshaped_keys_are_named():
     ]
 
 
-def test_of_many_keys_some_are_named_and_the_rest_counted():
+def test_many_keys_are_counted_and_some_named():
     model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(5)))
     (line,) = fit_weights(model, {})[1].misfits()
     assert line == (
@@ -83,7 +83,7 @@ CLIP = dict(num_frames=4, tubelet_size=2)
     ],
     ids=['image to clip', 'clip to image', 'longer', 'other tubelets', 'larger'],
 )
-def test_what_is_fitted_along_time_on_loading_fits(theirs, own, pos_embed_type):
+def test_positions_fitted_along_time_count_as_fitting(theirs, own, pos_embed_type):
     state = toy_backbone(**theirs, pos_embed_type=pos_embed_type).state_dict()
     before = dict(state)
     model = toy_backbone(**own, pos_embed_type=pos_embed_type)
@@ -92,7 +92,7 @@ def test_what_is_fitted_along_time_on_loading_fits(theirs, own, pos_embed_type):
     load_weights(model, state, source='a.pth')
 
 
-def test_misfits_of_an_image_checkpoint_for_clips_are_named_all_the_same():
+def test_misfits_of_an_image_checkpoint_for_clips_are_named():
     state = toy_backbone().state_dict()
     width = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=32)
     lines = fit_weights(toy_backbone(**CLIP, arch=width), state)[1].misfits()
@@ -110,7 +110,7 @@ def test_misfits_of_an_image_checkpoint_for_clips_are_named_all_the_same():
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])
-def test_run_takes_a_checkpoint_that_fits(tmp_path, prefix):
+def test_run_loads_a_checkpoint_that_fits(tmp_path, prefix):
     weights = {name: torch.full_like(v, 7.0) for name, v in ToyModel().state_dict().items()}
     model = load(tmp_path, {prefix + name: value for name, value in weights.items()})
     assert model.linear.weight.eq(7).all()
@@ -126,6 +126,6 @@ def test_run_refuses_a_checkpoint_that_does_not_fit_and_loads_nothing(tmp_path):
     assert 'load what fits: `default_hooks.checkpoint_fit.strict=False`' in message
 
 
-def test_run_without_strictness_loads_what_fits(tmp_path):
+def test_run_without_strict_loads_what_fits(tmp_path):
     state = {'linear.weight': torch.full((1, 2), 7.0), 'encoder.weight': torch.zeros(2)}
     assert load(tmp_path, state, strict=False).linear.weight.eq(7).all()

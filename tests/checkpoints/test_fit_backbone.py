@@ -43,7 +43,7 @@ def assert_equal(found, expected):
 
 
 @pytest.mark.parametrize('branch', ['student', 'teacher'])
-def test_backbone_of_each_branch_is_taken_whole(tmp_path, source, branch):
+def test_backbone_of_each_branch_loads_completely(tmp_path, source, branch):
     path = save(tmp_path / 'a.pth', source.state_dict())
     backbone = backbone_of()
     load_backbone(backbone, path, branch=branch)
@@ -51,16 +51,14 @@ def test_backbone_of_each_branch_is_taken_whole(tmp_path, source, branch):
     assert_equal(backbone.state_dict(), expected.state_dict())
 
 
-def test_bare_backbone_of_mmpretrain_is_taken(tmp_path, source):
+def test_backbone_of_mmpretrain_loads(tmp_path, source):
     path = save(tmp_path / 'a.pth', source.backbone.state_dict(), key=None)
     backbone = backbone_of()
     load_backbone(backbone, path)
     assert_equal(backbone.state_dict(), source.backbone.state_dict())
 
 
-def test_converted_official_checkpoint_is_taken_and_a_raw_one_is_sent_to_the_converter(
-    tmp_path, source
-):
+def test_official_checkpoint_loads_only_after_conversion(tmp_path, source):
     ours = save(tmp_path / 'ours.pth', source.state_dict())
     convert_checkpoint(ours, tmp_path / 'mae.pth', source_format='vicmae', target_format='mae')
     convert_checkpoint(
@@ -73,7 +71,7 @@ def test_converted_official_checkpoint_is_taken_and_a_raw_one_is_sent_to_the_con
     assert_equal(backbone.state_dict(), source.backbone.state_dict())
 
 
-def test_what_the_backbone_has_no_place_for_is_reported(tmp_path, source, capsys):
+def test_unused_keys_of_the_backbone_are_reported(tmp_path, source, capsys):
     backbone = backbone_of(final_norm=False)
     MMLogger.get_instance('told')  # one that writes to where `capsys` looks
     path = save(tmp_path / 'a.pth', {**source.backbone.state_dict(), 'head.bias': torch.zeros(2)})
@@ -84,7 +82,7 @@ def test_what_the_backbone_has_no_place_for_is_reported(tmp_path, source, capsys
     ) in capsys.readouterr().out
 
 
-def test_position_table_is_resized_to_another_image_size(tmp_path, source):
+def test_position_embeddings_are_resized_to_another_image_size(tmp_path, source):
     backbone = backbone_of(img_size=32)
     with pytest.warns(UserWarning, match='from 4x4 to 8x8'):
         load_backbone(backbone, save(tmp_path / 'a.pth', source.state_dict()))
@@ -108,7 +106,9 @@ def test_position_table_is_resized_to_another_image_size(tmp_path, source):
     ],
     ids=['width', 'depth', 'patch'],
 )
-def test_backbone_of_another_size_is_refused_by_what_differs(tmp_path, source, changes, message):
+def test_backbone_of_another_size_is_refused_with_the_difference(
+    tmp_path, source, changes, message
+):
     if 'arch' in changes:
         changes = copy.deepcopy(changes)
         changes['arch'].update(num_heads=2, feedforward_channels=32)
@@ -136,6 +136,6 @@ def test_teacher_of_a_run_without_one_is_refused(tmp_path):
         load_backbone(backbone_of(), path, branch='teacher')
 
 
-def test_file_without_a_backbone_is_refused_with_what_it_has(tmp_path):
+def test_file_without_a_backbone_is_refused_with_its_keys(tmp_path):
     with pytest.raises(CheckpointError, match='no backbone in .* first keys are: fc.weight'):
         load_backbone(backbone_of(), save(tmp_path / 'a.pth', {'fc.weight': torch.zeros(2)}))

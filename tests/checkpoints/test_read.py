@@ -26,7 +26,7 @@ class Malicious:
         return self.call
 
 
-def test_checkpoint_of_a_real_run_gives_the_models_weights(tmp_path):
+def test_checkpoint_of_a_run_has_the_models_weights(tmp_path):
     runner = toy_runner(tmp_path, max_epochs=1, checkpoints=True)
     runner.train()
     weights = read_weights(tmp_path / 'epoch_1.pth')
@@ -49,14 +49,14 @@ def test_checkpoint_of_a_real_run_gives_the_models_weights(tmp_path):
         {'model': {'weight': torch.ones(2)}, 'args': argparse.Namespace(output_dir=Path('out'))},
     ],
 )
-def test_state_dicts_are_found_and_ddps_prefix_is_removed(tmp_path, content):
+def test_state_dict_is_found_and_the_ddp_prefix_removed(tmp_path, content):
     torch.save(content, tmp_path / 'weights.pth')
     weights = read_weights(tmp_path / 'weights.pth')
     assert list(weights) == ['weight']
     assert torch.equal(weights['weight'], torch.ones(2))
 
 
-def test_what_lies_beside_the_weights_is_named(tmp_path):
+def test_entries_besides_the_weights_are_named(tmp_path):
     beside = {'optimizer': {}, 'epoch': 3, 'args': argparse.Namespace(folder=Path('out'))}
     for name in ('state_dict', 'model'):
         torch.save({name: {'weight': torch.ones(2)}, **beside}, tmp_path / 'weights.pth')
@@ -67,7 +67,7 @@ def test_what_lies_beside_the_weights_is_named(tmp_path):
     assert read_checkpoint(tmp_path / 'weights.pth')[1] == []
 
 
-def test_weight_named_as_a_part_of_checkpoints_is_a_weight(tmp_path):
+def test_weight_named_like_an_entry_of_a_checkpoint_is_a_weight(tmp_path):
     torch.save({'model': torch.ones(2), 'bias': torch.ones(3)}, tmp_path / 'weights.pth')
     assert list(read_weights(tmp_path / 'weights.pth')) == ['model', 'bias']
 
@@ -111,7 +111,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, function, whole_file):
 
 
 @pytest.mark.parametrize(('value', 'trusted'), [('1', True), ('0', False), ('', False)])
-def test_only_a_one_means_trust(tmp_path, monkeypatch, value, trusted):
+def test_only_the_value_1_means_trust(tmp_path, monkeypatch, value, trusted):
     monkeypatch.setenv('VICMAE_TRUST_CHECKPOINT', value)
     trap, path = tmp_path / 'trap', tmp_path / 'weights.pth'
     torch.save({'state_dict': {'w': torch.ones(2)}, 'x': Malicious(os.mkdir, str(trap))}, path)
@@ -148,7 +148,7 @@ def _call(function):
 
 
 @pytest.mark.parametrize('share', [0.2, 0.9, 0.999])
-def test_torn_file_is_refused_with_its_size(tmp_path, share):
+def test_truncated_file_is_refused_with_its_size(tmp_path, share):
     torch.save({'state_dict': {'weight': torch.ones(1000)}}, tmp_path / 'whole.pth')
     content = (tmp_path / 'whole.pth').read_bytes()
     torn = tmp_path / 'torn.pth'
@@ -159,7 +159,7 @@ def test_torn_file_is_refused_with_its_size(tmp_path, share):
         read_weights(torn)
 
 
-def test_file_whose_inside_is_damaged_is_refused(tmp_path):
+def test_corrupt_file_is_refused(tmp_path):
     path = tmp_path / 'damaged.pth'
     torch.save({'state_dict': {'weight': torch.ones(2)}}, path)
     path.write_bytes(path.read_bytes().replace(b'_rebuild_tensor_v2', b'_rebuild_tensor_xx'))
@@ -183,7 +183,7 @@ def test_checkpoint_without_a_state_dict_is_refused(tmp_path, content):
         read_weights(tmp_path / 'empty.pth')
 
 
-def test_keys_that_would_become_one_are_refused(tmp_path):
+def test_keys_that_collide_without_the_ddp_prefix_are_refused(tmp_path):
     weight = torch.zeros(1)
     torch.save({'norm.weight': weight, 'module.norm.weight': weight}, tmp_path / 'two.pth')
     with pytest.raises(

@@ -63,7 +63,7 @@ def test_checkpoint_has_the_hash_that_sha256sum_checks(tmp_path):
 
 
 @alone
-def test_checkpoint_that_does_not_fit_leaves_the_one_before_as_it_was(tmp_path):
+def test_failed_write_keeps_the_earlier_checkpoint(tmp_path):
     limit_files(10_000)
     path = write(tmp_path / 'last.pth', 1)
     before = path.read_bytes()
@@ -76,13 +76,13 @@ def test_checkpoint_that_does_not_fit_leaves_the_one_before_as_it_was(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ['last.pth', 'last.pth.sha256']
 
 
-def test_folder_that_is_gone_is_one_error(tmp_path):
+def test_missing_folder_is_one_error(tmp_path):
     with pytest.raises(CheckpointError, match='No such file or directory. Earlier checkpoints'):
         write_checkpoint(tmp_path / 'gone/a.pth', {})
 
 
 @pytest.mark.parametrize('kind', ['file', 'text'])
-def test_interrupted_write_leaves_the_one_before(tmp_path, kind):
+def test_interrupted_write_keeps_the_earlier_checkpoint(tmp_path, kind):
     path = tmp_path / 'last'
     write_text(path, 'before')
 
@@ -101,7 +101,7 @@ def test_interrupted_write_leaves_the_one_before(tmp_path, kind):
     assert [p.name for p in tmp_path.iterdir()] == ['last']
 
 
-def test_removing_takes_the_hash_along_and_forgives_what_is_gone(tmp_path):
+def test_removing_deletes_the_hash_and_ignores_missing_files(tmp_path):
     path = write(tmp_path / 'a.pth')
     remove_checkpoint(path)
     remove_checkpoint(path)
@@ -110,7 +110,7 @@ def test_removing_takes_the_hash_along_and_forgives_what_is_gone(tmp_path):
 
 # ------------------------------------------------------------------------- reading
 @pytest.mark.parametrize('damage', [tear, change])
-def test_torn_and_changed_checkpoints_are_refused(tmp_path, damage):
+def test_corrupt_and_changed_checkpoints_are_refused(tmp_path, damage):
     path = write(tmp_path / 'a.pth', 3)
     damage(path)
     with pytest.raises(TornCheckpointError, match='torn'):
@@ -144,7 +144,7 @@ def test_numpy_values_become_pythons():
     assert type(plain['c']) is int
 
 
-def test_what_is_not_plain_is_left_out_with_a_warning(tmp_path, log):
+def test_objects_are_left_out_with_a_warning(tmp_path, log):
     plain = as_plain(dict(hub=dict(parts=[1, object()], good=2, bad=print)))
     assert plain == dict(hub=dict(parts=[1], good=2))
     write_checkpoint(tmp_path / 'a.pth', plain)
@@ -168,7 +168,7 @@ def test_log_histories_survive_bit_for_bit(tmp_path):
 
 
 # ------------------------------------------------------------------------- finding
-def test_last_checkpoint_is_the_one_that_is_named(tmp_path):
+def test_last_checkpoint_is_the_named_one(tmp_path):
     write(tmp_path / 'iter_1.pth', age=3)
     named = write(tmp_path / 'iter_2.pth', last=tmp_path, age=2)
     write(tmp_path / 'iter_3.pth', age=1)  # written, but the run was killed before it was named
@@ -177,7 +177,7 @@ def test_last_checkpoint_is_the_one_that_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('damage', [tear, change, lambda path: path.write_bytes(b'')])
-def test_one_before_a_torn_one_is_taken_with_a_warning(tmp_path, damage, log):
+def test_previous_checkpoint_replaces_a_corrupt_one_with_a_warning(tmp_path, damage, log):
     write(tmp_path / 'iter_1.pth', 3, age=3)
     good = write(tmp_path / 'iter_2.pth', 3, age=2)
     damage(write(tmp_path / 'iter_3.pth', 3, last=tmp_path, age=1))
@@ -187,7 +187,7 @@ def test_one_before_a_torn_one_is_taken_with_a_warning(tmp_path, damage, log):
 
 
 @pytest.mark.parametrize('content', [b'', bytes(9), b'\xff\xfe', b'iter_2.pth'])
-def test_damaged_name_of_the_last_one_is_made_up_for(tmp_path, content):
+def test_damaged_last_checkpoint_file_is_recovered(tmp_path, content):
     good = write(tmp_path / 'iter_2.pth', age=2)
     write(tmp_path / 'weights.pth', age=1)  # of no run
     (tmp_path / 'last_checkpoint').write_bytes(content)
@@ -206,14 +206,14 @@ def test_run_without_a_checkpoint_has_none(tmp_path):
     assert find_last_checkpoint(tmp_path / 'no such folder') is None
 
 
-def test_where_all_are_torn_the_run_begins_anew_with_a_warning(tmp_path, log):
+def test_run_restarts_with_a_warning_if_all_checkpoints_are_corrupt(tmp_path, log):
     for number in (1, 2):
         tear(write(tmp_path / f'iter_{number}.pth', last=tmp_path))
     assert find_last_checkpoint(tmp_path) is None
     assert log[-1].startswith('None of the 2 checkpoints in')
 
 
-def test_name_of_a_lost_one_is_an_error_where_there_is_no_other(tmp_path):
+def test_missing_named_checkpoint_without_another_is_an_error(tmp_path):
     remove_checkpoint(write(tmp_path / 'iter_2.pth', last=tmp_path))
     with pytest.raises(CheckpointError, match=r"names '.*iter_2.pth', which does not exist"):
         find_last_checkpoint(tmp_path)

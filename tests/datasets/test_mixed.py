@@ -24,7 +24,7 @@ def mixed(**options):
     return MixedDataset(dict(images=Recorder('i', 3), videos=Recorder('v', 2)), **options)
 
 
-def test_indices_run_through_the_sources_and_keep_seed_and_epoch():
+def test_indices_are_mapped_to_sources_and_keep_seed_and_epoch():
     visits = [mixed()[SampleKey(8, 9, i)] for i in range(5)]
     assert visits == [
         ('i', (8, 9, 0, 0)),
@@ -36,7 +36,7 @@ def test_indices_run_through_the_sources_and_keep_seed_and_epoch():
     assert len(mixed()) == 5
 
 
-def test_source_that_is_none_is_left_out():
+def test_source_set_to_none_is_left_out():
     dataset = MixedDataset(
         dict(images=None, videos=Recorder('v', 2)), weights=dict(images=2, videos=1)
     )
@@ -44,7 +44,7 @@ def test_source_that_is_none_is_left_out():
     assert dataset[SampleKey(0, 0, 1)] == ('v', (0, 0, 1, 0))
 
 
-def test_all_sources_switched_off_is_an_error():
+def test_all_sources_disabled_is_an_error():
     with pytest.raises(ConfigError, match='are disabled .got images, videos.. Give at least'):
         MixedDataset(dict(images=None, videos=None))
 
@@ -56,7 +56,7 @@ def test_all_sources_switched_off_is_an_error():
         ('clips', 'no source `clips` whose `data_root` could .*: there are images, videos'),
     ],
 )
-def test_source_without_a_type_is_a_name_that_was_misspelt(name, message):
+def test_source_without_a_type_is_reported_as_misspelt(name, message):
     sources = dict(images=Recorder('i', 3), videos=None)
     with pytest.raises(ConfigError, match=message):
         MixedDataset({**sources, name: dict(data_root='x')})
@@ -71,7 +71,7 @@ def test_source_without_a_type_is_a_name_that_was_misspelt(name, message):
         (dict(images=0, videos=0), 'one must be positive'),
     ],
 )
-def test_weights_that_do_not_fit_the_sources_are_refused(weights, message):
+def test_weights_of_other_sources_are_refused(weights, message):
     with pytest.raises(ConfigError, match=message):
         mixed(weights=weights)
 

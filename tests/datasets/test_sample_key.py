@@ -23,7 +23,7 @@ def test_seed_and_epoch_are_not_interchangeable():
     assert draw(SampleKey(0, 1, 2)) != draw(SampleKey(1, 0, 2))
 
 
-def test_bare_index_follows_from_the_global_state_of_numpy():
+def test_plain_index_gets_a_seed_from_numpys_global_state():
     np.random.seed(5)
     first, second = as_sample_key(7), as_sample_key(7)
     np.random.seed(5)

@@ -33,7 +33,7 @@ def step(model, views, seed=3):
 @pytest.mark.parametrize('target', ['SharedTarget', 'EMATarget'])
 @pytest.mark.parametrize('norm', ['BN', None])
 @pytest.mark.parametrize(('num_parts', 'num_samples'), [(2, 8), (3, 7), (16, 8)])
-def test_losses_and_gradients_are_those_of_the_whole_batch(num_parts, num_samples, norm, target):
+def test_losses_and_gradients_equal_those_of_the_whole_batch(num_parts, num_samples, norm, target):
     views = [torch.randn(num_samples, 3, 16, 16) for _ in range(2)]
     parts = dict(target=dict(type=target)) if target == 'EMATarget' else {}
     losses, gradients = step(make_model(norm=norm, **parts), views)
@@ -63,7 +63,7 @@ def test_teacher_runs_once_for_each_part_and_the_student_twice(masked, early_sto
         torch.testing.assert_close(gradients[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
-def test_loss_of_accumulated_small_batches_is_another():
+def test_loss_of_accumulated_small_batches_differs():
     views = [torch.randn(8, 3, 16, 16) for _ in range(2)]
     model = make_model(4, norm=None)
     together, _ = step(model, views)
@@ -76,7 +76,7 @@ def test_loss_of_accumulated_small_batches_is_another():
     [None, dict(type='EMATarget'), dict(type='EMATarget', masked=False)],
     ids=['shared', 'teacher', 'teacher of whole views'],
 )
-def test_memory_is_that_of_a_part(target):
+def test_memory_is_that_of_one_part(target):
     views = [torch.randn(64, 3, 16, 16) for _ in range(2)]
     parts = {} if target is None else dict(target=target)
     arch = dict(embed_dims=48, num_layers=4, num_heads=2, feedforward_channels=192)
@@ -103,6 +103,6 @@ def test_statistics_of_batch_norm_are_updated_once():
         torch.testing.assert_close(dict(cached.named_buffers())[name], buffer, msg=name)
 
 
-def test_no_part_at_all_is_refused():
+def test_zero_parts_are_refused():
     with pytest.raises(ValueError, match='integer of at least 1, got 0. A batch'):
         ContrastiveCache(0)

@@ -46,7 +46,7 @@ KINDS = ['views', 'image', 'clip']
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_length_is_the_number_of_samples_and_each_has_its_own_pixels(kind):
+def test_length_is_the_number_of_samples(kind):
     batch = make(kind)
     assert len(batch) == 7
     for i in range(7):
@@ -54,7 +54,7 @@ def test_length_is_the_number_of_samples_and_each_has_its_own_pixels(kind):
         assert values == ([i, -i] if kind == 'views' else [i])
 
 
-def test_stacked_clips_have_samples_and_views_of_a_sample_are_told_apart():
+def test_samples_of_stacked_clips_and_views_are_found():
     stacked = Clips(torch.arange(4.0).view(4, 1, 1, 1, 1).expand(4, 5, 3, 2, 2))
     assert len(stacked) == 4
     assert [float(view.unique()) for view in stacked.sample(3)] == [3]
@@ -78,7 +78,7 @@ def test_batch_keeps_its_type_and_content(kind, way, monkeypatch):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_preprocessor_returns_the_type_that_it_was_given_and_leaves_the_batch_alone(kind):
+def test_preprocessor_keeps_the_type_and_the_input(kind):
     batch = make(kind)
     keys = list(batch)
     preprocessor = ViewPreprocessor() if kind == 'views' else LabelledPreprocessor()
@@ -119,7 +119,7 @@ def test_loader_delivers_typed_batches(num_workers):
         ),
     ],
 )
-def test_what_is_no_batch_is_refused_with_what_it_is(data, message):
+def test_invalid_batch_is_refused_with_its_type(data, message):
     with pytest.raises(DataError, match=message):
         as_batch(data)
 
@@ -139,6 +139,6 @@ def test_what_is_no_batch_is_refused_with_what_it_is(data, message):
         ),
     ],
 )
-def test_training_data_of_another_kind_are_refused(preprocessor, kind, message):
+def test_training_batch_of_another_type_is_refused(preprocessor, kind, message):
     with pytest.raises(ConfigError, match=message):
         preprocessor(make(kind), training=True)

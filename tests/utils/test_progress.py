@@ -9,7 +9,7 @@ from vicmae.utils.progress import share_bar
 
 
 @pytest.mark.parametrize('terminal', [True, False])
-def test_share_is_drawn_on_a_terminal_alone_and_without_a_thread(terminal):
+def test_bar_is_drawn_only_on_a_terminal_and_without_a_thread(terminal):
     file = io.StringIO()
     before = threading.active_count()
     with share_bar('loading', Console(file=file, force_terminal=terminal, width=80)) as report:

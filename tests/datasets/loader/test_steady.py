@@ -94,7 +94,7 @@ def test_samples_are_the_same_with_any_number_of_workers(num_workers):
     assert batches(make_loader(dataset, num_workers=num_workers)) == batches(make_loader(dataset))
 
 
-def test_epoch_can_begin_at_any_batch():
+def test_epoch_can_start_at_any_batch():
     loader = make_loader(Files(22, bad=(3,)))
     whole = batches(loader, epoch=2)
     for start in range(6):
@@ -103,7 +103,7 @@ def test_epoch_can_begin_at_any_batch():
     assert batches(loader, epoch=2) == whole  # the next epoch begins at its beginning
 
 
-def test_batches_passed_over_are_not_loaded():
+def test_skipped_batches_are_not_loaded():
     class Counting(Files):
         opened = 0
 
@@ -135,7 +135,7 @@ def test_keys_of_any_batch_are_returned_without_moving_the_loader():
     assert loader.file_of(loader.keys_of(0, 0)[0]) == f'f{expected[0, 0][0][3]}'
 
 
-def test_asking_for_keys_draws_nothing_where_a_sampler_would():
+def test_reading_keys_does_not_change_the_random_state():
     loader = SteadyLoader(Files(8), batch_size=4, shuffle=True)
     state = torch.get_rng_state()
     assert len(loader.keys_of(0, 1)) == 4
@@ -180,7 +180,7 @@ class PartlyBad(Files):
 
 
 @pytest.mark.parametrize('batch_size', [3, 4, 24])
-def test_visits_that_fail_cost_no_others(batch_size):
+def test_failed_visits_do_not_affect_others(batch_size):
     loader = make_loader(PartlyBad(6, visits=4), batch_size=batch_size)
     loader.sampler.counts = [24]
     rows = [tuple(row) for batch in batches(loader) for row in batch]
@@ -189,7 +189,7 @@ def test_visits_that_fail_cost_no_others(batch_size):
     assert good == {(index, visit) for index in (2, 5) for visit in (0, 2, 3)}
 
 
-def test_bad_sample_is_missing_where_nothing_is_replaced(tmp_path):
+def test_bad_sample_is_left_out_without_replacement(tmp_path):
     dataset = Files(8, bad=(0, 1, 2, 3))
     loader = SteadyLoader(
         KeyByIndex(dataset), batch_size=4, ledger=BadFileLedger(max_fraction=1), replace=False
@@ -200,7 +200,7 @@ def test_bad_sample_is_missing_where_nothing_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize('num_workers', [0, 1])
-def test_stand_in_keeps_the_size_of_batches_and_is_counted_nowhere(tmp_path, num_workers):
+def test_stand_in_keeps_the_batch_size_and_is_not_counted(tmp_path, num_workers):
     loader = SteadyLoader(
         KeyByIndex(Files(10, bad=(0, 1, 2, 3, 5, 7))),
         batch_size=4,
@@ -256,14 +256,14 @@ def test_source_without_a_good_file_stops_the_run_and_lists_its_files(tmp_path, 
     assert {row['file'] for row in listed(tmp_path)} == {f'v{n}' for n in range(7)}
 
 
-def test_twenty_bad_files_in_a_row_are_different_ones(tmp_path):
+def test_twenty_replacements_in_a_row_are_different(tmp_path):
     loader = make_loader(Files(24, bad=range(24)), tmp_path)
     with pytest.raises(DataError, match="20 files of the source 'videos' in a row could not be"):
         batches(loader)
     assert len({row['file'] for row in listed(tmp_path)}) == 20
 
 
-def test_only_good_file_takes_the_place_of_all_others():
+def test_only_good_file_replaces_all_others():
     loader = make_loader(Files(12, bad=range(11)))
     assert {row[3] for batch in batches(loader) for row in batch} == {11}
 
@@ -275,7 +275,7 @@ def test_too_many_bad_files_stop_the_run_with_a_message(tmp_path):
         batches(loader)
 
 
-def test_mistake_in_the_code_is_no_bad_file():
+def test_bug_in_the_code_is_not_a_bad_file():
     with pytest.raises(KeyError, match='a mistake in the code'):
         batches(make_loader(Files(8, crash=(2,))))
 
@@ -343,7 +343,7 @@ def test_reader_that_raises_system_exit_costs_its_sample(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('visits', [1, 4])
-def test_killed_sample_is_counted_once_and_tells_when(tmp_path, visits):
+def test_killed_sample_is_listed_once_with_its_epoch(tmp_path, visits):
     loader = make_loader(Files(24, abort=(7,), visits=visits), tmp_path, num_workers=2)
     loader.sampler.counts = [24 * visits]  # each file
     batches(loader, epoch=5)
@@ -376,7 +376,7 @@ def visited(sampler, epoch):
     return [key.index for key in sampler]
 
 
-def test_worker_killed_between_samples_costs_none(tmp_path):
+def test_worker_killed_between_samples_costs_no_sample(tmp_path):
     loader = make_loader(Files(40), num_workers=1, prefetch_factor=1)
     got = []
     for batch in loader:
@@ -391,7 +391,7 @@ def test_worker_killed_between_samples_costs_none(tmp_path):
 @pytest.mark.parametrize(
     'number', [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)]
 )
-def test_file_is_not_blamed_where_its_worker_was_asked_to_end(tmp_path, number):
+def test_file_is_not_blamed_if_its_worker_was_ended_from_outside(tmp_path, number):
     loader = make_loader(Files(24, slow=(7,)), tmp_path, num_workers=1)
     killed = threading.Timer(1.0, lambda: os.kill(next(iter(loader._processes)), number))
     killed.start()
@@ -425,7 +425,7 @@ def test_worker_whose_parent_was_killed_at_once_ends():
 
 
 @pytest.mark.slow
-def test_worker_that_hands_over_a_batch_ends_with_its_parent():
+def test_worker_that_sends_a_batch_ends_with_its_parent():
     """Ctrl-C reaches workers, too: one that waits until its batch is taken would wait for ever."""
     code = (
         'import os, signal, time\n'
@@ -536,7 +536,7 @@ def test_batches_come_in_shared_memory_without_a_second_copy():
         assert was_shared and batch.is_shared()
 
 
-def test_sampler_learns_the_size_of_a_batch():
+def test_sampler_gets_the_batch_size():
     assert make_loader(Files(8), batch_size=4).sampler.batch_size == 4
 
 

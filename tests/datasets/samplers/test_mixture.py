@@ -42,13 +42,13 @@ def test_without_weights_every_sample_is_visited_once_an_epoch():
     ('weights', 'total', 'expected'),
     [((1, 1), 40, [20, 20]), ((2, 1), 40, [27, 13]), ((1, 0), 40, [40, 0]), ((999, 1), 8, [8, 1])],
 )
-def test_each_source_has_its_share_of_the_epoch_to_a_sample(weights, total, expected):
+def test_each_source_has_its_share_of_the_epoch(weights, total, expected):
     sampler = make_sampler(weights=weights, samples_per_epoch=total)
     assert per_source(indices(sampler), (30, 10)) == expected
 
 
 @pytest.mark.parametrize('window', [5, 8, 64])
-def test_any_stretch_of_the_epoch_holds_the_sources_near_their_ratio(window):
+def test_any_part_of_the_epoch_has_the_sources_near_their_ratio(window):
     sizes, weights = (500, 100), (2, 1)
     visited = indices(make_sampler(sizes, weights, samples_per_epoch=600))
     images = np.array(visited) < sizes[0]
@@ -120,13 +120,13 @@ def test_keys_carry_seed_and_epoch():
     assert {(key.seed, key.epoch) for key in sampler} == {(5, 3)}
 
 
-def test_order_follows_from_seed_and_epoch_alone():
+def test_order_depends_only_on_seed_and_epoch():
     assert indices(make_sampler(seed=1), 4) == indices(make_sampler(seed=1), 4)
     assert indices(make_sampler(seed=1), 4) != indices(make_sampler(seed=2), 4)
     assert indices(make_sampler(seed=1), 4) != indices(make_sampler(seed=1), 5)
 
 
-def test_seed_is_drawn_where_none_is_given():
+def test_seed_is_drawn_if_none_is_given():
     assert make_sampler(seed=None).seed != make_sampler(seed=None).seed
 
 
@@ -139,7 +139,7 @@ def test_epoch_may_be_shorter_or_longer_than_the_data():
     assert set(visits.values()) == {2, 3}
 
 
-def test_one_sample_alone_is_visited_each_time():
+def test_single_sample_is_visited_each_time():
     assert indices(make_sampler((1,))) == [0]
     assert indices(make_sampler((1,), samples_per_epoch=5)) == [0] * 5
     assert indices(make_sampler((1,), rank=2, world_size=3)) == [0]
@@ -165,7 +165,7 @@ def keys_of(sampler, epoch=0):
     return list(sampler)
 
 
-def test_visits_of_one_opening_are_neighbours_and_numbered():
+def test_visits_of_one_opening_are_adjacent_and_numbered():
     keys = keys_of(repeated((40, 12), (1, 4)))
     videos = [(key.index, key.visit) for key in keys if key.index >= 40]
     assert len(videos) == 12 and len(keys) == 52
@@ -231,7 +231,7 @@ def test_a_step_visits_the_same_samples_on_any_number_of_ranks(visits, sizes):
         assert steps(world_size) == alone
 
 
-def test_openings_that_a_step_cuts_are_few():
+def test_few_openings_are_split_between_steps():
     """Of 12 visits in a step, openings of 5 each: what begins in a step stays with one rank as long as that's fair."""
     opened = [
         len({(key.index, key.visit // 5) for key in keys[start : start + 12]})

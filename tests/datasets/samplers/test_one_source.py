@@ -34,7 +34,7 @@ def test_each_batch_is_of_one_source_and_sources_keep_their_shares():
     assert all(len(batch) == 4 for batch in batches)
 
 
-def test_sources_take_turns():
+def test_sources_alternate():
     assert len(set(kinds(list(make())[:6]))) == 2
 
 
@@ -50,7 +50,7 @@ def test_all_ranks_have_the_same_source_at_each_step_and_share_no_sample():
     assert len(set(keys)) == len(keys) == 3 * 4 * (50 // 12 + 30 // 12)
 
 
-def test_epochs_differ_and_repeat_by_seed():
+def test_epochs_differ_and_are_reproducible():
     batches = make()
     first = list(batches)
     assert list(batches) == first

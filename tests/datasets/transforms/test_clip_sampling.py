@@ -47,7 +47,7 @@ def test_one_frame_comes_from_each_segment_of_the_window():
     assert np.abs(counts - 200).max() < 70
 
 
-def test_default_pair_lies_a_second_apart_on_average_as_in_the_paper():
+def test_default_pair_is_a_second_apart_on_average_as_in_the_paper():
     ids = draw(DistantFramePair(), num_frames=300, count=20000)
     gaps = (ids[:, 1] - ids[:, 0]) / 30
     assert gaps.mean() == pytest.approx(1.07, rel=0.02)
@@ -55,12 +55,12 @@ def test_default_pair_lies_a_second_apart_on_average_as_in_the_paper():
     assert gaps.max() < 64 / 30
 
 
-def test_window_is_in_seconds_whatever_the_frame_rate():
+def test_window_is_in_seconds_at_any_frame_rate():
     slow, fast = (draw(DistantFramePair(), num_frames=10 * fps, fps=fps) for fps in (15, 60))
     assert np.diff(slow).mean() / 15 == pytest.approx(np.diff(fast).mean() / 60, rel=0.05)
 
 
-def test_window_lies_anywhere_inside_the_video():
+def test_window_is_anywhere_in_the_video():
     ids = draw(DistantFramePair(), num_frames=100, count=20000)
     assert ids.min() == 0
     assert ids.max() == 99
@@ -68,21 +68,21 @@ def test_window_lies_anywhere_inside_the_video():
 
 
 @pytest.mark.parametrize('num_frames', [2, 3, 10, 63])
-def test_video_shorter_than_the_window_is_taken_whole(num_frames):
+def test_video_shorter_than_the_window_is_used_whole(num_frames):
     ids = draw(DistantFramePair(), num_frames)
     assert set(ids.ravel()) == set(range(num_frames))
     assert (ids[:, 0] * 2 < num_frames).all()
     assert (ids[:, 1] * 2 >= num_frames - 1).all()
 
 
-def test_single_frame_is_taken_twice():
+def test_single_frame_is_used_twice():
     assert (draw(DistantFramePair(), num_frames=1, count=10) == 0).all()
 
 
 @pytest.mark.parametrize(
     'sampler', [DistantFramePair(), SameFramePair(), FixedGapFramePair(), UniformFramePair(1.0)]
 )
-def test_same_generator_state_gives_the_same_frames_and_the_next_others(sampler):
+def test_frames_depend_on_the_generator_state(sampler):
     assert (draw(sampler, 90, count=5) == draw(sampler, 90, count=5)).all()
     assert len(np.unique(draw(sampler, 90, count=5), axis=0)) > 1
 
@@ -95,7 +95,7 @@ def test_same_generator_state_gives_the_same_frames_and_the_next_others(sampler)
         (dict(window_frames=1), '`window_frames` must be at least 2, got 1'),
     ],
 )
-def test_pairs_that_cannot_be_are_refused(options, message):
+def test_invalid_options_of_pairs_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         DistantFramePair(**options)
 
@@ -108,7 +108,7 @@ def test_same_frame_is_one_drawn_uniformly_from_the_video():
 
 
 @pytest.mark.parametrize('gap', [1, 2, 4, 8, 19])
-def test_fixed_gap_is_exact_and_lies_anywhere_in_the_video(gap):
+def test_fixed_gap_is_exact_and_anywhere_in_the_video(gap):
     ids = draw(FixedGapFramePair(gap), num_frames=20)
     assert (np.diff(ids) == gap).all()
     assert_equally_often(ids[:, 0], range(20 - gap))
@@ -127,7 +127,7 @@ def test_video_too_short_for_the_gap_gives_its_first_and_last_frame(num_frames):
     assert (draw(FixedGapFramePair(4), num_frames, count=10) == (0, num_frames - 1)).all()
 
 
-def test_gap_fits_from_one_frame_more_than_itself():
+def test_gap_fits_videos_with_one_more_frame():
     assert FixedGapFramePair(4).fits(5, fps=30.0)
     assert FixedGapFramePair(2, unit='second').fits(61, fps=30.0)
     assert not FixedGapFramePair(2, unit='second').fits(60, fps=30.0)
@@ -149,19 +149,19 @@ def test_gap_fits_from_one_frame_more_than_itself():
         (dict(unit='seconds'), "`unit` must be one of frame, second, got 'seconds'"),
     ],
 )
-def test_gaps_that_cannot_be_are_refused(options, message):
+def test_invalid_gaps_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         FixedGapFramePair(**options)
 
 
-def test_uniform_pair_is_any_two_frames_in_order_of_time():
+def test_uniform_pair_is_any_two_frames_sorted_by_time():
     first, second = draw(UniformFramePair(), num_frames=6, count=3000).T
     pairs = [10 * i + j for i in range(6) for j in range(i + 1, 6)]
     assert len(pairs) == 15
     assert_equally_often(10 * first + second, pairs)
 
 
-def test_uniform_pair_keeps_to_a_window_that_lies_anywhere():
+def test_uniform_pair_is_in_a_window_anywhere_in_the_video():
     ids = draw(UniformFramePair(0.5), num_frames=12, fps=10.0)  # 5 frames, from 8 places on
     gaps = np.diff(ids)[:, 0]
     assert set(gaps) == {1, 2, 3, 4}
@@ -169,23 +169,23 @@ def test_uniform_pair_keeps_to_a_window_that_lies_anywhere():
     assert set(ids.ravel()) == set(range(12))
 
 
-def test_uniform_pair_of_a_window_shorter_than_two_frames_is_of_neighbours():
+def test_uniform_pair_of_a_tiny_window_has_adjacent_frames():
     assert (np.diff(draw(UniformFramePair(0.01), num_frames=12)) == 1).all()
 
 
-def test_uniform_pair_of_a_short_video_takes_what_there_is():
+def test_uniform_pair_of_a_short_video_uses_all_of_it():
     assert (draw(UniformFramePair(), num_frames=1, count=10) == 0).all()
     assert (draw(UniformFramePair(9.0), num_frames=2, count=10) == (0, 1)).all()
 
 
-def test_uniform_frames_are_the_middles_of_equal_segments():
+def test_uniform_frames_are_the_middle_frames_of_equal_segments():
     assert UniformFrames(4)(dict(num_frames=40))['frame_ids'] == [5, 15, 25, 35]
     assert UniformFrames(1)(dict(num_frames=41))['frame_ids'] == [20]
     assert UniformFrames(4)(dict(num_frames=2))['frame_ids'] == [0, 0, 1, 1]
     assert UniformFrames(3)(dict(num_frames=1))['frame_ids'] == [0, 0, 0]
 
 
-def test_several_clips_of_uniform_frames_take_turns():
+def test_several_clips_of_uniform_frames_interleave():
     results = UniformFrames(3, num_clips=2)(dict(num_frames=120))
     assert results['frame_ids'] == [10, 50, 90, 30, 70, 110]
     assert (results['num_clips'], results['clip_len']) == (2, 3)
@@ -222,7 +222,7 @@ def draw_with_clock(transform, times, count=2000):
 @pytest.mark.parametrize(
     'sampler', [DistantFramePair(), UniformFramePair(2.0), FixedGapFramePair(1, unit='second')]
 )
-def test_steady_clock_changes_nothing(sampler):
+def test_constant_frame_rate_changes_nothing(sampler):
     times = np.arange(121) / 30
     with_clock = draw_with_clock(sampler, times, count=50)
     without = draw(sampler, 121, fps=(len(times) - 1) / times[-1], count=50)
@@ -239,7 +239,7 @@ def test_gap_in_seconds_is_true_time_where_the_frame_rate_varies():
     assert np.ptp(times[by_frames[:, 1]] - times[by_frames[:, 0]]) > 3
 
 
-def test_frames_that_one_tick_shows_stay_two_while_there_are_two():
+def test_pair_has_two_frames_if_there_are_two():
     times = np.array([0.0, 9.0, 9.1, 9.2])
     ids = draw_with_clock(UniformFramePair(), times, count=200)
     assert (np.diff(ids) >= 1).all()
@@ -255,21 +255,21 @@ def test_frames_that_one_tick_shows_stay_two_while_there_are_two():
         (DistantClips(clip_len=8), 'shorter than a clip'),
     ],
 )
-def test_video_that_is_too_short_is_noted(sampler, what):
+def test_video_that_is_too_short_is_counted(sampler, what):
     for num_frames, times in [(20, 1), (999, 0)]:
         notes = Counter()
         sampler(dict(num_frames=num_frames, fps=30.0, rng=np.random.default_rng(0), notes=notes))
         assert sum(count for text, count in notes.items() if what in text) == times
 
 
-def test_each_segment_gives_one_clip_inside_it():
+def test_each_segment_has_one_clip():
     ids = draw(DistantClips(3, clip_len=4, frame_stride=5), num_frames=90).reshape(-1, 3, 4)
     assert (np.diff(ids, axis=2) == 5).all()
     assert (ids // 30 == np.arange(3)[:, None]).all()
     assert_equally_often(ids[:, 1, 0], range(30, 45))
 
 
-def test_clip_longer_than_its_segment_stays_in_the_video():
+def test_clip_longer_than_its_segment_is_inside_the_video():
     ids = draw(DistantClips(3, clip_len=8, frame_stride=5), num_frames=60).reshape(-1, 3, 8)
     assert (np.diff(ids, axis=2) == 5).all()
     assert ids.min() >= 0 and ids.max() <= 59
@@ -281,7 +281,7 @@ def test_clip_longer_than_the_video_repeats_the_last_frame():
 
 
 @pytest.mark.parametrize('step', ['DistantFramePair', 'UniformFrames', 'DecodeFrames'])
-def test_pipeline_that_opens_no_video_is_refused(demo_data, step):
+def test_pipeline_without_an_open_video_is_refused(demo_data, step):
     root, sampler = str(demo_data / 'videos/train'), dict(type=step)
     with pytest.raises(ConfigError, match=f'{step} needs an open video, but no earlier transform'):
         VideoFolder(root, pipeline=[sampler, dict(type='OpenVideo')])
@@ -289,13 +289,13 @@ def test_pipeline_that_opens_no_video_is_refused(demo_data, step):
     VideoFolder(root, pipeline=[lambda results: results, sampler])  # which may open one
 
 
-def test_one_segment_gives_a_clip_anywhere_in_the_video():
+def test_clip_of_one_segment_is_anywhere_in_the_video():
     ids = draw(DistantClips(1, clip_len=4, frame_stride=3), num_frames=30)
     assert (np.diff(ids, axis=1) == 3).all()
     assert_equally_often(ids[:, 0], range(21))
 
 
-def test_clips_of_a_test_go_from_the_first_frame_to_the_last_in_equal_steps():
+def test_uniform_clips_are_evenly_spaced_from_first_to_last_frame():
     results = UniformClips(5, clip_len=4, frame_stride=3)(dict(num_frames=50))
     ids = np.array(results['frame_ids']).reshape(5, 4)
     assert ids[:, 0].tolist() == [0, 10, 20, 30, 40]
@@ -304,12 +304,12 @@ def test_clips_of_a_test_go_from_the_first_frame_to_the_last_in_equal_steps():
     assert (results['num_clips'], results['clip_len']) == (5, 4)
 
 
-def test_single_clip_of_a_test_lies_in_the_middle():
+def test_single_uniform_clip_is_in_the_middle():
     ids = UniformClips(1, clip_len=4, frame_stride=2)(dict(num_frames=17))['frame_ids']
     assert ids == [5, 7, 9, 11]
 
 
-def test_clip_of_a_test_longer_than_the_video_repeats_the_last_frame_and_is_noted():
+def test_uniform_clip_longer_than_the_video_repeats_the_last_frame():
     notes = Counter()
     results = UniformClips(2, clip_len=4, frame_stride=2)(dict(num_frames=3, notes=notes))
     assert results['frame_ids'] == [0, 2, 2, 2] * 2
@@ -319,6 +319,6 @@ def test_clip_of_a_test_longer_than_the_video_repeats_the_last_frame_and_is_note
 
 
 @pytest.mark.parametrize('name', ['num_clips', 'clip_len', 'frame_stride'])
-def test_impossible_clips_of_a_test_are_refused(name):
+def test_invalid_uniform_clips_are_refused(name):
     with pytest.raises(ValueError, match=f'`{name}` must be positive, got 0'):
         UniformClips(**{name: 0})

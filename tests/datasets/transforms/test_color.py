@@ -65,7 +65,7 @@ def test_changes_blend_with_black_the_mean_gray_or_the_gray_of_the_pixel(shift):
 
 
 @pytest.mark.parametrize('shift', [-0.5, -0.1, 0.25, 0.5])
-def test_hue_turns_the_colour_circle(shift):
+def test_hue_shifts_along_the_colour_circle(shift):
     img = picture()
     turned = jitter(img, shift, hue=0.5)
     for before, after in zip(img.reshape(-1, 3), turned.reshape(-1, 3), strict=True):
@@ -75,12 +75,12 @@ def test_hue_turns_the_colour_circle(shift):
         assert np.abs(after - expected).max() <= 8
 
 
-def test_hue_turn_keeps_grays():
+def test_hue_shift_keeps_grays():
     grays = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(16, 16, 3)
     assert np.array_equal(jitter(grays, 0.5, hue=0.5), grays)
 
 
-def test_jitter_follows_from_the_generator_and_happens_as_often_as_asked():
+def test_jitter_depends_on_the_generator_and_has_its_probability():
     img = picture()
 
     def run(seed, prob):
@@ -91,7 +91,7 @@ def test_jitter_follows_from_the_generator_and_happens_as_often_as_asked():
     assert np.mean([run(seed, 0.3) is img for seed in range(500)]) == pytest.approx(0.7, abs=0.08)
 
 
-def test_order_of_the_changes_is_drawn():
+def test_order_of_the_changes_is_random():
     # Brightness in front of contrast and behind it give two results; nothing else differs here.
     img = picture()
 
@@ -113,7 +113,7 @@ def test_order_of_the_changes_is_drawn():
         (dict(prob=2), r'`prob` is a probability in \[0, 1\], got 2'),
     ],
 )
-def test_strengths_that_cannot_be_are_refused(options, message):
+def test_invalid_strengths_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ColorJitter(**options)
 
@@ -130,7 +130,7 @@ def blur(img, sigma, seed=0, prob=1.0):
     return GaussianBlur(sigma, prob=prob)(dict(img=img, rng=np.random.default_rng(seed)))['img']
 
 
-def test_blur_keeps_constant_pictures():
+def test_blur_keeps_constant_images():
     flat = np.full((9, 11, 3), (10, 120, 250), np.uint8)
     assert np.array_equal(blur(flat, (0.1, 2.0)), flat)
 
@@ -143,7 +143,7 @@ def test_blur_draws_its_width_from_the_range():
 
 
 @pytest.mark.parametrize('sigma', [(2.0, 0.1), (0, 1), (1.0,)])
-def test_blur_refuses_widths_that_cannot_be(sigma):
+def test_blur_refuses_invalid_widths(sigma):
     with pytest.raises(ValueError, match='`sigma` must be two positive numbers in ascending order'):
         GaussianBlur(sigma)
 
@@ -151,7 +151,7 @@ def test_blur_refuses_widths_that_cannot_be(sigma):
 @pytest.mark.parametrize(
     ('kernel_size', 'width', 'height'), [((5, 9), 5, 9), ([3, 1], 3, 1), (7, 7, 7)]
 )
-def test_blur_spreads_a_point_like_a_gaussian_over_the_kernel(kernel_size, width, height):
+def test_blur_of_a_point_is_a_gaussian_over_the_kernel(kernel_size, width, height):
     point = np.zeros((31, 31, 3), np.uint8)
     point[15, 15] = 255
     transform = GaussianBlur((2.0, 2.0), prob=1.0, kernel_size=kernel_size)
@@ -173,7 +173,7 @@ def slice_around(size):
 
 
 @pytest.mark.parametrize('kernel_size', [0, 4, -3, (5, 8), (5, 9, 3)])
-def test_blur_refuses_kernels_without_a_middle(kernel_size):
+def test_blur_refuses_even_kernels(kernel_size):
     with pytest.raises(ValueError, match=r'`kernel_size` must be one odd positive .* got .*\d'):
         GaussianBlur(kernel_size=kernel_size)
 
@@ -196,7 +196,7 @@ def test_solarize_inverts_values_from_the_threshold_on(threshold):
     assert img[0, 0, 0] == 0 and img[-1, -1, -1] == 255  # left as it was
 
 
-def test_solarize_happens_as_often_as_asked():
+def test_solarize_has_its_probability():
     img = picture()
     kept = [solarize(img, 128, prob=0.2, seed=seed) is img for seed in range(500)]
     assert np.mean(kept) == pytest.approx(0.8, abs=0.08)
@@ -204,6 +204,6 @@ def test_solarize_happens_as_often_as_asked():
 
 
 @pytest.mark.parametrize('threshold', [-1, 256, 0.5])
-def test_solarize_refuses_what_is_no_pixel_value(threshold):
+def test_solarize_refuses_invalid_thresholds(threshold):
     with pytest.raises(ValueError, match=rf'`threshold` must be a whole .* got {threshold}\.'):
         RandomSolarize(threshold)

@@ -17,7 +17,7 @@ def run(transform, img, seed=0):
     return transform(dict(img=img, rng=np.random.default_rng(seed)))['img']
 
 
-def test_crop_without_resizing_is_a_cut():
+def test_crop_without_resizing_is_a_slice():
     img = picture()
     assert np.array_equal(crop_and_resize(img, (5, 7, 20, 30), (20, 30)), img[5:25, 7:37])
 
@@ -30,13 +30,13 @@ def test_resizing_follows_the_antialiased_bicubic_of_pillow():
     assert np.abs(ours - theirs).max() <= 1
 
 
-def test_resized_pixels_lie_in_memory_as_those_of_images_do():
+def test_resized_pixels_have_the_memory_layout_of_images():
     # In torch's own order, what follows would take longer than the resizing.
     assert crop_and_resize(picture(), (4, 8, 40, 50), (16, 24)).flags.c_contiguous
 
 
 @pytest.mark.parametrize(('height', 'width'), [(48, 64), (300, 200), (20, 20)])
-def test_box_has_a_scale_and_ratio_in_range_and_lies_inside(height, width):
+def test_box_is_inside_with_scale_and_ratio_in_range(height, width):
     crop = RandomResizedCrop(16, scale=(0.2, 0.6), ratio=(0.75, 1.25))
     rng = np.random.default_rng(0)
     boxes = np.array([crop.draw_box(height, width, rng) for _ in range(2000)])
@@ -53,7 +53,7 @@ def test_box_has_a_scale_and_ratio_in_range_and_lies_inside(height, width):
 
 
 @pytest.mark.parametrize(('height', 'width'), [(10, 400), (400, 10), (1, 1)])
-def test_box_in_an_extreme_picture_is_the_largest_centred_one_that_fits(height, width):
+def test_box_in_an_extreme_image_is_the_largest_centred_one(height, width):
     crop = RandomResizedCrop(8, scale=(1.0, 1.0))
     top, left, h, w = crop.draw_box(height, width, np.random.default_rng(0))
     assert 3 / 4 <= w / h <= 4 / 3
@@ -63,7 +63,7 @@ def test_box_in_an_extreme_picture_is_the_largest_centred_one_that_fits(height, 
     assert min(height, width) in (h, w)
 
 
-def test_whole_picture_at_its_own_size_is_left_as_it_is():
+def test_whole_image_at_its_size_is_unchanged():
     img = picture(32, 32)
     crop = RandomResizedCrop(32, scale=(1.0, 1.0), ratio=(1.0, 1.0))
     assert np.array_equal(run(crop, img), img)
@@ -80,12 +80,12 @@ def test_crop_without_a_range_is_the_largest_centred_square_every_time(height, w
     assert all(np.array_equal(run(crop, img, seed), square) for seed in range(20))
 
 
-def test_view_has_the_size_asked_for():
+def test_view_has_the_requested_size():
     assert run(RandomResizedCrop((16, 24)), picture()).shape == (16, 24, 3)
     assert run(RandomResizedCrop(16), picture(3, 200)).shape == (16, 16, 3)
 
 
-def test_crop_follows_from_the_generator():
+def test_crop_depends_only_on_the_generator():
     crop = RandomResizedCrop(16)
     assert np.array_equal(run(crop, picture(), 1), run(crop, picture(), 1))
     assert not np.array_equal(run(crop, picture(), 1), run(crop, picture(), 2))
@@ -102,7 +102,7 @@ def test_crop_follows_from_the_generator():
         (dict(ratio=(0, 1)), '`ratio` must be two positive numbers'),
     ],
 )
-def test_ranges_that_cannot_be_are_refused(options, message):
+def test_invalid_ranges_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         RandomResizedCrop(16, **options)
 
@@ -115,19 +115,19 @@ def test_ranges_that_cannot_be_are_refused(options, message):
         (lambda: SpatialCrops(8, num_crops=0), '`num_crops` must be positive, got 0'),
     ],
 )
-def test_other_settings_that_cannot_be_are_refused(make, message):
+def test_other_invalid_options_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_flip_mirrors_left_to_right_and_twice_gives_the_picture_back():
+def test_flip_mirrors_left_to_right_and_is_its_inverse():
     img, flip = picture(), RandomFlip(prob=1.0)
     once = run(flip, img)
     assert np.array_equal(once[:, 0], img[:, -1])
     assert np.array_equal(run(flip, once), img)
 
 
-def test_flip_happens_as_often_as_asked():
+def test_flip_has_its_probability():
     img = picture(2, 2)
     flipped = [not np.array_equal(run(RandomFlip(0.3), img, s), img) for s in range(1000)]
     assert np.mean(flipped) == pytest.approx(0.3, abs=0.06)
@@ -147,7 +147,7 @@ def test_centre_crop_keeps_seven_eighths_of_the_short_side_as_usual():
     assert np.array_equal(frame, img[4:60, 20:76])
 
 
-def test_crops_lie_along_the_longer_side_and_are_as_wide_as_the_shorter():
+def test_crops_are_spaced_along_the_longer_side():
     img = picture(40, 64)
     frames = SpatialCrops(40, num_crops=3)(dict(frames=[img]))['frames']
     assert all(

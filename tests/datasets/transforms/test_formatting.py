@@ -12,7 +12,7 @@ def frames(count):
     return list(np.random.default_rng(0).integers(0, 256, (count, 4, 6, 3), dtype=np.uint8))
 
 
-def test_views_are_packed_with_channels_first_and_what_is_left_to_the_device():
+def test_views_are_packed_with_channels_first_and_augmentations():
     first, second = frames(2)
     augment = [as_vector(dict(flip=1)), as_vector(dict(hue=0.1))]
     rng = np.random.default_rng(0)
@@ -26,12 +26,12 @@ def test_views_are_packed_with_channels_first_and_what_is_left_to_the_device():
         assert np.array_equal(tensor.permute(1, 2, 0).numpy(), view)
 
 
-def test_views_that_are_finished_are_packed_with_changes_that_change_nothing():
+def test_finished_views_are_packed_with_empty_augmentations():
     packed = PackViews()(dict(views=frames(2), rng=np.random.default_rng(0)))
     assert [numbers.tolist() for numbers in packed['augment']] == [list(UNCHANGED.values())] * 2
 
 
-def test_seed_of_the_masks_follows_from_the_sample():
+def test_seed_of_the_masks_depends_on_the_sample():
     first, again, other = (
         PackViews()(dict(views=frames(2), rng=np.random.default_rng(seed)))['seeds']
         for seed in (0, 0, 1)
@@ -50,7 +50,7 @@ def test_clip_is_packed_with_label_and_origin():
     assert meta == dict(path='a.mp4', kind='video', probe='videos')
 
 
-def test_views_of_a_clip_are_packed_apart():
+def test_views_of_a_clip_are_packed_separately():
     views = frames(12)
     sample = dict(frames=views, gt_label=0, path='a.mp4', kind='video', num_clips=2, num_crops=3)
     inputs = PackClip()(sample)['inputs']

@@ -45,7 +45,7 @@ def test_image_is_read_as_rgb(picture):
     assert np.array_equal(frame, pixels)
 
 
-def test_image_comes_from_memory_where_it_is_there(picture):
+def test_image_is_read_from_memory_if_given(picture):
     path, pixels = picture
     sample = dict(path='shard.tar/a.png', media=Path(path).read_bytes())
     assert np.array_equal(LoadImage()(sample)['frames'][0], pixels)
@@ -58,7 +58,7 @@ def test_lazy_image_is_not_decoded_yet(picture):
     assert np.array_equal(frame.decode(), pixels)
 
 
-def test_visits_to_an_image_share_its_pixels_and_nothing_else(picture):
+def test_visits_to_an_image_share_only_its_pixels(picture):
     visits = [dict(path=picture[0], number=number) for number in range(3)]
     loaded = LoadImage().transform_together(visits)
     assert [visit['number'] for visit in loaded] == [0, 1, 2]
@@ -76,7 +76,7 @@ def test_bad_image_is_named(tmp_path, content, lazy):
         LoadImage(lazy=lazy)(dict(path=str(path)))
 
 
-def test_bad_image_in_memory_is_called_by_its_path():
+def test_bad_image_in_memory_is_named_by_its_path():
     with pytest.raises(DataError, match="Can't read the image 'shard.tar/a.png': it is empty"):
         LoadImage()(dict(path='shard.tar/a.png', media=b''))
 
@@ -102,7 +102,7 @@ class Toy(VideoReader):
         self.closed = True
 
 
-def test_opened_video_says_how_long_it_is_and_decoding_lets_go_of_it(demo_data):
+def test_opened_video_has_its_length_and_decoding_closes_it(demo_data):
     path = sorted((demo_data / 'videos/train').rglob('*.mp4'))[0]
     opened = OpenVideo()(dict(path=str(path)))
     assert opened['num_frames'] > opened['fps'] > 5  # more than a second
@@ -111,7 +111,7 @@ def test_opened_video_says_how_long_it_is_and_decoding_lets_go_of_it(demo_data):
     assert [frame.dtype for frame in decoded['frames']] == [np.uint8, np.uint8]
 
 
-def test_frames_are_decoded_once_and_in_the_order_of_time_for_all_visits():
+def test_frames_are_decoded_once_sorted_by_time_for_all_visits():
     video = Toy()
     visits = OpenVideo().transform_together([dict(path='a', media=video) for _ in range(3)])
     wanted = [[40, 7], [7, 7], [0, 40]]
@@ -122,12 +122,12 @@ def test_frames_are_decoded_once_and_in_the_order_of_time_for_all_visits():
     assert video.closed
 
 
-def test_reader_that_does_not_exist_is_refused_at_construction():
+def test_unknown_reader_is_refused_at_construction():
     with pytest.raises(ValueError, match="`reader` must be one of auto, .*, got 'decrod'"):
         OpenVideo(reader='decrod')
 
 
-def test_video_is_closed_where_a_frame_cannot_be_decoded():
+def test_video_is_closed_if_a_frame_cannot_be_decoded():
     class Broken(Toy):
         def frames(self, ids):
             raise DataError("Can't decode.")
@@ -140,7 +140,7 @@ def test_video_is_closed_where_a_frame_cannot_be_decoded():
 
 
 @pytest.mark.parametrize('row', odd_videos())
-def test_odd_video_is_read_or_refused_by_name_in_one_line(row):
+def test_unusual_video_is_read_or_refused_in_one_line(row):
     path = str(ODD / row['file'])
     if row['expected'] == 'error':
         with pytest.raises(DataError, match=re.escape(path)) as caught:

@@ -20,7 +20,7 @@ def run(transforms, seed, img=None):
     return MMPretrainAugment(transforms)(results)['img']
 
 
-def test_view_follows_from_the_samples_own_seed_alone():
+def test_view_depends_only_on_the_samples_seed():
     for seed in range(5):
         np.random.seed(1)
         first = run([RAND, ERASING], seed)
@@ -31,7 +31,7 @@ def test_view_follows_from_the_samples_own_seed_alone():
     assert not np.array_equal(run([RAND], 0), run([RAND], 1))
 
 
-def test_colours_are_passed_blue_first_and_returned_red_first():
+def test_channels_are_passed_as_bgr_and_returned_as_rgb():
     erased = run([ERASING], 0, np.full((32, 24, 3), 200, np.uint8))
     assert {tuple(pixel) for pixel in erased.reshape(-1, 3).tolist()} == {
         (200, 200, 200),
@@ -39,7 +39,7 @@ def test_colours_are_passed_blue_first_and_returned_red_first():
     }
 
 
-def test_what_comes_in_is_left_alone():
+def test_input_is_not_modified():
     img = np.full((32, 24, 3), 200, np.uint8)
     run([ERASING], 0, img)
     assert (img == 200).all()

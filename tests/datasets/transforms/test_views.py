@@ -55,7 +55,7 @@ def test_views_of_an_image_differ_by_their_random_choices():
     assert not np.array_equal(first, second)
 
 
-def test_views_follow_from_the_generator_of_the_sample():
+def test_views_depend_on_the_generator_of_the_sample():
     same, again = views([frame(1)], CROP, seed=3), views([frame(1)], CROP, seed=3)
     other = views([frame(1)], CROP, seed=4)
     for i in range(2):
@@ -63,13 +63,13 @@ def test_views_follow_from_the_generator_of_the_sample():
         assert not np.array_equal(same[i], other[i])
 
 
-def test_no_view_depends_on_what_happens_to_the_other():
+def test_views_do_not_depend_on_each_other():
     first, second = views([frame(1)], CROP)
     assert np.array_equal(first, views([frame(1)], CROP, second=NOTHING)[0])
     assert np.array_equal(second, views([frame(1)], NOTHING, second=CROP)[1])
 
 
-def test_second_view_has_transforms_of_its_own_where_given():
+def test_second_view_can_have_other_transforms():
     first, second = views([frame(1)], NOTHING, second=[dict(type='RandomFlip', prob=1.0)])
     assert np.array_equal(first, frame(1))
     assert np.array_equal(second, frame(1)[:, ::-1])
@@ -104,7 +104,7 @@ def smooth_frame(seed):
     return cv2.blur(frame(seed), (5, 5))
 
 
-def test_device_finishes_the_views_that_the_worker_would_have_made():
+def test_device_gives_the_same_views_as_the_worker():
     differences = []
     for seed in range(40):
         frames = [smooth_frame(seed)]
@@ -120,14 +120,14 @@ def test_device_finishes_the_views_that_the_worker_would_have_made():
     assert np.mean(differences) <= 0.6
 
 
-def test_worker_only_crops_what_the_device_finishes():
+def test_worker_only_crops_with_on_device():
     packed = on_device([frame(1)], STRONG)
     cropped = views([frame(1)], CROP)
     for pixels, view in zip(packed['inputs'], cropped, strict=True):
         assert np.array_equal(pixels.permute(1, 2, 0).numpy(), view)
 
 
-def test_images_with_colours_and_frames_without_are_one_batch():
+def test_augmented_images_and_plain_frames_share_a_batch():
     image = on_device([frame(1)], STRONG)
     video = on_device([frame(2), frame(3)], STRONG[:2])
     worker = PackViews()(TwoViews(CROP)(dict(frames=[frame(4)], rng=np.random.default_rng(0))))
@@ -139,7 +139,7 @@ def test_images_with_colours_and_frames_without_are_one_batch():
         assert batch['augment'][view][0].tolist() == list(UNCHANGED.values())
 
 
-def test_one_view_leaves_to_the_device_what_the_first_of_two_does():
+def test_one_view_on_device_is_the_first_of_two():
     sample = dict(frames=[frame(1)], rng=np.random.default_rng(0))
     packed = PackViews()(OneView(STRONG, on_device=True)(sample))
     two = on_device([frame(1)], STRONG)
@@ -154,7 +154,7 @@ class Median(BaseTransform):
         return {**results, 'img': cv2.medianBlur(results['img'], 3)}
 
 
-def test_transform_of_ones_own_works_in_front_of_what_the_device_does():
+def test_custom_transform_works_before_the_device():
     crop = RandomResizedCrop(16)
     packed = on_device([frame(1)], [crop, Median(), RandomGrayscale(1.0)])
     assert np.array_equal(
@@ -178,7 +178,7 @@ def test_transform_of_ones_own_works_in_front_of_what_the_device_does():
         ([GaussianBlur(), GaussianBlur()], 'GaussianBlur is repeated or too late'),
     ],
 )
-def test_what_the_device_cannot_do_in_this_order_is_refused(transforms, message):
+def test_invalid_order_on_the_device_is_refused(transforms, message):
     TwoViews(transforms)
     for views_of in (OneView, TwoViews):
         with pytest.raises(ValueError, match=message):
@@ -243,7 +243,7 @@ def test_image_that_is_loaded_lazily_is_decoded_for_its_views():
 
 
 @needs_photo
-def test_view_that_needs_all_pixels_gets_them_whatever_the_other_needs():
+def test_view_that_needs_all_pixels_gets_them():
     large, small = crop_of(700, 1.0, 1.0), crop_of(64, 1.0, 1.0)  # of at most 1200 x 1600 pixels
     for first, second in [(large, small), (small, large)]:
         encoded = photo()
@@ -256,7 +256,7 @@ def test_view_that_needs_all_pixels_gets_them_whatever_the_other_needs():
 
 
 @needs_photo
-def test_each_of_two_frames_is_decoded_as_its_own_view_needs():
+def test_each_of_two_frames_is_decoded_at_the_size_of_its_view():
     frames = [photo(), photo()]
     views(frames, crop_of(700, 1.0, 1.0), second=crop_of(64, 1.0, 1.0))
     assert [frame.reductions for frame in frames] == [[1], [8]]
@@ -280,7 +280,7 @@ def test_visits_to_a_photograph_decode_it_once_for_each_reduction_and_stay_the_s
         assert all(map(np.array_equal, together[seed]['views'], alone))
 
 
-def test_scaled_box_lies_in_the_reduced_image_and_keeps_the_pixels_of_the_view():
+def test_scaled_box_is_in_the_reduced_image_with_enough_pixels():
     rng = np.random.default_rng(0)
     view = View(crop_of((20, 30), 0.05, 1.0))
     for _ in range(3000):
@@ -337,6 +337,6 @@ def test_frames_of_a_clip_get_the_same_view(seed):
     assert np.array_equal(made[1], clip_view([second], seed)[0])
 
 
-def test_clips_get_views_of_their_own():
+def test_clips_get_different_views():
     made = [clip_view([frame(0)], seed)[0] for seed in range(8)]
     assert len({view.tobytes() for view in made}) == 8

@@ -79,7 +79,7 @@ def shard(tmp_path):
 
 
 # ------------------------------------------------------------------------- writing
-def test_index_leads_to_what_was_written(shard):
+def test_index_finds_written_samples(shard):
     index = read_index(index_path(shard))
     assert [index.kind(i) for i in range(4)] == ['image', 'video', 'frames', 'other']
     media = [[content(shard, member) for member in index.media(i)] for i in range(4)]
@@ -95,7 +95,7 @@ def test_index_leads_to_what_was_written(shard):
     assert read_summary(index_path(shard)) == (os.path.getsize(shard), counts, index.class_names)
 
 
-def test_written_index_is_the_one_that_the_shard_gives(shard):
+def test_written_index_equals_the_one_built_from_the_shard(shard):
     assert_same(read_index(index_path(shard)), build_index(shard))
 
 
@@ -106,7 +106,7 @@ def test_webdataset_reads_what_was_written(shard):
 
 
 # ------------------------------------------------------------------------- tar files of others
-def test_what_webdataset_writes_is_indexed(tmp_path):
+def test_shards_by_webdataset_are_indexed(tmp_path):
     path = str(tmp_path / 'a.tar')
     with webdataset.TarWriter(path) as writer:
         writer.write({'__key__': 'x/000', 'jpg': b'1', 'cls': 7})
@@ -138,7 +138,7 @@ MEMBERS = [
 
 
 @pytest.mark.parametrize('form', ['PAX_FORMAT', 'GNU_FORMAT'])
-def test_samples_are_those_of_webdataset_whatever_the_members_are_called(tmp_path, form):
+def test_samples_equal_those_of_webdataset_for_any_member_names(tmp_path, form):
     path = write_tar(tmp_path / 'a.tar', MEMBERS, format=getattr(tarfile, form))
     index = build_index(path)
     found = [
@@ -154,7 +154,7 @@ def test_samples_are_those_of_webdataset_whatever_the_members_are_called(tmp_pat
     assert [member.extension for member in index.media(1)] == ['jpg']
 
 
-def test_links_and_folders_are_no_samples(tmp_path):
+def test_links_and_folders_are_not_samples(tmp_path):
     with tarfile.open(tmp_path / 'a.tar', 'w') as tar:
         for name, kind in (('a.jpg', tarfile.SYMTYPE), ('b.jpg', tarfile.DIRTYPE)):
             entry = tarfile.TarInfo(name)
@@ -174,7 +174,7 @@ NOTES = ('{"label": -1}', '{"label": true}', '{"label": "ant"}', '{"fps": -3}', 
 
 
 @pytest.mark.parametrize('note', [*NOTES, '[', '3.5'])
-def test_note_that_makes_no_sense_says_nothing(tmp_path, note):
+def test_invalid_json_is_ignored(tmp_path, note):
     path = write_tar(tmp_path / 'a.tar', [('a.jpg', b'x'), ('a.json', note.encode())])
     index = build_index(path)
     assert (index.arrays['labels'][0], index.arrays['fps'][0]) == (-1, 0)
@@ -186,7 +186,7 @@ def test_names_are_split_at_the_first_dot_of_the_file():
 
 
 # ------------------------------------------------------------------------- damaged files
-def test_shard_that_is_cut_off_is_refused_wherever_that_is(tmp_path, shard):
+def test_truncated_shard_is_refused(tmp_path, shard):
     whole = Path(shard).read_bytes()
     with tarfile.open(shard) as tar:
         ends = {entry.offset_data + -(-entry.size // 512) * 512 for entry in tar}
@@ -197,7 +197,7 @@ def test_shard_that_is_cut_off_is_refused_wherever_that_is(tmp_path, shard):
                 build_index(str(tmp_path / 'cut.tar'))
 
 
-def test_damaged_header_is_not_the_end(tmp_path):
+def test_damaged_header_is_not_the_end_of_the_shard(tmp_path):
     path = write_tar(tmp_path / 'a.tar', [(f'{i}.jpg', b'x') for i in range(3)])
     with open(path, 'r+b') as file:
         file.seek(1024 + 5)
@@ -213,13 +213,13 @@ def test_compressed_shard_is_refused(tmp_path):
         build_index(str(tmp_path / 'a.tar'))
 
 
-def test_two_files_of_one_name_are_refused(tmp_path):
+def test_two_files_with_one_extension_are_refused(tmp_path):
     path = write_tar(tmp_path / 'a.tar', [('a.jpg', b'x'), ('a.JPG', b'y')])
     with pytest.raises(DataError, match="the sample 'a' has two files with the same extension"):
         build_index(path)
 
 
-def test_index_that_is_cut_off_or_something_else_is_refused(tmp_path, shard):
+def test_truncated_or_invalid_index_is_refused(tmp_path, shard):
     whole = Path(index_path(shard)).read_bytes()
     path = tmp_path / 'cut.index'
     for damaged in [*(whole[:size] for size in range(0, len(whole), 50)), b'x' * 100, whole + b'x']:

@@ -46,12 +46,12 @@ def fetched(tmp_path):
 
 
 @pytest.mark.parametrize('place', ['https://a/b.tar', 'pipe:cat b.tar', 'gs://a/b.tar', 's3+x://b'])
-def test_urls_are_told_from_paths(place):
+def test_urls_are_distinguished_from_paths(place):
     assert is_url(place)
     assert not is_url('/data/' + place.replace('://', ':/').replace('pipe:', 'pipe'))
 
 
-def test_part_is_what_the_file_has_there(server):
+def test_part_of_a_file_has_its_bytes(server):
     url = f'{server.url}/file.bin'
     assert read_part(url, 300, 20) == CONTENT[300:320]
     assert read_part(url, len(CONTENT) - 5, 20) == CONTENT[-5:]
@@ -80,7 +80,7 @@ class Closed(MemoryFileSystem):
         raise PermissionError('Forbidden')
 
 
-def test_store_that_must_not_be_listed_lacks_what_it_forbids():
+def test_file_forbidden_by_a_store_counts_as_missing():
     fsspec.register_implementation('closed', Closed, clobber=True)
     with pytest.raises(FileNotFoundError, match="'closed://a/b': Forbidden"):
         look_up('closed://a/b')
@@ -92,7 +92,7 @@ def test_missing_package_is_named():
 
 
 @pytest.mark.parametrize('gives_parts', [False, True])
-def test_server_says_which_version_it_has_and_whether_it_gives_parts(file, gives_parts):
+def test_server_reports_version_and_range_requests(file, gives_parts):
     with serve(file.parent, gives_parts) as server:
         url = f'{server.url}/file.bin'
         seen = look_up(url)
@@ -107,7 +107,7 @@ def test_server_says_which_version_it_has_and_whether_it_gives_parts(file, gives
 
 
 @pytest.mark.parametrize('status', [500, 503, 429])
-def test_busy_server_is_asked_again(server, fetched, status):
+def test_busy_server_is_retried(server, fetched, status):
     url = f'{server.url}/file.bin'
     server.failures += [status, status]
     assert fetched(url) == CONTENT
@@ -118,13 +118,13 @@ def test_busy_server_is_asked_again(server, fetched, status):
     assert look_up(url).size == len(CONTENT)
 
 
-def test_answer_that_breaks_off_is_asked_for_again(server, fetched):
+def test_interrupted_answer_is_retried(server, fetched):
     server.breaks_off = True
     assert fetched(f'{server.url}/file.bin') == CONTENT
     assert len(server.requests) == 2
 
 
-def test_server_that_stays_busy_or_refuses_is_given_up(server, fetched):
+def test_retries_of_a_server_end(server, fetched):
     server.failures += [503] * 6
     with pytest.raises(DataError, match=r"Can't read 'http.*file\.bin': .*503.*\(tries: 6\)"):
         fetched(f'{server.url}/file.bin')
@@ -133,7 +133,7 @@ def test_server_that_stays_busy_or_refuses_is_given_up(server, fetched):
         fetched(f'{server.url}/file.bin')
 
 
-def test_missing_file_is_told_from_a_busy_server(server, fetched):
+def test_missing_file_is_distinguished_from_a_busy_server(server, fetched):
     url = f'{server.url}/nowhere.bin'
     for action in (look_up, fetched, lambda url: read_part(url, 0, 5)):
         server.requests.clear()
@@ -142,7 +142,7 @@ def test_missing_file_is_told_from_a_busy_server(server, fetched):
         assert len(server.requests) <= 2  # `HEAD` and `GET`
 
 
-def test_server_that_is_not_there_is_named(fetched):
+def test_unreachable_server_is_named(fetched):
     with socket.socket() as unused:
         unused.bind(('127.0.0.1', 0))
         url = f'http://127.0.0.1:{unused.getsockname()[1]}/file.bin'
@@ -151,7 +151,7 @@ def test_server_that_is_not_there_is_named(fetched):
                 action(url)
 
 
-def test_forked_process_reads_and_leaves_the_connections_of_its_parent_alone(server):
+def test_forked_process_does_not_use_connections_of_its_parent(server):
     url = f'{server.url}/file.bin'
     context = multiprocessing.get_context('fork')
 
@@ -172,7 +172,7 @@ def test_forked_process_reads_and_leaves_the_connections_of_its_parent_alone(ser
     assert len(server.connections) == connections + 1  # the parent's first is still good
 
 
-def test_what_fsspec_does_not_read_goes_to_webdataset(file, fetched):
+def test_webdataset_reads_other_schemes(file, fetched):
     assert fetched(f'pipe:cat {file}') == CONTENT
     assert look_up(f'pipe:cat {file}') == (None, '', False)
     with pytest.raises(DataError, match=r"Can't read 'pipe:cat .*nowhere.*exit 1"):

@@ -38,7 +38,7 @@ def whole(made, tmp_path_factory):
 
 @pytest.mark.parametrize('share', [0.3, 0.8])
 @one_reader_fast('name', REMUXED)
-def test_cut_file_has_the_frames_that_are_there(
+def test_truncated_file_has_its_complete_frames(
     whole, made, reference_of, tmp_path, reader, name, share
 ):
     content = (whole / name).read_bytes()
@@ -61,9 +61,7 @@ def test_cut_file_has_the_frames_that_are_there(
 
 
 @pytest.mark.parametrize('name', ['h264.mp4', 'mpeg4_b.mp4', 'open_gop.mp4'])
-def test_hole_in_a_file_costs_the_frames_up_to_the_next_key_frame(
-    made, reference_of, tmp_path, name
-):
+def test_damage_costs_the_frames_up_to_the_next_key_frame(made, reference_of, tmp_path, name):
     reference = reference_of(made / name)
     content = (made / name).read_bytes()
     with av.open(str(made / name)) as container:
@@ -90,7 +88,7 @@ def test_hole_in_a_file_costs_the_frames_up_to_the_next_key_frame(
         assert lost <= set(range(10 + first // 12 * 12 - 12, first // 12 * 12 + 12))
 
 
-def test_what_is_damaged_is_not_taken_from_another_reader(made):
+def test_damaged_frames_are_not_read_by_another_reader(made):
     content = bytearray((made / 'h264.mp4').read_bytes())
     with av.open(str(made / 'h264.mp4')) as container:
         packet = [p for p in container.demux(video=0) if p.size][15]
@@ -106,7 +104,7 @@ def test_what_is_damaged_is_not_taken_from_another_reader(made):
     assert '\n' not in str(caught.value)
 
 
-def test_frames_that_lean_on_a_damaged_one_are_refused_also_if_shown_before_it(made, reference_of):
+def test_frames_that_refer_to_a_damaged_one_are_refused(made, reference_of):
     content = (made / 'h264.mp4').read_bytes()
     reference = reference_of(made / 'h264.mp4').frames
     with open_video(content, name='whole.mp4') as video:
@@ -127,7 +125,7 @@ def test_frames_that_lean_on_a_damaged_one_are_refused_also_if_shown_before_it(m
 
 
 @pytest.mark.parametrize('content', [b'', b'<html>404</html>', bytes(5000)])
-def test_file_that_is_no_video_is_named_in_one_line(tmp_path, content):
+def test_file_that_is_not_a_video_is_an_error_of_one_line(tmp_path, content):
     path = tmp_path / 'a.mp4'
     path.write_bytes(content)
     for source, name in ((str(path), None), (content, str(path))):

@@ -31,7 +31,7 @@ def video(asked):
     return FrameSequence(read, 20, 5.0, 'clip')
 
 
-def test_frames_come_in_the_order_asked_for_and_are_read_once(video, asked):
+def test_frames_come_in_the_requested_order_and_are_read_once(video, asked):
     frames = video.frames([7, 3, 7, 0])
     assert [frame[0, 0, 0] for frame in frames] == [70, 30, 70, 0]
     assert {frame.shape for frame in frames} == {(12, 16, 3)}
@@ -43,13 +43,13 @@ def test_size_is_known_without_decoding_and_opening_reads_nothing(video, asked):
     assert (video.height, video.width, asked) == (12, 16, [0])
 
 
-def test_time_belongs_to_the_frame_shown_then(video):
+def test_time_selects_the_frame_shown_at_that_time(video):
     times = [0.0, 0.19, 0.2, 0.6, 3 * 0.2, 3.99, 9.0, -1.0]
     assert video.ids_at(times) == [0, 0, 1, 3, 3, 19, 19, 0]
     assert [frame[0, 0, 0] for frame in video.frames_at([0.45])] == [20]
 
 
-def test_paths_do_as_well_and_no_video_reader_is_opened_around_it(tmp_path):
+def test_frame_sequence_of_paths_is_an_open_reader(tmp_path):
     paths = []
     for number in range(3):
         paths.append(str(tmp_path / f'{number}.png'))
@@ -77,7 +77,7 @@ def test_frame_that_does_not_exist_is_an_error(video, number):
         video.frames([3, number])
 
 
-def test_what_can_be_no_video_is_refused():
+def test_invalid_frame_sequence_is_refused():
     with pytest.raises(DataError, match="'clip' has no frames"):
         FrameSequence([], 0, 25, 'clip')
     with pytest.raises(ValueError, match='`fps` must be a positive number, got 0'):

@@ -38,7 +38,7 @@ def videos():
 @pytest.mark.skipif(not MANIFEST.is_file(), reason='the odd files are not there')
 @pytest.mark.parametrize('which', ['pyav', pytest.param('others', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('row', videos())
-def test_odd_video_is_read_rightly_or_refused(row, which, at_hand):
+def test_unusual_video_is_read_correctly_or_refused(row, which, at_hand):
     path = str(FOLDER / row['file'])
     readers = [name for name in at_hand[0] if (name == 'pyav') == (which == 'pyav')]
     assert readers
@@ -83,7 +83,7 @@ def test_text_is_not_read_as_the_videos_that_it_names(demo_data, tmp_path, name)
         open_video(str(tmp_path / name))
 
 
-def test_image_named_as_a_video_is_no_pattern_of_file_names(tmp_path):
+def test_image_is_not_read_as_a_pattern_of_file_names(tmp_path):
     for number in range(3):
         Image.new('RGB', (8, 8)).save(tmp_path / f'{number}.jpg')
         Image.new('RGB', (8, 8)).save(tmp_path / 'frame%d.jpg')

@@ -27,7 +27,7 @@ def path(demo_data):
 
 
 @pytest.mark.parametrize('context', ['fork', pytest.param('spawn', marks=pytest.mark.slow)])
-def test_workers_read_as_their_parent_does(path, context):
+def test_workers_read_the_same_frames_as_their_parent(path, context):
     steps = [dict(type='UniformFrames', num_frames=3), dict(type='DecodeFrames')]
     folder = str(Path(path).parent)
     folders = ConcatDataset(

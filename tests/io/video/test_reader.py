@@ -29,7 +29,7 @@ def test_reader_knows_number_of_frames_rate_and_size(path, reader, reference_of)
         assert video.name == path
 
 
-def test_bytes_are_read_as_the_file_is(path, reader):
+def test_bytes_are_read_like_the_file(path, reader):
     with open(path, 'rb') as file:
         content = file.read()
     with open_video(content, reader, name='a shard') as video, open_video(path, reader) as same:
@@ -37,12 +37,12 @@ def test_bytes_are_read_as_the_file_is(path, reader):
         assert np.array_equal(video.frames([9, 2]), same.frames([9, 2]))
 
 
-def test_open_reader_is_returned_as_it_is(path):
+def test_open_reader_is_returned_unchanged(path):
     with open_video(path) as video:
         assert open_video(video, 'pyav') is video
 
 
-def test_numbers_may_come_from_numpy_and_none_are_no_frames(path, reader):
+def test_frame_numbers_may_be_numpy_and_empty(path, reader):
     with open_video(path, reader) as video:
         ids = np.array([4, 1])
         assert np.array_equal(video.frames(ids), video.frames([4, 1]))
@@ -64,12 +64,12 @@ def test_missing_video_is_named(tmp_path, reader):
         open_video(str(tmp_path), reader)
 
 
-def test_unknown_reader_is_refused_with_those_there_are(path):
+def test_unknown_reader_is_refused_with_the_choices(path):
     with pytest.raises(ValueError, match="must be one of auto, pyav, .*, got 'opencv'"):
         open_video(path, 'opencv')
 
 
-def test_name_that_looks_like_an_address_is_a_file(path, reader, tmp_path, monkeypatch):
+def test_name_that_looks_like_a_url_is_a_file(path, reader, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with open(path, 'rb') as file:
         (tmp_path / '12:30 #1%d.mp4').write_bytes(file.read())
@@ -77,7 +77,7 @@ def test_name_that_looks_like_an_address_is_a_file(path, reader, tmp_path, monke
         assert len(video.frames([3])) == 1
 
 
-def test_tags_in_another_encoding_do_no_harm(path, reader, tmp_path):
+def test_tags_that_are_not_utf8_are_ignored(path, reader, tmp_path):
     tagged = tmp_path / 'tagged.mkv'
     with av.open(path) as source, av.open(str(tagged), 'w') as target:
         target.metadata['title'] = 'AAAAAAAA'
@@ -91,7 +91,7 @@ def test_tags_in_another_encoding_do_no_harm(path, reader, tmp_path):
         assert len(video.frames([3])) == 1
 
 
-def test_cover_picture_is_no_video(tmp_path, reader):
+def test_cover_picture_is_not_a_video(tmp_path, reader):
     path = tmp_path / 'song.m4a'
     with av.open(str(path), 'w', format='mp4') as container:
         sound = container.add_stream('aac', rate=8000)
@@ -124,7 +124,7 @@ def without(monkeypatch):
 
 
 @pytest.mark.parametrize('library', ['decord', 'torchcodec'])
-def test_reader_that_is_not_there_is_an_error_that_says_how_to_get_it(path, without, library):
+def test_missing_reader_is_an_error_with_install_advice(path, without, library):
     without(library)
     message = (
         rf'{library} cannot read videos here: .*\. Use another `reader`, or install it: .*install'
@@ -133,7 +133,7 @@ def test_reader_that_is_not_there_is_an_error_that_says_how_to_get_it(path, with
         open_video(path, library)
 
 
-def test_auto_does_with_what_is_there(path, without, reference_of):
+def test_auto_works_without_optional_readers(path, without, reference_of):
     without('decord')
     without('torchcodec')
     with open_video(path) as video:
@@ -141,14 +141,14 @@ def test_auto_does_with_what_is_there(path, without, reference_of):
     assert reference_of(path).number_of(frame) == 5
 
 
-def test_auto_asks_every_other_reader():
+def test_auto_tries_every_other_reader():
     assert READERS[0] == 'auto'
     assert set(READERS[1:]) == {'decord', 'torchcodec', 'pyav'}
 
 
 @pytest.mark.parametrize('turn', itertools.product([False, True], repeat=3))
 @pytest.mark.parametrize('shape', [(4, 1, 3), (1, 4, 3), (1, 1, 3)])
-def test_turned_frame_with_a_side_of_one_pixel_becomes_a_tensor(shape, turn):
+def test_rotated_frame_of_one_pixel_width_becomes_a_tensor(shape, turn):
     pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
     turned = torch.from_numpy(Turn(*turn).apply(pixels))
     assert sorted(turned.flatten().tolist()) == sorted(pixels.flatten().tolist())

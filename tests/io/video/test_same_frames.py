@@ -25,7 +25,7 @@ NO_TIMES = ('without_times.h264', 'wrong_times.avi')
 
 
 @one_reader_fast('name', MADE)
-def test_frames_by_number_are_those_of_a_decode_in_sequence(made, reference_of, reader, name):
+def test_frames_by_number_equal_sequential_decoding(made, reference_of, reader, name):
     reference = reference_of(made / name)
     num_frames = len(reference.frames)
     rng = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def test_frames_by_number_are_those_of_a_decode_in_sequence(made, reference_of, 
 
 
 @pytest.mark.parametrize('name', [name for name in MADE if name not in NO_TIMES])
-def test_frames_by_time_are_those_shown_then(made, reference_of, name):
+def test_frames_by_time_are_those_shown_at_that_time(made, reference_of, name):
     reference = reference_of(made / name)
     shown = np.array(reference.seconds)
     times = np.random.default_rng(0).uniform(0, shown[-1] + 0.1, size=200)
@@ -69,7 +69,7 @@ def test_rate_is_that_of_the_times(made, reader):
 
 @pytest.mark.parametrize('mirror', [False, True])
 @one_reader_fast('num_quarters', range(4))
-def test_metadata_turn_and_mirror_as_ffmpeg_does(made, tmp_path, reader, num_quarters, mirror):
+def test_metadata_rotates_and_mirrors_as_in_ffmpeg(made, tmp_path, reader, num_quarters, mirror):
     path = tmp_path / 'turned.mp4'
     path.write_bytes(with_matrix((made / 'h264.mp4').read_bytes(), num_quarters, mirror))
     command = f'ffmpeg -v error -i {path} -frames:v 1 -pix_fmt rgb24 -f rawvideo -'
@@ -96,7 +96,7 @@ def with_matrix(mp4, num_quarters, mirror):
     return mp4[:start] + matrix.tobytes() + mp4[start + 36 :]
 
 
-def test_packets_with_nothing_to_show_are_no_frames(tmp_path, reference_of):
+def test_hidden_packets_are_not_frames(tmp_path, reference_of):
     # In two passes, the encoder of VP8 makes frames that only help to decode others.
     encode = (
         f'ffmpeg -v error {SOURCE} -c:v libvpx -g 50 -auto-alt-ref 1 -lag-in-frames 25 -b:v 100k'
@@ -113,9 +113,7 @@ def test_packets_with_nothing_to_show_are_no_frames(tmp_path, reference_of):
 
 
 @pytest.mark.parametrize('extension', ['mp4', 'mkv'])
-def test_frames_that_need_one_before_the_beginning_are_none(
-    made, reference_of, tmp_path, extension
-):
+def test_frames_before_the_first_key_frame_do_not_count(made, reference_of, tmp_path, extension):
     path = tmp_path / f'second_half.{extension}'
     with av.open(str(made / 'open_gop.mp4')) as source, av.open(str(path), 'w') as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -131,7 +129,7 @@ def test_frames_that_need_one_before_the_beginning_are_none(
     assert numbers == list(range(24, 50))
 
 
-def test_decoding_begins_at_a_key_frame(made, reference_of, tmp_path):
+def test_decoding_starts_at_a_key_frame(made, reference_of, tmp_path):
     # Of the first 36 frames, only the first can still be decoded.
     path = tmp_path / 'holed.mp4'
     content = bytearray((made / 'h264.mp4').read_bytes())
@@ -148,14 +146,14 @@ def test_decoding_begins_at_a_key_frame(made, reference_of, tmp_path):
             video.frames([30])
 
 
-def test_frame_asked_for_twice_is_decoded_once(made, reader):
+def test_frame_requested_twice_is_decoded_once(made, reader):
     with open_video(str(made / 'h264.mp4'), reader) as video:
         first, other, again = video.frames([30, 3, 30])
     assert np.shares_memory(first, again)
     assert not np.shares_memory(first, other)
 
 
-def test_reading_goes_on_where_it_stopped(made, reference_of, reader):
+def test_reading_continues_where_it_stopped(made, reference_of, reader):
     # Parts of a video whose limits are no key frames, as a long video is read.
     reference = reference_of(made / 'h264.mp4')
     with open_video(str(made / 'h264.mp4'), reader) as video:
@@ -208,7 +206,7 @@ def _empty_frame(data):
     return b'\0\0\1\xb6' + bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
 
 
-def test_frames_that_share_a_packet_are_told_apart(tmp_path):
+def test_frames_that_share_a_packet_are_distinguished(tmp_path):
     write_clip(tmp_path / 'plain.avi', 25, options=dict(bf='1', g='12'))
     pack_b_frames(tmp_path / 'plain.avi', tmp_path / 'packed.avi')
     plain = Reference(tmp_path / 'plain.avi').frames

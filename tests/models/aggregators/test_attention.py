@@ -51,14 +51,14 @@ def test_every_parameter_receives_a_gradient():
         assert parameter.grad.abs().max() > 1e-6, name
 
 
-def test_attention_begins_as_the_mean_of_its_projected_values():
+def test_attention_is_initially_the_mean_of_its_projected_values():
     pooling, tokens = AttentionPooling(16, 4), torch.randn(3, 6, 16)
     mean = pooling.proj(pooling.value(pooling.norm(tokens)).mean(dim=1))
     difference = (pooling(tokens, None) - mean).norm() / mean.norm()
     assert 0 < difference < 0.05
 
 
-def test_init_weights_draws_everything_by_the_seed():
+def test_init_weights_depends_only_on_the_seed():
     pooling = AttentionPooling(8, 2)
     other = copy.deepcopy(pooling)
     for parameter in other.parameters():
@@ -71,7 +71,7 @@ def test_init_weights_draws_everything_by_the_seed():
         assert torch.equal(value, other.state_dict()[name]), name
 
 
-def test_weights_begin_with_the_spread_that_is_promised():
+def test_initial_weights_have_the_documented_spread():
     pooling = AttentionPooling(512, 8)
     torch.testing.assert_close(pooling.query.std().item(), 0.02, rtol=0.15, atol=0)
     for layer in (pooling.key, pooling.value, pooling.proj):

@@ -49,7 +49,7 @@ def test_shape_and_precision_are_those_of_the_tokens(name, dtype):
 
 
 @pytest.mark.parametrize('name', ['MeanPooling', 'MaxPooling', 'GeMPooling'])
-def test_one_token_alone_gives_itself(name):
+def test_pooling_one_token_returns_it(name):
     tokens = torch.rand(3, 1, 4) + 0.1
     torch.testing.assert_close(build(name)(tokens, torch.randn(3, 1, 4)), tokens[:, 0])
 
@@ -117,14 +117,14 @@ def test_gem_does_not_overflow_in_half_precision(p):
     torch.testing.assert_close(tokens.grad, torch.full((1, 8, 2), 1 / 8, dtype=torch.float16))
 
 
-def test_gem_holds_its_power_as_parameter_or_as_buffer():
+def test_power_of_gem_is_a_parameter_or_a_buffer():
     learned, fixed = build('GeMPooling', p=4), build('GeMPooling', p=4, learn_p=False)
     assert [p.shape for p in learned.parameters()] == [(1,)]
     assert list(fixed.parameters()) == []
     assert learned.state_dict() == fixed.state_dict() == {'p': torch.tensor([4.0])}
 
 
-def test_init_weights_sets_the_power_of_gem_back():
+def test_init_weights_resets_the_power_of_gem():
     pooling = build('GeMPooling', p=4)
     pooling.p.data.fill_(7)
     pooling.init_weights()

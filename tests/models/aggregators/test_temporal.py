@@ -51,7 +51,7 @@ def test_change_has_the_opposite_sign_where_the_clip_runs_backward():
     torch.testing.assert_close(forward[:, :8], backward[:, :8])
 
 
-def test_attention_is_that_over_patches_with_the_same_weights():
+def test_attention_over_time_equals_attention_over_patches():
     over_time, frames = trained(), features()
     over_patches = AttentionPooling(8, 2).double()
     over_patches.load_state_dict(over_time.state_dict())
@@ -59,7 +59,7 @@ def test_attention_is_that_over_patches_with_the_same_weights():
 
 
 @pytest.mark.parametrize('pool', [MeanOverTime(), trained()], ids=['mean', 'attention'])
-def test_repeated_frames_count_like_one_and_their_order_does_not(pool):
+def test_repeated_frames_count_once_and_order_does_not_matter(pool):
     frames = features()
     torch.testing.assert_close(pool(frames.repeat(1, 3, 1)), pool(frames))
     torch.testing.assert_close(pool(frames.flip(1)), pool(frames))

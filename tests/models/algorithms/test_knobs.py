@@ -213,7 +213,7 @@ def fingerprints():
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_the_same_config_gives_the_same_figures(case, fingerprints):
+def test_same_config_gives_the_same_values(case, fingerprints):
     # So that a difference below is the value's doing.
     assert same(fingerprint(CASES[case][0]), fingerprints[case])
 
@@ -226,7 +226,7 @@ def test_value_of_the_config_is_read(case, path, fingerprints):
     assert not same(fingerprint(changed(config, path, others[path])), fingerprints[case])
 
 
-def test_no_argument_of_any_part_is_left_out_above():
+def test_all_arguments_of_all_parts_are_tested():
     covered = {p for _, others in CASES.values() for path in others for p in path.split(' and ')}
     missing = {
         f'{case}: {path}'

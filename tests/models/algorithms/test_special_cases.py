@@ -89,7 +89,7 @@ def test_vicmae_without_reconstruction_and_masks_is_simclr():
     assert_equal_steps(vicmae, make_simclr(), make_views())
 
 
-def test_simclr_sees_whole_views_whatever_the_masking_says():
+def test_simclr_ignores_the_masking():
     views = make_views()
     losses = [make_seeded(ratio).loss(views)['loss_contrastive'].item() for ratio in (0, 0.75)]
     assert losses[0] == losses[1]
@@ -110,7 +110,7 @@ SHARED = dict(type='SharedTarget')
         ('contrastive', {'backbone', 'neck'}, {'reconstruction'}),
     ],
 )
-def test_loss_that_is_off_leaves_its_parts_out(switch, left, logged):
+def test_disabled_loss_drops_its_parts(switch, left, logged):
     model = make_vicmae(**{switch: False})
     assert {name.split('.')[0] for name in model.state_dict()} == left
     losses = model.loss(make_views())
@@ -122,18 +122,18 @@ def test_loss_that_is_off_leaves_its_parts_out(switch, left, logged):
 
 
 @pytest.mark.parametrize(('part', 'loss'), [('neck', 'reconstruction'), ('target', 'contrastive')])
-def test_loss_without_the_part_that_it_needs_is_refused(part, loss):
+def test_loss_without_its_part_is_refused(part, loss):
     message = f'`head.{loss}` needs a `{part}`, got None. Set one, .*`head.{loss}=None`'
     with pytest.raises(ValueError, match=message):
         make_vicmae(**{part: None})
 
 
 @pytest.mark.parametrize('make', [make_mae, lambda **p: make_vicmae(contrastive=False, **p)])
-def test_aggregator_that_nothing_would_train_is_refused(make):
+def test_aggregator_that_no_loss_trains_is_refused(make):
     with pytest.raises(ValueError, match='AttentionPooling has parameters, but .* Use `MeanPool'):
         make(aggregator=dict(type='AttentionPooling', num_heads=2))
 
 
-def test_asking_simclr_for_a_reconstruction_is_refused():
+def test_simclr_refuses_to_reconstruct():
     with pytest.raises(ValueError, match='This SimCLR has no `neck`'):
         make_simclr().reconstruct(torch.zeros(1, 3, 16, 16))

@@ -107,7 +107,7 @@ def test_both_losses_equal_a_slow_reference_of_the_whole_method(norm):
     assert total.item() == pytest.approx(0.9 * reconstruction + 0.2 * contrastive, rel=1e-5)
 
 
-def test_of_the_pixels_only_masked_ones_are_targets():
+def test_only_masked_pixels_are_targets():
     model, views = make_model(), make_views()
     # Predictions that don't depend on the encoder, so that pixels count as targets alone.
     torch.nn.init.zeros_(model.neck.decoder_pred.weight)
@@ -170,7 +170,7 @@ def test_only_position_embeddings_are_frozen_by_default():
     assert frozen == {'backbone.pos_embed', 'neck.decoder_pos_embed'}
 
 
-def test_swapping_the_views_swaps_nothing_in_the_losses():
+def test_losses_are_symmetric_in_the_views():
     model, (first, second) = make_model(), make_views()
     noise = fix_masks(model, 8)
     losses = model.loss([first, second])
@@ -228,7 +228,7 @@ def test_predict_writes_each_samples_feature():
     assert torch.equal(torch.stack([s.feature for s in samples]), features)
 
 
-def test_modes_are_mmengines():
+def test_modes_are_those_of_mmengine():
     model, views = make_model(), make_views()
     assert set(LOSSES) <= set(model(views, mode='loss'))
     assert torch.equal(model(views[0]), model.extract_feat(views[0]))
@@ -236,7 +236,7 @@ def test_modes_are_mmengines():
         model(views, mode='test')
 
 
-def test_own_state_dict_loads_and_reproduces_everything():
+def test_state_dict_reloads_and_reproduces_everything():
     model, other, views = make_model(seed=1), make_model(seed=2), make_views()
     other.load_state_dict(copy.deepcopy(model.state_dict()), strict=True)
     fix_masks(model, 8)
@@ -258,9 +258,7 @@ def test_state_dict_has_these_parts_and_no_others():
         (torch.bfloat16, 1.6e-2, 1.6e-1),  # 8 bits: 4e-3
     ],
 )
-def test_whole_step_agrees_with_float64_as_far_as_its_precision_goes(
-    dtype, loss_error, gradient_error
-):
+def test_step_agrees_with_float64_within_its_precision(dtype, loss_error, gradient_error):
     config = toy_vicmae_config(None)
     config['head']['contrastive']['temperature'] = 0.05
     model = MODELS.build(config)
@@ -286,7 +284,7 @@ def test_whole_step_agrees_with_float64_as_far_as_its_precision_goes(
         assert error > 1e-5  # it did run in lower precision
 
 
-def test_nothing_masked_leaves_the_contrastive_loss_alone():
+def test_nothing_masked_gives_only_the_contrastive_loss():
     config = toy_vicmae_config()
     config['backbone']['masking']['mask_ratio'] = 0
     losses = MODELS.build(config).loss(make_views())
@@ -376,7 +374,7 @@ def test_predictions_and_targets_of_unequal_widths_are_refused(parts, message):
         MODELS.build({**toy_vicmae_config(), **parts})
 
 
-def test_class_token_to_pool_has_to_be_there():
+def test_cls_pooling_without_a_class_token_is_refused_by_the_model():
     config = toy_vicmae_config()
     backbone = {**config['backbone'], 'with_cls_token': False}
     with pytest.raises(ValueError, match='ClsPooling uses the class token, but the backbone has'):

@@ -70,7 +70,7 @@ def test_nothing_masked_equals_the_plain_encoder_up_to_the_order_of_tokens():
     torch.testing.assert_close(gather_tokens(tokens[:, 1:], mask.ids_restore), plain[:, 1:])
 
 
-def test_masked_encoding_equals_the_plain_layers_on_the_kept_tokens_alone():
+def test_masked_encoding_equals_the_plain_layers_on_the_kept_tokens():
     vit = toy_vit()
     images = torch.randn(3, 3, 16, 24)
     tokens, mask = vit(images, mask=True)
@@ -115,7 +115,7 @@ def test_unmasked_backbone_takes_other_sizes_as_mmpretrains_does():
     torch.testing.assert_close(tokens, theirs(images)[0])
 
 
-def test_weights_are_drawn_as_mae_draws_them():
+def test_weights_are_initialised_as_in_mae():
     vit = MaskedViT('tiny', img_size=32, patch_size=8)
     vit.init_weights()
     for name, layer in vit.layers.named_modules():
@@ -137,7 +137,7 @@ def test_position_embedding_is_fixed_sine_cosine_without_a_position_for_the_clas
         assert not vit.pos_embed.requires_grad
 
 
-def test_pretrained_weights_are_not_drawn_over(tmp_path):
+def test_pretrained_weights_are_not_reinitialised(tmp_path):
     trained = toy_vit()
     torch.save(trained.state_dict(), tmp_path / 'vit.pth')
     vit = MaskedViT(
@@ -165,14 +165,14 @@ def test_pretrained_weights_are_not_drawn_over(tmp_path):
         (dict(img_size=9), 'got 9x9 pixels. Use 16.'),
     ],
 )
-def test_impossible_shapes_are_refused_with_what_would_do(kwargs, message):
+def test_impossible_shapes_are_refused_with_possible_ones(kwargs, message):
     with pytest.raises(ValueError, match=message):
         MaskedViT(**kwargs)
 
 
 @pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])
 @pytest.mark.parametrize('size', [(24, 32), (8, 8), (16, 12)])
-def test_images_of_another_size_are_encoded_masked_as_unmasked(size, mode):
+def test_images_of_another_size_equal_with_and_without_masking(size, mode):
     vit = toy_vit(mask_ratio=0, interpolate_mode=mode, resize_positions=True)
     images = torch.randn(2, 3, *size)
     with pytest.warns(UserWarning, match='resized from 4x6'):
@@ -195,7 +195,7 @@ def test_feature_maps_are_of_any_size_as_detectors_need_them():
     assert featmap.shape[-2:] == (6, 8)
 
 
-def test_another_size_is_warned_of_once():
+def test_another_size_warns_once():
     vit = toy_vit(resize_positions=True)
 
     def encode_three_times():
@@ -211,7 +211,7 @@ def test_another_size_is_warned_of_once():
     ]
 
 
-def test_checkpoint_of_the_turned_grid_is_resized():
+def test_checkpoint_of_the_transposed_grid_is_resized():
     trained = toy_vit()  # of 4x6 patches
     vit = MaskedViT(TOY, img_size=(24, 16), patch_size=4)
     with pytest.warns(UserWarning, match='resized from 4x6 to 6x4'):
@@ -229,7 +229,7 @@ def test_weights_of_a_model_with_a_class_token_load_into_one_without(recwarn):
 
 
 @pytest.mark.parametrize('masked', [True, False])
-def test_images_that_patches_do_not_divide_are_refused_with_sizes_that_would_do(masked):
+def test_images_that_patches_do_not_divide_are_refused_with_possible_sizes(masked):
     with pytest.raises(ValueError, match=r'must divide images, got 18x24 pixels. Use 16 or 20 by'):
         toy_vit()(torch.rand(1, 3, 18, 24), mask=masked)
 
@@ -275,7 +275,7 @@ def test_checkpointed_layers_give_the_same_gradients_at_less_memory():
     assert memory[1] < 0.4 * memory[0]
 
 
-def test_frames_cannot_be_hidden_whole_where_there_is_one_at_a_time():
+def test_frame_masking_is_refused_for_image_models():
     with pytest.warns(UserWarning, match='encodes single frames: it hides random patches'):
         MaskedViT(TOY, img_size=16, patch_size=4, masking=FrameMasking())
 

@@ -77,7 +77,7 @@ def test_clip_of_one_frame_repeated_gives_the_features_of_the_image_model(
     torch.testing.assert_close(found.mean(dim=(1, 2)), patches.mean(1), rtol=1e-5, atol=1e-5)
 
 
-def test_still_clips_with_the_same_places_hidden_in_each_frame_give_the_masked_image(
+def test_still_clips_with_equal_masks_in_each_frame_equal_the_masked_image(
     pos_embed_type,
 ):
     image_model = build(**IMAGE)
@@ -91,7 +91,7 @@ def test_still_clips_with_the_same_places_hidden_in_each_frame_give_the_masked_i
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_order_of_frames_counts_once_positions_are_learned(pos_embed_type):
+def test_order_of_frames_matters_after_positions_are_learned(pos_embed_type):
     vit, x = build(pos_embed_type=pos_embed_type, tubelet_size=1), clips()
     assert not torch.allclose(vit(x)[0].mean(1), vit(x.flip(2))[0].mean(1), atol=1e-3)
     getattr(vit, TABLES[pos_embed_type]).data.zero_()
@@ -99,7 +99,7 @@ def test_order_of_frames_counts_once_positions_are_learned(pos_embed_type):
 
 
 @pytest.mark.parametrize('masked', [True, False])
-def test_one_frame_is_the_image_model_bit_for_bit(pos_embed_type, masked):
+def test_one_frame_equals_the_image_model_bit_for_bit(pos_embed_type, masked):
     image_model = MaskedViT(TOY, img_size=(16, 24), patch_size=4)
     image_model.init_weights()
     randomize(image_model).eval()
@@ -112,7 +112,7 @@ def test_one_frame_is_the_image_model_bit_for_bit(pos_embed_type, masked):
     assert torch.equal(vit(images.unsqueeze(2), mask=mask)[0], expected)
 
 
-def test_names_of_the_image_model_stay_and_those_of_clips_are_pinned():
+def test_state_dict_names_of_image_and_clip_models_are_pinned():
     names = list(
         VisionTransformer(TOY, img_size=(16, 24), patch_size=4, out_type='raw').state_dict()
     )
@@ -175,7 +175,7 @@ def test_nothing_masked_equals_the_plain_encoder_up_to_the_order_of_tokens(
     torch.testing.assert_close(gather_tokens(patches, mask.ids_restore), plain_patches)
 
 
-def test_hidden_pixels_do_not_influence_the_tokens():
+def test_masked_pixels_do_not_influence_the_tokens_of_clips():
     vit, x = build(masking=RandomMasking(0.75)), clips()
     mask = vit.draw_mask(x)
     hidden = ~mask.visible.unflatten(1, vit.grid)
@@ -240,7 +240,7 @@ def test_positions_in_time_learn_at_full_rate_under_layer_decay(name):
     assert vit.get_layer_depth('backbone.pos_embed', 'backbone.') == (0, 4)
 
 
-def test_frozen_stages_freeze_what_clips_add():
+def test_frozen_stages_freeze_parameters_of_clips():
     vit = MaskedViT(TOY, img_size=16, patch_size=4, num_frames=4, tubelet_size=2, frozen_stages=1)
     trained = {name for name, parameter in vit.named_parameters() if parameter.requires_grad}
     assert trained
@@ -266,7 +266,7 @@ def test_compiled_layers_give_the_same_features_of_clips():
     torch.testing.assert_close(model.extract_feat(x), expected)
 
 
-def test_weights_are_drawn_as_one_linear_layer_and_positions_in_time_begin_at_zero():
+def test_weights_are_initialised_as_one_linear_layer_and_time_positions_as_zero():
     vit = MaskedViT('tiny', img_size=32, patch_size=8, num_frames=4, tubelet_size=2)
     vit.temporal_pos_embed.data.fill_(7)
     vit.init_weights()
@@ -322,7 +322,7 @@ def test_image_weights_of_another_size_are_resized_and_inflated_at_once():
     torch.testing.assert_close(vit(still(images))[0], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_clip_weights_load_back_as_they_are(pos_embed_type, recwarn):
+def test_clip_weights_reload_unchanged(pos_embed_type, recwarn):
     trained, vit = build(pos_embed_type=pos_embed_type), build(1, pos_embed_type=pos_embed_type)
     vit.load_state_dict(trained.state_dict(), strict=True)
     for name, value in trained.state_dict().items():
@@ -331,7 +331,7 @@ def test_clip_weights_load_back_as_they_are(pos_embed_type, recwarn):
 
 
 @pytest.mark.parametrize('num_frames', [2, 8, 10])
-def test_clips_of_another_length_load_as_they_are_encoded(pos_embed_type, num_frames):
+def test_clips_of_another_length_load_and_encode_alike(pos_embed_type, num_frames):
     trained = build(pos_embed_type=pos_embed_type)
     vit = build(seed=1, pos_embed_type=pos_embed_type, num_frames=num_frames)
     message = rf'resized from 2x4x6 to {num_frames // 2}x4x6 patches'
@@ -343,7 +343,7 @@ def test_clips_of_another_length_load_as_they_are_encoded(pos_embed_type, num_fr
     torch.testing.assert_close(vit(x)[0], expected)
 
 
-def test_clips_of_another_length_and_size_are_encoded_masked_as_unmasked(pos_embed_type, recwarn):
+def test_clips_of_another_length_and_size_equal_with_and_without_masking(pos_embed_type, recwarn):
     vit = build(pos_embed_type=pos_embed_type, masking=RandomMasking(0), resize_positions=True)
     x = torch.randn(2, 3, 6, 24, 32)
     with pytest.warns(UserWarning, match='resized from 2x4x6 to 3x6x8'):
@@ -369,14 +369,14 @@ def test_other_tubelets_keep_the_features_of_still_clips():
     torch.testing.assert_close(vit(still(images, 2))[0], trained(still(images))[0])
 
 
-def test_clip_checkpoint_that_lacks_its_positions_in_time_is_not_taken_for_an_image_model():
+def test_clip_checkpoint_without_time_positions_is_not_an_image_checkpoint():
     state = build().state_dict()
     del state['temporal_pos_embed']
     with pytest.raises(RuntimeError, match='Missing key.*temporal_pos_embed'):
         build().load_state_dict(state, strict=True)
 
 
-def test_pretrained_image_weights_are_inflated_and_not_drawn_over(tmp_path, pos_embed_type):
+def test_pretrained_image_weights_are_inflated_and_not_reinitialised(tmp_path, pos_embed_type):
     image_model = build(**IMAGE)
     torch.save({'state_dict': image_model.state_dict()}, tmp_path / 'image.pth')
     vit = MaskedViT(
@@ -432,24 +432,24 @@ def test_impossible_clips_are_refused_at_construction(kwargs, message):
         (torch.zeros(1, 3, 4, 18, 24), '`patch_size` 4 must divide images, got 18x24 pixels.'),
     ],
 )
-def test_clips_that_patches_do_not_divide_are_refused_with_what_to_do(x, message, masked):
+def test_clips_that_patches_do_not_divide_are_refused_with_advice(x, message, masked):
     vit = build(masking=RandomMasking(0.5))
     with pytest.raises(ConfigError, match=re.escape(message)):
         vit(x, mask=masked)
 
 
 @pytest.mark.parametrize('masked', [True, False])
-def test_image_model_refuses_clips_and_says_how_to_take_them(masked):
+def test_image_model_refuses_clips_with_advice(masked):
     with pytest.raises(ValueError, match='encodes images .*got clips of 4 frames. Set'):
         build(**IMAGE, masking=RandomMasking(0.5))(clips(), mask=masked)
 
 
-def test_mask_that_leaves_nothing_of_a_clip_is_refused_and_of_clips_more_is_left():
+def test_mask_that_keeps_no_patch_of_a_clip_is_refused():
     build(masking=RandomMasking(0.97))  # 1 of 48; of an image's 24 it would leave none
     with pytest.raises(ValueError, match='0.99 of 48 patches leaves none to encode'):
         build(masking=RandomMasking(0.99))
 
 
-def test_frames_can_be_hidden_whole_where_there_are_several(recwarn):
+def test_frame_masking_works_for_several_frames(recwarn):
     build(masking=FrameMasking(0.5))
     assert not [w for w in recwarn if 'FrameMasking' in str(w.message)]

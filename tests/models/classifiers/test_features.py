@@ -46,7 +46,7 @@ def pretrained(method):
 
 
 @pytest.mark.parametrize('method', ['vicmae', 'vicmae-ema', 'mae', 'simclr', 'classifier'])
-def test_features_are_those_of_the_pretrained_model_whatever_lies_beside_it(method):
+def test_features_are_those_of_the_pretrained_model_despite_other_weights(method):
     source = pretrained(method).eval()
     model = MODELS.build(features_config()).eval()
     state = source.state_dict()
@@ -57,7 +57,7 @@ def test_features_are_those_of_the_pretrained_model_whatever_lies_beside_it(meth
     assert model(frames).equal(FeatureModel.extract_feat(source, frames))
 
 
-def test_backbone_alone_as_mmpretrain_stores_it_is_taken():
+def test_mmpretrain_checkpoint_of_a_backbone_loads():
     source = pretrained('mae')
     model = MODELS.build(features_config())
     load_weights(model, source.backbone.state_dict(), source='a.pth')
@@ -65,7 +65,7 @@ def test_backbone_alone_as_mmpretrain_stores_it_is_taken():
         assert model.backbone.state_dict()[name].equal(value)
 
 
-def test_teacher_is_taken_where_it_is_asked_for():
+def test_teacher_loads_if_requested():
     source = pretrained('vicmae-ema')
     randomize(source.target.backbone, seed=2)
     model = MODELS.build(dict(features_config(), pretrained_branch='teacher'))
@@ -76,7 +76,7 @@ def test_teacher_is_taken_where_it_is_asked_for():
         load_weights(model, pretrained('mae').state_dict(), source='a.pth')
 
 
-def test_images_are_inflated_where_the_backbone_takes_clips():
+def test_image_weights_are_inflated_for_clip_backbones():
     source = pretrained('mae').eval()
     model = MODELS.build(features_config(num_frames=4, tubelet_size=2)).eval()
     load_weights(model, source.state_dict(), source='a.pth')
@@ -94,7 +94,7 @@ def test_checkpoint_of_another_width_is_refused_and_nothing_is_loaded():
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
 
 
-def test_nothing_is_trained():
+def test_frozen_features_refuse_training():
     model = MODELS.build(features_config())
     assert not any(parameter.requires_grad for parameter in model.parameters())
     with pytest.raises(ConfigError, match='not trained'):

@@ -41,7 +41,7 @@ def test_loss_is_the_cross_entropy_of_a_linear_layer_on_the_mean_patch_token():
     torch.testing.assert_close(found, expected)
 
 
-def test_class_token_is_classified_where_that_is_asked_for():
+def test_cls_pooling_classifies_the_class_token():
     model = build(aggregator=dict(type='ClsPooling')).eval()
     images = torch.randn(2, 3, 16, 16)
     (tokens,) = model.backbone(images)
@@ -58,7 +58,7 @@ def test_prediction_has_the_shares_of_all_classes_and_the_largest_one():
 
 
 @pytest.mark.parametrize('aggregator', [dict(type='MeanPooling'), ATTENTIVE], ids=str)
-def test_frozen_backbone_stays_as_it_is_whatever_is_trained(aggregator):
+def test_frozen_backbone_does_not_change_in_training(aggregator):
     backbone = {**toy_transfer_config()['backbone'], 'drop_path_rate': 0.5}
     model = build(freeze_backbone=True, aggregator=aggregator, backbone=backbone)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -78,7 +78,7 @@ def test_frozen_backbone_stays_as_it_is_whatever_is_trained(aggregator):
     )
 
 
-def test_frozen_backbone_is_out_of_the_optimiser():
+def test_frozen_backbone_is_not_in_the_optimiser():
     model = build(freeze_backbone=True)
     optimizer = dict(type='mmpretrain.LARS', lr=0.1)
     wrapper = TransferOptimWrapperConstructor(dict(type='OptimWrapper', optimizer=optimizer))(model)
@@ -103,13 +103,13 @@ def test_init_weights_starts_from_the_pretrained_backbone(tmp_path):
         assert value.equal(source.backbone.state_dict()[name]), name
 
 
-def test_model_whose_pretrained_weights_are_gone_builds_for_a_test(tmp_path):
+def test_model_builds_without_its_pretrained_file(tmp_path):
     model = build(pretrained=str(tmp_path / 'gone.pth'))
     with pytest.raises(CheckpointError, match='gone.pth. does not exist'):
         model.init_weights()
 
 
-def test_unknown_branch_is_refused_with_those_there_are():
+def test_unknown_branch_is_refused_with_the_choices():
     with pytest.raises(ValueError, match="one of student, teacher, got 'ema'"):
         MODELS.build(toy_transfer_config(pretrained_branch='ema'))
 
@@ -122,7 +122,7 @@ def build_for_clips(**changes):
     return build(backbone=backbone, **changes).eval()
 
 
-def test_clip_is_encoded_whole_by_a_backbone_of_clips():
+def test_clip_backbone_encodes_whole_clips():
     model = build_for_clips()
     clips = torch.randn(2, 4, 3, 16, 16)
     (tokens,) = model.backbone(clips.transpose(1, 2))
@@ -132,7 +132,7 @@ def test_clip_is_encoded_whole_by_a_backbone_of_clips():
     assert not torch.allclose(model.extract_feat(clips), model.extract_feat(still))
 
 
-def test_frames_are_encoded_one_by_one_and_averaged_by_a_backbone_of_images():
+def test_image_backbone_averages_the_features_of_frames():
     model = build().eval()
     clips = torch.randn(2, 5, 3, 16, 16)
     expected = torch.stack([model.extract_feat(clip).mean(dim=0) for clip in clips])
@@ -140,7 +140,7 @@ def test_frames_are_encoded_one_by_one_and_averaged_by_a_backbone_of_images():
     torch.testing.assert_close(model.extract_clip_feat(list(clips)), expected)
 
 
-def test_attention_over_frames_is_trained_where_the_backbone_is_frozen():
+def test_attention_over_frames_is_trained_with_a_frozen_backbone():
     over_time = dict(type='AttentionOverTime', num_heads=2)
     model = build(freeze_backbone=True, over_time=over_time)
     frames = torch.randn(3, 5, 3, 16, 16)
@@ -149,7 +149,7 @@ def test_attention_over_frames_is_trained_where_the_backbone_is_frozen():
     assert all(p.grad is None for p in model.backbone.parameters())
 
 
-def test_prediction_of_views_is_the_mean_of_their_shares_and_keeps_these():
+def test_prediction_is_the_mean_over_views_and_keeps_their_scores():
     model = build_for_clips()
     views = [torch.randn(6, 4, 3, 16, 16) for _ in range(2)]
     samples = model(views, make_samples([0, 1]), mode='predict')
@@ -161,7 +161,7 @@ def test_prediction_of_views_is_the_mean_of_their_shares_and_keeps_these():
         assert int(sample.pred_label) == int(sample.pred_score.argmax())
 
 
-def test_more_views_than_are_encoded_at_once_give_the_same(monkeypatch):
+def test_encoding_views_in_parts_changes_nothing(monkeypatch):
     model, views = build_for_clips(), [torch.randn(5, 4, 3, 16, 16) for _ in range(2)]
     expected = model(views, [], mode='predict')
     monkeypatch.setattr('vicmae.models.classifiers.transfer._CLIPS_AT_ONCE', 3)
@@ -169,7 +169,7 @@ def test_more_views_than_are_encoded_at_once_give_the_same(monkeypatch):
         torch.testing.assert_close(sample.pred_score, other.pred_score)
 
 
-def test_inflated_weights_of_images_see_in_a_still_clip_what_they_saw_in_the_image(tmp_path):
+def test_inflated_image_weights_give_the_same_features_for_still_clips(tmp_path):
     images, clips = build().eval(), build_for_clips()
     pretrained = {f'backbone.{k}': v for k, v in images.backbone.state_dict().items()}
     torch.save({'state_dict': pretrained}, tmp_path / 'pretrained.pth')
@@ -181,12 +181,12 @@ def test_inflated_weights_of_images_see_in_a_still_clip_what_they_saw_in_the_ima
     )
 
 
-def test_joining_frames_of_a_backbone_that_encodes_clips_is_refused():
+def test_pooling_over_time_is_refused_for_clip_backbones():
     with pytest.raises(ConfigError, match='`over_time` pools frames .* encodes clips of 4'):
         build_for_clips(over_time=dict(type='MeanOverTime'))
 
 
-def test_only_methods_of_pretraining_are_pretrainers():
+def test_only_pretraining_methods_are_pretrainers():
     names = sorted(
         name for name, cls in MODELS.module_dict.items() if issubclass(cls, FeatureModel)
     )

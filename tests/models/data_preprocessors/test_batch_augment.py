@@ -164,14 +164,14 @@ def test_batch_of_mixed_changes_has_the_views_of_single_ones(monkeypatch):
     assert largest_difference(together, images, changes) < 1e-2
 
 
-def test_view_that_nothing_is_to_change_stays_as_it_is_to_the_last_bit():
+def test_view_without_changes_is_returned_bit_for_bit():
     images = [picture(0), picture(1), picture(2)]
     changed = augment(images, [{}, STRONG, {}])
     assert np.array_equal(changed[[0, 2]], np.stack([images[0], images[2]]))
     assert not np.array_equal(changed[1], images[1])
 
 
-def test_batch_that_was_given_is_left_alone():
+def test_input_batch_is_not_modified():
     pixels = torch.rand(2, 3, 8, 8) * 255
     before = pixels.clone()
     augment_batch(pixels, torch.from_numpy(np.stack([as_vector(STRONG)] * 2)))
@@ -195,7 +195,7 @@ def test_batch_that_was_given_is_left_alone():
     ],
     ids=repr,
 )
-def test_device_makes_what_opencv_makes_of_one_image(transform, levels):
+def test_device_equals_opencv_on_one_image(transform, levels):
     # Smooth as photographs are: on noise, steps of the hue would be all that one sees.
     images = [cv2.blur(picture(seed, 40, 50), (3, 3)) for seed in range(30)]
     drawn = [transform.draw(np.random.default_rng(seed)) for seed in range(30)]
@@ -244,7 +244,7 @@ def test_host_never_waits_for_a_value():
     not torch.cuda.is_available() and not os.environ.get('FAIL_WITHOUT_CUDA'),
     reason='needs a GPU (FAIL_WITHOUT_CUDA=1 makes this a failure)',
 )
-def test_gpu_makes_what_the_cpu_makes_without_waiting():
+def test_gpu_equals_cpu_without_synchronising():
     changes = [STRONG, *ALONE, {}] * 8
     images = [picture(seed, 40, 50) for seed in range(len(changes))]
     expected = augment(images, changes)

@@ -15,7 +15,7 @@ def make_batch(size=4):
     return dict(inputs=inputs, data_samples=[DataSample().set_gt_label(i) for i in range(size)])
 
 
-def test_images_that_are_not_mixed_are_normalised_and_keep_their_labels():
+def test_unmixed_images_are_normalised_and_keep_their_labels():
     out = LabelledPreprocessor()(make_batch(), training=True)
     expected = ViewPreprocessor().normalize(torch.stack(make_batch()['inputs']))
     assert torch.equal(out['inputs'], expected)
@@ -36,7 +36,7 @@ def test_shares_of_classes_are_the_shares_of_pixels(kind):
     assert not torch.equal(shares, torch.eye(4))
 
 
-def test_what_is_mixed_follows_from_the_seed_of_the_step_alone():
+def test_mixing_depends_only_on_the_seed_of_the_step():
     preprocessor = LabelledPreprocessor(num_classes=4, mixup_alpha=0.8, cutmix_alpha=1.0)
     found = []
     for noise in range(2):
@@ -47,7 +47,7 @@ def test_what_is_mixed_follows_from_the_seed_of_the_step_alone():
     assert torch.equal(*found)
 
 
-def test_nothing_is_mixed_in_a_test():
+def test_nothing_is_mixed_in_evaluation():
     preprocessor = LabelledPreprocessor(num_classes=4, mixup_alpha=0.8)
     batch = make_batch()
     batch['inputs'] = [image[None] for image in batch['inputs']]
@@ -56,13 +56,13 @@ def test_nothing_is_mixed_in_a_test():
     assert torch.equal(out['inputs'][2], preprocessor.normalize(batch['inputs'][2]))
 
 
-def test_classifier_tells_the_number_of_classes():
+def test_preprocessor_gets_the_number_of_classes_from_the_classifier():
     preprocessor = dict(type='LabelledPreprocessor', mixup_alpha=0.8)
     model = MODELS.build(toy_transfer_config(data_preprocessor=preprocessor))
     assert model.data_preprocessor.num_classes == 4
 
 
-def test_impossible_mixing_is_refused():
+def test_invalid_mixing_options_are_refused():
     with pytest.raises(ValueError, match='need .num_classes., got None'):
         LabelledPreprocessor(mixup_alpha=0.8)
     with pytest.raises(ValueError, match='cutmix_alpha. must not be negative, got -1'):
@@ -70,7 +70,7 @@ def test_impossible_mixing_is_refused():
 
 
 @pytest.mark.parametrize('kind', ['mixup_alpha', 'cutmix_alpha'])
-def test_all_frames_of_a_clip_are_mixed_alike_and_as_images_are(kind):
+def test_all_frames_of_a_clip_are_mixed_equally(kind):
     preprocessor = LabelledPreprocessor(num_classes=4, **{kind: 1.0})
     batch = make_batch()
     clips = dict(batch, inputs=[image.expand(5, -1, -1, -1) for image in batch['inputs']])

@@ -16,7 +16,7 @@ def test_views_are_normalised_channel_by_channel():
         np.testing.assert_allclose(normalised.numpy(), (view.numpy() - mean) / std, rtol=1e-6)
 
 
-def test_views_are_changed_by_their_own_numbers_and_then_normalised():
+def test_views_are_augmented_by_their_values_then_normalised():
     views = torch.randint(0, 256, (2, 2, 3, 5, 6), dtype=torch.uint8)
     gray, flip, nothing = dict(grayscale=1), dict(flip=1), {}
     numbers = [[gray, flip], [nothing, gray]]  # by view, then by sample
@@ -33,20 +33,20 @@ def test_views_are_changed_by_their_own_numbers_and_then_normalised():
     assert torch.equal(data['inputs'][1][0], plain.normalize(views[1, 0]))
 
 
-def test_clips_of_different_lengths_are_normalised_each():
+def test_clips_of_different_lengths_are_normalised():
     clips = [torch.randint(0, 256, (t, 3, 4, 4), dtype=torch.uint8) for t in (1, 5)]
     inputs = ViewPreprocessor()(Clips(clips)).inputs
     assert [len(clip) for clip in inputs] == [1, 5]
     assert all(clip.dtype == torch.float32 for clip in inputs)
 
 
-def test_denormalising_gives_every_uint8_value_back():
+def test_denormalising_restores_every_uint8_value():
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     preprocessor = ViewPreprocessor()
     assert torch.equal(preprocessor.denormalize(preprocessor.normalize(pixels)), pixels)
 
 
-def test_normalisation_is_no_part_of_a_checkpoint():
+def test_normalisation_is_not_in_checkpoints():
     assert ViewPreprocessor().state_dict() == {}
 
 

@@ -43,7 +43,7 @@ def test_layer_norm_is_trained():
     assert names == {'fc.weight', 'fc.bias', 'norm.weight', 'norm.bias'}
 
 
-def test_weights_begin_with_the_spread_that_is_asked_for():
+def test_initial_weights_have_the_spread_of_init_std():
     head = TransferHead(100, 200, init_std=2e-5)
     head.init_weights()
     assert 1.5e-5 < head.fc.weight.std() < 2.5e-5

@@ -27,7 +27,7 @@ def make_values():
     )
 
 
-def test_what_is_differentiated_is_the_weighted_sum_of_both_losses():
+def test_gradient_is_that_of_the_weighted_sum_of_both_losses():
     head, values = make_head(reconstruction_weight=0.97, contrastive_weight=0.03), make_values()
     total, logged = HeadAlone().parse_losses(head.weigh(**values))
     assert total.item() == pytest.approx(0.97 * 0.8 + 0.03 * 3)
@@ -37,7 +37,7 @@ def test_what_is_differentiated_is_the_weighted_sum_of_both_losses():
     assert values['contrastive'].grad.item() == pytest.approx(0.03)
 
 
-def test_log_has_the_losses_without_weights_and_without_gradients():
+def test_unweighted_losses_are_logged_without_gradients():
     losses = make_head(reconstruction_weight=0.5, contrastive_weight=0.25).weigh(**make_values())
     assert losses['reconstruction'].item() == pytest.approx(0.8)
     assert losses['contrastive'].item() == pytest.approx(3)
@@ -46,7 +46,7 @@ def test_log_has_the_losses_without_weights_and_without_gradients():
     assert with_gradient == {'loss_reconstruction', 'loss_contrastive'}
 
 
-def test_weight_that_a_hook_changes_holds_from_the_next_step_on():
+def test_weight_changed_by_a_hook_applies_from_the_next_step():
     head, values = make_head(contrastive_weight=0.03), make_values()
     before = head.weigh(**values)['loss_contrastive']
     head.contrastive_weight = 0.06
@@ -54,7 +54,7 @@ def test_weight_that_a_hook_changes_holds_from_the_next_step_on():
 
 
 @pytest.mark.parametrize('name', ['reconstruction', 'contrastive'])
-def test_one_loss_alone_is_weighed_alone(name):
+def test_single_loss_is_weighted(name):
     values = make_values()
     head = ViCMAEHead(**{name: InfoNCELoss()}, reconstruction_weight=0.5, contrastive_weight=0.5)
     total, _ = HeadAlone().parse_losses(head.weigh(**{name: values[name]}))

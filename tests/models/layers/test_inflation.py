@@ -8,7 +8,7 @@ from vicmae.models.layers.inflation import INFLATIONS, deflate, fit_patch_embed,
 
 @pytest.mark.parametrize('how', INFLATIONS)
 @pytest.mark.parametrize('tubelet_size', [1, 2, 3, 4])
-def test_still_tubelets_give_what_the_image_gives(how, tubelet_size):
+def test_still_tubelets_equal_the_image(how, tubelet_size):
     weight, image = torch.randn(5, 3, 4, 4), torch.randn(2, 3, 8, 12)
     still = image.unsqueeze(2).expand(-1, -1, tubelet_size, -1, -1)
     embedded = F.conv3d(still, inflate(weight, tubelet_size, how), stride=(tubelet_size, 4, 4))
@@ -38,13 +38,13 @@ def test_inflated_weights_return_bit_for_bit(how, tubelet_size):
     assert torch.equal(deflate(inflate(weight, tubelet_size, how)), weight)
 
 
-def test_patch_embedding_that_fits_is_left_as_it_is():
+def test_patch_embedding_that_fits_is_unchanged():
     image, clip = torch.randn(5, 3, 4, 4), torch.randn(5, 3, 2, 4, 4)
     assert fit_patch_embed(image, None) is image
     assert fit_patch_embed(clip, 2) is clip
 
 
-def test_other_tubelets_keep_what_still_patches_give_and_say_what_is_lost():
+def test_other_tubelet_size_keeps_still_patches_and_warns():
     loaded = torch.randn(5, 3, 2, 4, 4)
     with pytest.warns(UserWarning, match='patches of 2 frames, the model of 4. .* motion'):
         fitted = fit_patch_embed(loaded, 4, warn=True)
@@ -52,7 +52,7 @@ def test_other_tubelets_keep_what_still_patches_give_and_say_what_is_lost():
     torch.testing.assert_close(deflate(fitted), deflate(loaded))
 
 
-def test_nothing_is_said_where_nothing_is_lost(recwarn):
+def test_no_warning_if_nothing_is_lost(recwarn):
     fit_patch_embed(torch.randn(5, 3, 4, 4), 2, warn=True)
     fit_patch_embed(torch.randn(5, 3, 2, 4, 4), 2, warn=True)
     fit_patch_embed(torch.randn(5, 3, 2, 4, 4), 4)

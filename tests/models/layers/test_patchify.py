@@ -44,18 +44,18 @@ def test_unpatchify_inverts_patchify_on_clips(sides, patch_size, grid):
     assert torch.equal(unpatchify(patchify(clip, patch_size), patch_size, grid), clip)
 
 
-def test_an_image_is_cut_as_a_clip_of_one_frame():
+def test_image_is_patchified_as_a_clip_of_one_frame():
     image = torch.rand(2, 3, 8, 12)
     assert torch.equal(patchify(image, (1, 4, 4)), patchify(image.unsqueeze(2), (1, 4, 4)))
 
 
-def test_as_clip_leaves_clips_as_they_are():
+def test_as_clip_returns_clips_unchanged():
     clip = torch.rand(2, 3, 5, 4, 4)
     assert as_clip(clip) is clip
     assert as_clip(clip[:, :, 0]).shape == (2, 3, 1, 4, 4)
 
 
-def test_gather_tokens_picks_each_samples_own_positions_in_the_order_asked_for():
+def test_gather_tokens_picks_positions_per_sample_in_the_given_order():
     tokens = torch.rand(3, 7, 5)
     ids = torch.stack([torch.randperm(7)[:4] for _ in range(3)])
     picked = gather_tokens(tokens, ids)

@@ -51,26 +51,26 @@ def test_width_that_four_does_not_divide_is_refused():
 
 
 @pytest.mark.parametrize('grid', [(4, 4), (3, 5), (5, 3), (2, 8), (1, 7), (4, 1), (9, 1)])
-def test_grid_is_read_off_a_table_of_sines_and_cosines(grid):
+def test_grid_is_detected_from_sine_cosine_positions(grid):
     assert grid_of_table(sincos_pos_embed(grid, 16)[0], otherwise=(1, 2, 2)) == (1, *grid)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize('grid', [(2, 8), (14, 20), (28, 40), (9, 1), (7, 7)])
-def test_grid_is_read_off_a_table_that_was_resized_before(grid, dtype):
+def test_grid_is_detected_from_resized_positions(grid, dtype):
     table = sincos_pos_embed((14, 14), 64, num_prefix_tokens=1)
     resized = resize_pos_embed(table, (1, 14, 14), (1, *grid), num_prefix_tokens=1).to(dtype)
     assert grid_of_table(resized[0, 1:], otherwise=(1, 14, 14)) == (1, *grid)
 
 
-def test_grid_of_a_learned_table_is_the_models_or_a_square():
+def test_grid_of_learned_positions_is_the_models_or_a_square():
     assert grid_of_table(torch.randn(9, 8), otherwise=(1, 2, 2)) == (1, 3, 3)
     assert grid_of_table(torch.randn(12, 8), otherwise=(1, 3, 4)) == (1, 3, 4)
     with pytest.raises(CheckpointError, match='for 12 patches, which is neither .* 2x2 nor a'):
         grid_of_table(torch.randn(12, 8), otherwise=(1, 2, 2))
 
 
-def test_table_of_a_turned_grid_is_resized_though_it_is_as_long():
+def test_positions_of_a_transposed_grid_are_resized():
     loaded = sincos_pos_embed((4, 6), 16, num_prefix_tokens=1)
     fitted = fit_pos_embed(loaded, (1, 6, 4), num_prefix_tokens=1)
     expected = resize_pos_embed(loaded, (1, 4, 6), (1, 6, 4), num_prefix_tokens=1)
@@ -84,7 +84,7 @@ def test_resizing_to_the_same_grid_changes_nothing():
     assert fit_pos_embed(table, (1, 3, 5), num_prefix_tokens=1) is table
 
 
-def test_resized_table_keeps_what_is_constant_along_an_axis():
+def test_resizing_keeps_positions_constant_along_an_axis():
     # The row half of a sine-cosine table is the same along a row, on each grid.
     table = sincos_pos_embed((4, 6), 8)
     rows = resize_pos_embed(table, (1, 4, 6), (1, 5, 9), num_prefix_tokens=0)[0, :, 4:]

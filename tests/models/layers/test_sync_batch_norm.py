@@ -9,7 +9,7 @@ from vicmae.models.layers import SyncBatchNorm1d
 
 
 @pytest.mark.parametrize('shape', [(6, 4), (6, 4, 3)])
-def test_on_one_process_it_is_batch_norm_to_the_bit(shape):
+def test_one_process_equals_batch_norm_bit_for_bit(shape):
     norm, reference = SyncBatchNorm1d(4), nn.BatchNorm1d(4)
     for _ in range(2):
         features = torch.randn(shape)
@@ -21,7 +21,7 @@ def test_on_one_process_it_is_batch_norm_to_the_bit(shape):
         assert torch.equal(norm.state_dict()[name], value)
 
 
-def test_state_goes_to_and_from_torchs_own():
+def test_state_dict_is_that_of_torchs_batch_norm():
     norm = SyncBatchNorm1d(4)
     norm(torch.randn(8, 4))
     torchs = nn.SyncBatchNorm(4)

@@ -24,7 +24,7 @@ def test_loss_equals_a_loop_over_views_and_samples(num_samples):
     )
 
 
-def test_it_is_simsiams_loss_plus_one_and_a_quarter_of_byols():
+def test_loss_is_simsiams_plus_one_and_a_quarter_of_byols():
     p, z = torch.randn(2, 2, 7, 5).double()
     loss = CosineLoss()(p, z)
     simsiam = sum(-F.cosine_similarity(p[v], z[1 - v]).mean() / 2 for v in range(2))
@@ -34,14 +34,14 @@ def test_it_is_simsiams_loss_plus_one_and_a_quarter_of_byols():
     torch.testing.assert_close(loss, byol / 4)
 
 
-def test_loss_is_zero_where_views_point_one_way_and_two_where_they_oppose():
+def test_loss_is_zero_for_equal_views_and_two_for_opposite_ones():
     z = torch.randn(2, 7, 5)
     lengths = torch.rand(2, 7, 1) + 0.1
     assert CosineLoss()(lengths * z.flip(0), z).item() == pytest.approx(0, abs=1e-6)
     assert CosineLoss()(-lengths * z.flip(0), z).item() == pytest.approx(2, abs=1e-6)
 
 
-def test_gradient_flows_to_whatever_carries_it():
+def test_gradient_flows_to_inputs_that_require_it():
     p, z = torch.randn(2, 2, 7, 5).double()
     p, z = p.requires_grad_(), z.requires_grad_()
     assert torch.autograd.gradcheck(CosineLoss(), (p, z))
@@ -50,7 +50,7 @@ def test_gradient_flows_to_whatever_carries_it():
     assert z.grad is None
 
 
-def test_loss_of_nearly_equal_views_keeps_its_digits():
+def test_loss_of_nearly_equal_views_is_precise():
     p = torch.randn(2, 6, 32)
     z = p.flip(0) + 1e-3 * torch.randn(2, 6, 32)
     exact = CosineLoss()(p.double(), z.double()).item()

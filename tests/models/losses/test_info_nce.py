@@ -50,7 +50,7 @@ def test_loss_equals_the_papers_formula_term_by_term(temperature, num_samples):
     assert loss.item() == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-def test_with_one_embedding_for_both_it_is_simclrs_nt_xent():
+def test_equal_predictions_and_targets_give_simclrs_nt_xent():
     z = torch.randn(2, 9, 6)
     torch.testing.assert_close(info_nce(z, z, 0.2), nt_xent(z[0], z[1], 0.2))
 

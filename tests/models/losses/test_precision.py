@@ -40,7 +40,7 @@ def agree(gradient, exact):
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
-def test_value_and_gradients_are_float64s_but_for_rounding(loss, dtype):
+def test_value_and_gradients_equal_float64_up_to_rounding(loss, dtype):
     inputs = [x.to(dtype) for x in torch.randn(2, 2, 32, 16)]
     exact, exact_gradients = value_and_gradients(loss, inputs, torch.float64)
     value, gradients = value_and_gradients(loss, inputs, dtype)
@@ -83,7 +83,7 @@ def test_other_than_two_views_of_equal_shape_are_refused(loss):
         loss(views[:2], views[:2, :, :1])
 
 
-def test_views_that_agree_at_a_low_temperature_give_a_small_loss_and_not_a_rounded_one():
+def test_small_loss_at_low_temperature_is_not_rounded_to_zero():
     z = torch.eye(16).expand(2, 16, 16).half()
     value, _ = value_and_gradients(InfoNCELoss(temperature=0.05), [z, z], torch.float16)
     exact, _ = value_and_gradients(InfoNCELoss(temperature=0.05), [z, z], torch.float64)
@@ -91,7 +91,7 @@ def test_views_that_agree_at_a_low_temperature_give_a_small_loss_and_not_a_round
     assert value.item() == pytest.approx(exact.item(), abs=1e-7)
 
 
-def test_tensors_meet_in_the_widest_dtype_that_one_has():
+def test_tensors_are_converted_to_the_widest_dtype():
     def dtypes(*given):
         with full_precision(*(torch.zeros(1, dtype=dtype) for dtype in given)) as tensors:
             return [tensor.dtype for tensor in tensors]

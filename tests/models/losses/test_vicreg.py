@@ -52,7 +52,7 @@ def test_defaults_are_25_25_and_1_as_in_the_paper():
     assert vicreg(p, z).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_loss_is_symmetric_in_the_views_and_blind_to_the_order_of_samples():
+def test_loss_is_symmetric_in_the_views_and_ignores_the_order_of_samples():
     p, z = torch.randn(2, 2, 7, 5).double()
     order = torch.randperm(7)
     torch.testing.assert_close(vicreg(p, z), vicreg(p.flip(0), z.flip(0)))

@@ -44,7 +44,7 @@ def boundary_length(hidden):
 
 
 @pytest.mark.parametrize(('ratio', 'fewer_regions'), [(0.4, 5), (0.6, 3), (0.75, 1.3)])
-def test_hidden_regions_are_fewer_and_rounder_than_random_ones(ratio, fewer_regions):
+def test_masked_regions_are_fewer_and_rounder_than_random_ones(ratio, fewer_regions):
     block, random = (images(m(ratio), 60, 14, 14) for m in (BlockMasking, RandomMasking))
     regions = [np.mean([num_regions(h) for h in hidden]) for hidden in (block, random)]
     lengths = [np.mean([boundary_length(h) for h in hidden]) for hidden in (block, random)]
@@ -52,7 +52,7 @@ def test_hidden_regions_are_fewer_and_rounder_than_random_ones(ratio, fewer_regi
     assert 1.5 * lengths[0] < lengths[1]
 
 
-def test_one_rectangle_that_is_enough_is_hidden_as_it_is():
+def test_one_sufficient_rectangle_is_masked_unchanged():
     # Of 16x16, half of the area with height = width / 2, hidden as far as the ratio goes: 127 or 128 patches.
     hidden = images(BlockMasking(0.499, scale=(0.5, 0.5), ratio=(0.5, 0.5)), 40, 16, 16)
     corners = set()
@@ -77,7 +77,7 @@ def test_sizes_of_rectangles_fill_their_ranges():
     assert abs((ratios > 1).float().mean() - 0.5) < 0.1
 
 
-def test_frames_of_a_clip_are_hidden_alike():
+def test_frames_of_a_clip_have_equal_block_masks():
     visible = BlockMasking(0.6)(30, (4, 7, 7), CPU).visible.unflatten(1, (4, 49))
     in_part = visible.any(dim=1) & ~visible.all(dim=1)  # (B, h*w)
     # 78 of 196 patches are kept: 19 places in all frames, one in two of them.
@@ -93,7 +93,7 @@ def test_rectangles_suffice_for_nearly_all_samples(ratio):
     assert short.float().mean() < 0.02
 
 
-def test_what_rectangles_leave_uncovered_is_hidden_at_random():
+def test_uncovered_patches_are_masked_at_random():
     masking = BlockMasking(0.75)
     masking.num_rectangles = 1
     hidden = torch.from_numpy(images(masking, 3000, 4, 4)).flatten(1)
@@ -101,7 +101,7 @@ def test_what_rectangles_leave_uncovered_is_hidden_at_random():
     assert len(hidden.unique(dim=0)) > 1000  # of 1820 that there are
 
 
-def test_rims_are_hidden_less_often_than_the_middle_but_not_left_out():
+def test_borders_are_masked_less_often_than_the_centre():
     hidden = images(BlockMasking(0.75), 500, 14, 14)
     share = hidden.mean(axis=0)
     assert 0.05 < share.min() < 0.3
@@ -109,7 +109,7 @@ def test_rims_are_hidden_less_often_than_the_middle_but_not_left_out():
 
 
 @pytest.mark.parametrize('scale', [(0, 0.2), (0.3, 0.2), (0.1, 20)])
-def test_scale_or_ratio_that_is_no_range_is_refused(scale):
+def test_invalid_scale_or_ratio_is_refused(scale):
     with pytest.raises(ValueError, match=r'`scale` must be two shares.*got \(.*\). Give fractions'):
         BlockMasking(0.75, scale=scale)
     with pytest.raises(ValueError, match=r'`ratio` must be two positive numbers.*got \('):

@@ -9,7 +9,7 @@ CPU = torch.device('cpu')
 
 @pytest.mark.parametrize('ratio', [0.25, 0.5, 0.6, 0.75, 0.95])
 @pytest.mark.parametrize('grid', [(8, 4, 4), (5, 3, 2)])
-def test_at_most_one_frame_is_hidden_in_part(ratio, grid):
+def test_at_most_one_frame_is_masked_in_part(ratio, grid):
     visible = FrameMasking(ratio)(50, grid, CPU).visible.unflatten(1, (grid[0], -1))
     in_part = visible.any(dim=2) & ~visible.all(dim=2)  # (B, t)
     num_keep, per_frame = int(visible[0].numel() * (1 - ratio)), grid[1] * grid[2]
@@ -17,7 +17,7 @@ def test_at_most_one_frame_is_hidden_in_part(ratio, grid):
     assert (visible.all(dim=2).sum(dim=1) == num_keep // per_frame).all()
 
 
-def test_every_order_of_frames_is_as_likely():
+def test_every_order_of_frames_is_equally_likely():
     ids = FrameMasking(0)(12000, (3, 2, 2), CPU).ids_keep
     orders = (ids.unflatten(1, (3, 4))[:, :, 0] // 4).unique(dim=0, return_counts=True)[1]
     assert len(orders) == 6
@@ -25,7 +25,7 @@ def test_every_order_of_frames_is_as_likely():
     assert (orders - 2000).abs().max() < 204
 
 
-def test_frame_hidden_in_part_is_hidden_at_random():
+def test_partly_masked_frame_is_masked_at_random():
     # One and a half frames of two are kept: 6 ways to keep 2 of 4 patches, of either frame.
     visible = FrameMasking(0.25)(12000, (2, 2, 2), CPU).visible
     counts = visible.unique(dim=0, return_counts=True)[1]
@@ -34,7 +34,7 @@ def test_frame_hidden_in_part_is_hidden_at_random():
     assert (counts - 1000).abs().max() < 151
 
 
-def test_on_one_frame_it_is_random_masking():
+def test_frame_masking_of_one_frame_is_random_masking():
     frame, random = FrameMasking(0.75), RandomMasking(0.75)
     frame.noise = random.noise = lambda *_: torch.rand(
         6, 36, generator=torch.Generator().manual_seed(2)

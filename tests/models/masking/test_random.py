@@ -26,7 +26,7 @@ def test_every_sample_keeps_exactly_the_rounded_down_share(masking, ratio, grid)
 
 
 @pytest.mark.parametrize('masking', MASKINGS)
-def test_ratio_zero_hides_nothing(masking):
+def test_ratio_zero_masks_nothing(masking):
     assert masking(0)(3, (2, 4, 4), CPU).visible.all()
 
 
@@ -90,7 +90,7 @@ def test_same_seed_draws_the_same_masks(masking):
 
 @pytest.mark.parametrize('masking', MASKINGS)
 @pytest.mark.parametrize('ratio', [-0.1, 1, 1.5, 75])
-def test_ratio_that_is_no_fraction_is_refused(masking, ratio):
+def test_ratio_outside_zero_to_one_is_refused(masking, ratio):
     with pytest.raises(ValueError, match=rf'must be in \[0, 1\), got {ratio}. Give a fraction'):
         masking(ratio)
 
@@ -103,7 +103,7 @@ def test_ratio_that_leaves_no_patch_is_refused(masking):
 
 @pytest.mark.parametrize('masking', [RandomMasking, FrameMasking])
 @pytest.mark.parametrize('grid', [(1, 4, 4), (3, 2, 4)])
-def test_every_patch_is_kept_as_often(masking, grid):
+def test_every_patch_is_kept_equally_often(masking, grid):
     visible = masking(0.7)(20000, grid, CPU).visible.float()
     share = visible[0].mean()
     # Five standard deviations of a mean of 20000 draws, at most 0.018.
@@ -115,7 +115,7 @@ def test_samples_are_masked_independently():
     assert len(visible.unique(dim=0)) > 1000  # of 1820 masks that there are
 
 
-def test_kept_patches_are_those_of_lowest_noise_from_the_lowest_on():
+def test_patches_with_the_lowest_noise_are_kept_in_order():
     masking = RandomMasking(0.5)
     noise = torch.tensor([[0.9, 0.1, 0.5, 0.3, 0.8, 0.4], [0.0, 0.2, 0.1, 0.9, 0.8, 0.7]])
     masking.noise = lambda *_: noise

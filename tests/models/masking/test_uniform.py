@@ -54,7 +54,7 @@ def test_streams_and_views_of_a_sample_differ():
 
 
 @pytest.mark.parametrize('masking', [RandomMasking, BlockMasking, FrameMasking])
-def test_masks_follow_from_seeds_alone(masking):
+def test_masks_depend_only_on_seeds(masking):
     seeds = torch.randint(2**62, (6,), generator=torch.Generator().manual_seed(0))
     grid = (2, 4, 4)
     whole = masking(0.75)(6, grid, CPU, seeds)
@@ -65,7 +65,7 @@ def test_masks_follow_from_seeds_alone(masking):
     assert len({tuple(row.sort().values.tolist()) for row in whole.ids_keep}) > 1
 
 
-def test_without_seeds_pytorchs_generator_draws():
+def test_masks_without_seeds_use_pytorchs_generator():
     torch.manual_seed(0)
     first = uniform(3, 4, CPU)
     assert not torch.equal(first, uniform(3, 4, CPU))

@@ -47,7 +47,7 @@ def test_predictions_equal_decoding_everything_and_then_selecting_in_grid_order(
     torch.testing.assert_close(predicted, decode_slowly(decoder, tokens, mask))
 
 
-def test_predictions_do_not_depend_on_the_order_in_which_visible_tokens_come():
+def test_predictions_do_not_depend_on_the_order_of_visible_tokens():
     decoder = toy_decoder()
     masking = RandomMasking(0.6)
     noise = torch.rand(1, 15)
@@ -78,7 +78,7 @@ def test_nothing_masked_predicts_nothing():
     assert toy_decoder()(torch.randn(2, 16, 12), mask).shape == (2, 0, 6)
 
 
-def test_weights_begin_as_maes_do():
+def test_weights_are_initialised_as_in_mae():
     decoder = MAEDecoder(in_dim=12, grid=GRID, patch_values=6, embed_dim=512, depth=1, num_heads=2)
     decoder.init_weights()
     assert 0.017 < decoder.mask_token.std().item() < 0.023
@@ -93,7 +93,7 @@ def test_width_that_heads_do_not_divide_is_refused():
         MAEDecoder(in_dim=12, grid=GRID, patch_values=6, embed_dim=16, depth=1, num_heads=3)
 
 
-def test_another_grid_gets_interpolated_positions():
+def test_positions_are_interpolated_to_another_grid():
     decoder = toy_decoder()
     grid = (1, 6, 4)
     mask = RandomMasking(0.5)(2, grid, torch.device('cpu'))

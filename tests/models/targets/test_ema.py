@@ -34,7 +34,7 @@ def parts_of(model):
         yield name, teacher, model.get_parameter(student)
 
 
-def test_teacher_begins_as_its_student():
+def test_teacher_starts_as_a_copy_of_the_student():
     pairs = list(parts_of(make_model()))
     assert {name.split('.')[0] for name, *_ in pairs} == {'backbone', 'embedder'}
     assert all(torch.equal(teacher, student) for _, teacher, student in pairs)
@@ -42,7 +42,7 @@ def test_teacher_begins_as_its_student():
 
 
 @pytest.mark.parametrize('momentum', [0.0, 0.9, 1.0])
-def test_update_is_the_formula_for_every_parameter(momentum):
+def test_update_follows_the_formula_for_every_parameter(momentum):
     model = make_model()
     before = {name: teacher.clone() for name, teacher, _ in parts_of(model)}
     randomize(model)
@@ -84,7 +84,7 @@ def test_teacher_can_see_whole_views():
     assert not torch.allclose(masked, pooled, atol=1e-3)
 
 
-def test_dropped_paths_are_the_students_alone():
+def test_only_the_student_drops_paths():
     config = toy_vicmae_config()
     backbone = {**config['backbone'], 'drop_path_rate': 0.9}
     model = make_model(backbone=backbone).train()
@@ -94,7 +94,7 @@ def test_dropped_paths_are_the_students_alone():
 
 
 @pytest.mark.parametrize('projector', [None, HEAD])
-def test_weights_without_a_teacher_begin_one_as_their_student(projector):
+def test_checkpoint_without_a_teacher_starts_one_from_the_student(projector):
     model = make_model(projector=projector)
     randomize(model)
     state = {k: v for k, v in model.state_dict().items() if not k.startswith('target.')}
@@ -107,7 +107,7 @@ def test_weights_without_a_teacher_begin_one_as_their_student(projector):
     assert not torch.equal(teacher, next(iter(other.backbone.parameters())))  # no shared memory
 
 
-def test_weights_of_the_base_model_begin_a_teacher_though_they_have_a_target_head():
+def test_checkpoint_with_a_target_head_starts_a_teacher():
     trained, model = MODELS.build(toy_vicmae_config()), make_model()
     randomize(trained)
     assert any(key.startswith('target.head.') for key in trained.state_dict())
@@ -129,7 +129,7 @@ def test_teacher_of_pretrained_weights_is_kept(tmp_path):
         assert not (teacher.requires_grad or torch.equal(teacher, student)) or 'pos_' in name, name
 
 
-def test_another_size_is_warned_of_once_by_student_and_teacher():
+def test_another_size_warns_once_for_student_and_teacher():
     backbone = toy_vicmae_config()['backbone'] | dict(resize_positions=True)
     model = make_model(backbone=backbone)
     with pytest.warns(UserWarning, match='resized') as caught:
@@ -144,7 +144,7 @@ def test_another_size_is_warned_of_once_by_student_and_teacher():
     assert len(caught) == 1
 
 
-def test_drawn_weights_of_the_student_are_those_without_a_teacher():
+def test_initial_weights_of_the_student_are_those_without_a_teacher():
     torch.manual_seed(5)
     model = make_model()
     torch.manual_seed(5)
@@ -162,7 +162,7 @@ def test_momentum_outside_zero_to_one_is_refused(momentum):
         EMATarget(momentum)
 
 
-def test_teacher_of_a_checkpointed_student_has_layers_of_its_own():
+def test_teacher_of_a_checkpointed_student_has_separate_layers():
     config = toy_vicmae_config()
     model = make_model(backbone={**config['backbone'], 'with_cp': True})
     frames = torch.randn(2, 3, 16, 16)

@@ -13,7 +13,7 @@ def test_without_a_head_targets_are_the_students_embeddings_with_their_gradient(
     assert embedded.grad.eq(1).all()
 
 
-def test_own_head_maps_the_pooled_tokens_of_each_view_apart_with_gradient():
+def test_target_head_maps_pooled_tokens_of_each_view_with_gradient():
     head = MLPHead(in_dim=6, hidden_dim=8, out_dim=3)
     pooled = torch.randn(2, 4, 6, requires_grad=True)
     targets = SharedTarget(head)(pooled, torch.randn(2, 4, 3), None)
