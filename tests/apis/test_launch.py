@@ -327,7 +327,7 @@ def test_batch_larger_than_an_epoch_is_refused_with_what_to_change(debug, one_im
     }
     with pytest.raises(
         ConfigError,
-        match=r'1 samples on each of 1 process.*not one batch of 8. Lower `train_dataloader',
+        match=r'1 sample on each of 1 process,.*not one batch of 8. Lower `train_dataloader',
     ):
         build_runner(debug(overrides), training=True)
 

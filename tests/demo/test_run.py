@@ -100,5 +100,5 @@ def test_demo_killed_in_training_goes_on_from_the_last_checkpoint(tmp_path):
     result = run_demo(work_dir)
     assert result.returncode == 0, result.stderr
     assert '--resume' in result.stdout
-    assert re.search(r'resumed epoch: [01], iter: (4|8|12)\n', result.stdout)
+    assert re.search(r"Resumed '.*' after [01] epochs?, at iteration (4|8|12) of 16", result.stdout)
     assert (work_dir / 'report.html').is_file()

@@ -147,3 +147,9 @@ def test_scaled_learning_rate_counts_what_is_accumulated(tmp_path, accumulate, e
     )
     runner.train()
     assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(expected)]
+
+
+def test_accumulated_and_resumed_steps_give_no_warning_about_schedules(tmp_path, recwarn):
+    run(tmp_path, 6, accumulate=2, stop_at=4)
+    run(tmp_path, 4, accumulate=2, resume=True)
+    assert [w for w in recwarn if 'scheduler' in str(w.message)] == []

@@ -1,5 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 import copy
+import re
 
 import pytest
 
@@ -110,3 +111,20 @@ def test_seed_of_a_run_that_goes_on_is_not_that_of_the_next(tmp_path):
     next_one = toy_runner(tmp_path / 'next', max_epochs=1)
     assert next_one._randomness_cfg == dict(seed=None)
     assert resumed._randomness_cfg['seed'] == resumed.seed != next_one.seed
+
+
+def test_log_has_no_repetitions(run, capfd):
+    console, log = run
+    for text in (console, log):
+        assert 'Exp name' not in text and 'base_lr' not in text
+        assert len(re.findall(r'Epoch\(train\).* lr: 1.0000e-02 ', text)) == 6
+
+
+def test_resumed_run_says_where_it_is(tmp_path, capfd):
+    options = dict(checkpoints=True, num_batches=3)
+    toy_runner(tmp_path, **options).train()
+    capfd.readouterr()
+    toy_runner(tmp_path, **options, max_epochs=4, resume=True).train()
+    console = ''.join(capfd.readouterr())
+    assert re.search(r"Resumed '.*epoch_2.pth' after 2 epochs, at iteration 6 of 12\.", console)
+    assert 'resumed epoch' not in console

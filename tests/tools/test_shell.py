@@ -199,7 +199,7 @@ def assert_same_end(one, two):
 @pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(trained, place, tmp_path):
     log = train_with_two(place, tmp_path)
-    assert '8 batches of 4 an epoch on each of 2 process(es)' in log
+    assert '8 batches of 4 an epoch on each of 2 processes' in log
     assert log.count('Training on 48 images') == 1  # rank 0 alone logs
     assert_same_end(trained, tmp_path)
 

@@ -172,7 +172,7 @@ def test_run_of_two_goes_on_as_one_with_the_same_data(run_tool, place, trained_b
         'train.py', DEBUG, '--work-dir', tmp_path, '--resume', '--cfg-options', *options
     )
     assert ended.status == 0, ended.err
-    assert 'Resumed with 1 process(es) instead of 2. The order of the data is the same' in ended.out
+    assert 'Resumed with 1 process instead of 2. The order of the data is the same' in ended.out
     one, two = last_checkpoint(tmp_path), last_checkpoint(trained_by_two)
     assert one['meta']['iter'] == two['meta']['iter'] == 12
     assert_same_weights(one['state_dict'], two['state_dict'])

@@ -26,6 +26,7 @@ from vicmae.errors import ConfigError, VicmaeError
 from vicmae.registry import RUNNERS
 from vicmae.utils.demo_data import make_demo_data_of
 from vicmae.utils.files import require_folder
+from vicmae.utils.names import count_of
 
 # Python's message about missing arguments.
 _MISSING = re.compile(
@@ -44,7 +45,7 @@ def build_runner(cfg: Config, *, training: bool) -> Runner:
     """
     if training and not cfg.get('train_cfg'):
         raise ConfigError(
-            f'The config {cfg.filename!r} trains nothing: it has no `train_cfg`. `tools/test.py CONFIG CHECKPOINT` '
+            f'The config {cfg.filename!r} trains nothing: it has no `train_cfg`. `vicmae test CONFIG CHECKPOINT` '
             'measures a checkpoint with it.'
         )
     dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
@@ -121,10 +122,10 @@ def _check_batches(runner: Runner) -> None:
 def no_batch_text(loader: DataLoader, world_size: int = 1) -> str:
     """The message for a loader whose epoch is shorter than a batch."""
     batches: Any = loader.batch_sampler
+    samples, ranks = len(batches.sampler), count_of(world_size, 'process', 'processes')
     return (
-        f'An epoch has {len(batches.sampler)} samples on each of {world_size} process(es), not one batch of '
-        f'{batches.batch_size}. Lower `train_dataloader.batch_size`, add data, or raise '
-        '`train_dataloader.sampler.samples_per_epoch`.'
+        f'An epoch has {count_of(samples, "sample")} on each of {ranks}, not one batch of {batches.batch_size}. Lower '
+        '`train_dataloader.batch_size`, add data, or raise `train_dataloader.sampler.samples_per_epoch`.'
     )
 
 
@@ -135,7 +136,8 @@ def _log_start(runner: Runner) -> None:
     sources = ', '.join(f'{size:,} {name}' for size, name in sizes) or f'{len(dataset):,} samples'
     runner.logger.info(
         f'Training on {sources}: {len(loader)} batches of {loader.batch_sampler.batch_size} '
-        f'an epoch on each of {runner.world_size} process(es). Config, environment and log: {runner.log_dir}'
+        f'an epoch on each of {count_of(runner.world_size, "process", "processes")}. Config, environment and log: '
+        f'{runner.log_dir}'
     )
 
 

@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The position of a run in its data, to resume from on any number of ranks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from vicmae.checkpoints.last import find_last_checkpoint
 from vicmae.errors import CheckpointError, ConfigError
+from vicmae.utils.names import count_of
 
 from .bad_steps import GuardState
 
@@ -82,7 +84,8 @@ def adopt_position(runner: Any, saved: Position, initial_settings: list[dict[str
     now = position_of(runner, saved.epoch, runner.iter)
     if now.num_ranks != saved.num_ranks:
         runner.logger.info(
-            f'Resumed with {now.num_ranks} process(es) instead of {saved.num_ranks}. The order of the data is the same.'
+            f'Resumed with {count_of(now.num_ranks, "process", "processes")} instead of {saved.num_ranks}. '
+            'The order of the data is the same.'
         )
     batch = saved.batch * saved.samples_per_batch // now.samples_per_batch
     batch = min(batch, now.batches_per_epoch)
@@ -116,8 +119,12 @@ def _replay_schedules(runner: Any, initial_settings: list[dict[str, Any]]) -> No
         group.update(initial)
         group.update({name.removeprefix('initial_'): value for name, value in initial.items()})
     runner.param_schedulers = runner.build_param_scheduler(runner.schedule_settings)
-    for iteration in range(1, runner.iter + 1):
-        epoch_ends = iteration % len(runner.train_dataloader) == 0
-        for schedule in runner.param_schedulers:
-            if epoch_ends or not schedule.by_epoch:
+    step_schedules(runner.param_schedulers, runner.iter, len(runner.train_dataloader))
+
+
+def step_schedules(schedules: Sequence[Any], num_steps: int, epoch_length: int) -> None:
+    """Moves new schedules forward by steps of training, without steps of the optimizer."""
+    for iteration in range(1, num_steps + 1):
+        for schedule in schedules:
+            if iteration % epoch_length == 0 or not schedule.by_epoch:
                 schedule.step()

@@ -28,7 +28,8 @@ def init_gloo(launcher: str, dist_cfg: Mapping[str, Any]) -> None:
     if missing:
         raise ConfigError(
             f'`--launcher {launcher}` finds no {", ".join(missing)} in the environment. '
-            'Start the processes with tools/dist_train.sh, or leave `--launcher` away for one process.'
+            'Start the processes with `torchrun --nproc-per-node=N -m vicmae train CONFIG --launcher pytorch` or '
+            'tools/dist_train.sh, or leave `--launcher` out for one process.'
         )
     init_process_group({**dist_cfg, 'backend': 'gloo'})
 
@@ -63,7 +64,7 @@ def _read_slurm_environment() -> None:
     if 'SLURM_PROCID' not in os.environ:
         raise ConfigError(
             '`--launcher slurm` finds no SLURM_PROCID in the environment. '
-            'Start it with srun (tools/slurm_train.sh).'
+            'Start it with `srun vicmae train CONFIG --launcher slurm` or tools/slurm_train.sh.'
         )
     os.environ['RANK'] = os.environ['SLURM_PROCID']
     os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']

@@ -2,8 +2,10 @@
 import copy
 import inspect
 import logging
+import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -30,17 +32,26 @@ from vicmae.evaluation.evaluator import ProbeEvaluator
 from vicmae.models.feature_model import FeatureModel
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
 from vicmae.utils.distributed import unwrapped
+from vicmae.utils.names import count_of
 from vicmae.version import __version__
 
 from .hooks.checkpoint_fit import CheckpointFitHook
+from .hooks.start import FirstStepHook, StartCheckHook
 from .message_hub import DeferredMessageHub
 from .position import Position, adopt_position, agree_on_last_checkpoint, position_of
 from .sharding import FullyShard
 
 _LONG = 12
 _THEIR_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+_OUR_HOOKS = {
+    'start_check': dict(type=StartCheckHook),
+    'first_step': dict(type=FirstStepHook),
+}
 # Messages of MMEngine in every run that nobody can act on.
 _NO_NEWS = ('"FileClient" will be', '"HardDiskBackend" is', 'Distributed training is not used')
+# Others whose content is in the first lines of the log, or in our own message.
+_REPEATED = ('Exp name: ', 'resumed epoch: ')
+_EQUAL_RATES = re.compile(r'\bbase_lr: (\S+) lr: \1 ')
 
 
 @RUNNERS.register_module()
@@ -65,9 +76,15 @@ class VicmaeRunner(Runner):
         if self._train_loop is not None:
             self._require_hooks()
 
+    def train(self) -> Any:
+        with warnings.catch_warnings():
+            # Schedules are also stepped where the optimizer is not: in accumulated or skipped steps, and on resuming.
+            warnings.filterwarnings('ignore', 'Detected call of .*scheduler')
+            return super().train()
+
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
-        """Leaves out hooks that are None in the config; MMEngine does that for its own only."""
-        hooks = hooks or {}
+        """Adds our own hooks, and leaves out those that are None in the config; MMEngine does that for its own only."""
+        hooks = {**_OUR_HOOKS, **(hooks or {})}
         kept = {n: hook for n, hook in hooks.items() if hook is not None or n in _THEIR_HOOKS}
         super().register_default_hooks(kept)
 
@@ -261,6 +278,10 @@ class VicmaeRunner(Runner):
         position = self._loaded_meta.get('position')
         if position:
             adopt_position(self, Position(**position), initial)
+        epochs = self.iter // len(self.train_dataloader)
+        self.logger.info(
+            f'Resumed {filename!r} after {count_of(epochs, "epoch")}, at iteration {self.iter} of {self.max_iters}.'
+        )
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scales the learning rate to the samples of a step, of all ranks and accumulated batches."""
@@ -302,6 +323,7 @@ class VicmaeRunner(Runner):
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(_without_repetition)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
                 # logging's own prints a traceback each time.
@@ -344,6 +366,13 @@ def _say_once() -> None:
 def _say(error: str) -> None:
     text = f"Can't write the log or its curves: {error}. Training continues without it."
     print(text, file=sys.stderr)
+
+
+def _without_repetition(record: logging.LogRecord) -> bool:
+    """Leaves out messages of MMEngine that repeat others, and the base learning rate where it equals the other."""
+    if isinstance(record.msg, str):
+        record.msg = _EQUAL_RATES.sub(r'lr: \1 ', record.msg)
+    return not record.getMessage().startswith(_REPEATED)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

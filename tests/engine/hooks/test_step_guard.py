@@ -560,20 +560,20 @@ def count_waits(work_dir, model, samples, wrapper, log_every):
     return counter.counts
 
 
-def test_host_waits_for_the_device_at_the_check_and_logging_intervals_only(tmp_path):
+def test_host_waits_for_the_device_at_first_and_at_check_and_logging_intervals_only(tmp_path):
     config = toy_vicmae_config()
     config['target'] = dict(type='EMATarget')
     pictures = [{'inputs': list(torch.rand(2, 3, 16, 16))} for _ in range(48)]
     wrapper = on_device(clip_grad=dict(max_norm=1.0))
     waits = count_waits(tmp_path, MODELS.build(config), pictures, wrapper, log_every=6)
-    assert [number for number, count in enumerate(waits, start=1) if count] == [4, 6, 8, 12]
+    assert [number for number, count in enumerate(waits, start=1) if count] == [1, 4, 6, 8, 12]
 
 
 def test_host_that_decides_waits_once_a_step(tmp_path):
     samples = [{'inputs': list(torch.randn(2, 2))} for _ in range(48)]
     wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
     waits = count_waits(tmp_path, ToyModel(), samples, wrapper, log_every=6)
-    assert [count for number, count in enumerate(waits, start=1) if number % 6] == [1] * 10
+    assert [count for number, count in enumerate(waits, start=1) if number % 6] == [2] + [1] * 9
 
 
 @pytest.mark.parametrize(('interval', 'last'), [(1, 6), (4, 8), (100, 12)])

@@ -8,6 +8,7 @@ from torch.utils.data import Sampler
 
 from vicmae.errors import ConfigError
 from vicmae.registry import DATA_SAMPLERS
+from vicmae.utils.names import count_of
 
 from ..sample_key import SampleKey
 from .mixture import MixtureSampler, Visits
@@ -43,11 +44,11 @@ class OneSourceBatches(Sampler):
             sampler.names, sampler.counts, self._batches_of, strict=True
         ):
             if count and not batches:
+                ranks = count_of(sampler.world_size, 'process', 'processes')
                 raise ConfigError(
-                    f'An epoch has {count} samples of {name!r}, too few for one batch of {batch_size} on '
-                    f'{sampler.world_size} process(es) each. Lower `train_dataloader.batch_size`, raise '
-                    '`train_dataloader.sampler.samples_per_epoch`, or omit `batch_sampler`: then batches '
-                    'mix the sources.'
+                    f'An epoch has {count} samples of {name!r}, too few for one batch of {batch_size} on each of '
+                    f'{ranks}. Lower `train_dataloader.batch_size`, raise `train_dataloader.sampler.'
+                    'samples_per_epoch`, or omit `batch_sampler`: then batches mix the sources.'
                 )
 
     def __len__(self) -> int:

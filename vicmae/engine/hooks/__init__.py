@@ -6,6 +6,7 @@ from .loss_weight_schedule import LossWeightScheduleHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .safe_checkpoint import SafeCheckpointHook
+from .start import FirstStepHook, StartCheckHook
 from .step_guard import StepGuardHook
 from .step_seed import StepSeedHook
 from .target_ema import TargetEMAHook
@@ -14,10 +15,12 @@ __all__ = [
     'CheckpointFitHook',
     'ClassFitHook',
     'DataLogHook',
+    'FirstStepHook',
     'LossWeightScheduleHook',
     'PreemptionHook',
     'ProgressHook',
     'SafeCheckpointHook',
+    'StartCheckHook',
     'StepGuardHook',
     'StepSeedHook',
     'TargetEMAHook',

@@ -12,7 +12,7 @@ from vicmae.checkpoints.state import collect_state
 from vicmae.errors import ConfigError, TrainingError
 from vicmae.registry import HOOKS
 from vicmae.utils.distributed import unwrapped
-from vicmae.utils.names import name_some
+from vicmae.utils.names import count_of, name_some
 
 from ..bad_steps import LATER_WEIGHTS, WEIGHTS, GuardState, RewindDue, named_losses, write_record
 from ..gradients import global_norm
@@ -188,7 +188,7 @@ class StepGuardHook(Hook):
                 return RewindDue(checkpoint, first, end)
             why = ' There is no checkpoint of this run yet to go back to.'
             if checkpoint:
-                times = f'{state.rewinds} time(s) already'
+                times = f'{count_of(state.rewinds, "time")} already'
                 why = f' It went back to a checkpoint {times}, see `default_hooks.step_guard.max_rewinds`.'
         else:
             option = '`default_hooks.step_guard.when_exceeded=rewind`'
