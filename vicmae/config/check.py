@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Checks every name in a config: MMEngine ignores misspelt keys."""
+"""Checks every name in a config, since MMEngine ignores misspelt keys."""
 
 import difflib
 import inspect
@@ -37,7 +37,7 @@ _TOP_LEVEL = (
     'sync_bn',
 )
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# What takes the keys of dicts that may have no `type`.
+# Classes and functions whose arguments are the keys of dicts that may have no `type`.
 _SIGNATURES: dict[str, Callable] = {
     **dict.fromkeys(_LOADERS, DataLoader),
     'randomness': Runner.set_randomness,
@@ -55,7 +55,7 @@ _LOADER_EXTRAS = (
     'num_batch_per_epoch',
     *LOADER_OPTIONS,
 )
-# Keys that MMEngine takes out of a dict before it builds the rest.
+# Keys that MMEngine removes from a dict before it builds the object.
 EXTRAS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_LOADERS, _LOADER_EXTRAS),
     'optim_wrapper': ('type', 'constructor', 'paramwise_cfg'),
@@ -75,7 +75,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         'layer_decay_rate',
     ),
 }
-# The same for each of several dicts below one key.
+# Likewise, for each of several dicts below one key.
 _ITEM_EXTRAS = {
     'default_hooks': ('priority',),
     'custom_hooks': ('priority',),
@@ -86,14 +86,14 @@ FREE_NAMES = ('custom_keys', 'default_hooks', 'sources', 'weights', 'tags')
 
 
 def signature_of(name: str) -> Callable | None:
-    """What takes the keys of a dict without `type` that stands below this key."""
+    """Returns the class or function whose arguments are the keys of a dict without `type` below this key."""
     if name == 'demo_data':
         return demo_data_maker()
     return _SIGNATURES.get(name)
 
 
 def check_types(cfg: Config) -> None:
-    """Refuses a `type` that isn't registered, and suggests similar names."""
+    """Refuses a `type` that isn't registered. The error suggests similar names."""
     for parents, node in _dicts(cfg._cfg_dict):
         name = node.get('type')
         if isinstance(name, str) and find_type(name) is None:
@@ -105,10 +105,10 @@ def check_types(cfg: Config) -> None:
 
 
 def check_arguments(cfg: Config) -> None:
-    """Refuses keys that nothing reads and strings where numbers are needed, and suggests similar names."""
+    """Refuses keys that nothing reads, and strings instead of numbers. The error suggests similar names."""
     top = top_level_names()
     for key in cfg._cfg_dict:
-        # A file may have variables of its own, but hardly one that is a letter off.
+        # A file may have variables, but hardly one that differs by a letter from a key.
         near = difflib.get_close_matches(key, top, n=1, cutoff=0.8)
         if key not in top and near:
             raise ConfigError(
@@ -137,7 +137,7 @@ def _check_argument(cls: Any, parents: Sequence[str], node: Mapping, key: str) -
 
 
 def _dicts(node: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """All dicts of a config, those in lists too, each after the keys that lead to it."""
+    """Yields all dicts of a config, also those in lists, with the keys that lead to them."""
     children: Iterable[tuple[Any, Any]] = ()
     if isinstance(node, Mapping):
         yield where, node
@@ -149,7 +149,7 @@ def _dicts(node: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def built_nodes(node: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """All dicts of a config whose keys are arguments: the keys that lead to it, the dict, what takes it."""
+    """Yields the dicts of a config whose keys are arguments: keys that lead to it, dict, class or function."""
     for where, child in _dicts(node):
         cls = None
         if isinstance(child.get('type'), str):
@@ -161,7 +161,7 @@ def built_nodes(node: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
 
 
 def _is_number(cls: Any, name: str) -> bool:
-    """Whether an argument takes numbers and no strings, by its annotation."""
+    """Returns whether an argument takes numbers and no strings, by its annotation."""
     for base in inspect.getmro(cls) if inspect.isclass(cls) else ():
         parameter = inspect.signature(vars(base).get('__init__', object)).parameters.get(name)
         if parameter is not None:
@@ -172,20 +172,20 @@ def _is_number(cls: Any, name: str) -> bool:
 
 
 def find_type(name: str) -> Any:
-    """The class or function of this name in any registry; None if there is none."""
+    """Returns the class or function of this name in any registry, None if there is none."""
     found = (registry.get(name) for registry in _registries())
     return next((cls for cls in found if cls is not None), None)
 
 
 def places_of(cfg: Config, name: str) -> Iterator[tuple[str, Mapping]]:
-    """The dotted keys and dicts of a config that build a class of this name, or one derived from it."""
+    """Returns the dotted keys and dicts of a config that build a class of this name or a subclass."""
     for parents, node, cls in built_nodes(cfg._cfg_dict):
         if inspect.isclass(cls) and any(base.__name__ == name for base in inspect.getmro(cls)):
             yield '.'.join(parents), node
 
 
 def registered_names() -> list[str]:
-    """All names that a config may use without a scope."""
+    """Lists all names that a config may use without a scope."""
     names: set[str] = set()
     for registry in _registries():
         for node in (registry, registry.parent):
@@ -196,7 +196,7 @@ def registered_names() -> list[str]:
 
 
 def _registries() -> list[Registry]:
-    """Our registries, then MMEngine's that have no child here."""
+    """Returns the registries of vicmae, then those of MMEngine without a child in vicmae."""
     from mmengine import registry as mmengine_registry
 
     from vicmae import registry as ours
@@ -208,20 +208,20 @@ def _registries() -> list[Registry]:
 
 
 def top_level_names() -> set[str]:
-    """The keys that may stand at the top of a config."""
+    """Returns the keys that may be at the top level of a config."""
     return {*parameters_of(Runner.__init__)[0], *_TOP_LEVEL}
 
 
 def extras_of(parents: Sequence[str]) -> tuple[str, ...]:
-    """The keys that a dict may have beside its type's arguments."""
+    """Returns the keys that a dict may have besides the arguments of its type."""
     return EXTRAS.get(parents[-1], ()) or _ITEM_EXTRAS.get('.'.join(parents[:-1]), ())
 
 
 def parameters_of(callable_: Any) -> tuple[list[str], bool]:
-    """Names of the arguments of a function, or of a class and its bases; whether it takes any other."""
+    """Returns the argument names of a function, or a class with its bases, and whether it takes any others."""
     functions = [callable_]
     if inspect.isclass(callable_):
-        # By their signatures, these two take any argument; in fact they take none.
+        # By their signatures these two take any argument, but they fail on all.
         bases = [c for c in inspect.getmro(callable_) if c not in (object, nn.Module)]
         functions = [vars(c)['__init__'] for c in bases if '__init__' in vars(c)]
     names: list[str] = []

@@ -1,12 +1,12 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Suggestions for misspelt names."""
+"""Suggests names for misspelt ones."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Lists the most similar known names, or all if they are few."""
+    """Lists the most similar names, or all if there are few."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if near:

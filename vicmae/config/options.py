@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Applies the arguments of tools/train.py and tools/test.py to a config."""
+"""Applies the arguments of `vicmae train` and `vicmae test` to a config."""
 
 import argparse
 import json
@@ -23,18 +23,18 @@ _RESTART_COUNTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')
 
 
 def train_overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """The overrides of `--cfg-options`, and before them that of `--amp`, whose options they may set."""
+    """Returns the override of `--amp`, then those of `--cfg-options`, which may set its options."""
     overrides = dict(args.cfg_options or {})
     if not args.amp:
         return overrides
     wrapper = load_config(args.config).get('optim_wrapper') or {}
-    if wrapper.get('type') == 'BFloat16OptimWrapper':  # mixed precision already
+    if wrapper.get('type') == 'BFloat16OptimWrapper':  # already mixed precision
         return overrides
     return {'optim_wrapper.type': 'AmpOptimWrapper', **overrides}
 
 
 def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Puts the arguments of tools/train.py into the config."""
+    """Applies the arguments of `vicmae train` to the config."""
     cfg.launcher = args.launcher
     if args.seed is not None:
         cfg.setdefault('randomness', {})['seed'] = args.seed
@@ -60,13 +60,13 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
             continue
         if args.no_pin_memory:
             loader.pin_memory = False
-        # Without workers there is none to keep, and PyTorch refuses the setting.
+        # PyTorch refuses this setting without workers.
         if args.no_persistent_workers or loader.get('num_workers', 0) == 0:
             loader.persistent_workers = False
 
 
 def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Puts the arguments of tools/test.py into the config."""
+    """Applies the arguments of `vicmae test` to the config."""
     cfg.launcher = args.launcher
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.seed is not None:
@@ -86,7 +86,7 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
                 evaluator.setdefault(option, str(Path(cfg.work_dir, name)))
     if args.amp:
         cfg.test_cfg.fp16 = True
-    if args.out:  # refused before a test, not after it
+    if args.out:  # refused before the evaluation, not after it
         require_folder(Path(args.out).parent, '--out')
         if os.path.isdir(args.out):
             raise ConfigError(f"Can't write `--out` {str(args.out)!r}: it is a folder.")
@@ -95,8 +95,8 @@ def apply_test_options(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _format_metric(value: float | str) -> str:
-    """Formats percents with one decimal, as the report does, and small numbers such as learning rates."""
-    if isinstance(value, str):  # why a probe is not measured
+    """Formats percentages with one decimal, as in the report, and small numbers such as learning rates."""
+    if isinstance(value, str):  # the reason why a probe was not measured
         return value
     return f'{value:.4g}' if 0 < abs(value) < 1 else f'{value:.1f}'
 

@@ -51,7 +51,7 @@ class MixedDataset(Dataset):
         self.sources = tuple(built.values())
         self.sizes = tuple(len(source) for source in self.sources)
         self.visits_per_opening = tuple(getattr(s, 'visits_per_opening', 1) for s in self.sources)
-        self.weights = self._read_weights(weights, known=tuple(sources))
+        self.weights = self._read_weights(weights, source_names=tuple(sources))
         self._ends = np.cumsum(self.sizes)
         for number, source in enumerate(self.sources):
             if isinstance(source, Source):
@@ -103,15 +103,15 @@ class MixedDataset(Dataset):
         return end - self.sizes[number], end
 
     def _read_weights(
-        self, weights: dict[str, float] | None, known: tuple[str, ...]
+        self, weights: dict[str, float] | None, source_names: tuple[str, ...]
     ) -> tuple[float, ...]:
         if weights is None:
             return tuple(float(size) for size in self.sizes)
-        unknown = [name for name in weights if name not in known]
+        unknown = [name for name in weights if name not in source_names]
         missing = [name for name in self.names if name not in weights]
         if unknown or missing:
-            names, given = ', '.join(self.names), ', '.join(weights) or 'none'
-            raise ConfigError(f'`weights` must name each source ({names}), got {given}.')
+            names, weight_names = ', '.join(self.names), ', '.join(weights) or 'none'
+            raise ConfigError(f'`weights` must name each source ({names}), got {weight_names}.')
         values = tuple(float(weights[name]) for name in self.names)
         if min(values) < 0 or sum(values) <= 0:
             raise ConfigError(
@@ -124,9 +124,13 @@ def _require_type(name: str, source: Any, sources: dict[str, Any]) -> None:
     """Raises a ConfigError for a source without a type, such as from an override with a misspelt name."""
     if not isinstance(source, dict) or 'type' in source:
         return
-    others = [other for other in sources if other != name]
-    near = difflib.get_close_matches(name, others, n=1)
-    hint = f'did you mean `{near[0]}`?' if near else f'there are {", ".join(others) or "none"}.'
+    other_names = [other for other in sources if other != name]
+    similar = difflib.get_close_matches(name, other_names, n=1)
+    hint = (
+        f'did you mean `{similar[0]}`?'
+        if similar
+        else f'there are {", ".join(other_names) or "none"}.'
+    )
     settings = ', '.join(f'`{key}`' for key in source) or 'settings'
     raise ConfigError(
         f'There is no source `{name}` whose {settings} could be set: {hint} A new source needs a `type`.'

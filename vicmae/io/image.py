@@ -244,9 +244,8 @@ def _read(path: str) -> str | bytes:
 
 def _upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
     width, height = image.size
-    if (
-        image.format == 'TIFF'
-    ):  # depending on its version, Pillow gives the stored or the upright size
+    # Depending on its version, Pillow gives the stored or the upright size.
+    if image.format == 'TIFF':
         tags = image.tag_v2  # type: ignore[attr-defined]
         width, height, orientation = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT], tags.get(_ORIENTATION)
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)

@@ -61,9 +61,8 @@ class FeatureModel(BaseModel):
             missed = not isinstance(module, BaseModule) and hasattr(module, 'init_weights')
             if missed and any(p.requires_grad for p in module.parameters()):
                 module.init_weights()
-        with DefaultScope.overwrite_default_scope(
-            'vicmae'
-        ):  # vicmae's `Pretrained` runs no code of a checkpoint
+        # vicmae's `Pretrained` runs no code of a checkpoint.
+        with DefaultScope.overwrite_default_scope('vicmae'):
             super().init_weights()
 
     @abstractmethod

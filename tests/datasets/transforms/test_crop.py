@@ -98,7 +98,7 @@ def test_crop_depends_only_on_the_generator():
             dict(scale=(0.5, 0.2)),
             r'`scale` must be two positive numbers in ascending order, got \(0.5',
         ),
-        (dict(scale=(0.2, 1.5)), '`scale` is a share of the area, at most 1, got'),
+        (dict(scale=(0.2, 1.5)), '`scale` is a share of the area and must be at most 1, got'),
         (dict(ratio=(0, 1)), '`ratio` must be two positive numbers'),
     ],
 )

@@ -155,7 +155,7 @@ def test_pretrained_weights_are_not_reinitialised(tmp_path):
     ('kwargs', 'message'),
     [
         (dict(arch='basic'), 'one of tiny, small, base, large, huge or a dict, got .basic.'),
-        (dict(arch=dict(embed_dims=8, num_heads=2)), 'lacks num_layers, feedforward_channels'),
+        (dict(arch=dict(embed_dims=8, num_heads=2)), 'must have num_layers, feedforward_channels'),
         (dict(arch={**TOY, 'num_heads': 3}), 'embed_dims. 16 must be a multiple of .*num_heads. 3'),
         (
             dict(img_size=100),
@@ -184,7 +184,7 @@ def test_images_of_another_size_equal_with_and_without_masking(size, mode):
 
 @pytest.mark.parametrize('mask', [False, True])
 def test_another_size_than_the_backbones_is_refused_with_both(mask):
-    message = '16x24 pixels, and 24x32 arrive.*`image_size`.*`model.backbone.resize_positions=True`'
+    message = '16x24 pixels, but the input has 24x32.*`image_size`.*`model.backbone.resize_positions=True`'
     with pytest.raises(ConfigError, match=message):
         toy_vit()(torch.randn(1, 3, 24, 32), mask=mask)
 
@@ -281,5 +281,5 @@ def test_frame_masking_is_refused_for_image_models():
 
 
 def test_masking_without_a_masking_part_is_refused():
-    with pytest.raises(ValueError, match='no `masking`: give it one, such as .*RandomMasking'):
+    with pytest.raises(ValueError, match='no `masking`. Set one, such as .*RandomMasking'):
         MaskedViT(TOY, img_size=16, patch_size=4)(torch.rand(1, 3, 16, 16), mask=True)

@@ -426,7 +426,7 @@ def test_impossible_clips_are_refused_at_construction(kwargs, message):
         (torch.zeros(1, 3, 16, 24), 'got 1. Use 2 (an image: repeated).'),
         (
             torch.zeros(1, 4, 3, 16, 24),
-            'Clips are (B, C, T, H, W) with C = 3, got (1, 4, 3, 16, 24). Where frames come before '
+            'Clips are (B, C, T, H, W) with C = 3, got (1, 4, 3, 16, 24). If frames come before '
             'channels, use `clips.transpose(1, 2)`.',
         ),
         (torch.zeros(1, 3, 4, 18, 24), '`patch_size` 4 must divide images, got 18x24 pixels.'),

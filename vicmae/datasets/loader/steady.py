@@ -224,9 +224,8 @@ class SteadyLoader(DataLoader):
     def _deliveries(self) -> Iterator[Delivery]:
         if self._inner is None:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    'ignore'
-                )  # torch has already warned about the number of workers
+                # torch has already warned about the number of workers.
+                warnings.simplefilter('ignore')
                 options = _worker_options(self)
                 options['collate_fn'] = _Collate(self.collate_fn)
                 options['worker_init_fn'] = _Begin(self.worker_init_fn)

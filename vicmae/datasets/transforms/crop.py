@@ -19,10 +19,10 @@ Box = tuple[int, int, int, int]  # top, left, height, width
 
 
 def crop_and_resize(img: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Cuts a box out of an image and resizes it, bicubic and antialiased: (H, W, 3) -> (*size, 3), uint8."""
+    """Crops a box of an image and resizes it, bicubic and antialiased: (H, W, 3) -> (*size, 3), uint8."""
     top, left, height, width = box
     cut = torch.from_numpy(img[top : top + height, left : left + width])
-    # Adding the batch axis first makes channels-last memory, which torch resizes in half the time, without a copy.
+    # Adding the batch axis first gives channels-last memory, which torch resizes in half the time without a copy.
     pixels = cut[None].permute(0, 3, 1, 2)
     resized = F.interpolate(pixels, size, mode='bicubic', antialias=True)
     return resized[0].permute(1, 2, 0).numpy()
@@ -32,15 +32,15 @@ def crop_and_resize(img: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndar
 class RandomResizedCrop(Transform):
     """Crops a random part of the image and resizes it.
 
-    A `scale` of (1, 1) gives the largest part in the middle with a ratio in range: with a `ratio` of (1, 1), the
-    largest square.
+    With a `scale` of (1, 1), it is the largest centred box with a ratio in range: with a `ratio` of (1, 1), the largest
+    square.
 
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
-        size: Pixels of the result's side, or (height, width).
-        scale: Smallest and largest share of the image's area.
-        ratio: Smallest and largest width over height.
+        size: Size of the result in pixels: of a side, or (height, width).
+        scale: Smallest and largest area of the crop, as a share of the image, in (0, 1].
+        ratio: Smallest and largest width over height of the crop, above 0.
     """
 
     follows: ClassVar = dict(size='image_size')
@@ -57,7 +57,7 @@ class RandomResizedCrop(Transform):
         self.ratio = check_range('ratio', ratio)
         self._log_ratio = math.log(self.ratio[0]), math.log(self.ratio[1])
         if self.scale[1] > 1:
-            raise ValueError(f'`scale` is a share of the area, at most 1, got {scale}.')
+            raise ValueError(f'`scale` is a share of the area and must be at most 1, got {scale}.')
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         img = results['img']
@@ -65,8 +65,8 @@ class RandomResizedCrop(Transform):
         return {**results, 'img': crop_and_resize(img, box, self.size)}
 
     def draw_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
-        """Draws (top, left, height, width), or takes the largest centred box after ten that don't fit."""
-        if self.scale[0] == 1:  # by rounding, 100 x 100 would count as all of 100 x 101
+        """Draws (top, left, height, width), or returns the largest centred box after ten boxes that don't fit."""
+        if self.scale[0] == 1:  # else rounding could accept 100 x 100 as all of 100 x 101
             return self.largest_box(height, width)
         for _ in range(10):
             area = height * width * rng.uniform(*self.scale)
@@ -79,7 +79,7 @@ class RandomResizedCrop(Transform):
         return self.largest_box(height, width)
 
     def largest_box(self, height: int, width: int) -> Box:
-        """Returns the largest box in the middle with a ratio in range."""
+        """Returns the largest centred box with a ratio in range."""
         ratio = np.clip(width / height, *self.ratio)
         h = min(height, max(1, round(width / ratio)))
         w = min(width, max(1, round(height * ratio)))
@@ -88,12 +88,12 @@ class RandomResizedCrop(Transform):
 
 @TRANSFORMS.register_module()
 class RandomFlip(ViewChange):
-    """Mirrors the image left to right.
+    """Mirrors the image left to right at random.
 
     **Required keys:** img, rng. **Modified keys:** img.
 
     Args:
-        prob: Probability of the change.
+        prob: Probability that the image is mirrored.
     """
 
     stage = 'flip'
@@ -110,13 +110,13 @@ class RandomFlip(ViewChange):
 
 @TRANSFORMS.register_module()
 class CenterCrop(Transform):
-    """Crops the middle of each frame, for evaluation.
+    """Crops the centre of each frame, for evaluation.
 
     **Required keys:** frames. **Modified keys:** frames.
 
     Args:
-        size: Pixels of the result's side, or (height, width).
-        crop_ratio: Sides of the crop over those of the largest part of the same shape (224 of 256 pixels is usual).
+        size: Size of the result in pixels: of a side, or (height, width).
+        crop_ratio: Sides of the crop over those of the largest box of the same shape, in (0, 1]; 224 / 256 is usual.
     """
 
     follows: ClassVar = dict(size='image_size')
@@ -141,16 +141,16 @@ class CenterCrop(Transform):
 
 @TRANSFORMS.register_module()
 class SpatialCrops(Transform):
-    """Several square crops of each frame, evenly spaced along its longer side, for evaluation.
+    """Crops several squares of each frame, evenly spaced along its longer side, for evaluation.
 
-    Each clip gives one view per crop: left, middle and right of a landscape, top, middle and bottom of a portrait.
+    Each clip has one view per crop: left, centre and right of a landscape, top, centre and bottom of a portrait.
 
-    **Required keys:** frames. **Optional keys:** num_clips. **Modified keys:** frames (of each clip its frames in the
-    first crop, then in the next). **Added keys:** num_crops.
+    **Required keys:** frames. **Optional keys:** num_clips. **Modified keys:** frames (of each clip, those of the first
+    crop, then of the next). **Added keys:** num_crops.
 
     Args:
-        size: Pixels of the result's side.
-        num_crops: Number of crops; a single one is in the middle.
+        size: Pixels of a side of the result.
+        num_crops: Number of crops, at least 1. A single crop is in the centre.
     """
 
     follows: ClassVar = dict(size='image_size')
@@ -173,7 +173,7 @@ class SpatialCrops(Transform):
         return {**results, 'frames': views, 'num_crops': self.num_crops}
 
     def crop(self, frame: np.ndarray, number: int) -> np.ndarray:
-        """Cuts one of the crops out of a frame."""
+        """Crops a frame at one of the positions."""
         height, width = frame.shape[:2]
         side = min(height, width)
         position = number / (self.num_crops - 1) if self.num_crops > 1 else 0.5

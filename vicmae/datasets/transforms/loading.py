@@ -62,11 +62,11 @@ class DecodeFrames(FileTransform):
 
     def transform_together(self, visits: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Decodes each frame once, ordered by time, for all visits to the file."""
-        wanted = sorted({frame for visit in visits for frame in visit['frame_ids']})
+        frame_ids = sorted({frame for visit in visits for frame in visit['frame_ids']})
         with visits[0]['reader'] as reader:
-            decoded = dict(zip(wanted, reader.frames(wanted), strict=True))
+            decoded = dict(zip(frame_ids, reader.frames(frame_ids), strict=True))
         return [self._finish(visit, decoded) for visit in visits]
 
     def _finish(self, visit: dict[str, Any], decoded: dict[int, Any]) -> dict[str, Any]:
-        rest = {key: value for key, value in visit.items() if key != 'reader'}
-        return {**rest, 'frames': [decoded[frame] for frame in visit['frame_ids']]}
+        items = {key: value for key, value in visit.items() if key != 'reader'}
+        return {**items, 'frames': [decoded[frame] for frame in visit['frame_ids']]}

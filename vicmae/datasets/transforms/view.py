@@ -43,8 +43,8 @@ class View:
         """Returns the largest reduction in decoding at which the box has at least as many pixels as the view."""
         if self.crop is None:
             return 1
-        spare = min(side // wanted for side, wanted in zip(box[2:], self.crop.size, strict=True))
-        return max(r for r in REDUCTIONS if r <= max(spare, 1))
+        factor = min(side // size for side, size in zip(box[2:], self.crop.size, strict=True))
+        return max(r for r in REDUCTIONS if r <= max(factor, 1))
 
     def make(
         self, pixels: np.ndarray, box: Box, rng: np.random.Generator

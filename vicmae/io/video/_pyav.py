@@ -222,9 +222,8 @@ class PyavVideo:
         can_skip = self._codec.name in _CAN_SKIP
         try:
             for packet in packets:
-                if (
-                    packet.size == 0 and packet.dts is not None
-                ):  # empty; only the end of the stream has no dts
+                # An empty packet. Only the end of the stream has no dts.
+                if packet.size == 0 and packet.dts is not None:
                     continue
                 skip = can_skip and self._is_on_the_way(packet)
                 self._codec.skip_frame = 'NONREF' if skip else 'DEFAULT'

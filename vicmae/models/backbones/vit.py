@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The vision transformer of images and clips that encodes visible patches only.
+"""Vision transformer of images and clips, which can encode visible patches only.
 
 B batch, C channels, T H W frames and pixels, t h w the patch grid, N = t*h*w patches, K kept, D width, P values per
 patch.
@@ -42,7 +42,7 @@ from ..layers import (
 )
 from ..masking import FrameMasking, Mask
 
-# The usual names. (mmpretrain's own 'small' is an older shape of 768 x 8.)
+# The usual sizes. (mmpretrain's 'small' is an older one of width 768 and depth 8.)
 ARCHITECTURES: dict[str, dict[str, int]] = {
     name: dict(embed_dims=width, num_layers=depth, num_heads=heads, feedforward_channels=4 * width)
     for name, width, depth, heads in [
@@ -58,34 +58,35 @@ _ARCHITECTURE_KEYS = ('embed_dims', 'num_layers', 'num_heads', 'feedforward_chan
 
 @MODELS.register_module()
 class MaskedViT(VisionTransformer):
-    """A plain ViT (https://arxiv.org/abs/2010.11929) that can encode visible patches only.
+    """Encodes patches by a plain ViT (https://arxiv.org/abs/2010.11929), all of them or only visible ones.
 
-    Masked, only kept patches are embedded and encoded (MAE, https://arxiv.org/abs/2111.06377). Unmasked, it is
-    mmpretrain's `VisionTransformer` with the same parameter names, so that mmdetection and mmsegmentation load its
+    With a mask, only the kept patches are embedded and encoded (MAE, https://arxiv.org/abs/2111.06377). Without one, it
+    is mmpretrain's `VisionTransformer`, with the same parameter names: mmdetection and mmsegmentation can load its
     weights into that model. Position embeddings are fixed sine-cosine.
 
-    With `num_frames` above 1 it encodes clips: patches are tubelets, and each attends to all of the clip. Checkpoints
-    of images load into clip models, and back. Inflated, a model gives for a clip of equal frames what it gives for one
-    frame: position embeddings in time are learned, added to the image's and zero at first, and one copy of the class
-    token per time of the grid goes in (one comes out).
+    With `num_frames` above 1 it encodes clips: patches are tubelets, and each attends to the whole clip. Checkpoints of
+    image models load into clip models, and back. With the weights of an image model, a clip of equal frames has the
+    features of one frame: position embeddings in time are learned, start at zero and are added to those in space, and
+    the input has one copy of the class token per time step of the grid (one is returned).
 
     Args:
         arch: 'tiny', 'small', 'base', 'large', 'huge', or a dict with `embed_dims`, `num_layers`, `num_heads`
             and `feedforward_channels`.
-        img_size: Pixels of the input's side, or (height, width).
-        patch_size: Pixels of a patch's side, which must divide the image's.
-        num_frames: Frames of a clip; 1 for images. By default 1, or 16 where patches are tubelets. For other
-            lengths, position embeddings are interpolated.
-        tubelet_size: Frames of a patch, which must divide the clip's.
-        pos_embed_type: The learned position embeddings of clips: 'separable', a vector for each time of the grid, or
-            'joint', one for each time and place.
-        inflation: How an image's patch embedding is loaded for clips: 'average' spreads it over the frames of a
-            tubelet, 'centre' gives all to the middle one.
-        resize_positions: Interpolates position embeddings for inputs of another size than `img_size`. By default such
-            an input is an error, except with `out_type='featmap'`, as detectors use it.
-        masking: Draws which patches are kept; None for a backbone that is never masked.
-        with_cp: Activation checkpointing of each layer: less memory, a third more time.
-        out_type: What an unmasked forward returns, as in mmpretrain; a 'featmap' of clips is (B, D, t, h, w).
+        img_size: Size of the input in pixels: of a side, or (height, width).
+        patch_size: Pixels of a patch's side, which must divide `img_size`.
+        num_frames: Number of frames of a clip, 1 for images. By default 1, or 16 if `tubelet_size` is above 1. For
+            clips of other lengths, position embeddings are interpolated.
+        tubelet_size: Number of frames of a patch, which must divide `num_frames`.
+        pos_embed_type: Learned position embeddings of clips: 'separable', a vector for each time step of the grid, or
+            'joint', one for each time step and position in space.
+        inflation: How the patch embedding of an image model is loaded for clips: 'average' distributes it over the
+            frames of a tubelet, 'centre' assigns it to the middle frame.
+        resize_positions: Whether position embeddings are interpolated for inputs of another size than `img_size`. By
+            default such an input is an error, except with `out_type='featmap'`, which detectors use.
+        masking: Draws which patches are kept, such as `RandomMasking`. None for a backbone that is never masked.
+        with_cp: Whether to use activation checkpointing in each layer: less memory, a third more time.
+        out_type: Output without a mask, as in mmpretrain: 'raw', 'cls_token', 'featmap' or 'avg_featmap'. A 'featmap'
+            of clips has the shape (B, D, t, h, w).
         kwargs: Further arguments of mmpretrain's `VisionTransformer` (`drop_path_rate`, `frozen_stages`, ...).
 
     Shape:
@@ -142,7 +143,7 @@ class MaskedViT(VisionTransformer):
             self._extend_along_time()
         for module in self.layers.modules():
             if isinstance(module, DropPath):
-                # mmpretrain's are numbers of NumPy, on which torch.compile can't branch.
+                # mmpretrain's are NumPy numbers, on which torch.compile can't branch.
                 module.drop_prob = float(module.drop_prob)
         self.warns_of_resizing = True
         self._known_grids = {self.grid}
@@ -153,14 +154,14 @@ class MaskedViT(VisionTransformer):
                 stacklevel=2,
             )
         if masking is not None and hasattr(masking, 'count_kept'):
-            masking.count_kept(math.prod(self.grid))  # refuses to keep none
+            masking.count_kept(math.prod(self.grid))  # raises an error if no patch is kept
         if with_cp:
             checkpoint_layers(self.layers)
 
     def _extend_along_time(self) -> None:
-        """Replaces the patch embedding by one of tubelets, and adds position embeddings in time."""
+        """Replaces the patch embedding by that of tubelets, and adds position embeddings in time."""
         has_bias = self.patch_embed.projection.bias is not None
-        # Only its weights are used: `patchify` and `embed_patches` cut and embed the patches.
+        # Only its weights are used. `patchify` and `embed_patches` compute the embedding.
         self.patch_embed.projection = nn.Conv3d(
             self.in_channels, self.embed_dims, self.patch_size, self.patch_size, bias=has_bias
         )
@@ -174,22 +175,23 @@ class MaskedViT(VisionTransformer):
 
     @property
     def takes_clips(self) -> bool:
-        """True for a model of clips."""
+        """Whether this is a clip model."""
         return self.num_frames > 1
 
     @property
     def grid(self) -> Grid:
-        """Patches along time, height and width, for the size in the config."""
+        """Number of patches along time, height and width, for the configured size."""
         return (self.num_frames // self.patch_size[0], *self.patch_resolution)
 
     def grid_of(self, x: Tensor) -> Grid:
-        """Patches along time, height and width of an input (B, C, H, W) or (B, C, T, H, W)."""
+        """Returns the number of patches along time, height and width of an input (B, C, H, W) or (B, C, T, H, W)."""
         frames, height, width = self.patch_size
         return as_clip(x).shape[2] // frames, x.shape[-2] // height, x.shape[-1] // width
 
     def init_weights(self) -> None:
-        """Draws weights as MAE does: Xavier-uniform everywhere, the patch embedding as one linear layer."""
-        with DefaultScope.overwrite_default_scope('vicmae'):  # its `Pretrained` runs no code
+        """Initialises weights as in MAE: Xavier-uniformly, the patch embedding like a linear layer."""
+        # vicmae's `Pretrained` runs no code of a checkpoint.
+        with DefaultScope.overwrite_default_scope('vicmae'):
             super().init_weights()
         if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
             return
@@ -204,10 +206,10 @@ class MaskedViT(VisionTransformer):
             nn.init.normal_(self.cls_token, std=0.02)
 
     def _dump_init_info(self, *args: Any) -> None:
-        """Keeps MMEngine from writing three lines per parameter into the log."""
+        """Keeps MMEngine from logging three lines per parameter."""
 
     def forward(self, x: Tensor, mask: bool | Mask = False) -> Any:
-        """Encodes whole inputs, or with a mask (True: drawn by `masking`) visible patches: (tokens, Mask)."""
+        """Encodes whole inputs; or, with a mask (True: drawn by `masking`), visible patches: returns (tokens, Mask)."""
         self._check_input(x)
         if mask is False and not self.takes_clips:
             return super().forward(as_clip(x).squeeze(2))
@@ -226,20 +228,20 @@ class MaskedViT(VisionTransformer):
         return self.encode(tokens, grid[0]), kept
 
     def draw_mask(self, x: Tensor, seeds: Tensor | None = None) -> Mask:
-        """Draws which patches of each sample are visible, by the samples' own `seeds`, int64 (B,), if given."""
+        """Draws the visible patches of each sample, from its seed if `seeds`, int64 (B,), is given."""
         self.require_masking()
         self._check_input(x)
         return self.masking(x.shape[0], self.grid_of(x), x.device, seeds)
 
     def require_masking(self) -> None:
-        """Raises ValueError if the backbone has no masking."""
+        """Raises a ValueError if the backbone has no masking."""
         if self.masking is None:
             raise ValueError(
-                "This backbone has no `masking`: give it one, such as dict(type='RandomMasking')."
+                "This backbone has no `masking`. Set one, such as dict(type='RandomMasking')."
             )
 
     def split_prefix(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Splits patch tokens from those in front, as aggregators take them: (B, 1+K, D) -> (B, K, D), (B, 1, D)."""
+        """Splits tokens into patch tokens and prefix tokens, for aggregators: (B, 1+K, D) -> (B, K, D), (B, 1, D)."""
         return tokens[:, self.num_extra_tokens :], tokens[:, : self.num_extra_tokens]
 
     def embed_patches(self, patches: Tensor) -> Tensor:
@@ -260,16 +262,16 @@ class MaskedViT(VisionTransformer):
         return (in_space.unsqueeze(1) + along_time).flatten(1, 2)
 
     def encode(self, tokens: Tensor, num_times: int = 1) -> Tensor:
-        """Encodes patch tokens with positions, of a grid with so many times: (B, K, D) -> (B, 1 + K, D)."""
+        """Encodes patch tokens with positions, of a grid with `num_times` time steps: (B, K, D) -> (B, 1 + K, D)."""
         (encoded,) = deque(self._run_layers(tokens, num_times), maxlen=1)
         return encoded
 
     def _run_layers(self, tokens: Tensor, num_times: int) -> Iterator[Tensor]:
-        """Yields the output of each layer, the last one normed: (B, K, D) -> (B, 1 + K, D)."""
+        """Yields the output of each layer, the last one normalised: (B, K, D) -> (B, 1 + K, D)."""
         num_copies = 0
         if self.cls_token is not None:
-            # Among t times as many patches, attention would give a single class token a t-th of its weight in the image
-            # model. The copies stay equal in every layer, so that one is returned.
+            # With t times as many patches, a single class token would get 1/t of its attention in the image model. The
+            # copies are equal in every layer, so one of them is returned.
             cls_token = self.cls_token + self.pos_embed[:, :1]
             tokens = torch.cat([cls_token.expand(len(tokens), num_times, -1), tokens], dim=1)
             num_copies = num_times - 1
@@ -308,18 +310,18 @@ class MaskedViT(VisionTransformer):
         return TIME_TABLES[self.pos_embed_type]
 
     def _check_input(self, x: Tensor) -> None:
-        """Refuses sizes that patches don't divide (mmpretrain pads them), and warns once of each new size."""
+        """Refuses sizes that patches don't divide (mmpretrain pads them), and warns once about each new size."""
         if x.ndim == 5 and x.shape[1] != self.in_channels:
             raise ConfigError(
                 f'Clips are (B, C, T, H, W) with C = {self.in_channels}, got {tuple(x.shape)}. '
-                'Where frames come before channels, use `clips.transpose(1, 2)`.'
+                'If frames come before channels, use `clips.transpose(1, 2)`.'
             )
         _check_sizes(x.shape[-2:], self.patch_size[-1], 'images')
         num_frames, tubelet_size = as_clip(x).shape[2], self.patch_size[0]
         if not self.takes_clips and num_frames != 1:
             raise ConfigError(
                 f'This backbone encodes images (`num_frames=1`), got clips of {num_frames} frames. Set '
-                f'`backbone.num_frames={num_frames}`, or give frames as images: (B*T, C, H, W).'
+                f'`backbone.num_frames={num_frames}`, or pass frames as images: (B*T, C, H, W).'
             )
         if num_frames % tubelet_size:
             raise ConfigError(
@@ -335,17 +337,17 @@ class MaskedViT(VisionTransformer):
                 warn_of_resizing(self.grid, grid)
 
     def _size_message(self, x: Tensor) -> str:
-        """Names both sizes, and how to make them equal."""
+        """Returns an error message with both sizes, and how to make them equal."""
         arrives = 'x'.join(str(side) for side in x.shape[-2:])
         built_for = 'x'.join(str(n * self.patch_size[-1]) for n in self.grid[1:])
         return (
-            f'The backbone is built for {built_for} pixels, and {arrives} arrive. Set `image_size` at the top of the '
-            'config: crops and backbone follow it where they state no value of their own. To interpolate the position '
+            f'The backbone is built for {built_for} pixels, but the input has {arrives}. Set `image_size` at the top '
+            'of the config: crops and backbone follow it unless they set another value. To interpolate the position '
             'embeddings instead, set `model.backbone.resize_positions=True`.'
         )
 
     def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Fits the weights of another input size, or of images for clips and back, in place."""
+        """Fits weights of another input size, or of an image model for clips and back, in place."""
         weight = state_dict.get(f'{prefix}patch_embed.projection.weight')
         table = state_dict.get(f'{prefix}pos_embed')
         if table is not None and table.ndim == 3:
@@ -358,7 +360,7 @@ class MaskedViT(VisionTransformer):
             )
 
     def _fit_positions(self, state_dict: dict[str, Any], prefix: str, is_image: bool) -> None:
-        """Fits the fixed table of positions in space and, for clips, the learned one in time."""
+        """Fits the fixed position embeddings in space and, for clips, the learned ones in time."""
         loaded = state_dict[f'{prefix}pos_embed']
         num_patches = self.pos_embed.shape[1] - self.num_extra_tokens
         if not self.num_extra_tokens and loaded.shape[1] == num_patches + 1:
@@ -386,8 +388,9 @@ class MaskedViT(VisionTransformer):
         state_dict[f'{prefix}pos_embed'] = loaded
 
     def _prepare_pos_embed(self, state_dict: Any, prefix: str, *_: Any, **__: Any) -> None:
-        """Fits weights in mmpretrain's load hook, if another model, such as a detector, has this backbone."""
-        if not isinstance(state_dict.get(f'{prefix}pos_embed'), DTensor):  # sharded: fitted before
+        """Fits weights in mmpretrain's load hook, for other models with this backbone, such as detectors."""
+        # Sharded weights were fitted before.
+        if not isinstance(state_dict.get(f'{prefix}pos_embed'), DTensor):
             self.fit_checkpoint(state_dict, prefix)
 
 
@@ -400,7 +403,7 @@ def _architecture(arch: str | dict[str, int]) -> dict[str, int]:
         return ARCHITECTURES[arch]
     missing = [key for key in _ARCHITECTURE_KEYS if key not in arch]
     if missing:
-        raise ValueError(f'`arch` lacks {", ".join(missing)}: got {dict(arch)}.')
+        raise ValueError(f'`arch` must have {", ".join(missing)}, got {dict(arch)}.')
     if arch['embed_dims'] % arch['num_heads']:
         raise ValueError(
             f'`arch.embed_dims` {arch["embed_dims"]} must be a multiple of '
@@ -425,20 +428,20 @@ def _check_frames(num_frames: int, tubelet_size: int) -> None:
         )
 
 
-def _check_sizes(sides: Sequence[int], patch_size: int, what: str = '`img_size`') -> None:
+def _check_sizes(sides: Sequence[int], patch_size: int, sides_name: str = '`img_size`') -> None:
     if all(side % patch_size == 0 for side in sides):
         return
     fitting = [_multiples_near(side, patch_size) for side in sides]
     if len(set(fitting)) == 1:
         fitting = fitting[:1]
     raise ConfigError(
-        f'`patch_size` {patch_size} must divide {what}, got {"x".join(map(str, sides))} pixels. '
+        f'`patch_size` {patch_size} must divide {sides_name}, got {"x".join(map(str, sides))} pixels. '
         f'Use {" by ".join(fitting)}.'
     )
 
 
 def _multiples_near(size: int, divisor: int) -> str:
-    """Returns the size itself if it is a multiple, else the two around it."""
+    """Returns the size if it is a multiple, else the next smaller and larger multiple."""
     below = size // divisor * divisor
-    near = [below] if below == size else [s for s in (below, below + divisor) if s]
-    return ' or '.join(map(str, near))
+    multiples = [below] if below == size else [s for s in (below, below + divisor) if s]
+    return ' or '.join(map(str, multiples))

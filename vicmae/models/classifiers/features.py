@@ -35,8 +35,8 @@ class FrozenFeatures(FeatureModel):
         """Renames the backbone weights of a checkpoint to the names used here, in place."""
         names = [name for name in state_dict if name.startswith(prefix)]
         weights = {name.removeprefix(prefix): state_dict.pop(name) for name in names}
-        backbone, rest = take_branch(weights, 'the checkpoint', self.pretrained_branch)
-        state_dict.update({f'{prefix}{name}': rest[name] for name in rest})
+        backbone, other_weights = take_branch(weights, 'the checkpoint', self.pretrained_branch)
+        state_dict.update({f'{prefix}{name}': other_weights[name] for name in other_weights})
         state_dict.update({f'{prefix}backbone.{name}': backbone[name] for name in backbone})
 
     def loss(self, *_: Any, **__: Any) -> NoReturn:

@@ -100,9 +100,8 @@ def gaussians(sigma: np.ndarray, size: np.ndarray) -> np.ndarray:
 
     If `size` is 0, their number is that of OpenCV for uint8.
     """
-    sigma = np.maximum(sigma, 1e-3)[:, None].astype(
-        np.float64
-    )  # near 0, only the central pixel counts
+    # Near 0, only the central pixel has a weight.
+    sigma = np.maximum(sigma, 1e-3)[:, None].astype(np.float64)
     size = np.where(size[:, None] > 0, size[:, None], np.rint(6 * sigma + 1).astype(int) | 1)
     offset = np.arange(size.max()) - size.max() // 2
     weights = np.exp(-(offset**2) / (2 * sigma**2)) * (abs(offset) <= size // 2)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Heads for projector and predictor. V views, B batch, D width in, E width out."""
+"""Heads for projector and predictor. V views, B batch, D input width, E output width."""
 
 from typing import ClassVar
 
@@ -15,14 +15,15 @@ NORMS = {'BN': nn.BatchNorm1d, 'SyncBN': SyncBatchNorm1d, 'LN': nn.LayerNorm}
 
 @MODELS.register_module()
 class MLPHead(nn.Sequential):
-    """Blocks of Linear, norm and ReLU, then one Linear: the paper's P and T, and the official projector.
+    """Applies blocks of Linear, norm and ReLU, then one Linear: the paper's P and T, and the official projector.
 
     Args:
-        in_dim: Width of the input.
+        in_dim: Width of the input. The model fills it in.
         hidden_dim: Width of the blocks.
         out_dim: Width of the output.
-        num_blocks: Number of Linear-norm-ReLU blocks in front of the last Linear.
-        norm: 'BN' (statistics of this process), 'SyncBN' (of all processes), 'LN', or None.
+        num_blocks: Number of Linear-norm-ReLU blocks before the last Linear, at least 0.
+        norm: 'BN' (batch norm with the statistics of this process), 'SyncBN' (of all processes), 'LN' (layer norm) or
+            None.
 
     Shape:
         (B, D) -> (B, E)
@@ -50,7 +51,7 @@ class MLPHead(nn.Sequential):
         if num_blocks < 0 or hidden_dim < 1 or out_dim < 1:
             raise ValueError(
                 f'`hidden_dim` and `out_dim` must be positive and `num_blocks` not negative, got {hidden_dim}, '
-                f'{out_dim} and {num_blocks}. No blocks leave one Linear.'
+                f'{out_dim} and {num_blocks}. With 0 blocks, the head is one Linear.'
             )
         layers: list[nn.Module] = []
         width = in_dim
@@ -64,10 +65,10 @@ class MLPHead(nn.Sequential):
         super().__init__(*layers)
 
     def init_weights(self) -> None:
-        """Draws weights as MAE does."""
+        """Initialises weights as in MAE."""
         init_linear_layers(self)
 
 
 def apply_per_view(head: nn.Module, views: Tensor) -> Tensor:
-    """Runs a head on each view separately, so that batch norm keeps statistics per view: (V, B, D) -> (V, B, E)."""
+    """Applies a head to each view separately, so that batch norm has statistics per view: (V, B, D) -> (V, B, E)."""
     return torch.stack([head(view) for view in views])

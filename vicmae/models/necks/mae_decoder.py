@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The decoder from visible tokens to masked patches.
+"""Decoder from visible tokens to masked patches.
 
 B batch, N patches, K kept, M masked, D width, P values per patch; E width of the decoder.
 """
@@ -27,20 +27,20 @@ from ..masking import Mask
 
 @MODELS.register_module()
 class MAEDecoder(BaseModule):
-    """MAE's light transformer decoder (https://arxiv.org/abs/2111.06377, section 3).
+    """Predicts masked patches by MAE's light transformer decoder (https://arxiv.org/abs/2111.06377, section 3).
 
-    It attends over visible tokens and mask tokens, and predicts masked patches only: the loss ignores others.
+    It attends to visible tokens and mask tokens, and predicts masked patches only, as the loss ignores others.
 
     Args:
-        in_dim: Width of the encoder's tokens; filled in from the backbone, as are the next three.
-        grid: Patches along time, height and width.
-        patch_values: Values per patch, P.
-        num_prefix_tokens: Tokens in front that stand for no patch, such as the class token.
-        embed_dim: Width of the decoder.
-        depth: Number of transformer layers.
+        in_dim: Width of the encoder's tokens. The model fills it in from the backbone, as the next three.
+        grid: Number of patches along time, height and width.
+        patch_values: Number of values per patch, P.
+        num_prefix_tokens: Number of tokens before those of the patches, such as the class token.
+        embed_dim: Width of the decoder, a multiple of `num_heads`.
+        depth: Number of transformer layers, at least 0.
         num_heads: Number of attention heads.
         mlp_ratio: Hidden width of the feed-forward layers over `embed_dim`.
-        with_cp: Activation checkpointing of each layer, for less memory.
+        with_cp: Whether to use activation checkpointing in each layer, for less memory.
 
     Shape:
         (B, 1 + K, in_dim) -> (B, M, P), masked patches in grid order
@@ -77,7 +77,7 @@ class MAEDecoder(BaseModule):
         frames, rows, columns = grid
         if frames != 1:
             raise ValueError(
-                f'MAEDecoder reconstructs frames, grids of (1, rows, columns), got {grid}.'
+                f'MAEDecoder reconstructs single frames, with a grid of (1, rows, columns), got {grid}.'
             )
         self.grid = grid
         self.num_prefix_tokens = num_prefix_tokens
@@ -99,13 +99,13 @@ class MAEDecoder(BaseModule):
             checkpoint_layers(self.decoder_blocks)
 
     def init_weights(self) -> None:
-        """Draws weights as MAE does."""
+        """Initialises weights as in MAE."""
         super().init_weights()
         init_linear_layers(self)
         nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, tokens: Tensor, mask: Mask, grid: Grid | None = None) -> Tensor:
-        """Predicts the pixels of the masked patches, on another grid than its own if `grid` is given."""
+        """Predicts the pixels of the masked patches, on the grid of the constructor or on `grid`."""
         x = self.decoder_embed(tokens)  # (B, 1 + K, E)
         prefix, visible = x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
         x = torch.cat([prefix, self._fill_in_mask_tokens(visible, mask)], dim=1)  # (B, 1 + N, E)
@@ -121,7 +121,7 @@ class MAEDecoder(BaseModule):
         return self.decoder_pred(self.decoder_norm(masked))
 
     def _fill_in_mask_tokens(self, visible: Tensor, mask: Mask) -> Tensor:
-        """Puts visible tokens at their positions in the grid, mask tokens elsewhere: (B, K, E) -> (B, N, E)."""
+        """Puts visible tokens at their positions in the grid, and mask tokens elsewhere: (B, K, E) -> (B, N, E)."""
         num_masked = mask.ids_masked.shape[1]
         mask_tokens = self.mask_token.to(visible.dtype).expand(visible.shape[0], num_masked, -1)
         return gather_tokens(torch.cat([visible, mask_tokens], dim=1), mask.ids_restore)
