@@ -98,10 +98,16 @@ def checkout(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('page', [page for page in PAGES if runnable_blocks(page)], ids=name_of)
-def test_commands_of_a_page_run_as_they_stand(page, checkout):
+def test_commands_of_a_page_run_as_they_stand(page, checkout, tmp_path):
+    # As in an activated environment where this checkout is installed.
+    programs = tmp_path / 'bin'
+    programs.mkdir()
+    for name, arguments in [('vicmae', '-m vicmae'), ('python', '')]:
+        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
+        (programs / name).chmod(0o755)
     environment = {
         **os.environ,
-        'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
+        'PATH': f'{programs}{os.pathsep}{os.environ["PATH"]}',
         'PYTHONPATH': str(checkout),
     }
     script = ''.join(
