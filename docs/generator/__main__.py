@@ -46,7 +46,7 @@ def _pages_outside_nav() -> list[str]:
     settings = yaml.safe_load((ROOT / 'mkdocs.yml').read_text(encoding='utf-8'))
     listed = set(_leaves(settings['nav']))
     pages = [path.relative_to(STAGE).as_posix() for path in STAGE.rglob('*.md')]
-    return sorted(set(pages) - listed)
+    return sorted(name for name in set(pages) - listed if not name.startswith('sources/'))
 
 
 def _leaves(nav: Any) -> Iterator[str]:

@@ -20,6 +20,7 @@ from mmengine.registry import Registry
 from torch import nn
 
 from vicmae import registry as registries
+from vicmae.config.knobs import KNOBS
 
 from .text import escape, table
 
@@ -51,7 +52,20 @@ _NOT_OPTIONS = {
     'LOOPS': {'runner', 'dataloader', 'evaluator'},
     'MODEL_WRAPPERS': {'module'},
     'OPTIM_WRAPPERS': {'optimizer'},
+    'PARAM_SCHEDULERS': {'optimizer'},
 }
+
+
+_INTRODUCTION = (
+    '# Options of registered classes',
+    'Every class that a config can name as `type`, with its options: type, default and meaning. '
+    'Classes of MMEngine, mmcv and mmpretrain can be named too; their own documents describe them.',
+)
+_ALL = """\
+## All classes
+
+**required** in the column of defaults: there is no default. **follows**: the option takes its value from a
+top-level key of the config, unless the config sets the option itself."""
 
 
 class UndescribedOptionsError(Exception):
@@ -91,16 +105,25 @@ def option_pages() -> dict[str, str]:
             f'Options without a description:\n{lines}\nAdd them to `Args:` of the docstring of their class.'
         )
     pages['reference/options/index.md'] = '\n\n'.join(
-        [
-            '# Options of registered classes',
-            'Every class that a config can name as `type`, with its options: type, default and meaning. '
-            'Classes of MMEngine, mmcv and mmpretrain can be named too; their own documents describe them.',
-            '**follows** in the column of defaults: the option takes its value from a top-level key of the config, '
-            'unless the config sets the option itself. **required**: there is no default.',
-            table(('Page', 'Registry', 'Classes'), index),
-        ]
+        [*_INTRODUCTION, *_knobs(), _ALL, table(('Page', 'Registry', 'Classes'), index)]
     )
     return {name: text.rstrip() + '\n' for name, text in pages.items()}
+
+
+def _knobs() -> Iterator[str]:
+    yield '## Top-level keys that options follow'
+    yield 'Set one of them, and all options that follow it change: `--cfg-options image_size=96`.'
+    followers = defaultdict(list)
+    for _, registry in _registries():
+        for cls in _own_classes(registry):
+            for option in find_options(cls):
+                if key := _followed_key(cls, option.name):
+                    followers[key].append(f'`{cls.__name__}.{option.name}`')
+    rows = [
+        (f'`{key}`', escape(meaning[0].upper() + meaning[1:]), ', '.join(followers[key]))
+        for key, meaning in KNOBS.items()
+    ]
+    yield table(('Key', 'Meaning', 'Options'), rows)
 
 
 def _registries() -> Iterator[tuple[str, Registry]]:
@@ -159,6 +182,13 @@ def _section(cls: type, options: list[Option], *, level: str) -> list[str]:
     if foreign:
         origins = ' and '.join(dict.fromkeys(_origin(option.owner) for option in foreign))
         parts += [f'Options of {origins}:', table(head, [_row(option) for option in foreign])]
+    if sizes := getattr(cls, 'model_sizes', {}):
+        names = list(next(iter(sizes.values())))
+        rows = [
+            (f'`{size}`', *(f'`{values[name]}`' for name in names))
+            for size, values in sizes.items()
+        ]
+        parts.append(table(('`model_size`', *(f'`{name}`' for name in names)), rows))
     if not options:
         parts.append('No options.')
     return parts
@@ -177,6 +207,8 @@ def _description(cls: type) -> list[str]:
         elif section.kind is griffe.DocstringSectionKind.admonition:
             language = 'pycon' if section.title == 'Example' else 'text'
             parts += [f'**{section.title}**', f'```{language}\n{section.value.description}\n```']
+        elif section.kind is griffe.DocstringSectionKind.examples:
+            parts += ['**Example**', *(f'```pycon\n{text}\n```' for _, text in section.value)]
     return parts
 
 
@@ -203,24 +235,27 @@ def find_options(cls: type) -> list[Option]:
                 options.setdefault(p.name, _option(cls, owner, p, meanings.get(p.name, '')))
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-        set_by_child |= _set_for_base(owner)
+        set_by_child |= _set_for_base(cls, owner)
     return list(options.values())
 
 
 def _option(cls: type, owner: type, parameter: inspect.Parameter, meaning: str) -> Option:
-    default = parameter.default
-    follows = getattr(cls, 'follows', {}).get(parameter.name)
-    by_size = any(parameter.name in sizes for sizes in getattr(cls, 'model_sizes', {}).values())
-    if follows or by_size:
-        default = f'follows `{follows or "model_size"}`'
-    elif default is inspect.Parameter.empty:
-        default = 'required'
-    else:
-        default = f'`{_value(default)}`'
+    default = 'required'
+    if parameter.default is not parameter.empty:
+        default = f'`{_value(parameter.default)}`'
+    if key := _followed_key(cls, parameter.name):
+        default = f'follows `{key}`, else {default}'
     annotation = '' if parameter.annotation is parameter.empty else _type(parameter.annotation)
     if not meaning and not _is_own(owner):
         meaning = f'See {_origin(owner)}.'
     return Option(parameter.name, annotation, default, escape(meaning), owner)
+
+
+def _followed_key(cls: type, option: str) -> str | None:
+    """The top-level key of a config that an option follows."""
+    if any(option in values for values in getattr(cls, 'model_sizes', {}).values()):
+        return 'model_size'
+    return getattr(cls, 'follows', {}).get(option)
 
 
 def _type(annotation: Any) -> str:
@@ -261,11 +296,12 @@ def _parameters(cls: type) -> list[inspect.Parameter]:
     return list(inspect.signature(vars(cls)['__init__']).parameters.values())[1:]
 
 
-def _set_for_base(cls: type) -> set[str]:
-    """The arguments of the base class that `cls.__init__` passes by itself."""
-    base = next(base for base in cls.__mro__[1:] if '__init__' in vars(base))
+def _set_for_base(cls: type, owner: type) -> set[str]:
+    """The arguments of the next base of `cls` that `owner.__init__` passes by itself."""
+    bases = cls.__mro__[cls.__mro__.index(owner) + 1 :]
+    base = next(base for base in bases if '__init__' in vars(base))
     positional = [p.name for p in _parameters(base) if p.kind is p.POSITIONAL_OR_KEYWORD]
-    tree = ast.parse(textwrap.dedent(inspect.getsource(vars(cls)['__init__'])))
+    tree = ast.parse(textwrap.dedent(inspect.getsource(vars(owner)['__init__'])))
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == 'super().__init__':

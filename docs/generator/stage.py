@@ -11,6 +11,8 @@ EXTRA_PAGES = {
     'CHANGELOG.md': 'changelog.md',
     'CONTRIBUTING.md': 'contributing.md',
 }
+# Files outside docs/ that a page may link to; the site shows their text.
+_LANGUAGES = {'.py': 'python', '.sh': 'bash', '.csv': 'text', '.yml': 'yaml', '.md': 'markdown'}
 _LINK = re.compile(r'(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)')
 _FENCE = re.compile(r'(^ *(`{3,}).*?^ *\2 *$)', re.MULTILINE | re.DOTALL)
 _BAD_URL = re.compile(r'[\s<>"{}|\\^`]')
@@ -19,14 +21,26 @@ _BAD_URL = re.compile(r'[\s<>"{}|\\^`]')
 def stage_pages(root: Path, stage: Path) -> None:
     """Copies docs/ and the READMEs of configs/ and projects/ to `stage`."""
     places = find_pages(root)
+    pages = [path for path in places if path.suffix == '.md']
+    # Adds the files that pages link to.
+    texts = {path: rewrite_links(path, root=root, places=places) for path in pages}
     for source, place in places.items():
         target = stage / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.suffix == '.md':
-            text = rewrite_links(source, root=root, places=places)
-            target.write_text(text, encoding='utf-8')
+        if source in texts:
+            target.write_text(texts[source], encoding='utf-8')
+        elif place.endswith('.md'):
+            target.write_text(_show_file(source, root), encoding='utf-8')
         else:
             shutil.copyfile(source, target)
+
+
+def _show_file(path: Path, root: Path) -> str:
+    """A page with the text of a file. The search leaves it out."""
+    text = path.read_text(encoding='utf-8').rstrip()
+    language = _LANGUAGES[path.suffix]
+    head = f'---\nsearch:\n  exclude: true\n---\n\n# {path.name}\n\n`{path.relative_to(root)}`'
+    return f'{head}\n\n````{language}\n{text}\n````\n'
 
 
 def find_pages(root: Path) -> dict[Path, str]:
@@ -45,7 +59,7 @@ def find_pages(root: Path) -> dict[Path, str]:
 
 
 def rewrite_links(page: Path, *, root: Path, places: dict[Path, str]) -> str:
-    """The text of a page with links for the site. A link to a file that the site hasn't becomes the file's path."""
+    """The text of a page with links for the site. Files that it links to are added to `places`."""
 
     def rewrite(match: re.Match[str]) -> str:
         image, label, link = match.groups()
@@ -58,10 +72,10 @@ def rewrite_links(page: Path, *, root: Path, places: dict[Path, str]) -> str:
             return match[0]
         target = Path(os.path.normpath(page.parent / name))
         if target not in places:
-            # Generated later; Zensical checks it.
-            if target.is_relative_to(root / 'docs'):
-                return match[0]
-            return label if '`' in label else f'{label} (`{target.relative_to(root)}`)'
+            if target.is_relative_to(root / 'docs') or not target.is_file():
+                return match[0]  # generated later, or wrong: Zensical checks it
+            suffix = '.md' if target.suffix in _LANGUAGES else ''
+            places[target] = f'sources/{target.relative_to(root)}{suffix}'
         here = (root / 'site' / places[page]).parent
         relative = os.path.relpath(root / 'site' / places[target], here)
         return f'{image}[{label}]({relative}{hash_}{anchor})'

@@ -21,8 +21,9 @@ def escape(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """A Markdown table whose first column stays on one line."""
     lines = [head, ['---'] * len(head), *rows]
-    return '\n'.join(
+    text = '\n'.join(
         '| ' + ' | '.join(cell.replace('|', '\\|') for cell in line) + ' |' for line in lines
     )
+    return f'<div class="options" markdown>\n\n{text}\n\n</div>'

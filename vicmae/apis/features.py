@@ -95,7 +95,7 @@ def encode_files(
     Shape:
         -> (number of files, D)
 
-    Example:
+    Examples:
         >>> from vicmae.apis import load_model
         >>> model = load_model('vicmae_vit-tiny-p8_debug')
         >>> features, files = encode_files(model, 'photos/', return_paths=True)  # doctest: +SKIP

@@ -29,7 +29,7 @@ def load_model(
         device: Device of the model.
         seed: Seed of random weights.
 
-    Example:
+    Examples:
         >>> model = load_model('vicmae_vit-tiny-p8_debug')
         >>> model.extract_feat(torch.zeros(1, 3, 32, 32)).shape
         torch.Size([1, 64])

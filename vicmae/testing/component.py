@@ -39,7 +39,7 @@ def check_component(
         shape: Shape of that tensor.
         nested: Arguments that are parts themselves, which an algorithm builds before.
 
-    Example:
+    Examples:
         >>> check_component(
         ...     dict(type='MLPHead', in_dim=4, out_dim=2),
         ...     lambda head: head(torch.randn(8, 4)),

@@ -39,7 +39,7 @@ class GlooPool:
     Args:
         num_processes: The largest number of ranks that a run can have.
 
-    Example:
+    Examples:
         >>> def add_up(number):  # at the top level of a file
         ...     total = torch.tensor(float(number) * dist.get_rank())
         ...     dist.all_reduce(total)

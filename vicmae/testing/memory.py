@@ -50,7 +50,7 @@ def peak_memory(function: Callable[[], Any]) -> int:
 
     What was there before isn't counted, nor what an operation takes and gives back inside.
 
-    Example:
+    Examples:
         >>> peak_memory(lambda: torch.ones(1000) + 1)
         8000
     """
