@@ -66,7 +66,7 @@ def test_extraction_trains_nothing_and_needs_no_gradients(model, queries):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_files_are_encoded_as_their_frames_are(demo_data):
+def test_files_are_encoded_like_their_frames(demo_data):
     model = load_model(DEBUG)
     folder = demo_data / 'videos/val'
     paths = [str(p) for p in (next(demo_data.rglob('*.jpg')), next(folder.rglob('*.mp4')))]

@@ -56,7 +56,7 @@ def one_image(demo_data, tmp_path):
 
 
 # ------------------------------------------------------------------------- adaptation
-def test_mixed_precision_becomes_plain_on_a_cpu():
+def test_mixed_precision_is_disabled_on_a_cpu():
     cfg = load_config(BASE)
     adapt_to_cpu(cfg)
     wrapper = cfg.optim_wrapper
@@ -79,7 +79,7 @@ def gpu(monkeypatch):
     return has_bfloat16
 
 
-def test_mixed_precision_is_bfloat16_without_a_scaler_where_the_gpu_has_it(gpu):
+def test_mixed_precision_is_bfloat16_without_a_scaler_if_the_gpu_has_it(gpu):
     gpu(True)
     for path in (BASE, DEBUG):
         cfg = load_config(path, {'optim_wrapper.type': 'AmpOptimWrapper'})
@@ -95,7 +95,7 @@ def test_mixed_precision_is_bfloat16_without_a_scaler_where_the_gpu_has_it(gpu):
     assert not hasattr(wrapper, 'loss_scaler')
 
 
-def test_mixed_precision_is_float16_with_a_scaler_where_the_gpu_has_no_bfloat16(gpu):
+def test_mixed_precision_is_float16_with_a_scaler_if_the_gpu_lacks_bfloat16(gpu):
     gpu(False)
     cfg = load_config(BASE)
     choose_precision(cfg)
@@ -105,7 +105,7 @@ def test_mixed_precision_is_float16_with_a_scaler_where_the_gpu_has_no_bfloat16(
 
 
 @pytest.mark.parametrize('has', [True, False])
-def test_test_in_mixed_precision_is_in_bfloat16_where_the_gpu_has_it(gpu, has):
+def test_evaluation_in_mixed_precision_uses_bfloat16_if_the_gpu_has_it(gpu, has):
     gpu(has)
     before = torch.get_autocast_dtype('cuda')
     try:
@@ -118,7 +118,7 @@ def test_test_in_mixed_precision_is_in_bfloat16_where_the_gpu_has_it(gpu, has):
 @pytest.mark.parametrize(
     ('dtype', 'kind'), [(None, 'OptimWrapper'), ('bfloat16', 'BFloat16OptimWrapper')]
 )
-def test_without_a_gpu_mixed_precision_is_float32_unless_bfloat16_is_named(dtype, kind):
+def test_without_a_gpu_mixed_precision_is_float32_unless_bfloat16_is_set(dtype, kind):
     wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype=dtype)
     cfg = Config(dict(optim_wrapper=wrapper))
     adapt_to_cpu(cfg)
@@ -128,7 +128,7 @@ def test_without_a_gpu_mixed_precision_is_float32_unless_bfloat16_is_named(dtype
 @pytest.mark.parametrize(
     ('dtype', 'kind'), [('float16', 'AmpOptimWrapper'), ('bfloat16', 'BFloat16OptimWrapper')]
 )
-def test_precision_that_a_config_names_is_kept(gpu, dtype, kind):
+def test_precision_in_the_config_is_kept(gpu, dtype, kind):
     gpu(dtype == 'float16')
     options = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': dtype}
     cfg = load_config(DEBUG, options)
@@ -139,7 +139,7 @@ def test_precision_that_a_config_names_is_kept(gpu, dtype, kind):
     assert plain.optim_wrapper == load_config(DEBUG).optim_wrapper
 
 
-def test_optimiser_is_fused_on_a_gpu_where_that_lets_it_skip_by_itself(gpu):
+def test_optimiser_is_fused_on_a_gpu_if_it_can_skip_steps_itself(gpu):
     gpu(True)
     cfg = load_config(BASE)
     choose_precision(cfg)
@@ -166,7 +166,7 @@ def test_wrapper_of_the_user_is_kept():
     assert cfg.model_wrapper_cfg == dict(before, device_ids=None)
 
 
-def test_other_wrapper_is_one_option_whatever_the_config_has(tmp_path):
+def test_other_wrapper_is_one_option_for_every_config(tmp_path):
     of_ddp = tmp_path / 'of_ddp.py'
     ddp = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
     of_ddp.write_text(f'_base_ = {str(DEBUG)!r}\nmodel_wrapper_cfg = {ddp}\n')
@@ -190,7 +190,7 @@ def test_config_without_loaders_is_adapted_too():
         ('mpi', '`--launcher mpi` is not supported. Use `--launcher pytorch`'),
     ],
 )
-def test_launcher_that_launched_nothing_is_refused(launcher, message, monkeypatch):
+def test_launcher_without_its_environment_is_refused(launcher, message, monkeypatch):
     for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'SLURM_PROCID'):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match=message):
@@ -231,7 +231,7 @@ def one_rank(monkeypatch):
 
 @pytest.mark.parametrize(('given', 'seconds'), [({}, 1800), (dict(timeout=7200), 7200)])
 @pytest.mark.parametrize('restarts', ['0', '1'])
-def test_ranks_wait_as_long_as_the_config_says(one_rank, monkeypatch, given, seconds, restarts):
+def test_timeout_of_ranks_is_that_of_the_config(one_rank, monkeypatch, given, seconds, restarts):
     monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', restarts)
     init_gloo('pytorch', dict(backend='nccl', **given))
     (group,) = torch.distributed.distributed_c10d._world.pg_map
@@ -240,7 +240,7 @@ def test_ranks_wait_as_long_as_the_config_says(one_rank, monkeypatch, given, sec
     assert torch.distributed.get_backend() == 'gloo'
 
 
-def test_timeout_that_is_no_number_of_seconds_is_refused(one_rank):
+def test_invalid_timeout_is_refused(one_rank):
     with pytest.raises(ConfigError, match="dist_cfg.timeout` must be a number .* got '2 h'"):
         init_gloo('pytorch', dict(timeout='2 h'))
     init_gloo('pytorch', {})
@@ -261,7 +261,7 @@ def test_runner_for_a_test_builds_nothing_for_training(debug):
     assert len(runner.test_dataloader.dataset) == 48 + 16 + 16 + 8
 
 
-def test_demo_data_are_made_where_they_are_not_there(debug, tmp_path, monkeypatch, capsys):
+def test_missing_demo_data_are_made(debug, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     build_runner(debug(), training=True)
     assert len(list((tmp_path / 'data/demo-debug').rglob('*.mp4'))) == 24
@@ -306,7 +306,7 @@ def test_demo_data_are_made_where_they_are_not_there(debug, tmp_path, monkeypatc
         ({'optim_wrapper.optimizer.lr': -1.0}, ConfigError, 'Invalid learning rate: -1.0'),
     ],
 )
-def test_what_cannot_be_built_is_one_message(debug, overrides, error, message):
+def test_invalid_config_is_one_message(debug, overrides, error, message):
     with pytest.raises(error, match=message):
         build_runner(debug(overrides), training=True)
 
@@ -319,7 +319,7 @@ def test_work_dir_below_a_file_is_refused(debug, tmp_path):
         build_runner(cfg, training=True)
 
 
-def test_batch_larger_than_an_epoch_is_refused_with_what_to_change(debug, one_image):
+def test_batch_larger_than_an_epoch_is_refused_with_advice(debug, one_image):
     overrides = {
         f'{IMAGES}.data_root': one_image,
         'train_dataloader.dataset.sources.videos': None,
@@ -340,7 +340,7 @@ def test_batch_of_one_is_refused_before_batch_norm_fails_on_it(debug, overrides)
         build_runner(cfg, training=True)
 
 
-def test_batch_of_one_is_taken_where_no_batch_norm_needs_more(debug):
+def test_batch_of_one_is_accepted_without_batch_norm(debug):
     overrides = {'train_dataloader.batch_size': 1, SAMPLES: 2, 'train_cfg.max_epochs': 1}
     overrides |= {'model.predictor.norm': 'LN', 'model.target.head.norm': 'LN'}
     runner = build_runner(debug(overrides), training=True)
@@ -349,7 +349,7 @@ def test_batch_of_one_is_taken_where_no_batch_norm_needs_more(debug):
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
 
 
-def test_checkpoint_that_resuming_would_take_is_checked_before_anything_is_built(debug):
+def test_checkpoint_to_resume_from_is_checked_before_building(debug):
     cfg = debug()
     os.makedirs(cfg.work_dir)
     path = os.path.join(cfg.work_dir, 'lost.pth')

@@ -17,14 +17,14 @@ def states_differ(one, other):
     return [key for key in a if not torch.equal(a[key], b[key])]
 
 
-def test_random_weights_follow_from_the_seed_alone():
+def test_random_weights_depend_only_on_the_seed():
     first = load_model(DEBUG, seed=1)
     torch.rand(7)
     assert not states_differ(first, load_model(DEBUG, seed=1))
     assert states_differ(first, load_model(DEBUG, seed=2))
 
 
-def test_loading_leaves_the_random_state_alone():
+def test_loading_keeps_the_random_state():
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
@@ -37,7 +37,7 @@ def test_model_is_in_evaluation_mode():
 
 
 @pytest.mark.parametrize('form', ['runner', 'plain', 'ddp'])
-def test_weights_of_a_checkpoint_are_loaded_in_every_usual_form(tmp_path, form):
+def test_weights_of_every_usual_checkpoint_format_load(tmp_path, form):
     trained = load_model(DEBUG, seed=3)
     state = trained.state_dict()
     saved = {
@@ -71,7 +71,7 @@ def test_missing_checkpoint_is_named(tmp_path):
         load_model(DEBUG, tmp_path / 'no.pth')
 
 
-def test_random_backbone_follows_from_the_seed_whatever_is_around_it():
+def test_random_backbone_depends_only_on_the_seed():
     pretraining, probes = load_model(DEBUG, seed=3), load_model(PROBES, seed=3)
     weights, others = pretraining.backbone.state_dict(), probes.backbone.state_dict()
     assert weights.keys() == others.keys()

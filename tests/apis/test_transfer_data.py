@@ -67,7 +67,7 @@ def test_progress_and_rate_count_samples(kind, place, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'kind', [pytest.param(k, marks=pytest.mark.slow) if 'attentive' in k else k for k in KINDS]
 )
-def test_page_shows_what_the_model_gets(kind, place):
+def test_page_shows_the_views_of_the_model(kind, place):
     cfg = load(kind, place)
     (source,) = browse(cfg, number=8)
     assert not source.bad and len(source.samples) == 8

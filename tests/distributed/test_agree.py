@@ -23,7 +23,7 @@ def run(tmp_path):
     return tmp_path / 'run'
 
 
-def test_all_take_what_the_first_finds(gloo_pool, run, tmp_path):
+def test_all_ranks_use_the_checkpoint_of_the_first(gloo_pool, run, tmp_path):
     expected = str(run / 'iter_3.pth')
     assert gloo_pool.run(agree, 2, run, run) == [expected] * 2
     (tmp_path / 'empty').mkdir()
@@ -31,7 +31,7 @@ def test_all_take_what_the_first_finds(gloo_pool, run, tmp_path):
     assert gloo_pool.run(agree, 2, tmp_path / 'empty', run) == [None] * 2
 
 
-def test_fault_of_the_first_is_one_of_all(gloo_pool, run):
+def test_error_of_the_first_rank_is_raised_on_all(gloo_pool, run):
     (run / 'iter_3.pth').unlink()
     first, second = gloo_pool.run(agree, 2, run, run)
     assert first == second

@@ -127,7 +127,7 @@ def assert_same_state(state, expected, **close):
         for name, case in CASES.items()
     ],
 )
-def test_losses_and_updates_are_those_of_one_process_and_of_ddp(gloo_pool, case):
+def test_losses_and_updates_equal_one_process_and_ddp(gloo_pool, case):
     arguments = (case, *start(case))
     losses, expected, norm = train('one', *arguments)
     assert losses[0] != pytest.approx(losses[-1], rel=1e-3)
@@ -142,7 +142,7 @@ def test_losses_and_updates_are_those_of_one_process_and_of_ddp(gloo_pool, case)
 
 
 @pytest.mark.slow
-def test_on_three_ranks_and_on_one_it_is_the_same(gloo_pool):
+def test_three_ranks_equal_one(gloo_pool):
     case = CASES['teacher']
     weights, *data = start(case)
     data = [torch.cat([d, d[:, :, :2]], dim=2) for d in data]  # six pairs
@@ -169,7 +169,7 @@ def sizes():
     )
 
 
-def test_each_rank_holds_its_share(gloo_pool):
+def test_each_rank_has_its_shard(gloo_pool):
     for shares in gloo_pool.run(sizes, 2):
         assert all(0.4 < share < 0.6 for share in shares)  # tokens (1, 1, D) are on one
 
@@ -189,7 +189,7 @@ def steps_of_two():
 
 
 @pytest.mark.slow
-def test_accumulated_gradients_are_sent_once(gloo_pool):
+def test_accumulated_gradients_are_reduced_once(gloo_pool):
     for counts, number in gloo_pool.run(steps_of_two, 2):
         assert counts == [0, number]
 
@@ -207,7 +207,7 @@ def layers_after_forward(options):
 
 
 @pytest.mark.slow
-def test_layers_are_taken_apart_after_forward_unless_they_shall_stay(gloo_pool):
+def test_layers_are_resharded_after_forward_unless_disabled(gloo_pool):
     for options, expected in [({}, True), (dict(reshard_after_forward=False), False)]:
         for after_forward, after_backward in gloo_pool.run(layers_after_forward, 2, options):
             assert after_forward == [expected] * 3
@@ -268,7 +268,7 @@ def trained(model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('half', ['bfloat16', 'float16'])
-def test_layers_compute_in_half_precision_and_all_else_in_float32(gloo_pool, half):
+def test_layers_compute_in_half_precision_and_the_rest_in_float32(gloo_pool, half):
     batch = torch.rand(2, 4, 3, 16, 16)
     results = gloo_pool.run(precisions, 2, half, batch)
     plain = gloo_pool.run(precisions, 2, None, batch)
@@ -281,6 +281,6 @@ def test_layers_compute_in_half_precision_and_all_else_in_float32(gloo_pool, hal
         assert loss != exact
 
 
-def test_precision_that_is_none_is_refused():
+def test_unknown_precision_is_refused():
     with pytest.raises(ConfigError, match=r'mixed_precision` must be bfloat16, float16 or None'):
         FullyShard(MODELS.build(config_of({})), mixed_precision='float32')

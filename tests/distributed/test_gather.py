@@ -14,7 +14,7 @@ def weigh_gathered(rows, weights):
     return rank, world_size, gathered.detach(), local.grad
 
 
-def test_alone_it_is_rank_0_of_1_and_rows_stay_as_they_are():
+def test_single_process_is_rank_0_of_1_and_gathers_nothing():
     rows = torch.randn(3, 2)
     assert rank_and_world_size() == (0, 1)
     assert gather_with_grad(rows) is rows
@@ -30,7 +30,7 @@ def test_every_rank_gets_all_rows_in_rank_order(gloo_pool, world_size):
 
 
 @pytest.mark.parametrize('world_size', [2, 3])
-def test_gradient_of_a_row_is_the_sum_of_what_every_ranks_loss_says(gloo_pool, world_size):
+def test_gradient_of_a_row_is_the_sum_over_the_losses_of_all_ranks(gloo_pool, world_size):
     rows, weights = torch.randn(6, 4), torch.randn(world_size, 6, 4)
     gradients = [x[3] for x in gloo_pool.run(weigh_gathered, world_size, rows, weights)]
     torch.testing.assert_close(torch.cat(gradients), weights.sum(dim=0))

@@ -101,7 +101,7 @@ def test_losses_and_gradients_on_several_ranks_equal_one_process(
                     assert relative_error(theirs[name], gradient) < 2 * tolerance, (case, name)
 
 
-def test_batch_norm_of_each_rank_alone_is_another_model(gloo_pool):
+def test_batch_norm_per_rank_differs_from_one_process(gloo_pool):
     views = torch.randn(2, 12, 8, dtype=torch.float64)
     expected = losses_and_gradients(views, torch.float64, [('BN', 'BN')])
     results, _ = gloo_pool.run(losses_and_gradients, 2, views, torch.float64, [('BN', 'BN')])
@@ -115,7 +115,7 @@ def loss_of_share(predictions, targets, compat_rank_local_ids):
     return info_nce(*share, 0.2, compat_rank_local_ids).item()
 
 
-def test_negatives_of_other_ranks_count(gloo_pool):
+def test_negatives_of_other_ranks_are_used(gloo_pool):
     z = torch.randn(2, 6, 5)
     together = gloo_pool.run(loss_of_share, 2, z, z, False)
     apart = [info_nce(half, half, 0.2).item() for half in z.chunk(2, dim=1)]

@@ -93,7 +93,7 @@ def there_and_back(state):
 @pytest.mark.parametrize(
     'world_size', [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))]
 )
-def test_state_of_one_process_comes_back_from_any_number_of_ranks(gloo_pool, world_size, whole):
+def test_state_is_restored_on_any_number_of_ranks(gloo_pool, world_size, whole):
     results = gloo_pool.run(there_and_back, world_size, whole)
     for rank, (collected, alone, local) in enumerate(results):
         if rank:
@@ -116,7 +116,7 @@ def load_without_teacher(state):
     return collect_state(model)
 
 
-def test_what_modules_do_when_they_load_is_done_to_whole_tensors(gloo_pool, whole):
+def test_load_hooks_of_modules_get_unsharded_tensors(gloo_pool, whole):
     state = {k: v for k, v in whole['state_dict'].items() if not k.startswith('target.')}
     name = 'backbone.pos_embed'
     small = {**state, name: state[name][:, [0, 1, 4, 13, 16]]}  # of 2 x 2 patches
@@ -127,7 +127,7 @@ def test_what_modules_do_when_they_load_is_done_to_whole_tensors(gloo_pool, whol
     assert_identical(loaded['state_dict'], expected.state_dict())
 
 
-def test_weight_of_another_shape_is_refused_as_ever(gloo_pool, whole):
+def test_weight_of_another_shape_is_refused(gloo_pool, whole):
     state = {**whole['state_dict'], 'predictor.0.weight': torch.zeros(3, 7)}
     with pytest.raises(RuntimeError, match=r'1 of another shape: predictor.0.weight \(3, 7\)'):
         gloo_pool.run(load_without_teacher, 2, state)
@@ -142,7 +142,7 @@ def moments_held(state):
     return count, sum(m.untyped_storage().nbytes() for m in moments) / 4 / count
 
 
-def test_each_process_keeps_its_share_of_the_optimizers_state_alone(gloo_pool, whole):
+def test_each_process_keeps_only_its_shard_of_the_optimizer_state(gloo_pool, whole):
     total = sum(m['exp_avg'].numel() for m in whole['optimizer']['state'].values())
     for count, stored in gloo_pool.run(moments_held, 2, whole):
         assert 0.4 < count / total < 0.6
@@ -212,7 +212,7 @@ def run(work_dir, wrapper='FullyShard', stop_in_epoch=None, resume=False):
 
 
 @pytest.mark.slow
-def test_weights_are_drawn_as_in_one_process(gloo_pool, tmp_path):
+def test_initial_weights_equal_those_of_one_process(gloo_pool, tmp_path):
     begin, _, _ = run(tmp_path / 'one')
     results = gloo_pool.run(run, 2, tmp_path / 'two')
     assert_identical(results[0][0], begin)
@@ -223,7 +223,7 @@ DDP, SHARDED = 'MMDistributedDataParallel', 'FullyShard'
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('first', 'second'), [(SHARDED, SHARDED), (DDP, SHARDED), (SHARDED, DDP)])
-def test_resumed_run_is_the_same_as_one_without_a_break(gloo_pool, tmp_path, first, second):
+def test_resumed_run_equals_an_uninterrupted_one(gloo_pool, tmp_path, first, second):
     _, losses, end = gloo_pool.run(run, 2, tmp_path / 'whole', first)[0]
     assert gloo_pool.run(run, 2, tmp_path / 'parts', first, 1) == [None, None]
     _, resumed, reached = gloo_pool.run(run, 2, tmp_path / 'parts', second, None, True)[0]
@@ -232,7 +232,7 @@ def test_resumed_run_is_the_same_as_one_without_a_break(gloo_pool, tmp_path, fir
 
 
 @pytest.mark.slow
-def test_checkpoint_of_a_sharded_run_goes_on_in_one_process(gloo_pool, tmp_path):
+def test_checkpoint_of_a_sharded_run_resumes_in_one_process(gloo_pool, tmp_path):
     _, _, end = gloo_pool.run(run, 2, tmp_path)[0]
     checkpoint = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
     assert_identical(dict(checkpoint['state_dict']), dict(end['state_dict']))
@@ -254,7 +254,7 @@ def evaluate(checkpoint):
     return torch.stack([sample.feature for sample in found]), collect_state(model)
 
 
-def test_features_are_those_of_the_whole_model_and_leave_its_state(gloo_pool, tmp_path, whole):
+def test_features_equal_those_of_the_unsharded_model_and_keep_its_state(gloo_pool, tmp_path, whole):
     torch.save(whole, tmp_path / 'a.pth')
     (features, state), (other, _) = gloo_pool.run(evaluate, 2, tmp_path / 'a.pth')
     assert_identical(state['state_dict'], whole['state_dict'])

@@ -36,9 +36,7 @@ def with_odd_weights(norm):
 @pytest.mark.parametrize(
     'options', [{}, {'momentum': None}, {'affine': False}, {'track_running_stats': False}]
 )
-def test_ranks_with_uneven_batches_equal_batch_norm_of_the_joined_one(
-    gloo_pool, world_size, shape, options
-):
+def test_uneven_batches_equal_batch_norm_of_the_joined_batch(gloo_pool, world_size, shape, options):
     # A mean far from zero: E[x^2] - E[x]^2 would lose 1e-8 of the variance.
     rows, weights = 1e4 + torch.randn(shape).double(), torch.randn(shape).double()
     theirs = with_odd_weights(SyncBatchNorm1d(3, **options))

@@ -68,7 +68,7 @@ def assert_equal_to_one_process(results, losses, gradients, limit):
     'world_size', [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4))]
 )
 @pytest.mark.parametrize('case', CASES.values(), ids=CASES)
-def test_ranks_together_are_one_process_with_the_joined_batch(gloo_pool, world_size, case):
+def test_ranks_equal_one_process_with_the_joined_batch(gloo_pool, world_size, case):
     # In float64, where a difference is a mistake and not rounding.
     config = config_of(**case)
     views = torch.randn(2, PAIRS, 3, 16, 16, dtype=torch.float64)
@@ -82,7 +82,7 @@ def test_ranks_together_are_one_process_with_the_joined_batch(gloo_pool, world_s
     'world_size', [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4))]
 )
 @pytest.mark.parametrize('norm', ['LN', None])
-def test_in_single_precision_what_is_left_is_rounding(gloo_pool, world_size, norm):
+def test_single_precision_differs_by_rounding_only(gloo_pool, world_size, norm):
     # Behind two batch norms, one process alone is further than this from float64.
     config = {**toy_vicmae_config(norm), 'head': config_of()['head']}
     views, noise = torch.randn(2, PAIRS, 3, 16, 16), torch.rand(2, PAIRS, 16)
@@ -91,7 +91,7 @@ def test_in_single_precision_what_is_left_is_rounding(gloo_pool, world_size, nor
     assert_equal_to_one_process(results, losses, gradients, 1e-6)
 
 
-def test_batch_norm_of_each_rank_alone_is_another_model(gloo_pool):
+def test_batch_norm_per_rank_differs_from_one_process(gloo_pool):
     config = {**toy_vicmae_config('BN'), 'head': config_of()['head']}
     views, noise = torch.randn(2, PAIRS, 3, 16, 16), torch.rand(2, PAIRS, 16)
     losses, _ = losses_and_gradients(config, views, noise)

@@ -68,7 +68,7 @@ def assert_same(compiled, plain):
 
 @pytest.mark.slow
 @pytest.mark.needs('g++')
-def test_compiled_run_has_the_losses_of_a_plain_one(tmp_path, fresh_compiler):
+def test_compiled_run_has_the_same_losses(tmp_path, fresh_compiler):
     plain = train(tmp_path / 'plain', False)
     assert counters['stats']['unique_graphs'] == 0
     assert_same(train(tmp_path / 'compiled', True), plain)
@@ -92,7 +92,7 @@ def test_teacher_and_checkpointing_compile_too(tmp_path, fresh_compiler, parts):
 
 
 @pytest.mark.parametrize('options', [dict(target='forward'), 'yes', 3])
-def test_what_torch_does_not_know_is_refused(tmp_path, options):
+def test_unknown_compile_option_is_refused(tmp_path, options):
     message = r'`compile` must be True, False or options of torch.compile \(full'
     with pytest.raises(ConfigError, match=message):
         train(tmp_path, options)

@@ -117,7 +117,7 @@ def test_features_are_computed_in_evaluation_mode_without_gradients(tmp_path, im
     assert encoder.grads_seen == {False}
 
 
-def test_second_test_of_the_same_reads_no_file_and_gives_the_same(tmp_path, images):
+def test_second_evaluation_uses_the_cache(tmp_path, images):
     first = make_runner(tmp_path, images)[0].test()
     runner, encoder = make_runner(tmp_path, images)
     assert runner.test() == first
@@ -155,7 +155,7 @@ def test_another_evaluator_or_batch_size_reuses_the_features(tmp_path, images):
 
 
 @pytest.mark.parametrize('batch_size', [1, 5, 64])
-def test_batch_size_changes_no_figure(tmp_path, images, batch_size):
+def test_batch_size_does_not_change_the_metrics(tmp_path, images, batch_size):
     expected = make_runner(tmp_path / 'one', images, cache_dir=None)[0].test()
     figures = make_runner(tmp_path, images, cache_dir=None, batch_size=batch_size)[0].test()
     assert figures == pytest.approx(expected, abs=1e-3)
@@ -166,7 +166,7 @@ def _test_on_each_rank(work_dir, images):
 
 
 @pytest.mark.slow
-def test_number_of_ranks_changes_no_figure(gloo_pool, tmp_path, images):
+def test_number_of_ranks_does_not_change_the_metrics(gloo_pool, tmp_path, images):
     expected = make_runner(tmp_path / 'one', images)[0].test()
     for world_size in (2, 3):
         each = gloo_pool.run(
@@ -187,9 +187,7 @@ def _redrawn(model):
 
 
 @pytest.mark.slow
-def test_batch_without_a_readable_file_lets_no_rank_of_a_sharded_model_wait(
-    gloo_pool, tmp_path, images
-):
+def test_batch_without_a_readable_file_does_not_block_sharded_ranks(gloo_pool, tmp_path, images):
     expected = _test_sharded(tmp_path / 'one', images, _redrawn)
     for figures in gloo_pool.run(_test_sharded, 2, tmp_path, images, timeout=100):
         assert figures == pytest.approx(expected, abs=1e-3)
@@ -202,7 +200,7 @@ def _test_sharded_with_cache(work_dir, images):
 
 
 @pytest.mark.slow
-def test_features_of_a_sharded_model_are_cached_under_its_whole_weights(
+def test_features_of_a_sharded_model_have_the_cache_key_of_the_unsharded_one(
     gloo_pool, tmp_path, images
 ):
     first = gloo_pool.run(_test_sharded_with_cache, 2, tmp_path, images, timeout=100)
@@ -211,7 +209,7 @@ def test_features_of_a_sharded_model_are_cached_under_its_whole_weights(
     assert len(list((tmp_path / 'features').glob('*.pth'))) == 1
 
 
-def test_samples_that_could_not_be_read_are_told_and_remembered(tmp_path, images, capsys):
+def test_unreadable_samples_are_reported_and_cached(tmp_path, images, capsys):
     for expected in ('1 more could not be read; delete the file', '1 more could not be read then'):
         make_runner(tmp_path, images)[0].test()
         assert expected in capsys.readouterr().out
@@ -233,7 +231,7 @@ def test_each_sample_comes_once_in_the_order_of_paths(gloo_pool, tmp_path, image
     assert paths == sorted(paths) and len(set(paths)) == 36
 
 
-def test_cache_that_was_torn_is_computed_anew(tmp_path, images, capsys):
+def test_truncated_cache_is_computed_again(tmp_path, images, capsys):
     first = make_runner(tmp_path, images)[0].test()
     (kept,) = (tmp_path / 'features').glob('*.pth')
     kept.write_bytes(kept.read_bytes()[:-100])
@@ -243,14 +241,14 @@ def test_cache_that_was_torn_is_computed_anew(tmp_path, images, capsys):
     assert 'The features are computed again' in capsys.readouterr().out
 
 
-def test_cache_that_cannot_be_written_costs_no_figure(tmp_path, images, capsys):
+def test_cache_that_cannot_be_written_does_not_stop_the_evaluation(tmp_path, images, capsys):
     (tmp_path / 'features').write_text('a file, where the folder should be')
     figures = make_runner(tmp_path, images)[0].test()
     assert figures['images/knn1_top1'] > 50
     assert 'The features are not stored' in capsys.readouterr().out
 
 
-def test_model_that_gives_no_features_is_refused(tmp_path, images):
+def test_model_without_features_is_refused(tmp_path, images):
     runner, _ = make_runner(tmp_path, images)
     runner.model.predict = lambda inputs, data_samples: data_samples
     with pytest.raises(ConfigError, match='ViCMAE gives none. `test_cfg.type=TestLoop`'):

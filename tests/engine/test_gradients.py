@@ -31,11 +31,11 @@ def test_norm_is_that_of_all_gradients_in_one_vector():
     torch.testing.assert_close(norm_of(model), vector.norm())
 
 
-def test_parameters_without_gradients_have_no_part_in_it():
+def test_norm_ignores_parameters_without_gradients():
     assert norm_of(nn.Linear(2, 2)) == 0
 
 
-def test_gradient_that_is_not_finite_has_a_norm_that_is_none():
+def test_norm_of_non_finite_gradients_is_non_finite():
     model = model_with_gradients()
     model[0].bias.grad[1] = math.nan
     model[1].weight.grad[0, 0] = math.inf

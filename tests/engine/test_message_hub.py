@@ -48,14 +48,14 @@ def test_one_history_is_read_without_the_others():
         hub.get_scalar('nothing')
 
 
-def test_state_that_is_loaded_replaces_what_waits_to_be_read():
+def test_loaded_state_replaces_pending_values():
     hub, other = filled(DeferredMessageHub), DeferredMessageHub(next(names))
     other.update_scalar('train/loss', torch.tensor(2.0))
     hub.load_state_dict(other.state_dict())
     assert hub.get_scalar('train/loss').data[0].tolist() == [2.0]
 
 
-def test_values_that_nothing_reads_do_not_pile_up():
+def test_unread_values_do_not_accumulate():
     hub = DeferredMessageHub(next(names))
     for _ in range(2500):
         hub.update_scalar('train/loss', torch.tensor(1.0))

@@ -106,7 +106,7 @@ def train(
     return watch, runner
 
 
-def test_rewind_goes_back_to_the_checkpoint_and_passes_over_the_bad_stretch(tmp_path):
+def test_rewind_loads_the_checkpoint_and_skips_the_bad_batches(tmp_path):
     watch, runner = train(tmp_path, PoisonPixels(5, 6))
     assert watch.iterations == [0, 1, 2, 3, 4, 5, *range(4, 12)]
     assert watch.passed_over == [5, 6]
@@ -117,7 +117,7 @@ def test_rewind_goes_back_to_the_checkpoint_and_passes_over_the_bad_stretch(tmp_
     assert state.passed_over == [[5, 7]]
 
 
-def test_loop_over_iterations_goes_back_too(tmp_path):
+def test_iteration_loop_rewinds_too(tmp_path):
     watch, runner = train(tmp_path, PoisonPixels(5, 6), loop=ITERATIONS)
     assert watch.iterations == [0, 1, 2, 3, 4, 5, *range(4, 12)]
     assert watch.passed_over == [5, 6]
@@ -140,7 +140,7 @@ class RewoundOptimWrapper(GuardedOptimWrapper):
     [(4, 100, 7), (4, 3, 6), (1, 100, 6)],
     ids=['end of epoch', 'interval', 'checkpoint'],
 )
-def test_rewind_of_what_a_device_skipped_comes_later_and_passes_over_the_same(
+def test_rewind_of_steps_skipped_on_the_device_skips_the_same_batches(
     tmp_path, every, interval, seen
 ):
     adam = dict(type='AdamW', lr=0.01, eps=0.01, fused=True)
@@ -157,7 +157,7 @@ def test_rewind_of_what_a_device_skipped_comes_later_and_passes_over_the_same(
         torch.testing.assert_close(watch.weights[-1][name], tensor)
 
 
-def test_rewind_takes_a_checkpoint_that_is_still_there(tmp_path):
+def test_rewind_uses_an_existing_checkpoint(tmp_path):
     # The host looks while a checkpoint is collected, which then replaces the only one from before.
     wrapper = dict(
         type='RewoundOptimWrapper',
@@ -177,7 +177,7 @@ def test_record_names_epoch_and_batch_of_either_loop(tmp_path, loop):
     assert [(b['iteration'], b['epoch'], b['batch']) for b in record['batches']] == [(6, 2, 2)]
 
 
-def test_iterations_passed_over_count_for_the_schedule_and_train_nothing(tmp_path):
+def test_skipped_iterations_count_for_the_schedule_without_training(tmp_path):
     plain, _ = train(tmp_path / 'plain')
     watch, _ = train(tmp_path / 'bad', PoisonPixels(5, 6))
     rates = [row[4] for row in plain.rows]
@@ -189,7 +189,7 @@ def test_iterations_passed_over_count_for_the_schedule_and_train_nothing(tmp_pat
 
 
 @pytest.mark.parametrize(('margin', 'expected'), [(1, [6, 7, 8]), (2, [5, 6, 7, 8])])
-def test_margin_passes_over_what_led_to_the_stretch(tmp_path, margin, expected):
+def test_margin_skips_batches_before_the_bad_ones(tmp_path, margin, expected):
     watch, _ = train(tmp_path, PoisonPixels(7, 8), rewind_margin=margin)
     assert watch.passed_over == expected
 
@@ -200,7 +200,7 @@ def test_margin_ends_where_the_checkpoint_is(tmp_path):
     assert GuardState.of(runner).passed_over == [[4, 8]]
 
 
-def test_checkpoint_from_within_the_stretch_is_none_to_go_back_to(tmp_path):
+def test_rewind_does_not_use_a_checkpoint_between_bad_steps(tmp_path):
     watch, _ = train(tmp_path, PoisonPixels(7, 8))  # and one is written after 7
     assert watch.iterations == [*range(8), *range(4, 12)]
 
@@ -213,7 +213,7 @@ def test_workers_that_were_ahead_of_the_rewind_deliver_the_right_batches(tmp_pat
     assert all(torch.equal(last[name], others_last[name]) for name in last)
 
 
-def test_accumulated_batches_are_passed_over_together(tmp_path):
+def test_accumulated_batches_are_skipped_together(tmp_path):
     watch, runner = train(
         tmp_path, PoisonPixels(7, 8), accumulate=2, max_bad_steps=2, rewind_margin=1
     )
@@ -222,13 +222,13 @@ def test_accumulated_batches_are_passed_over_together(tmp_path):
     assert watch.iterations[-8:] == list(range(4, 12))
 
 
-def test_run_stops_after_as_many_rewinds_as_allowed(tmp_path):
+def test_run_stops_after_the_maximal_number_of_rewinds(tmp_path):
     message = r'went back to a checkpoint 2 times already.*`default_hooks.step_guard.max_rewinds`'
     with pytest.raises(TrainingError, match=message):
         train(tmp_path, PoisonPixels(*range(5, 12)), max_rewinds=2)
 
 
-def test_run_without_a_checkpoint_of_its_own_stops(tmp_path):
+def test_run_without_a_checkpoint_stops_instead_of_rewinding(tmp_path):
     train(tmp_path)  # leaves checkpoints of another run
     with pytest.raises(TrainingError, match='There is no checkpoint of this run yet to go back to'):
         train(tmp_path, PoisonPixels(1, 2))
@@ -249,7 +249,7 @@ class StopAt(Hook):
             raise Stop
 
 
-def test_resumed_run_passes_over_the_same_batches(tmp_path):
+def test_resumed_run_skips_the_same_batches(tmp_path):
     whole, _ = train(tmp_path / 'whole', PoisonPixels(5, 6, 7), max_bad_steps=3, every=1)
     with pytest.raises(Stop):
         train(tmp_path / 'part', PoisonPixels(5, 6, 7), StopAt(5), max_bad_steps=3, every=1)
@@ -267,7 +267,7 @@ def train_on_rank(work_dir):
 
 
 @pytest.mark.slow
-def test_all_ranks_go_back_together(tmp_path, gloo_pool):
+def test_all_ranks_rewind_together(tmp_path, gloo_pool):
     first, second = gloo_pool.run(train_on_rank, 2, tmp_path)
     assert first[:2] == second[:2] == ([5, 6], [0, 1, 2, 3, 4, 5, *range(4, 12)])
     assert all(torch.equal(first[2][name], second[2][name]) for name in first[2])

@@ -32,7 +32,7 @@ def test_long_messages_are_in_the_log_file_only(run):
         assert start not in console, start
 
 
-def test_what_nobody_can_act_on_is_in_the_log_file_only(run):
+def test_messages_without_use_are_in_the_log_file_only(run):
     console, log = run
     assert 'Distributed training is not used' in log
     assert 'Distributed training is not used' not in console
@@ -57,7 +57,7 @@ def test_config_names_it():
     assert RUNNERS.get('VicmaeRunner').__name__ == 'VicmaeRunner'
 
 
-def test_any_default_hook_is_switched_off_by_none(tmp_path):
+def test_any_default_hook_is_disabled_by_none(tmp_path):
     on = dict(timer=dict(type='IterTimerHook'), step_seed=dict(type='StepSeedHook'))
     for hooks, expected in [(on, {'IterTimerHook', 'StepSeedHook'}), (dict.fromkeys(on), set())]:
         runner = toy_runner(tmp_path, default_hooks=hooks)
@@ -65,7 +65,7 @@ def test_any_default_hook_is_switched_off_by_none(tmp_path):
         assert names & {'IterTimerHook', 'StepSeedHook'} == expected
 
 
-def test_share_of_bad_samples_is_judged_by_files_and_not_by_visits(tmp_path):
+def test_share_of_bad_samples_counts_files_and_not_visits(tmp_path):
     class Several(list):
         visits_per_opening = 4
 
@@ -80,7 +80,7 @@ def test_share_of_bad_samples_is_judged_by_files_and_not_by_visits(tmp_path):
     assert runner.build_dataloader(loader).ledger.judged_from == 4 * 40
 
 
-def test_training_is_known_by_its_loop_and_not_by_the_object_of_its_config(tmp_path):
+def test_training_is_detected_by_its_loop(tmp_path):
     class Copying(VicmaeRunner):
         def build_dataloader(self, dataloader, *args, **kwargs):
             return super().build_dataloader({**copy.deepcopy(dataloader), 'num_workers': 0})
@@ -104,7 +104,7 @@ def test_training_is_known_by_its_loop_and_not_by_the_object_of_its_config(tmp_p
     assert VicmaeRunner.build_dataloader(runner, copy.deepcopy(loader)).replace is True
 
 
-def test_seed_of_a_run_that_goes_on_is_not_that_of_the_next(tmp_path):
+def test_seed_of_a_resumed_run_is_not_that_of_the_next_run(tmp_path):
     toy_runner(tmp_path, max_epochs=1, checkpoints=True).train()
     resumed = toy_runner(tmp_path, max_epochs=2, checkpoints=True, resume=True)
     resumed.train()
@@ -120,7 +120,7 @@ def test_log_has_no_repetitions(run, capfd):
         assert len(re.findall(r'Epoch\(train\).* lr: 1.0000e-02 ', text)) == 6
 
 
-def test_resumed_run_says_where_it_is(tmp_path, capfd):
+def test_resumed_run_logs_its_position(tmp_path, capfd):
     options = dict(checkpoints=True, num_batches=3)
     toy_runner(tmp_path, **options).train()
     capfd.readouterr()

@@ -181,7 +181,7 @@ def test_every_registered_module_has_an_example():
 
 @pytest.mark.filterwarnings('ignore:.*Clean up')
 @pytest.mark.parametrize('name', EXAMPLES)
-def test_component_does_what_all_do(name):
+def test_component_passes_the_common_checks(name):
     settings, call, shape, *nested = EXAMPLES[name]
     check_component({'type': name, **settings}, call, shape=shape, nested=nested)
 
@@ -231,7 +231,7 @@ def test_fault_is_named(fault, message):
         )
 
 
-def test_config_that_a_file_does_not_keep_is_named():
+def test_config_that_does_not_survive_a_file_is_named():
     config = dict(type='FaultyHead', fault=object())
     with pytest.raises((AssertionError, SyntaxError), match='config|invalid syntax'):
         check_component(config, lambda m: m(torch.randn(8, 4)), shape=(8, 2))

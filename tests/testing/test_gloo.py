@@ -37,25 +37,25 @@ def wait_forever():
     time.sleep(3600)
 
 
-def test_ranks_are_processes_of_their_own_that_talk_to_each_other(gloo_pool):
+def test_ranks_are_separate_processes_that_communicate(gloo_pool):
     results = gloo_pool.run(add_ranks, 3, 10)
     assert [result[1:] for result in results] == [(0, 33.0), (1, 33.0), (2, 33.0)]
     assert len({os.getpid(), *(result[0] for result in results)}) == 4
 
 
-def test_processes_stay_for_the_next_run(gloo_pool):
+def test_processes_are_reused_for_the_next_run(gloo_pool):
     first, second = (gloo_pool.run(add_ranks, 2, 0) for _ in range(2))
     assert [x[0] for x in first] == [x[0] for x in second]
 
 
-def test_failure_brings_the_ranks_traceback_and_the_pool_goes_on(gloo_pool):
+def test_failure_has_the_traceback_of_the_rank_and_the_pool_continues(gloo_pool):
     with pytest.raises(RuntimeError, match=r'(?s)Rank 1:.*ArithmeticError: rank 1 can not add'):
         gloo_pool.run(fail_on_rank_1, 2)
     assert len(gloo_pool.run(add_ranks, 2, 0)) == 2
 
 
 @pytest.mark.slow
-def test_rank_that_ends_or_hangs_is_reported_and_new_processes_follow():
+def test_rank_that_ends_or_hangs_is_reported_and_replaced():
     with GlooPool(2) as pool:
         with pytest.raises(RuntimeError, match='Rank 1 of 2 ended without an answer'):
             pool.run(end_on_rank_1, 2)
@@ -69,7 +69,7 @@ def test_rank_that_ends_or_hangs_is_reported_and_new_processes_follow():
 
 
 @pytest.mark.slow
-def test_failure_is_told_though_another_rank_hangs(monkeypatch):
+def test_failure_is_reported_although_another_rank_hangs(monkeypatch):
     monkeypatch.setattr('vicmae.testing.gloo._SECONDS_AFTER_A_FAILURE', 0.5)
     with GlooPool(2) as pool:
         pool.run(add_ranks, 2, 0)
@@ -82,7 +82,7 @@ def test_failure_is_told_though_another_rank_hangs(monkeypatch):
 
 
 @pytest.mark.slow
-def test_ranks_that_do_not_find_each_other_are_started_again(monkeypatch):
+def test_ranks_that_fail_to_connect_are_restarted(monkeypatch):
     with GlooPool(2) as pool:
         first = [x[0] for x in pool.run(add_ranks, 2, 0)]
         os.kill(first[1], signal.SIGSTOP)  # it never comes to the meeting
@@ -96,7 +96,7 @@ def test_ranks_that_do_not_find_each_other_are_started_again(monkeypatch):
         assert not set(first) & {x[0] for x in second}
 
 
-def test_impossible_numbers_of_ranks_are_refused(gloo_pool):
+def test_invalid_numbers_of_ranks_are_refused(gloo_pool):
     with pytest.raises(ValueError, match='between 1 and the 4 processes of this pool, got 5'):
         gloo_pool.run(add_ranks, 5, 0)
     with pytest.raises(ValueError, match='`num_processes` must be at least 1, got 0'):

@@ -38,7 +38,7 @@ def differs_nowhere(name, steps):
 
 
 @on_cpu
-def test_debug_run_has_the_losses_that_are_checked_in(demo_data, monkeypatch):
+def test_debug_run_has_the_stored_losses(demo_data, monkeypatch):
     monkeypatch.chdir(demo_data.parents[1])
     differs_nowhere('debug', 16)
 
@@ -54,7 +54,7 @@ def test_first_loss_that_differs_is_named_with_its_step():
     assert 'step 5 has another `loss_contrastive`' in describe_losses(before, after, TOLERANCE)
 
 
-def test_rounding_is_no_difference_but_said():
+def test_rounding_is_reported_but_no_difference():
     before = recorded('debug')['losses']
     after = copy.deepcopy(before)
     after[15]['loss'] *= 1 + TOLERANCE / 2
@@ -77,7 +77,7 @@ def test_loss_that_is_nan_or_missing_differs(change):
     assert compare_losses(before, after, TOLERANCE)[:2] == (3, 'loss')
 
 
-def test_loss_that_is_new_is_no_difference():
+def test_new_loss_is_no_difference():
     before = recorded('debug')['losses']
     after = [dict(row, embedding_std=0.1) for row in before]
     assert 'bit for bit' in describe_losses(before, after, TOLERANCE)

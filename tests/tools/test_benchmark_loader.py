@@ -15,7 +15,7 @@ VIDEOS = 'train_dataloader.dataset.sources.videos'
 
 
 @pytest.mark.slow
-def test_figures_of_each_source_and_of_the_mixture_are_printed(run_tool):
+def test_rates_of_each_source_and_of_the_mixture_are_printed(run_tool):
     speeds = ['--device-pairs-per-second', 300, 12000]
     ended = run_tool(TOOL, DEBUG, *QUICK, '--no-trial', *speeds)
     assert ended.status == 0, ended.err
@@ -27,7 +27,7 @@ def test_figures_of_each_source_and_of_the_mixture_are_printed(run_tool):
         assert re.search(rf'^  {stage} +\d+\.\d\d ms +\d+%', ended.out, re.MULTILINE), stage
 
 
-def test_json_of_one_source_holds_all_figures(run_tool):
+def test_json_of_one_source_has_all_values(run_tool):
     options = ['--source', 'videos', '--json']
     ended = run_tool(TOOL, DEBUG, *QUICK, *options)
     assert ended.status == 0, ended.err
@@ -45,7 +45,7 @@ def test_json_of_one_source_holds_all_figures(run_tool):
 
 
 @pytest.mark.slow
-def test_bad_file_is_passed_over_and_json_stays_json(run_tool, place, tmp_path):
+def test_bad_file_is_skipped_and_json_stays_valid(run_tool, place, tmp_path):
     for n, path in enumerate(sorted((place / 'data/demo-debug/images/train').rglob('*.jpg'))[:3]):
         (tmp_path / f'{n}.jpg').write_bytes(path.read_bytes() if n else b'<html>404</html>')
     options = ['--source', 'images', '--json', '--cfg-options', f'{IMAGES}.data_root={tmp_path}']
@@ -64,7 +64,7 @@ def test_data_without_workers_are_measured_in_one_process(run_tool):
 
 
 @pytest.mark.parametrize('seconds', [0, -1, 'nan'])
-def test_no_time_to_measure_is_refused(run_tool, seconds):
+def test_zero_seconds_to_measure_are_refused(run_tool, seconds):
     ended = run_tool(TOOL, DEBUG, f'--seconds={seconds}')
     assert ended.status == 2
     assert f'--seconds must be more than 0, got {seconds}' in ended.err
@@ -79,7 +79,7 @@ def test_no_time_to_measure_is_refused(run_tool, seconds):
         (['--cfg-options', f'{VIDEOS}.data_root=/no'], "`data_root` .* got '/no', which does not"),
     ],
 )
-def test_fault_of_a_user_ends_in_one_line(run_tool, options, message):
+def test_error_of_a_user_ends_in_one_line(run_tool, options, message):
     ended = run_tool(TOOL, DEBUG, *QUICK, '--no-trial', *options)
     assert ended.status == 1
     assert re.search(rf'^error: .*{message}', ended.err, re.MULTILINE), ended.err

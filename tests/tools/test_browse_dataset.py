@@ -33,7 +33,7 @@ def test_page_has_both_kinds_and_the_command(page):
 
 
 @pytest.mark.slow
-def test_seed_decides_on_what_is_shown(run_tool, page, tmp_path):
+def test_seed_determines_the_samples_shown(run_tool, page, tmp_path):
     for name, seed in (('same', []), ('other', ['--seed', 5])):
         options = ['--number', 6, '--epoch', 1, '--out', tmp_path / name, *seed]
         assert run_tool(TOOL, DEBUG, *options).status == 0
@@ -54,7 +54,7 @@ def test_gaps_are_printed_and_no_page_is_written(run_tool, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_source_that_is_switched_off_is_not_shown(run_tool, tmp_path):
+def test_disabled_source_is_not_shown(run_tool, tmp_path):
     options = ['--number', 2, '--out', tmp_path, '--cfg-options', f'{VIDEOS}=None']
     assert run_tool(TOOL, DEBUG, *options).status == 0
     text = (tmp_path / 'index.html').read_text('utf-8')
@@ -71,14 +71,14 @@ def test_source_that_is_switched_off_is_not_shown(run_tool, tmp_path):
         (['--cfg-options', 'modl.type=MAE'], 'no key `modl.type`'),
     ],
 )
-def test_fault_of_a_user_ends_in_one_line(run_tool, options, message):
+def test_error_of_a_user_ends_in_one_line(run_tool, options, message):
     ended = run_tool(TOOL, DEBUG, *options)
     assert ended.status == 1
     assert re.search(message, ended.err), ended.err
     assert ended.err.count('\n') == 1
 
 
-def test_fewer_files_than_a_batch_are_shown_with_what_training_would_say(run_tool, place, tmp_path):
+def test_fewer_files_than_a_batch_are_shown_with_the_error_of_training(run_tool, place, tmp_path):
     (tmp_path / 'few').mkdir()
     for n, path in enumerate(sorted((place / 'data/demo-debug/images/train').rglob('*.jpg'))[:3]):
         (tmp_path / f'few/{n}.jpg').write_bytes(path.read_bytes())
@@ -104,7 +104,7 @@ def test_folder_that_cannot_be_written_is_refused_before_the_work(run_tool, tmp_
     )
 
 
-def test_number_of_samples_is_positive(run_tool):
+def test_number_of_samples_must_be_positive(run_tool):
     ended = run_tool(TOOL, DEBUG, '--number', 0)
     assert ended.status == 2
     assert '--number must be at least 1, got 0' in ended.err

@@ -82,7 +82,7 @@ def test_command_that_the_tool_prints_trains(run_tool, mae, tmp_path):
 
 
 @pytest.mark.slow
-def test_complete_checkpoint_is_started_from_strictly(run_tool, tmp_path):
+def test_complete_checkpoint_loads_strictly(run_tool, tmp_path):
     config = toy_vicmae_config() | dict(
         projector=dict(type='MLPHead', hidden_dim=16, out_dim=8),
         predictor=None,
@@ -97,7 +97,7 @@ def test_complete_checkpoint_is_started_from_strictly(run_tool, tmp_path):
     assert back.out.endswith(f'Start from it: {command}\n')
 
 
-def test_users_faults_end_in_one_line(run_tool, ours, mae, tmp_path):
+def test_errors_of_users_end_in_one_line(run_tool, ours, mae, tmp_path):
     pair = ['--from', 'mae', '--to', 'vicmae']
     faults = [
         (

@@ -23,7 +23,7 @@ def exploded(run_tool, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_run_that_explodes_ends_in_one_message(exploded):
+def test_diverging_run_ends_in_one_message(exploded):
     work_dir, ended = exploded
     assert ended.status == 1
     assert re.search(r'^error: 3 steps in a row, since iteration \d+, had losses', ended.err, re.M)
@@ -32,7 +32,7 @@ def test_run_that_explodes_ends_in_one_message(exploded):
 
 
 @pytest.mark.slow
-def test_command_of_the_message_says_where_it_begins(exploded, run_tool):
+def test_command_in_the_message_replays_from_the_first_bad_step(exploded, run_tool):
     _, ended = exploded
     record = re.search(r'`python tools/analysis_tools/replay.py (\S+)`', ended.err)[1]
     replayed = run_tool(TOOL, record)
@@ -43,7 +43,7 @@ def test_command_of_the_message_says_where_it_begins(exploded, run_tool):
     assert len(row['batches'][0]['samples']) == 8
 
 
-def test_record_that_is_gone_is_one_message(run_tool, tmp_path):
+def test_missing_record_is_one_message(run_tool, tmp_path):
     ended = run_tool(TOOL, tmp_path / 'bad_steps/iter_1')
     assert ended.status == 1
     assert re.search("^error: There is no record '.*rank_0.json'; there: none", ended.err, re.M)

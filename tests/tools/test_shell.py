@@ -52,7 +52,7 @@ def test_script_without_arguments_shows_its_usage(path):
 
 
 @pytest.mark.parametrize('count', ['0', 'two', '-1', '1.5'])
-def test_number_of_processes_that_is_none_is_refused(count):
+def test_invalid_number_of_processes_is_refused(count):
     ended = bash(TOOLS / 'dist_train.sh', DEBUG, count)
     assert ended.returncode == 2
     assert ended.stderr == (
@@ -60,7 +60,7 @@ def test_number_of_processes_that_is_none_is_refused(count):
     )
 
 
-def test_slurm_train_hands_its_arguments_to_srun(fake_srun):
+def test_slurm_train_passes_its_arguments_to_srun(fake_srun):
     script = TOOLS / 'slurm_train.sh'
     ended = bash(script, 'part', 'my job', 'a b.py', 'work', '--seed', '3', **fake_srun)
     words = ended.stdout.splitlines()
@@ -73,7 +73,7 @@ def test_slurm_train_hands_its_arguments_to_srun(fake_srun):
     ]
 
 
-def test_slurm_takes_its_shape_from_the_environment(fake_srun):
+def test_slurm_script_reads_nodes_and_tasks_from_the_environment(fake_srun):
     shape = dict(GPUS='2', CPUS_PER_TASK='9', SRUN_ARGS='--qos=low --time=1:00')
     ended = bash(TOOLS / 'slurm_train.sh', 'p', 'j', 'c.py', 'w', **fake_srun, **shape)
     words = set(ended.stdout.splitlines())
@@ -81,7 +81,7 @@ def test_slurm_takes_its_shape_from_the_environment(fake_srun):
     assert {'--qos=low', '--time=1:00'} <= words
 
 
-def test_slurm_test_hands_its_arguments_to_srun(fake_srun):
+def test_slurm_test_passes_its_arguments_to_srun(fake_srun):
     ended = bash(TOOLS / 'slurm_test.sh', 'p', 'j', 'c.py', 'x y.pth', '--out', 'o', **fake_srun)
     words = ended.stdout.splitlines()
     assert words[words.index('python3') :] == [
@@ -90,7 +90,7 @@ def test_slurm_test_hands_its_arguments_to_srun(fake_srun):
     ]
 
 
-def test_nodes_and_port_reach_torchrun(tmp_path):
+def test_nodes_and_port_are_passed_to_torchrun(tmp_path):
     fake = tmp_path / 'python'
     fake.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
     fake.chmod(0o755)
@@ -105,7 +105,7 @@ def test_nodes_and_port_reach_torchrun(tmp_path):
     ]
 
 
-def test_restarts_reach_torchrun(tmp_path):
+def test_restarts_are_passed_to_torchrun(tmp_path):
     fake = tmp_path / 'python'
     fake.write_text('#!/bin/sh\necho "$@"\n')
     fake.chmod(0o755)
@@ -129,7 +129,7 @@ def preempted_twice(tmp_path):
     return dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', PYTHON='python3')
 
 
-def test_preempted_job_is_put_back_into_the_queue(preempted_twice):
+def test_preempted_job_is_requeued(preempted_twice):
     script = TOOLS / 'slurm_train.sh'
     ended = bash(script, 'p', 'j', 'c.py', 'w', **preempted_twice, SLURM_JOB_ID='123')
     assert ended.returncode == 0
@@ -137,7 +137,7 @@ def test_preempted_job_is_put_back_into_the_queue(preempted_twice):
     assert ended.stdout.count('end of srun') == 1
 
 
-def test_preempted_run_outside_of_a_job_is_started_again_with_resume(preempted_twice):
+def test_preempted_run_outside_of_a_job_restarts_with_resume(preempted_twice):
     ended = bash(TOOLS / 'slurm_train.sh', 'p', 'j', 'c.py', 'w', **preempted_twice)
     assert ended.returncode == 0
     runs = ended.stdout.split('end of srun')[:-1]
@@ -146,7 +146,7 @@ def test_preempted_run_outside_of_a_job_is_started_again_with_resume(preempted_t
 
 
 @pytest.mark.parametrize('status', [75, 137, 143, 1])
-def test_job_of_which_tasks_were_killed_behind_the_first_is_queued_again(tmp_path, status):
+def test_job_with_killed_tasks_is_requeued(tmp_path, status):
     """srun ends the other tasks once one has ended, and with their status: the file says what it was."""
     work_dir = tmp_path / 'my work'
     for name, code in [
@@ -170,13 +170,13 @@ def test_other_failures_of_slurm_end_with_their_status(tmp_path):
     assert bash(TOOLS / 'slurm_train.sh', 'p', 'j', 'c.py', 'w', **environment).returncode == 9
 
 
-def test_status_of_preemption_is_the_one_that_scripts_wait_for():
+def test_exit_status_of_preemption_is_that_of_the_scripts():
     from vicmae.errors import Preempted
 
     assert f'PREEMPTED={Preempted.exit_status}\n' in (TOOLS / 'launch.sh').read_text()
 
 
-def test_missing_config_is_said_once_before_any_process_starts():
+def test_missing_config_is_reported_once_before_any_process_starts():
     ended = bash(TOOLS / 'dist_train.sh', 'no.py', '2')
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: There is no config 'no.py'.")
@@ -197,7 +197,7 @@ def assert_same_end(one, two):
 
 
 @pytest.mark.slow
-def test_two_processes_end_with_the_weights_of_one(trained, place, tmp_path):
+def test_two_processes_give_the_weights_of_one(trained, place, tmp_path):
     log = train_with_two(place, tmp_path)
     assert '8 batches of 4 an epoch on each of 2 processes' in log
     assert log.count('Training on 48 images') == 1  # rank 0 alone logs
@@ -205,7 +205,7 @@ def test_two_processes_end_with_the_weights_of_one(trained, place, tmp_path):
 
 
 @pytest.mark.slow
-def test_each_video_counts_once_on_processes_that_share_them_unevenly(run_tool, place, tmp_path):
+def test_each_video_counts_once_on_uneven_processes(run_tool, place, tmp_path):
     config = ROOT / 'configs/vicmae/benchmarks/vicmae_vit-tiny-p8_finetune-video_debug.py'
     model = MODELS.build(load_config(config).model)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
@@ -251,7 +251,7 @@ def test_each_video_counts_once_on_processes_that_share_them_unevenly(run_tool, 
 
 
 @pytest.mark.slow
-def test_sharded_model_ends_with_the_weights_and_figures_of_one_process(
+def test_sharded_model_gives_the_weights_and_metrics_of_one_process(
     run_tool, trained, place, tmp_path
 ):
     sharded = 'model_wrapper_cfg.type=FullyShard'

@@ -45,14 +45,14 @@ def test_teacher_and_vicreg_are_two_options(run_tool, tmp_path):
     ('option', 'gone'),
     [('model.head.contrastive=None', 'predictor'), ('model.head.reconstruction=None', 'neck')],
 )
-def test_each_loss_is_switched_off_by_one_option(run_tool, tmp_path, option, gone):
+def test_each_loss_is_disabled_by_one_option(run_tool, tmp_path, option, gone):
     ended = train(run_tool, tmp_path, option)
     assert ended.status == 0, ended.err
     assert not any(name.startswith(gone) for name in names_in(tmp_path))
 
 
 @pytest.mark.slow
-def test_batch_is_contrasted_in_parts_by_options(run_tool, tmp_path):
+def test_contrastive_cache_is_enabled_by_options(run_tool, tmp_path):
     cache = 'model.contrastive_cache'
     ended = train(run_tool, tmp_path, f'{cache}.type=ContrastiveCache', f'{cache}.num_parts=4')
     assert ended.status == 0, ended.err
@@ -79,9 +79,7 @@ def test_other_algorithms_train_and_are_evaluated(run_tool, tmp_path, name):
         ('model.predictor.out_dim=16', 'Predictions have width 16, targets 32'),
     ],
 )
-def test_impossible_values_end_in_one_line_before_anything_runs(
-    run_tool, tmp_path, option, message
-):
+def test_invalid_values_end_in_one_line_before_training(run_tool, tmp_path, option, message):
     ended = train(run_tool, tmp_path, option)
     assert ended.status == 1
     assert re.search(message, ended.err), ended.err
@@ -104,7 +102,7 @@ def test_frame_gap_longer_than_any_video_ends_in_one_line(run_tool, tmp_path):
 
 
 @pytest.mark.slow
-def test_start_from_a_converted_mae(run_tool, tmp_path):
+def test_training_starts_from_a_converted_mae(run_tool, tmp_path):
     mae = ROOT / 'configs/mae/mae_vit-tiny-p8_debug.py'
     assert train(run_tool, tmp_path / 'mae', config=mae).status == 0
     first, second = tmp_path / 'official.pth', tmp_path / 'ours.pth'
@@ -123,9 +121,7 @@ def test_start_from_a_converted_mae(run_tool, tmp_path):
 
 
 @pytest.mark.slow
-def test_reconstructions_of_mae_are_drawn_at_any_shape_and_those_of_simclr_refused(
-    run_tool, tmp_path, demo_data
-):
+def test_reconstruct_draws_mae_at_any_shape_and_refuses_simclr(run_tool, tmp_path, demo_data):
     picture = next((demo_data / 'images/val').rglob('*.jpg'))
     shape = ['--cfg-options', 'model.backbone.img_size=48,96']
     for name in ('mae', 'simclr'):
@@ -153,7 +149,7 @@ def test_reconstructions_of_mae_are_drawn_at_any_shape_and_those_of_simclr_refus
             assert 'Traceback' not in ended.err
 
 
-def test_checkpoint_of_which_nothing_fits_is_refused_also_without_strictness(run_tool, tmp_path):
+def test_checkpoint_without_matching_keys_is_refused_without_strict(run_tool, tmp_path):
     torch.save(dict(model={'blocks.0.norm1.weight': torch.ones(8)}), tmp_path / 'official.pth')
     options = [f'load_from={tmp_path}/official.pth', 'default_hooks.checkpoint_fit.strict=False']
     ended = train(run_tool, tmp_path, *options)

@@ -32,7 +32,7 @@ def assert_one_line(ended, pattern):
 
 
 # ------------------------------------------------------------------------- training
-def test_debug_config_trains_and_names_its_last_checkpoint(trained):
+def test_debug_config_trains_and_prints_its_last_checkpoint(trained):
     assert (trained / 'last_checkpoint').read_text() == str(trained / 'iter_16.pth')
     out = (trained / 'out.txt').read_text()
     assert 'Training on 48 images, 16 videos: 8 batches of 8 an epoch' in out
@@ -48,7 +48,9 @@ def test_training_reports_knn_on_images_and_videos(trained):
 
 
 @pytest.mark.slow
-def test_same_command_gives_the_same_weights_and_another_seed_others(run_tool, trained, tmp_path):
+def test_same_command_gives_the_same_weights_and_another_seed_different_ones(
+    run_tool, trained, tmp_path
+):
     for seed in (0, 1):
         work_dir = tmp_path / str(seed)
         options = ['--no-validate', '--seed', seed, '--cfg-options', 'train_cfg.max_epochs=1']
@@ -60,7 +62,7 @@ def test_same_command_gives_the_same_weights_and_another_seed_others(run_tool, t
 
 
 @pytest.mark.slow
-def test_run_that_is_resumed_equals_one_without_a_break(run_tool, trained, tmp_path):
+def test_resumed_run_equals_an_uninterrupted_one(run_tool, trained, tmp_path):
     begin = ['train.py', DEBUG, '--work-dir', tmp_path, '--no-validate']
     assert run_tool(*begin, '--cfg-options', 'train_cfg.max_epochs=1').status == 0
     assert not (tmp_path / 'iter_16.pth').exists()
@@ -70,7 +72,7 @@ def test_run_that_is_resumed_equals_one_without_a_break(run_tool, trained, tmp_p
 
 
 @pytest.mark.slow
-def test_resume_without_a_checkpoint_begins(run_tool, tmp_path):
+def test_resume_without_a_checkpoint_starts_from_the_beginning(run_tool, tmp_path):
     options = ['--no-validate', '--resume', '--cfg-options', *SHORT]
     assert run_tool('train.py', DEBUG, '--work-dir', tmp_path, *options).status == 0
     assert (tmp_path / 'iter_2.pth').exists()
@@ -78,7 +80,7 @@ def test_resume_without_a_checkpoint_begins(run_tool, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('off', 'rest'), [(VIDEOS, '48 images'), (IMAGES, '16 videos')])
-def test_one_kind_alone_trains(run_tool, tmp_path, off, rest):
+def test_images_or_videos_alone_train(run_tool, tmp_path, off, rest):
     options = ['--no-validate', '--cfg-options', f'{off}=None', *SHORT]
     ended = run_tool('train.py', DEBUG, '--work-dir', tmp_path, *options)
     assert ended.status == 0, ended.err
@@ -128,13 +130,13 @@ def test_paper_config_trains_on_a_cpu_with_a_batch_of_two(run_tool, place, tmp_p
 
 
 # ------------------------------------------------------------------------- testing
-def test_test_prints_and_writes_both_figures(tested):
+def test_evaluation_prints_and_writes_both_metrics(tested):
     ended, out = tested
     for name in ('images/knn_top1', 'videos/knn_top1'):
         assert f'{figures(out)[name]:.1f}' in re.search(rf'{name} *│ *([\d.]+)', ended.out)[1]
 
 
-def test_test_gives_the_figures_of_the_last_epoch(tested, trained):
+def test_evaluation_gives_the_metrics_of_the_last_epoch(tested, trained):
     log = next(trained.glob('*/vis_data/scalars.json')).read_text().splitlines()
     last = json.loads(log[-1])
     for name, value in figures(tested[1]).items():
@@ -142,7 +144,7 @@ def test_test_gives_the_figures_of_the_last_epoch(tested, trained):
 
 
 @pytest.mark.slow
-def test_random_weights_are_tested_as_a_baseline(run_tool, tested, tmp_path):
+def test_random_weights_are_evaluated_as_a_baseline(run_tool, tested, tmp_path):
     out = tmp_path / 'random.json'
     begin = ['test.py', DEBUG, '--random-init', '--work-dir', tmp_path, '--out', out]
     assert run_tool(*begin).status == 0
@@ -170,7 +172,7 @@ def test_predictions_of_each_sample_are_written(run_tool, trained, tmp_path):
         (['a.pth', '--out-item', 'pred'], '--out-item pred needs --out FILE.pkl'),
     ],
 )
-def test_arguments_of_test_that_do_not_go_together_are_refused(run_tool, options, message):
+def test_conflicting_arguments_of_test_are_refused(run_tool, options, message):
     ended = run_tool('test.py', DEBUG, *options)
     assert ended.status == 2
     assert re.search(message, ended.err)
@@ -240,7 +242,7 @@ def robbed_run(folder):
 
 
 @pytest.mark.parametrize('fault', WRONG)
-def test_fault_of_a_user_ends_in_one_line(run_tool, tmp_path, fault):
+def test_error_of_a_user_ends_in_one_line(run_tool, tmp_path, fault):
     options, pattern = WRONG[fault]
     ended = run_tool('train.py', DEBUG, '--no-validate', *options(tmp_path))
     assert_one_line(ended, pattern)
@@ -271,7 +273,7 @@ def test_checkpoint_of_another_model_is_refused_with_its_keys(run_tool, trained,
     )
 
 
-def test_unlabelled_data_end_a_probe_in_one_line(run_tool, place, tmp_path):
+def test_probe_of_unlabelled_data_ends_in_one_line(run_tool, place, tmp_path):
     picture = next((place / 'data/demo-debug/images/val').rglob('*.jpg'))
     write(tmp_path / 'a.jpg', picture.read_bytes())
     source = f'val_dataloader.dataset.sources.image_query.data_root={tmp_path}'
@@ -282,7 +284,7 @@ def test_unlabelled_data_end_a_probe_in_one_line(run_tool, place, tmp_path):
 
 
 # ------------------------------------------------------------------------- the very command
-def test_help_answers_without_loading_torch(place):
+def test_help_does_not_load_torch(place):
     code = (
         'import runpy, sys; sys.argv = ["train.py", "--help"]\n'
         f'try: runpy.run_path({str(ROOT / "tools/train.py")!r}, run_name="__main__")\n'
@@ -299,9 +301,7 @@ def test_help_answers_without_loading_torch(place):
     assert run.stdout.endswith('0 False\n')
 
 
-def test_second_run_in_the_folder_of_another_is_refused_unless_it_is_moved(
-    run_tool, trained, tmp_path
-):
+def test_run_in_the_folder_of_another_is_refused_without_overwrite(run_tool, trained, tmp_path):
     work_dir = tmp_path / 'work'
     work_dir.mkdir()
     (work_dir / 'last_checkpoint').write_text('iter_16.pth')

@@ -72,7 +72,7 @@ def test_run_resumed_in_mid_epoch_equals_one_without_a_break(run_tool, tmp_path)
 
 
 @pytest.mark.slow
-def test_batches_of_one_kind_are_an_option_of_the_config(run_tool, tmp_path):
+def test_one_source_batches_are_a_config_option(run_tool, tmp_path):
     options = ['train_dataloader.batch_sampler.type=OneSourceBatches']
     ended = train(run_tool, tmp_path, '--cfg-options', *options)
     assert ended.status == 0, ended.err

@@ -17,7 +17,7 @@ CONFIGS = ROOT / 'configs/vicmae/benchmarks'
 
 @pytest.mark.slow
 @pytest.mark.parametrize('protocol', ['finetune', 'linear', 'attentive'])
-def test_protocol_trains_on_pretrained_weights_and_tests_what_it_validated(
+def test_protocol_trains_pretrained_weights_and_reproduces_its_validation(
     run_tool, trained, tmp_path, protocol
 ):
     config = CONFIGS / f'vicmae_vit-tiny-p8_{protocol}_debug.py'
@@ -91,7 +91,7 @@ def test_probes_of_frozen_features_compute_them_once(run_tool, trained, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize('method', ['mae', 'simclr'])
-def test_probes_take_the_backbone_of_any_pretraining(run_tool, tmp_path, method):
+def test_probes_load_the_backbone_of_any_pretraining(run_tool, tmp_path, method):
     model = MODELS.build(
         load_config(ROOT / f'configs/{method}/{method}_vit-tiny-p8_debug.py').model
     )
@@ -116,7 +116,7 @@ def test_training_of_a_config_that_only_tests_ends_in_one_line(run_tool, tmp_pat
         assert ended.err.count('\n') == 1
 
 
-def test_weights_of_another_size_are_refused_with_the_reason(run_tool, trained, tmp_path):
+def test_backbone_of_another_size_is_refused_with_the_reason(run_tool, trained, tmp_path):
     ended = run_tool(
         'train.py',
         CONFIGS / 'vicmae_vit-tiny-p8_linear_debug.py',

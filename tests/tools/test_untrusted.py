@@ -61,7 +61,7 @@ DOORS = {
 
 
 @pytest.mark.parametrize('door', DOORS)
-def test_code_in_a_checkpoint_is_refused_at_every_door(run_tool, trapped, tmp_path, door):
+def test_code_in_a_checkpoint_is_refused_by_every_command(run_tool, trapped, tmp_path, door):
     path, trap = trapped
     work_dir = tmp_path / 'work'
     work_dir.mkdir()
@@ -75,7 +75,7 @@ def test_code_in_a_checkpoint_is_refused_at_every_door(run_tool, trapped, tmp_pa
     assert not trap.exists()
 
 
-def test_code_is_refused_in_python_too(trapped, monkeypatch):
+def test_code_in_a_checkpoint_is_refused_in_python(trapped, monkeypatch):
     path, trap = trapped
     cfg = load_config(DEBUG)
     cfg.model.init_cfg = dict(type='Pretrained', checkpoint=str(path))
@@ -97,7 +97,7 @@ def test_checkpoint_that_is_trusted_runs_its_code(run_tool, trapped, tmp_path):
     assert trap.is_dir()
 
 
-def test_lists_of_models_are_not_looked_up(run_tool, tmp_path):
+def test_model_zoo_names_are_refused(run_tool, tmp_path):
     options = ['model.init_cfg.type=Pretrained', 'model.init_cfg.checkpoint=torchvision://resnet50']
     ended = run_tool('train.py', DEBUG, '--work-dir', tmp_path, '--cfg-options', *options)
     assert ended.status == 1
@@ -105,9 +105,7 @@ def test_lists_of_models_are_not_looked_up(run_tool, tmp_path):
 
 
 @pytest.mark.slow
-def test_safetensors_are_tested_as_the_checkpoint_that_they_are_of(
-    run_tool, tested, trained, tmp_path
-):
+def test_safetensors_evaluate_like_their_checkpoint(run_tool, tested, trained, tmp_path):
     weights = read_weights(trained / 'iter_16.pth')
     save_file(weights, tmp_path / 'w.safetensors')
     out = tmp_path / 'figures.json'
@@ -117,7 +115,7 @@ def test_safetensors_are_tested_as_the_checkpoint_that_they_are_of(
     assert out.read_text() == tested[1].read_text()
 
 
-def test_weights_alone_cannot_be_resumed(run_tool, trained, tmp_path):
+def test_checkpoint_of_weights_only_cannot_be_resumed(run_tool, trained, tmp_path):
     torch.save(read_weights(trained / 'iter_16.pth'), tmp_path / 'w.pth')
     ended = run_tool('train.py', DEBUG, '--work-dir', tmp_path, '--resume', tmp_path / 'w.pth')
     assert ended.status == 1

@@ -56,19 +56,19 @@ def find_hidden(drawn):
     return (np.abs(gray - np.array([124, 116, 104])) <= 1).all(axis=(2, 3, 4))  # ImageNet's mean
 
 
-def test_original_is_what_the_model_was_given():
+def test_original_is_the_input_of_the_model():
     frames = make_frames()
     drawn = draw_reconstructions(make_model(), frames)
     np.testing.assert_array_equal(drawn.original, frames.permute(0, 2, 3, 1).numpy())
 
 
-def test_hidden_patches_are_gray_in_masked_and_three_quarters_of_all():
+def test_masked_patches_are_gray_and_three_quarters_of_all():
     drawn = draw_reconstructions(make_model(), make_frames())
     assert find_hidden(drawn).sum(axis=1).tolist() == [12, 12, 12]
 
 
 @pytest.mark.parametrize('norm_pix', [True, False])
-def test_visible_patches_are_unchanged_and_hidden_ones_predicted(norm_pix):
+def test_visible_patches_are_unchanged_and_masked_ones_predicted(norm_pix):
     drawn = draw_reconstructions(make_model(norm_pix=norm_pix), make_frames())
     hidden = find_hidden(drawn)
     original = as_patches(drawn.original)
@@ -80,14 +80,14 @@ def test_visible_patches_are_unchanged_and_hidden_ones_predicted(norm_pix):
 
 
 @pytest.mark.parametrize('norm_pix', [True, False])
-def test_perfect_predictor_gives_the_original_back(norm_pix):
+def test_perfect_predictor_restores_the_original(norm_pix):
     drawn = draw_reconstructions(make_model(Oracle, norm_pix), make_frames())
     difference = np.abs(drawn.output.astype(int) - drawn.original.astype(int))
     assert difference.max() <= 1
     assert find_hidden(drawn).sum() == 36
 
 
-def test_seed_decides_the_masks_and_leaves_other_random_numbers_alone():
+def test_seed_determines_the_masks_and_keeps_the_random_state():
     model, frames = make_model(), make_frames()
     state = torch.get_rng_state()
     first, second, other = (draw_reconstructions(model, frames, seed=s) for s in (1, 1, 2))
@@ -103,7 +103,7 @@ def test_classifier_is_refused():
 
 
 @pytest.mark.parametrize(('size', 'zoom', 'side'), [(32, None, 160), (224, None, 224), (32, 2, 64)])
-def test_small_pictures_are_enlarged_below_titles(tmp_path, size, zoom, side):
+def test_small_images_are_enlarged_below_titles(tmp_path, size, zoom, side):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 2, size, size, 3), dtype=np.uint8)
     save_grid(Reconstructions(*pictures), tmp_path / 'grid.png', zoom=zoom)
     sheet = np.asarray(Image.open(tmp_path / 'grid.png'))

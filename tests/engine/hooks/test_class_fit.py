@@ -33,7 +33,7 @@ def make_runner(images, *, training=True, **overrides):
     return build_runner(cfg, training=training)
 
 
-def test_sets_that_fit_train_and_test(images):
+def test_matching_classes_train_and_test(images):
     runner = make_runner(images)
     runner.train()
     last = str(images.parent / 'run/epoch_1.pth')
@@ -67,7 +67,7 @@ def test_validation_set_of_other_classes_is_refused(images):
         make_runner(images).train()
 
 
-def test_list_beside_class_folders_is_told(images, capsys):
+def test_list_next_to_class_folders_is_reported(images, capsys):
     files = sorted((images / 'val').glob('*/*'))
     lines = [f'{file} {number % 4}' for number, file in enumerate(files)]
     (images / 'val.txt').write_text('\n'.join(lines))
@@ -105,7 +105,7 @@ def test_label_that_the_head_lacks_is_refused(images):
         runner.train()
 
 
-def test_class_that_no_line_of_a_list_has_is_told(images, capsys):
+def test_class_without_a_line_in_a_list_is_reported(images, capsys):
     runner = make_runner(images, **write_list(images, [0, 1, 3] * 8))
     runner.train()
     assert '1 of 4 classes have no sample in the training set: 2.' in (''.join(capsys.readouterr()))

@@ -70,7 +70,7 @@ def test_line_after_each_epoch_counts_sources_bad_samples_and_notes(tmp_path):
     assert second.startswith('Seen so far: 16 images, 8 videos. ')
 
 
-def test_note_is_logged_once_also_after_a_resume(tmp_path):
+def test_event_is_logged_once_also_after_a_resume(tmp_path):
     train(tmp_path)
     train(tmp_path, max_epochs=3, resume=True)
     text = ''.join(path.read_text() for path in tmp_path.rglob('*.log'))
@@ -87,7 +87,7 @@ def test_curves_are_written_for_each_source(tmp_path):
     assert 'data/bad' in rows[0]
 
 
-def test_counts_go_on_after_a_resume(tmp_path):
+def test_counts_continue_after_a_resume(tmp_path):
     train(tmp_path, max_epochs=1)
     train(tmp_path, max_epochs=2, resume=True)
     assert lines_of(tmp_path)[-1].startswith('Seen so far: 16 images, 8 videos.')
@@ -114,6 +114,6 @@ def test_counts_are_those_of_all_ranks_also_after_a_resume(gloo_pool, tmp_path):
     assert lines_of(tmp_path)[-1].startswith('Seen so far: 24 images, 12 videos.')
 
 
-def test_interval_is_checked():
+def test_invalid_interval_is_refused():
     with pytest.raises(ValueError, match='`interval` must be at least 1 step, got 0'):
         DataLogHook(interval=0)

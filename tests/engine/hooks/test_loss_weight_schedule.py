@@ -43,7 +43,7 @@ def test_ramp_may_go_down():
     assert [hook.value_at(i) for i in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
 
 
-def test_run_sees_the_weight_move_with_each_iteration_up_to_the_configs_value(tmp_path):
+def test_weight_rises_each_iteration_to_the_configured_value(tmp_path):
     seen = train(tmp_path, dict(end=2), max_epochs=3)
     # 3 batches an epoch: the ramp of two epochs has six steps, then the model's own 0.5.
     assert seen == pytest.approx([0, 0.5 / 6, 1 / 6, 0.25, 2 / 6, 2.5 / 6, 0.5, 0.5, 0.5])
@@ -84,7 +84,7 @@ def test_weight_of_a_model_wrapped_for_several_processes_is_found(tmp_path, gloo
 @pytest.mark.parametrize(
     'weight', ['head.contrastiv_weight', 'tail.weight', 'temperature', 'linear.weight']
 )
-def test_weight_that_is_not_there_stops_the_run_before_the_first_step(tmp_path, weight):
+def test_missing_weight_stops_the_run_before_the_first_step(tmp_path, weight):
     message = rf'moves `model\.{weight}`, and a ToyModel has no such number. Remove the hook from'
     with pytest.raises(ConfigError, match=message):
         train(tmp_path, dict(end=2, weight=weight))
@@ -115,12 +115,12 @@ def log_of(work_dir):
     return log.read_text()
 
 
-def test_ramp_that_begins_after_the_run_is_told_of(tmp_path):
+def test_ramp_that_starts_after_the_run_is_reported(tmp_path):
     assert train(tmp_path, dict(begin=5, end=9), max_epochs=1) == [0, 0, 0]
     assert 'begins at epoch 5, after the run ends at 1: the weight stays at 0' in log_of(tmp_path)
 
 
-def test_weight_of_a_loss_that_is_off_is_told_of(tmp_path):
+def test_weight_of_a_disabled_loss_is_reported(tmp_path):
     model = ToyModel()
     model.head.contrastive = None
     train(tmp_path, dict(end=2), model=model)

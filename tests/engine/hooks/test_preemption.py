@@ -53,7 +53,7 @@ def run(tmp_path, *hooks, resume=False, accumulate=1, checkpoints=True, **option
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
-def test_run_that_is_asked_to_ends_behind_its_step_and_goes_on_the_same(tmp_path, number, capfd):
+def test_preempted_run_ends_after_its_step_and_resumes_equally(tmp_path, number, capfd):
     whole = run(tmp_path / 'whole')
     with pytest.raises(
         Preempted, match=r'Preempted after iteration 8 of 15.*iter_8.pth. Continue'
@@ -72,13 +72,13 @@ def test_run_that_is_asked_to_ends_behind_its_step_and_goes_on_the_same(tmp_path
     ]
 
 
-def test_checkpoint_holds_no_half_of_a_step(tmp_path):
+def test_checkpoint_is_not_written_within_an_accumulated_step(tmp_path):
     with pytest.raises(Preempted, match='after iteration 9 of 15'):
         run(tmp_path, Signal(6), accumulate=3)
     assert load_checkpoint_file(tmp_path / 'iter_9.pth')['meta']['iter'] == 9
 
 
-def test_checkpoint_that_is_there_is_not_written_again(tmp_path):
+def test_existing_checkpoint_is_not_written_again(tmp_path):
     with pytest.raises(Preempted, match=r'iter_4.pth'):
         run(tmp_path, Signal(3))
     checkpoint = dict(
@@ -94,7 +94,7 @@ def test_checkpoint_that_is_there_is_not_written_again(tmp_path):
     assert not (tmp_path / 'other/iter_4.pth').exists()
 
 
-def test_evaluation_that_a_signal_ended_is_made_up_for(tmp_path):
+def test_evaluation_ended_by_a_signal_is_repeated(tmp_path):
     samples = [{'inputs': torch.zeros(2, 2), 'data_samples': i} for i in range(3)]
     evaluation = dict(
         val_dataloader=dict(
@@ -112,7 +112,7 @@ def test_evaluation_that_a_signal_ended_is_made_up_for(tmp_path):
     assert len(history) == 3  # as many as there are epochs
 
 
-def test_signals_mean_again_what_they_did(tmp_path):
+def test_signal_handlers_are_restored(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     run(tmp_path / 'whole')
     assert signal.getsignal(signal.SIGTERM) is before
@@ -126,7 +126,7 @@ def test_run_without_checkpoints_says_that_it_has_none(tmp_path):
         run(tmp_path, Signal(3), checkpoints=False)
 
 
-def test_signal_that_is_none_is_refused():
+def test_unknown_signal_is_refused():
     with pytest.raises(ConfigError, match="has 'SIGFOO', which is no signal"):
         PreemptionHook(signals=['SIGFOO'])
 

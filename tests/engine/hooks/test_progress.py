@@ -64,7 +64,7 @@ def test_terminal_gets_its_cursor_back(terminal_run):
     assert 0 <= hidden < shown
 
 
-def test_log_lines_appear_whole_above_the_bar_and_plain_in_the_file(terminal_run):
+def test_log_lines_are_complete_above_the_bar_and_plain_in_the_file(terminal_run):
     screen, log = terminal_run
     lines = re.findall(r'Epoch\(train\) +\[2\]\[4/4\].*', log)
     assert len(lines) == 1
@@ -73,7 +73,7 @@ def test_log_lines_appear_whole_above_the_bar_and_plain_in_the_file(terminal_run
     assert len(re.findall(r'Epoch\(train\) +\[2\]\[4/4\]', text)) == 1
 
 
-def test_nothing_is_drawn_where_the_output_is_no_terminal(tmp_path, capfd):
+def test_nothing_is_drawn_without_a_terminal(tmp_path, capfd):
     runner = toy_runner(tmp_path, hooks=[dict(type='ProgressHook')])
     runner.train()
     out, err = capfd.readouterr()

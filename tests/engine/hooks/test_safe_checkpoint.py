@@ -69,7 +69,7 @@ def files(folder):
 
 
 @pytest.mark.parametrize('async_save', [False, True])
-def test_newest_are_kept_and_the_last_is_named(tmp_path, async_save):
+def test_newest_checkpoints_are_kept_and_the_last_is_named(tmp_path, async_save):
     run(tmp_path, max_keep_ckpts=3, async_save=async_save)
     assert files(tmp_path) == ['iter_6.pth', 'iter_7.pth', 'iter_8.pth']
     assert sorted(p.name for p in tmp_path.glob('*.sha256')) == [
@@ -78,14 +78,14 @@ def test_newest_are_kept_and_the_last_is_named(tmp_path, async_save):
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_8.pth')
 
 
-def test_those_of_a_resumed_run_are_kept_count_of(tmp_path):
+def test_checkpoints_before_a_resume_are_counted(tmp_path):
     run(tmp_path, max_epochs=1, max_keep_ckpts=2)
     assert files(tmp_path) == ['iter_3.pth', 'iter_4.pth']
     run(tmp_path, max_keep_ckpts=2, resume=True)
     assert files(tmp_path) == ['iter_7.pth', 'iter_8.pth']
 
 
-def test_checkpoints_of_the_run_that_one_went_on_from_are_left_alone(tmp_path):
+def test_checkpoints_of_the_resumed_run_elsewhere_are_not_deleted(tmp_path):
     run(tmp_path / 'a', max_epochs=1, max_keep_ckpts=2)
     first = tmp_path / 'a/iter_4.pth'
     run(tmp_path / 'b', max_keep_ckpts=1, resume=True, load_from=str(first))
@@ -93,7 +93,7 @@ def test_checkpoints_of_the_run_that_one_went_on_from_are_left_alone(tmp_path):
     assert files(tmp_path / 'b') == ['iter_8.pth']
 
 
-def test_copy_of_a_run_goes_on_from_its_own_files(tmp_path):
+def test_copy_of_a_run_resumes_from_its_own_files(tmp_path):
     run(tmp_path / 'a', max_epochs=1, max_keep_ckpts=2)
     shutil.copytree(tmp_path / 'a', tmp_path / 'b')
     run(tmp_path / 'b', max_keep_ckpts=1, resume=True)
@@ -134,14 +134,14 @@ def best_run(tmp_path, *hooks):
     )
 
 
-def test_best_checkpoint_goes_when_a_better_one_is_written(tmp_path):
+def test_best_checkpoint_is_deleted_after_a_better_one(tmp_path):
     best_run(tmp_path)
     assert files(tmp_path) == ['best_toy_score_epoch_3.pth', 'epoch_3.pth']
     assert len(list(tmp_path.glob('best*'))) == 2  # with its hash
 
 
 @alone
-def test_best_checkpoint_stays_where_no_better_one_can_be_written(tmp_path):
+def test_best_checkpoint_is_kept_if_a_better_one_cannot_be_written(tmp_path):
     class FullAfter(Hook):
         priority = 'VERY_HIGH'
 
@@ -156,13 +156,13 @@ def test_best_checkpoint_stays_where_no_better_one_can_be_written(tmp_path):
     assert load_checkpoint_file(tmp_path / 'best_toy_score_epoch_1.pth')['meta']['epoch'] == 1
 
 
-def test_file_of_another_run_in_the_folder_is_left_alone(tmp_path):
+def test_file_of_another_run_in_the_folder_is_not_deleted(tmp_path):
     (tmp_path / 'iter_99.pth').write_bytes(b'precious')
     run(tmp_path, max_keep_ckpts=1)
     assert files(tmp_path) == ['iter_8.pth', 'iter_99.pth']
 
 
-def test_checkpoint_holds_nothing_but_tensors_and_plain_values(tmp_path):
+def test_checkpoint_has_only_tensors_and_plain_values(tmp_path):
     run(tmp_path, interval=8)
     whole = torch.load(tmp_path / 'iter_8.pth', weights_only=True)  # without any allowance
     assert {'meta', 'state_dict', 'optimizer', 'message_hub'} <= set(whole)
@@ -181,7 +181,7 @@ def test_checkpoint_waits_for_the_step_of_the_optimiser(tmp_path, by_epoch):
 
 @pytest.mark.parametrize('by_epoch', [False, True])
 @pytest.mark.parametrize('stop_at', [4, 6, 7])
-def test_run_that_accumulates_goes_on_as_without_a_break(tmp_path, by_epoch, stop_at):
+def test_accumulating_run_resumes_like_an_uninterrupted_one(tmp_path, by_epoch, stop_at):
     class Killed(Exception):
         pass
 
@@ -229,13 +229,13 @@ def test_earlier_checkpoints_stay_while_none_can_be_written(tmp_path):
 
 @pytest.mark.parametrize('async_save', [False, True])
 @alone
-def test_run_stops_where_that_is_asked_for(tmp_path, async_save):
+def test_run_stops_at_a_full_disk_if_configured(tmp_path, async_save):
     full = After(3, lambda runner: limit_files(200_000))
     with pytest.raises(CheckpointError, match=r'iter_[34].pth.: File too large'):
         run(tmp_path, full, when_unwritten='stop', async_save=async_save)
 
 
-def test_vanished_folder_is_one_error_a_checkpoint(tmp_path):
+def test_missing_folder_is_one_error_per_checkpoint(tmp_path):
     out = tmp_path / 'out'
     hooks = [
         After(3, lambda runner: shutil.rmtree(out)),
@@ -246,7 +246,7 @@ def test_vanished_folder_is_one_error_a_checkpoint(tmp_path):
     assert files(out / 'work') == ['iter_8.pth']
 
 
-def test_work_directory_that_is_gone_costs_log_and_checkpoints_and_not_the_run(tmp_path, capfd):
+def test_missing_work_directory_does_not_stop_the_run(tmp_path, capfd):
     hooks = [
         After(3, lambda runner: shutil.rmtree(tmp_path)),
         After(6, lambda runner: tmp_path.mkdir(exist_ok=True)),
@@ -257,7 +257,7 @@ def test_work_directory_that_is_gone_costs_log_and_checkpoints_and_not_the_run(t
     assert capfd.readouterr().err.count("Can't write the log or its curves") <= 2
 
 
-def test_places_that_are_no_folders_are_refused(tmp_path):
+def test_paths_that_are_not_folders_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="writes to folders, got `out_dir` 's3://bucket'"):
         run(tmp_path, out_dir='s3://bucket')
 
@@ -268,9 +268,7 @@ def test_unknown_policy_is_refused():
 
 
 # ------------------------------------------------------------------------- while training goes on
-def test_training_goes_on_while_a_checkpoint_is_written_and_does_not_change_it(
-    tmp_path, monkeypatch
-):
+def test_training_continues_while_a_checkpoint_is_written(tmp_path, monkeypatch):
     write, released, trained = safe_checkpoint.write_checkpoint, threading.Event(), []
 
     def slow(path, content):

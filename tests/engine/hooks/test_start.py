@@ -45,9 +45,7 @@ def test_first_step_is_logged_with_loss_and_time_left(tmp_path, capfd):
         {**SELDOM['default_hooks'], 'first_step': None},
     ],
 )
-def test_first_step_is_not_logged_where_each_one_is_or_where_it_is_switched_off(
-    tmp_path, capfd, hooks
-):
+def test_first_step_is_not_logged_twice_or_if_disabled(tmp_path, capfd, hooks):
     assert 'First step' not in said(tmp_path, capfd, default_hooks=hooks)
 
 
@@ -84,7 +82,7 @@ def test_schedule_that_ends_after_the_run_is_a_warning_with_the_last_rate(tmp_pa
         [dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=2), cosine(2)],
     ],
 )
-def test_schedule_that_fits_the_run_is_no_warning(tmp_path, capfd, schedule):
+def test_schedule_that_fits_the_run_does_not_warn(tmp_path, capfd, schedule):
     assert '`param_scheduler`' not in said(tmp_path, capfd, param_scheduler=schedule)
 
 
@@ -120,7 +118,7 @@ def runner_of(batch_size, loss=None, world_size=1, **sources):
         ),
     ],
 )
-def test_batch_with_copies_of_a_file_as_negatives_is_described(options, message):
+def test_batch_with_copies_of_a_file_as_negatives_warns(options, message):
     assert re.search(message, check_negatives(runner_of(**options)))
 
 
@@ -132,7 +130,7 @@ def test_batch_with_copies_of_a_file_as_negatives_is_described(options, message)
         dict(batch_size=64, videos=Files(99, visits=4)),
     ],
 )
-def test_batch_of_enough_files_is_fine(options):
+def test_batch_of_different_files_does_not_warn(options):
     assert check_negatives(runner_of(**options)) is None
 
 
@@ -148,7 +146,7 @@ def test_batch_of_enough_files_is_fine(options):
         ('/a/pictures', '/a/pictures_of_cats/val', True),
     ],
 )
-def test_evaluation_on_other_data_than_training_is_described(train, val, differs):
+def test_evaluation_on_other_data_than_training_is_logged(train, val, differs):
     loader = SimpleNamespace(dataset=MixedDataset(dict(images=Files(1, root=train))))
     queries = SimpleNamespace(dataset=MixedDataset(dict(query=Files(1, root=val))))
     runner = SimpleNamespace(train_dataloader=loader, val_loop=SimpleNamespace(dataloader=queries))

@@ -125,7 +125,7 @@ def record(work_dir, iteration, rank=0):
 
 # ------------------------------------------------------------------------- nothing moves
 @pytest.mark.parametrize('poison', [PoisonPixels, PoisonGradients, PoisonLoss])
-def test_run_with_bad_steps_ends_as_one_without_these_batches(tmp_path, poison):
+def test_run_with_bad_steps_equals_one_without_these_batches(tmp_path, poison):
     watch, runner = train(tmp_path, poison(1, 5, 6))
     expected = train_by_hand(leave_out=[1, 5, 6])
     for name, tensor in runner.model.state_dict().items():
@@ -133,7 +133,7 @@ def test_run_with_bad_steps_ends_as_one_without_these_batches(tmp_path, poison):
     assert watch.moved == [True, False, True, True, True, False, False, True]
 
 
-def test_run_without_bad_steps_is_the_same_with_the_guard_as_without(tmp_path):
+def test_guard_changes_nothing_without_bad_steps(tmp_path):
     guarded = train(tmp_path / 'with')[1].model.state_dict()
     torch.manual_seed(0)
     settings = dict(num_batches=BATCHES, param_scheduler=SCHEDULE)
@@ -149,7 +149,7 @@ def test_run_without_bad_steps_is_the_same_with_the_guard_as_without(tmp_path):
     assert 'bad_steps' not in log_of(tmp_path / 'with').split('Config:')[-1].split('Hooks will')[-1]
 
 
-def test_bad_batch_drops_all_that_was_accumulated_with_it(tmp_path):
+def test_bad_batch_drops_all_gradients_accumulated_with_it(tmp_path):
     wrapper = dict(optimizer=MOMENTUM, accumulative_counts=2)
     _, runner = train(tmp_path, PoisonPixels(2), optim_wrapper=wrapper)
     expected = train_by_hand(leave_out=[2], accumulate=2)
@@ -160,7 +160,7 @@ def test_bad_batch_drops_all_that_was_accumulated_with_it(tmp_path):
     assert GuardState.of(runner).total == 1
 
 
-def test_bad_step_leaves_a_teacher_where_it_is(tmp_path):
+def test_bad_step_does_not_update_a_teacher(tmp_path):
     config = toy_vicmae_config()
     config['target'] = dict(type='EMATarget', momentum=0.5)
     torch.manual_seed(0)
@@ -184,12 +184,12 @@ def test_bad_step_leaves_a_teacher_where_it_is(tmp_path):
     assert all(tensor.isfinite().all() for tensor in runner.model.state_dict().values())
 
 
-def test_schedules_find_the_step_that_they_count(tmp_path, recwarn):
+def test_skipped_steps_give_no_warning_about_schedules(tmp_path, recwarn):
     train(tmp_path, PoisonPixels(1))
     assert [w for w in recwarn if 'optimizer.step' in str(w.message)] == []
 
 
-def test_hooks_on_the_model_and_patches_of_the_optimiser_are_not_needed(tmp_path):
+def test_guard_needs_no_model_hooks_and_no_patched_optimiser(tmp_path):
     seen = []
 
     class Look(Hook):
@@ -227,7 +227,7 @@ def scaled(scale):
     return dict(type='ScaledOptimWrapper', scale=scale, optimizer=MOMENTUM)
 
 
-def test_infinite_gradients_at_finite_losses_are_left_to_a_scaler(tmp_path):
+def test_infinite_gradients_at_finite_losses_are_handled_by_the_scaler(tmp_path):
     _, runner = train(tmp_path, PoisonGradients(1, 2), optim_wrapper=scaled(1024.0))
     assert runner.optim_wrapper.loss_scaler.get_scale() == 256
     assert GuardState.of(runner).total == 0
@@ -244,12 +244,12 @@ def test_infinite_gradients_in_bfloat16_are_counted_and_recorded_at_the_first_st
     assert written['amp'] == dict(dtype='bfloat16', loss_scale=1.0)
 
 
-def test_scale_that_is_all_used_up_is_no_excuse_for_infinite_gradients(tmp_path):
+def test_infinite_gradients_at_the_minimal_scale_are_bad_steps(tmp_path):
     _, runner = train(tmp_path, PoisonGradients(1, 2, 3), optim_wrapper=scaled(2.0))
     assert GuardState.of(runner).total == 2
 
 
-def test_bad_loss_is_counted_and_leaves_the_scale_as_it_is(tmp_path):
+def test_bad_loss_is_counted_and_keeps_the_scale(tmp_path):
     watch, runner = train(tmp_path, PoisonPixels(1), optim_wrapper=scaled(1024.0))
     assert runner.optim_wrapper.loss_scaler.get_scale() == 1024
     assert GuardState.of(runner).total == 1
@@ -269,7 +269,7 @@ def train_on_rank(work_dir, poison, iterations, kwargs):
 @pytest.mark.parametrize(
     'poison', ['PoisonPixels', pytest.param('PoisonLoss', marks=pytest.mark.slow)]
 )
-def test_fault_of_one_rank_skips_the_step_on_all(tmp_path, gloo_pool, poison):
+def test_bad_step_of_one_rank_is_skipped_on_all(tmp_path, gloo_pool, poison):
     results = gloo_pool.run(train_on_rank, 2, tmp_path, poison, [1], {})
     (moved, weights, state), (others_moved, others_weights, others_state) = results
     assert moved == others_moved == [True, False, True, True]
@@ -284,7 +284,7 @@ def test_fault_of_one_rank_skips_the_step_on_all(tmp_path, gloo_pool, poison):
 
 
 # ------------------------------------------------------------------------- counts, log, record
-def test_counts_go_on_after_a_resume(tmp_path):
+def test_counts_continue_after_a_resume(tmp_path):
     train(tmp_path, PoisonPixels(1, 3), max_epochs=1, checkpoints=True)
     _, runner = train(tmp_path, PoisonPixels(4), checkpoints=True, resume=True)
     state = GuardState.of(runner)
@@ -302,14 +302,14 @@ def test_warning_names_iteration_losses_gradients_and_the_record(tmp_path):
     assert f"1 in a row, 1 in all. Recorded in '{tmp_path}/bad_steps/iter_6'." in text
 
 
-def test_count_is_in_the_log_from_the_first_bad_step_on(tmp_path):
+def test_count_is_logged_from_the_first_bad_step(tmp_path):
     _, runner = train(tmp_path, PoisonPixels(2, 3))
     rows = (tmp_path / runner.timestamp / 'vis_data/scalars.json').read_text().splitlines()
     counts = [json.loads(row).get('bad_steps') for row in rows]
     assert counts == [None, None, 1, 2, 2, 2, 2, 2]
 
 
-def test_record_holds_what_a_replay_needs(tmp_path):
+def test_record_has_all_that_a_replay_needs(tmp_path):
     _, runner = train(tmp_path, dict(type='StepSeedHook'), PoisonPixels(5), randomness=dict(seed=3))
     written = record(tmp_path, 6)
     (batch,) = written.pop('batches')
@@ -323,7 +323,7 @@ def test_record_holds_what_a_replay_needs(tmp_path):
     assert isinstance(batch['step_seed'], int)
 
 
-def test_weights_of_a_row_are_written_once_and_are_those_before_it(tmp_path):
+def test_weights_before_consecutive_bad_steps_are_written_once(tmp_path):
     watch, _ = train(tmp_path, PoisonPixels(2, 3), dict(type='StepSeedHook'))
     assert record(tmp_path, 3)['weights'] == record(tmp_path, 4)['weights'] == '../iter_3/state.pth'
     assert not (tmp_path / 'bad_steps/iter_4/state.pth').exists()
@@ -331,14 +331,14 @@ def test_weights_of_a_row_are_written_once_and_are_those_before_it(tmp_path):
     assert all(torch.equal(tensor, watch.states[2][name]) for name, tensor in state.items())
 
 
-def test_no_more_weights_are_written_than_allowed(tmp_path):
+def test_number_of_written_weights_is_limited(tmp_path):
     train(tmp_path, PoisonPixels(1, 3, 5), guard=dict(max_records=2))
     found = sorted(path.parent.name for path in tmp_path.rglob('state.pth'))
     assert found == ['iter_2', 'iter_4']
     assert record(tmp_path, 6)['weights'] is None
 
 
-def test_record_that_cannot_be_written_stops_nothing(tmp_path):
+def test_record_that_cannot_be_written_does_not_stop_the_run(tmp_path):
     (tmp_path / 'bad_steps').touch()
     watch, _ = train(tmp_path, PoisonPixels(1))
     assert watch.moved == [True, False] + [True] * 6
@@ -356,7 +356,7 @@ def test_run_stops_after_too_many_bad_steps_in_a_row(tmp_path):
         train(tmp_path, PoisonPixels(1, 2, 4, 5, 6), guard=dict(max_bad_steps=3))
 
 
-def test_bad_steps_with_good_ones_between_them_stop_nothing(tmp_path):
+def test_bad_steps_that_are_not_consecutive_do_not_stop_the_run(tmp_path):
     _, runner = train(tmp_path, PoisonPixels(0, 1, 3, 4, 6, 7), guard=dict(max_bad_steps=3))
     assert GuardState.of(runner).total == 6
 
@@ -373,7 +373,7 @@ def test_bad_steps_with_good_ones_between_them_stop_nothing(tmp_path):
         (dict(max_records=-1), '`max_records` must be at least 0, got -1'),
     ],
 )
-def test_setting_that_makes_no_sense_is_refused(settings, message):
+def test_invalid_option_of_the_guard_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         StepGuardHook(**settings)
 
@@ -394,7 +394,7 @@ def test_optimiser_whose_step_is_not_guarded_is_refused(tmp_path, wrapper):
         train(tmp_path, model=model, optim_wrapper=unguarded, param_scheduler=None)
 
 
-def test_rewind_without_a_loop_that_can_is_refused(tmp_path):
+def test_rewind_with_an_unsupported_loop_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"needs `train_cfg.type='EpochLoop'` .*, got EpochBased"):
         train(tmp_path, guard=dict(when_exceeded='rewind'))
 
@@ -493,7 +493,7 @@ def same_on_both(tmp_path, *hooks, interval=3, settings=None, **kwargs):
 
 
 @pytest.mark.parametrize('poison', [PoisonPixels, PoisonGradients, PoisonLoss])
-def test_device_skips_what_the_host_would(tmp_path, poison):
+def test_device_skips_the_same_steps_as_the_host(tmp_path, poison):
     settings = dict(clip_grad=dict(max_norm=0.5))
     device, host = same_on_both(tmp_path, poison(0, 3, 4), settings=settings)
     assert GuardState.of(device).total == GuardState.of(host).total == 3
@@ -508,7 +508,7 @@ def test_device_drops_all_that_was_accumulated_with_a_bad_batch(tmp_path):
     assert [batch['iteration'] for batch in row['batches']] == [3, 4]
 
 
-def test_device_leaves_a_teacher_where_it_is(tmp_path):
+def test_device_does_not_update_a_teacher_in_a_bad_step(tmp_path):
     config = toy_vicmae_config()
     config['target'] = dict(type='EMATarget', momentum=0.5)
     torch.manual_seed(0)
@@ -560,7 +560,7 @@ def count_waits(work_dir, model, samples, wrapper, log_every):
     return counter.counts
 
 
-def test_host_waits_for_the_device_at_first_and_at_check_and_logging_intervals_only(tmp_path):
+def test_host_waits_for_the_device_only_at_intervals(tmp_path):
     config = toy_vicmae_config()
     config['target'] = dict(type='EMATarget')
     pictures = [{'inputs': list(torch.rand(2, 3, 16, 16))} for _ in range(48)]
@@ -569,7 +569,7 @@ def test_host_waits_for_the_device_at_first_and_at_check_and_logging_intervals_o
     assert [number for number, count in enumerate(waits, start=1) if count] == [1, 4, 6, 8, 12]
 
 
-def test_host_that_decides_waits_once_a_step(tmp_path):
+def test_host_waits_once_per_step_if_it_decides(tmp_path):
     samples = [{'inputs': list(torch.randn(2, 2))} for _ in range(48)]
     wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
     waits = count_waits(tmp_path, ToyModel(), samples, wrapper, log_every=6)
@@ -577,7 +577,7 @@ def test_host_that_decides_waits_once_a_step(tmp_path):
 
 
 @pytest.mark.parametrize(('interval', 'last'), [(1, 6), (4, 8), (100, 12)])
-def test_stop_comes_at_most_an_interval_late_and_names_the_right_step(tmp_path, interval, last):
+def test_stop_is_at_most_an_interval_late_and_names_the_step(tmp_path, interval, last):
     seen = []
 
     class Seen(Hook):
@@ -604,7 +604,7 @@ def test_stop_comes_at_most_an_interval_late_and_names_the_right_step(tmp_path, 
     assert [sample['key'] for sample in samples] == [16, 17, 18, 19]
 
 
-def test_weights_that_moved_on_before_the_host_looked_are_called_later_ones(tmp_path):
+def test_weights_updated_before_the_check_are_recorded_as_later(tmp_path):
     train(tmp_path, PoisonPixels(1), optim_wrapper=on_device())
     assert record(tmp_path, 2)['weights'] == '../iter_2/later_state.pth'
     assert (tmp_path / 'bad_steps/iter_2/later_state.pth').exists()
@@ -612,7 +612,7 @@ def test_weights_that_moved_on_before_the_host_looked_are_called_later_ones(tmp_
     assert record(tmp_path / 'row', 3)['weights'] == '../iter_3/state.pth'
 
 
-def test_checkpoint_knows_of_all_bad_steps_before_it(tmp_path):
+def test_checkpoint_includes_all_earlier_bad_steps(tmp_path):
     options = dict(optim_wrapper=on_device(), guard=dict(check_interval=100))
     checkpoint = dict(type='SafeCheckpointHook', by_epoch=False, interval=1)
     hooks = dict(logger=dict(type='LoggerHook', interval=1), checkpoint=checkpoint)
@@ -632,7 +632,7 @@ def train_on_rank_and_device(work_dir):
     return watch.moved, runner.model.module.state_dict(), GuardState.of(runner)
 
 
-def test_device_skips_on_all_ranks_what_is_bad_on_one(tmp_path, gloo_pool):
+def test_device_skips_a_bad_step_of_one_rank_on_all(tmp_path, gloo_pool):
     (moved, weights, state), others = gloo_pool.run(train_on_rank_and_device, 2, tmp_path)
     assert moved == others[0] == [True, False, True, True]
     assert _equal(weights, others[1]) and state == others[2]

@@ -11,7 +11,7 @@ def draw(seed, iteration, rank):
     return torch.rand(3).tolist()
 
 
-def test_what_a_step_draws_follows_from_seed_iteration_and_rank_alone():
+def test_random_numbers_of_a_step_depend_only_on_seed_iteration_and_rank():
     expected = draw(7, 100, 1)
     torch.rand(5)
     assert draw(7, 100, 1) == expected

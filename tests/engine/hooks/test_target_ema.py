@@ -79,14 +79,14 @@ def changes(weights):
     return [not torch.equal(a, b) for a, b in pairwise(weights)]
 
 
-def test_momentum_goes_from_the_first_to_the_last_along_a_cosine():
+def test_momentum_follows_a_cosine():
     hook = TargetEMAHook(begin_momentum=0.996)
     assert [hook.momentum_at(p) for p in (0, 0.5, 1)] == pytest.approx([0.996, 0.998, 1])
     constant = TargetEMAHook(begin_momentum=0.99, end_momentum=0.99)
     assert [constant.momentum_at(p) for p in (0, 0.3, 1)] == pytest.approx([0.99] * 3)
 
 
-def test_teacher_follows_each_step_of_the_student_and_weight_decay_leaves_it_alone(tmp_path):
+def test_teacher_is_updated_each_step_without_weight_decay(tmp_path):
     students, teachers, _ = train(tmp_path)
     assert torch.equal(students[0], teachers[0])
     for step in range(BATCHES):
@@ -96,12 +96,12 @@ def test_teacher_follows_each_step_of_the_student_and_weight_decay_leaves_it_alo
     assert all(changes(teachers))
 
 
-def test_momentum_of_the_hook_goes_before_that_of_the_target(tmp_path):
+def test_momentum_of_the_hook_overrides_that_of_the_target(tmp_path):
     students, teachers, _ = train(tmp_path, ema=dict(begin_momentum=0.0, end_momentum=0.0))
     assert all(torch.equal(s, t) for s, t in zip(students, teachers, strict=True))
 
 
-def test_accumulated_gradients_move_the_teacher_only_when_the_optimiser_steps(tmp_path):
+def test_teacher_is_updated_only_when_the_optimiser_steps(tmp_path):
     wrapper = dict(optimizer=ADAMW, accumulative_counts=2)
     students, teachers, _ = train(tmp_path, wrapper=wrapper)
     assert changes(students) == changes(teachers) == [False, True, False, True]
@@ -119,14 +119,14 @@ class SkipSecondStep(OPTIM_WRAPPERS.get('OptimWrapper')):
             super().step(**kwargs)
 
 
-def test_step_that_is_skipped_moves_nothing(tmp_path):
+def test_skipped_step_does_not_update_the_teacher(tmp_path):
     wrapper = dict(type='SkipSecondStep', optimizer=ADAMW)
     students, teachers, _ = train(tmp_path, wrapper=wrapper)
     assert changes(students) == changes(teachers) == [True, False, True, True]
 
 
 @pytest.mark.parametrize('constructor', ['DefaultOptimWrapperConstructor', None])
-def test_teacher_is_the_same_whatever_builds_the_optimiser(tmp_path, constructor):
+def test_teacher_does_not_depend_on_the_optimiser_constructor(tmp_path, constructor):
     wrapper = dict(optimizer=ADAMW)
     if constructor:
         wrapper |= dict(constructor=constructor, paramwise_cfg=dict(bias_decay_mult=0.0))
@@ -142,7 +142,7 @@ def test_momentum_is_in_the_log(tmp_path):
     assert logged == pytest.approx([momentum_at(s, BATCHES) for s in range(BATCHES)])
 
 
-def test_resumed_run_has_the_teacher_and_the_momentum_of_one_without_a_break(tmp_path):
+def test_resumed_run_has_the_teacher_and_momentum_of_an_uninterrupted_one(tmp_path):
     students, teachers, _ = train(tmp_path / 'whole', max_epochs=2)
     settings = dict(checkpoints=True, max_epochs=2)
     stopped = build(
@@ -173,7 +173,7 @@ def train_on_rank(work_dir):
     return students, teachers
 
 
-def test_teachers_of_several_processes_stay_equal(tmp_path, gloo_pool):
+def test_teachers_of_all_processes_are_equal(tmp_path, gloo_pool):
     results = gloo_pool.run(train_on_rank, 2, tmp_path)
     for (students, teachers), (others, other_teachers) in [results]:
         assert all(map(torch.equal, students, others))
@@ -183,7 +183,7 @@ def test_teachers_of_several_processes_stay_equal(tmp_path, gloo_pool):
     assert all(changes(teachers))
 
 
-def test_optimiser_is_let_go_of_when_the_run_ends(tmp_path):
+def test_optimiser_is_released_when_the_run_ends(tmp_path):
     _, teachers, runner = train(tmp_path)
     runner.optim_wrapper.optimizer.step()
     assert torch.equal(runner.model.target.backbone.get_parameter(WATCHED), teachers[-1])
@@ -193,11 +193,11 @@ class OwnEMAHook(TargetEMAHook):
     """A user's variation."""
 
 
-def test_teacher_may_have_a_hook_of_the_user_that_is_one_of_these(tmp_path):
+def test_subclass_of_the_hook_is_accepted(tmp_path):
     assert build(tmp_path, OwnEMAHook()).iter == 0
 
 
-def test_hook_rests_where_there_is_no_teacher(tmp_path):
+def test_hook_does_nothing_without_a_teacher(tmp_path):
     runner = build(tmp_path, dict(type='TargetEMAHook'), target='SharedTarget')
     runner.train()
     assert runner.iter == BATCHES

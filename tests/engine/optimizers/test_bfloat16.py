@@ -29,7 +29,7 @@ def test_computes_in_bfloat16_on_a_cpu_and_keeps_weights_in_float32(
     assert not torch.is_autocast_enabled('cpu')
 
 
-def test_attention_written_out_is_the_fused_one(attention: MultiheadAttention) -> None:
+def test_explicit_attention_equals_the_fused_one(attention: MultiheadAttention) -> None:
     tokens = torch.randn(2, 5, 32)
     fused = attention(tokens)
     with _wrapper(attention).optim_context(attention), torch.autocast('cpu', enabled=False):

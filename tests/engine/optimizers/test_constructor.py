@@ -28,7 +28,7 @@ def settings(wrapper, model):
     }
 
 
-def test_pattern_that_matches_no_parameter_is_refused_with_the_names_there_are():
+def test_pattern_that_matches_no_parameter_is_refused_with_the_names():
     model = MODELS.build(toy_vicmae_config())
     with pytest.raises(ConfigError, match="has 'projector', .* begin with: backbone, neck, predic"):
         build(model, custom_keys={'backbone': dict(lr_mult=0.5), 'projector': dict(lr_mult=2)})
@@ -50,7 +50,7 @@ def test_patterns_and_rules_reach_the_parameters_that_they_name():
     assert found['neck.decoder_pred.weight'] == (0.05, 0.05)
 
 
-def test_vectors_can_be_spared_weight_decay_tokens_among_them():
+def test_vectors_and_tokens_can_be_without_weight_decay():
     config = {**toy_vicmae_config(), 'aggregator': dict(type='AttentionPooling', num_heads=2)}
     model = MODELS.build(config)
     found = settings(build(model, flat_decay_mult=0.0), model)
@@ -61,7 +61,7 @@ def test_vectors_can_be_spared_weight_decay_tokens_among_them():
             assert found[name] == (0.1, 0.05 if decayed else 0), name
 
 
-def test_pattern_for_a_token_goes_before_the_rule_for_vectors():
+def test_pattern_for_a_token_overrides_the_rule_for_vectors():
     model = MODELS.build(toy_vicmae_config())
     wrapper = build(model, flat_decay_mult=0.0, custom_keys={'mask_token': dict(lr_mult=0.5)})
     found = settings(wrapper, model)

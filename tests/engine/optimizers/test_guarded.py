@@ -35,7 +35,7 @@ def update(model, wrapper, scale=1.0, loss_scale=1.0):
 
 @pytest.mark.parametrize('scale', [dict(scale=math.inf), dict(loss_scale=math.nan)])
 @pytest.mark.parametrize('cls', [GuardedOptimWrapper, BFloat16OptimWrapper])
-def test_step_that_is_not_finite_is_skipped_and_known_at_once(cls, scale):
+def test_non_finite_step_is_skipped_and_reported_at_once(cls, scale):
     model, wrapper = make(cls)
     before = update(model, wrapper)
     assert torch.equal(update(model, wrapper, **scale), before)
@@ -44,7 +44,7 @@ def test_step_that_is_not_finite_is_skipped_and_known_at_once(cls, scale):
     assert not wrapper.last_check.bad
 
 
-def test_without_the_hook_every_step_is_taken_as_mmengine_does():
+def test_without_the_hook_every_step_is_taken_as_in_mmengine():
     weights = [
         update(*make(cls, guarded=False), scale=2.0) for cls in (GuardedOptimWrapper, OptimWrapper)
     ]
@@ -54,7 +54,7 @@ def test_without_the_hook_every_step_is_taken_as_mmengine_does():
 
 @pytest.mark.parametrize('saved', [None, True])
 @pytest.mark.parametrize('own', [None, True])
-def test_optimiser_stays_fused_or_not_whatever_a_checkpoint_says(saved, own):
+def test_checkpoint_does_not_change_whether_the_optimiser_is_fused(saved, own):
     model, wrapper = make(fused=saved)
     update(model, wrapper)
     state = wrapper.state_dict()
@@ -64,12 +64,12 @@ def test_optimiser_stays_fused_or_not_whatever_a_checkpoint_says(saved, own):
     assert other.optimizer.state_dict()['state'][0]['step'] == 1
 
 
-def test_configs_get_the_guarded_wrappers_by_the_names_of_mmengine():
+def test_guarded_wrappers_have_the_names_of_mmengine():
     assert OPTIM_WRAPPERS.get('OptimWrapper') is GuardedOptimWrapper
     assert OPTIM_WRAPPERS.get('AmpOptimWrapper') is GuardedAmpOptimWrapper
 
 
-def test_end_that_this_rank_asks_for_is_agreed_with_a_step():
+def test_requested_end_is_agreed_in_the_next_step():
     model, wrapper = make()
     update(model, wrapper)
     assert not wrapper.end_agreed

@@ -29,7 +29,7 @@ def steps_to_the_head(name, num_layers):
     return 0
 
 
-def test_rate_of_each_parameter_is_the_base_rate_times_a_power_of_the_decay():
+def test_learning_rate_of_a_parameter_is_the_base_times_a_power_of_the_decay():
     model = MODELS.build(
         toy_transfer_config(head=dict(type='TransferHead', num_classes=4, norm='LN'))
     )
@@ -42,7 +42,7 @@ def test_rate_of_each_parameter_is_the_base_rate_times_a_power_of_the_decay():
 
 
 @pytest.mark.parametrize('kind', ['separable', 'joint'])
-def test_positions_along_time_learn_as_the_head_and_without_decay_where_a_pattern_says_so(kind):
+def test_time_positions_have_the_learning_rate_of_the_head(kind):
     config = toy_transfer_config()
     config['backbone'].update(num_frames=4, tubelet_size=2, pos_embed_type=kind)
     model = MODELS.build(config)
@@ -53,14 +53,14 @@ def test_positions_along_time_learn_as_the_head_and_without_decay_where_a_patter
     assert found['backbone.layers.0.attn.qkv.weight']['weight_decay'] == 0.05
 
 
-def test_patterns_come_on_top_of_the_decay():
+def test_patterns_multiply_with_the_layer_decay():
     model = MODELS.build(toy_transfer_config())
     rules = dict(custom_keys={'patch_embed': dict(lr_mult=0.5)}, layer_decay_rate=0.5)
     found = groups_of(build(model, **rules), model)
     assert found['backbone.patch_embed.projection.weight']['lr'] == pytest.approx(0.1 * 0.5**4)
 
 
-def test_schedule_with_a_share_as_its_end_keeps_the_ratios():
+def test_schedule_with_a_minimal_share_keeps_the_ratios():
     model = MODELS.build(toy_transfer_config())
     wrapper = build(model, layer_decay_rate=0.5)
     schedule = CosineAnnealingLR(wrapper.optimizer, T_max=4, eta_min_ratio=0.01, by_epoch=False)
@@ -79,7 +79,7 @@ def test_frozen_parameters_are_left_out_with_and_without_rules(paramwise):
     assert set(groups_of(build(model, **paramwise), model)) == {'head.fc.weight', 'head.fc.bias'}
 
 
-def test_lars_spares_the_bias_as_the_config_says():
+def test_lars_excludes_the_bias_as_configured():
     model = MODELS.build(toy_transfer_config(freeze_backbone=True))
     constructor = TransferOptimWrapperConstructor(
         dict(type='OptimWrapper', optimizer=dict(type='mmpretrain.LARS', lr=2.0, momentum=0.9)),
@@ -96,13 +96,13 @@ def test_lars_spares_the_bias_as_the_config_says():
 
 
 @pytest.mark.parametrize('decay', [0, 1.5, -0.5])
-def test_decay_that_is_no_share_is_refused(decay):
+def test_decay_outside_zero_to_one_is_refused(decay):
     model = MODELS.build(toy_transfer_config())
     with pytest.raises(ConfigError, match=rf'layer_decay_rate. must be in \(0, 1\], got {decay}'):
         build(model, layer_decay_rate=decay)
 
 
-def test_model_without_layers_or_without_anything_to_train_is_refused():
+def test_model_without_layers_or_trained_parameters_is_refused():
     with pytest.raises(ConfigError, match='Linear has no .get_layer_depth'):
         build(nn.Linear(2, 2), layer_decay_rate=0.5)
     with pytest.raises(ConfigError, match='nothing to train'):

@@ -31,7 +31,7 @@ def evaluate(samples, **kwargs):
     return evaluator.evaluate(len(samples))
 
 
-def test_figures_equal_a_loop_over_samples(tmp_path):
+def test_metrics_equal_a_loop_over_samples(tmp_path):
     torch.manual_seed(0)
     labels = torch.randint(0, 6, (200,)).clamp(max=4).tolist()
     labels[:6] = range(6)
@@ -65,7 +65,7 @@ def test_score_that_is_rounded_to_zero_can_still_be_right():
     assert found['accuracy/top3'] == 100
 
 
-def test_sample_that_two_ranks_got_counts_once():
+def test_sample_of_two_ranks_counts_once():
     right, wrong = [1.0, 0.0], [0.0, 1.0]
     scores = torch.tensor([right, wrong, wrong])
     padded = make_samples(scores, [0, 0, 0], paths=['a', 'b', 'b'], numbers=[0, 1, 1])
@@ -86,7 +86,7 @@ def test_more_predictions_than_classes_are_refused():
         evaluate(make_samples(torch.eye(3), [0, 1, 2]))
 
 
-def test_label_that_the_head_has_no_class_for_is_refused_with_its_file():
+def test_label_without_a_class_in_the_head_is_refused_with_its_file():
     with pytest.raises(DataError, match="label of '1.jpg' is 7, but the head has 3 classes"):
         evaluate(make_samples(torch.eye(3)[:2], [0, 7]), topk=(1,))
 
@@ -97,7 +97,7 @@ def test_topk_counts_from_one(topk):
         ClassAccuracy(topk=topk)
 
 
-def test_predictions_are_written_with_what_each_view_alone_would_be_taken_for(tmp_path):
+def test_predictions_are_written_with_those_of_each_view(tmp_path):
     path = tmp_path / 'deep/predictions.csv'
     views = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.1, 0.2, 0.7]])
     samples = make_samples([views.mean(dim=0)], [2], ['odd\udcff.mp4'], names=['ant', 'bee', 'cat'])
@@ -127,7 +127,7 @@ def _evaluate_shares(of_ranks, size):
 
 
 @pytest.mark.parametrize('bad', [None, 0, 1, 4])
-def test_sample_counts_once_where_ranks_have_shares_of_different_length(gloo_pool, bad):
+def test_sample_counts_once_with_uneven_ranks(gloo_pool, bad):
     scores, labels = torch.eye(3)[[0, 1, 2, 0, 1]], [0, 1, 2, 1, 1]
     samples = make_samples(scores, labels)
     # Three for each rank, the first sample once more; one file may be one that couldn't be read.

@@ -76,7 +76,7 @@ def test_prediction_equals_scikit_learns(k):
     assert knn_predict(queries, bank, labels, k=k).tolist() == expected.tolist()
 
 
-def test_several_k_give_what_each_gives_alone():
+def test_several_k_equal_each_k_alone():
     queries, bank, labels = make_features()
     parts = ('query', queries, torch.arange(40) % 4), ('bank', bank, labels)
     samples = [
@@ -89,14 +89,14 @@ def test_several_k_give_what_each_gives_alone():
         assert several[f'p/knn{k}_top1'] == evaluate(samples, k=k)['p/knn_top1']
 
 
-def test_more_queries_than_are_compared_at_once_give_the_same():
+def test_comparing_queries_in_parts_changes_nothing():
     queries, bank, labels = make_features(num_queries=1500)
     predicted = knn_predict(queries, bank, labels)
     apart = torch.cat([knn_predict(part, bank, labels) for part in queries.split(7)])
     assert torch.equal(predicted, apart)
 
 
-def test_all_of_a_bank_smaller_than_k_votes():
+def test_bank_smaller_than_k_votes_completely():
     queries, bank, labels = make_features(num_references=8)
     predicted = knn_predict(queries, bank, labels, k=20)
     assert torch.equal(predicted, knn_predict(queries, bank, labels, k=8))
@@ -122,7 +122,7 @@ def test_effective_rank_of_known_matrices(features, rank):
     assert effective_rank(torch.tensor(np.array(features))) == pytest.approx(rank, rel=1e-6)
 
 
-def test_effective_rank_of_noise_is_nearly_the_width_whatever_the_number_of_rows():
+def test_effective_rank_of_noise_is_nearly_the_width_for_any_number_of_rows():
     for rows in (2000, 5000):
         assert 31 < effective_rank(torch.randn(rows, 32)) <= 32
 
@@ -162,7 +162,7 @@ def test_health_equals_a_loop_over_pairs_and_dimensions():
     assert math.isnan(mean_cosine(features[:1]))
 
 
-def test_directions_alike_have_no_cosine_and_a_relative_std_of_one():
+def test_isotropic_features_have_zero_cosine_and_relative_std_of_one():
     features = torch.randn(20_000, 16)
     assert abs(mean_cosine(features)) < 1e-3
     assert relative_std(features) == pytest.approx(1, abs=0.01)
@@ -199,7 +199,7 @@ def test_collapse_shows_in_cosine_and_std_and_not_in_the_effective_rank(log):
     assert "features of the probe 'images' are nearly all the same: their mean cosine is" in log[0]
 
 
-def test_order_in_which_samples_come_does_not_matter():
+def test_order_of_samples_does_not_matter():
     queries, bank, labels = make_features()
     samples = [make_sample('p', 'query', i % 4, f.tolist()) for i, f in enumerate(queries)]
     samples += [
@@ -210,7 +210,7 @@ def test_order_in_which_samples_come_does_not_matter():
     assert evaluate(shuffled)['p/knn_top1'] == evaluate(samples)['p/knn_top1']
 
 
-def test_samples_that_two_ranks_were_given_count_once():
+def test_samples_of_two_ranks_count_once():
     rows = [('bank', 0, [1.0, 0.0]), ('bank', 1, [0.0, 1.0]), ('query', 0, [1.0, 0.1])]
     rows += [('query', 1, [1.0, 0.2])]  # nearer to the wrong class
     samples = [
@@ -221,7 +221,7 @@ def test_samples_that_two_ranks_were_given_count_once():
     assert evaluate([*samples, samples[2], samples[2]], k=1)['p/knn_top1'] == 50
 
 
-def test_features_of_half_precision_are_taken():
+def test_features_of_half_precision_are_accepted():
     samples = [make_sample('p', role, 0, [1.0, 0.5]) for role in ('bank', 'query')]
     for sample in samples:
         sample['feature'] = sample['feature'].bfloat16()
@@ -259,14 +259,14 @@ def test_sample_without_a_role_is_refused_with_its_path(role):
         evaluate([sample])
 
 
-def test_impossible_settings_are_refused():
+def test_invalid_options_are_refused():
     with pytest.raises(ValueError, match='`k` must be at least 1, got 0'):
         KNNAccuracy(k=0)
     with pytest.raises(ValueError, match='`temperature` must be positive, got 0'):
         KNNAccuracy(temperature=0)
 
 
-def test_classes_are_matched_by_name_where_the_folders_number_them_differently():
+def test_classes_are_matched_by_name_if_folders_number_them_differently():
     # The queries' folder lacks class 'b', so that its 'c' has the number that 'b' has in the bank.
     near_b, near_c = [0.0, 1.0], [1.0, 0.0]
     samples = [
@@ -277,7 +277,7 @@ def test_classes_are_matched_by_name_where_the_folders_number_them_differently()
     assert evaluate(samples, k=1)['images/knn_top1'] == 100
 
 
-def test_features_of_a_run_that_diverged_give_nan_for_their_probe_alone():
+def test_non_finite_features_give_nan_for_their_probe_only():
     good, bad = [0.0, 1.0], [0.0, math.nan]
     samples = [make_sample('images', role, 0, bad) for role in ('bank', 'query')]
     samples += [make_sample('videos', role, 0, good) for role in ('bank', 'query')]

@@ -89,7 +89,7 @@ def test_heads_follow_the_formulas_of_sgd():
         np.testing.assert_allclose(head.bias.detach(), expected[-1], atol=1e-12)
 
 
-def test_a_head_of_a_sweep_becomes_what_it_becomes_alone():
+def test_each_head_of_a_sweep_is_trained_independently():
     probe = make_probe().standardized()
     together = fit_heads(probe.bank, probe.bank_labels, 3, lrs=(0.01, 0.1, 1.0), epochs=5)
     (alone,) = fit_heads(probe.bank, probe.bank_labels, 3, lrs=(0.1,), epochs=5)
@@ -97,7 +97,7 @@ def test_a_head_of_a_sweep_becomes_what_it_becomes_alone():
     assert torch.equal(together[1].bias, alone.bias)
 
 
-def test_rate_is_chosen_without_the_queries():
+def test_learning_rate_is_chosen_without_the_queries():
     probe = make_probe()
     other = Probe(probe.bank, probe.bank_labels, torch.randn(60, 5), probe.query_labels)
     metric = LinearProbeAccuracy(lrs=(0.01, 0.1, 0.3), epochs=10, device='cpu')
@@ -108,7 +108,7 @@ def test_rate_is_chosen_without_the_queries():
     assert figures[0]['linear_top1'] > 50 > figures[1]['linear_top1']
 
 
-def test_mean_class_counts_rare_classes_as_much_as_frequent_ones():
+def test_mean_class_accuracy_weights_classes_equally():
     bank = torch.tensor([[-1.0], [-1.1], [1.0], [1.1]])
     labels = torch.tensor([0, 0, 1, 1])
     # Three of class 0, all right; one of class 1, wrong.
@@ -126,7 +126,7 @@ def test_held_out_samples_are_of_each_class_and_not_among_the_others():
     assert sorted([*seen.tolist(), *held.tolist()]) == list(range(33))
 
 
-def test_direction_in_which_all_features_are_the_same_does_no_harm():
+def test_constant_feature_dimension_is_accepted():
     probe = make_probe()
     probe.bank[:, 1] = probe.queries[:, 1] = 4.0
     assert torch.isfinite(probe.standardized().bank).all()
@@ -139,7 +139,7 @@ def test_bank_of_one_class_is_refused():
         LogisticAccuracy(device='cpu').measure(probe)
 
 
-def test_one_sample_of_each_class_leaves_none_to_choose_a_learning_rate():
+def test_one_sample_per_class_is_too_few_to_choose_a_learning_rate():
     probe = Probe(torch.randn(3, 2), torch.arange(3), torch.randn(6, 2), torch.arange(6) % 3)
     with pytest.raises(DataError, match=r'one sample of each class.*`lrs=\[0.1\]`'):
         LinearProbeAccuracy(lrs=(0.01, 0.1, 1.0), device='cpu').measure(probe)
@@ -155,7 +155,7 @@ def test_one_sample_of_each_class_leaves_none_to_choose_a_learning_rate():
         (dict(epochs=0), '`epochs` and `batch_size` must be at least 1, got 0 and 1024'),
     ],
 )
-def test_impossible_settings_are_refused(settings, message):
+def test_invalid_options_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         LinearProbeAccuracy(**settings)
     with pytest.raises(ValueError, match='`strength` must be positive, got 0'):

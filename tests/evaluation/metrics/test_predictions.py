@@ -22,7 +22,7 @@ def test_file_has_each_sample_once(tmp_path):
     assert [row['path'] for row in said] == ['a', 'b']
 
 
-def test_what_two_ranks_got_counts_once_and_a_file_as_often_as_a_list_names_it():
+def test_sample_of_two_ranks_counts_once_and_repeated_files_count_each_time():
     rows = [
         dict(path='a', sample_idx=0, start=0.0),
         dict(path='a', sample_idx=1, start=2.0),
@@ -34,7 +34,7 @@ def test_what_two_ranks_got_counts_once_and_a_file_as_often_as_a_list_names_it()
     assert each_once(rows) == [*rows[:3], *rows[4:]]
 
 
-def test_samples_of_all_sources_have_numbers_of_their_own(tmp_path):
+def test_samples_of_all_sources_have_unique_numbers(tmp_path):
     for name in 'ab':
         write_image(tmp_path / f'{name}.png')
     (tmp_path / 'list.txt').write_text('a.png 0\na.png 1\nb.png 0\n')
