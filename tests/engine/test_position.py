@@ -40,7 +40,26 @@ class Recorder(Hook):
         self.rates += runner.optim_wrapper.get_lr()['lr']
 
 
-def run(work_dir, batch_size, *, resume=False, stop_at=None, loop=None, accumulate=1):
+IN_EPOCHS = [
+    dict(type='LinearLR', start_factor=0.1, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=2, begin=1, end=3, convert_to_iter_based=True),
+]
+IN_SHARES = [
+    dict(type='WarmupLR', share=0.2, by_epoch=False),
+    dict(type='CosineLR', warmup_share=0.2, by_epoch=False),
+]
+
+
+def run(
+    work_dir,
+    batch_size,
+    *,
+    resume=False,
+    stop_at=None,
+    loop=None,
+    accumulate=1,
+    schedule=IN_EPOCHS,
+):
     recorder = Recorder(stop_at)
     runner = toy_runner(
         work_dir,
@@ -53,10 +72,7 @@ def run(work_dir, batch_size, *, resume=False, stop_at=None, loop=None, accumula
         optim_wrapper=dict(
             optimizer=dict(type='SGD', lr=0.01, momentum=0.9), accumulative_counts=accumulate
         ),
-        param_scheduler=[
-            dict(type='LinearLR', start_factor=0.1, end=1, convert_to_iter_based=True),
-            dict(type='CosineAnnealingLR', T_max=2, begin=1, end=3, convert_to_iter_based=True),
-        ],
+        param_scheduler=schedule,
         train_dataloader=dict(
             batch_size=batch_size,
             dataset=Numbers(),
@@ -103,6 +119,20 @@ def test_checkpoint_of_the_same_batches_goes_on_where_it_was(tmp_path):
     _, whole = run(tmp_path / 'whole', 8)
     assert rest.seen == whole.seen[8:]
     assert rest.rates == whole.rates[8:]
+
+
+@pytest.mark.parametrize(
+    ('short', 'long'),
+    [
+        (dict(type='EpochLoop', max_epochs=1), dict(type='EpochLoop', max_epochs=3)),
+        (dict(type='IterLoop', max_iters=6), dict(type='IterLoop', max_iters=18)),
+    ],
+)
+def test_run_that_is_resumed_for_longer_has_the_schedule_of_its_new_length(tmp_path, short, long):
+    run(tmp_path, 8, loop=short, schedule=IN_SHARES)
+    _, rest = run(tmp_path, 8, loop=long, schedule=IN_SHARES, resume=True)
+    _, whole = run(tmp_path / 'whole', 8, loop=long, schedule=IN_SHARES)
+    assert rest.rates == pytest.approx(whole.rates[6:])
 
 
 # ------------------------------------------------------------------------- iterations

@@ -46,6 +46,7 @@ class Position(NamedTuple):
         batches_per_epoch: Number of batches in an epoch.
         batch_size: Samples in a batch of one rank.
         num_ranks: Number of ranks.
+        max_iters: Steps of the whole run; None in older checkpoints.
     """
 
     epoch: int
@@ -53,6 +54,7 @@ class Position(NamedTuple):
     batches_per_epoch: int
     batch_size: int
     num_ranks: int
+    max_iters: int | None = None
 
     @property
     def samples_per_batch(self) -> int:
@@ -67,14 +69,14 @@ def position_of(runner: Any, epoch: int, iteration: int) -> Position:
     if hasattr(runner.train_loop, 'batches'):
         epoch, batch = runner.train_loop.batches.position
     batch_size = getattr(loader.batch_sampler, 'batch_size', None) or loader.batch_size or 1
-    return Position(epoch, batch, len(loader), batch_size, runner.world_size)
+    return Position(epoch, batch, len(loader), batch_size, runner.world_size, runner.max_iters)
 
 
 def adopt_position(runner: Any, saved: Position, initial_settings: list[dict[str, Any]]) -> None:
-    """Continues a resumed run at its next samples, also if the size or number of batches changed.
+    """Continues a resumed run at its next samples, also if the size or number of batches or its length changed.
 
-    Samples keep their order on any number of ranks. If a step has as many samples as before, nothing else changes.
-    If not, at most one batch is seen again, and the length of the run and its schedules keep their number of epochs.
+    Schedules follow a new length of the run. Samples keep their order on any number of ranks. If a step has as many
+    samples as before, nothing else changes. If not, at most one batch is seen again, and the length of the run and its schedules keep their number of epochs.
 
     Args:
         runner: The resumed run.
@@ -87,15 +89,21 @@ def adopt_position(runner: Any, saved: Position, initial_settings: list[dict[str
             f'Resumed with {count_of(now.num_ranks, "process", "processes")} instead of {saved.num_ranks}. '
             'The order of the data is the same.'
         )
+    same_length = saved.max_iters in (None, now.max_iters)
     batch = saved.batch * saved.samples_per_batch // now.samples_per_batch
     batch = min(batch, now.batches_per_epoch)
     if hasattr(runner.train_loop, 'batches'):  # its length and schedules are counted in iterations
         runner.train_loop.batches.go_to(saved.epoch, batch)
-        if now.samples_per_batch != saved.samples_per_batch:
+        if now.samples_per_batch != saved.samples_per_batch or not same_length:
             _replay_schedules(runner, initial_settings)
         return
     same_steps = now.samples_per_batch == saved.samples_per_batch
     if same_steps and now.batches_per_epoch == saved.batches_per_epoch:
+        if not same_length:
+            runner.logger.info(
+                f'The run has {now.max_iters} iterations and had {saved.max_iters}: schedules follow its new length.'
+            )
+            _replay_schedules(runner, initial_settings)
         return
     step = saved.epoch * now.batches_per_epoch + batch
     step -= step % getattr(runner.optim_wrapper, '_accumulative_counts', 1)  # no gradient is held
