@@ -76,7 +76,8 @@ def adopt_position(runner: Any, saved: Position, initial_settings: list[dict[str
     """Continues a resumed run at its next samples, also if the size or number of batches or its length changed.
 
     Schedules follow a new length of the run. Samples keep their order on any number of ranks. If a step has as many
-    samples as before, nothing else changes. If not, at most one batch is seen again, and the length of the run and its schedules keep their number of epochs.
+    samples as before, nothing else changes. If not, at most one batch is seen again, and the length of the run and its
+    schedules keep their number of epochs.
 
     Args:
         runner: The resumed run.
