@@ -3,19 +3,24 @@
 
 import argparse
 import os
+import sys
 
 from vicmae.config.paths import find_config
+from vicmae.errors import ConfigError
 from vicmae.utils import preemption
 from vicmae.utils.work_dir import claim_work_dir, find_checkpoint
 
 from . import common
 
-HELP = 'Train what a config describes.'
+HELP = 'Train what a config describes, or on your own folders.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    common.add_config_argument(parser)
+    parser.add_argument(
+        'config', nargs='?', help='path of a config, or a name that `vicmae configs` lists'
+    )
+    _add_quick_start_options(parser)
     parser.add_argument('--work-dir', help='where logs and checkpoints go (work_dirs/CONFIG_NAME)')
     parser.add_argument(
         '--resume',
@@ -52,11 +57,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_launcher_options(parser)
 
 
+def _add_quick_start_options(parser: argparse.ArgumentParser) -> None:
+    own = parser.add_argument_group(
+        'own folders, without a config',
+        'They write OUT/config.py, which can be edited, and train it in OUT/run.',
+    )
+    own.add_argument('--images', metavar='DIR', help='pictures, in any sub-folders')
+    own.add_argument('--videos', metavar='DIR', help='clips, in any sub-folders')
+    own.add_argument(
+        '--labelled',
+        metavar='DIR',
+        help='pictures or clips in a folder for each class, or in `train` and `val` with these: measures kNN accuracy',
+    )
+    own.add_argument('--out', metavar='DIR', help='folder of the config and the run')
+    own.add_argument('--image-size', type=int, default=224, metavar='PIXELS', help='default: 224')
+    own.add_argument(
+        '--patch-size',
+        type=int,
+        metavar='PIXELS',
+        help='default: the largest of 16, 8, 4 and 2 that gives 8 x 8 patches',
+    )
+    own.add_argument(
+        '--size',
+        default='small',
+        choices=['tiny', 'small', 'base', 'large', 'huge'],
+        help='size of the model (default: small)',
+    )
+    own.add_argument('--epochs', type=int, default=100, help='length of the run (default: 100)')
+    own.add_argument('--batch-size', type=int, help='default: 64, or all samples if they are fewer')
+    own.add_argument(
+        '--config-only', action='store_true', help='write OUT/config.py, and do not train'
+    )
+
+
 def run(args: argparse.Namespace) -> None:
     """Trains."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     preemption.require_not_preempted()
     preemption.end_on_signals()
+    if args.config is None or _has_folders(args):
+        args.config = _write_config(args)
+        if args.config_only:
+            return
     config = find_config(args.config)
     # Imported here, so that --help and a wrong name are answered at once.
     from vicmae.apis import build_runner, load_config
@@ -73,6 +115,48 @@ def run(args: argparse.Namespace) -> None:
         launcher=args.launcher,
     )
     build_runner(cfg, training=True).train()
+
+
+def _has_folders(args: argparse.Namespace) -> bool:
+    return any((args.images, args.videos, args.labelled))
+
+
+def _write_config(args: argparse.Namespace) -> str:
+    """Writes the config of a run on own folders, and returns its path."""
+    if not (args.images or args.videos):
+        raise ConfigError(
+            'Give a config (`vicmae configs` lists names), or folders to train on: `--images DIR`, `--videos DIR`.'
+        )
+    if args.config is not None:
+        raise ConfigError(
+            f'`--images`, `--videos` and `--labelled` write a config of their own, and {args.config!r} is given as '
+            'well. Leave one out.'
+        )
+    if args.out is None:
+        raise ConfigError('Name a folder for the config and the run: `--out DIR`.')
+    if args.launcher != 'none':
+        raise ConfigError(
+            'On several processes, write the config first (`--config-only`, without a launcher), then train '
+            'OUT/config.py.'
+        )
+    from vicmae.config.quick_start import QuickStart
+
+    start = QuickStart(
+        out=args.out,
+        images=args.images,
+        videos=args.videos,
+        labelled=args.labelled,
+        image_size=args.image_size,
+        patch_size=args.patch_size,
+        model_size=args.size,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+    )
+    if args.resume and start.path.exists():  # with the user's edits
+        return str(start.path)
+    path = start.write()
+    print(f'Wrote {path}. Edit it, and train it again with `vicmae train {path}`.', file=sys.stderr)
+    return str(path)
 
 
 def _what_is_saved(args: argparse.Namespace) -> str:

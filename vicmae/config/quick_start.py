@@ -1,0 +1,265 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Writes the config of a run on one's own folders, for `vicmae train --images DIR --videos DIR`."""
+
+import csv
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from vicmae.datasets import ImageFolder, VideoFolder
+from vicmae.errors import ConfigError, DataError
+from vicmae.io.extensions import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+
+BASE = 'vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data'
+TRAIN_NAMES, TEST_NAMES = ('train', 'training'), ('val', 'test', 'validation', 'valid')
+_KINDS: dict[str, tuple[type[ImageFolder] | type[VideoFolder], tuple[str, ...]]] = {
+    'images': (ImageFolder, IMAGE_EXTENSIONS),
+    'videos': (VideoFolder, VIDEO_EXTENSIONS),
+}
+_PATCH_SIZES = (16, 8, 4, 2)
+_MOST_TO_ONE = 7  # the paper's 4.5 images to a video, with room
+
+_CONFIG = Template('''"""Pretraining on own data, written by `vicmae train`. Edit it, then run
+
+    vicmae train $path
+"""
+
+_base_ = 'vicmae::vicmae/$base.py'
+
+work_dir = $work_dir
+
+image_size = $image_size
+patch_size = $patch_size
+model_size = $model_size
+
+train_dataloader = dict(
+    batch_size=$batch_size,
+    num_workers=$num_workers,
+    dataset=dict(
+$sources
+    ),
+)
+optim_wrapper = dict(optimizer=dict(lr=$lr))
+auto_scale_lr = dict(base_batch_size=$batch_size)
+train_cfg = dict(max_epochs=$epochs, val_interval=$val_interval)
+default_hooks = dict(logger=dict(interval=10))
+$evaluation''')
+
+_EVALUATION = Template("""
+# kNN on labelled files: those of the bank vote for the class of each query.
+test_image = [dict(type='LoadImage'), dict(type='CenterCrop'), dict(type='PackClip')]
+test_video = [
+    dict(type='OpenVideo'),
+    dict(type='UniformFrames'),
+    dict(type='DecodeFrames'),
+    dict(type='CenterCrop'),
+    dict(type='PackClip'),
+]
+val_dataloader = dict(
+    _delete_=True,  # the base has none
+    batch_size=$batch_size,
+    num_workers=$num_workers,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='MixedDataset',
+        sources=dict(
+$sources
+        ),
+    ),
+)
+val_evaluator = dict(_delete_=True, type='KNNAccuracy', k=10)
+val_cfg = dict(_delete_=True)
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+test_cfg = dict(_delete_=True)
+""")
+
+
+@dataclass(frozen=True)
+class QuickStart:
+    """The choices of a run on own data.
+
+    Args:
+        out: Folder of the config and, below it, of the run.
+        images: Folder of pictures, at any depth.
+        videos: Folder of clips, at any depth.
+        labelled: Folder of class folders, or of `train` and `val` with class folders each, for kNN.
+        image_size: Pixels of the crops' side.
+        patch_size: Pixels of a patch's side; by default the largest that gives 8 x 8 patches.
+        model_size: 'tiny', 'small', 'base', 'large' or 'huge'.
+        epochs: Length of the run.
+        batch_size: Samples in a step; by default 64, or as many as there are.
+    """
+
+    out: str
+    images: str | None = None
+    videos: str | None = None
+    labelled: str | None = None
+    image_size: int = 224
+    patch_size: int | None = None
+    model_size: str = 'small'
+    epochs: int = 100
+    batch_size: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """The config file."""
+        return Path(self.out) / 'config.py'
+
+    def write(self) -> Path:
+        """Writes the config, and lists of labelled files where they are split, and returns its path."""
+        counts = {kind: _count(kind, folder) for kind, folder in self._folders()}
+        if not counts:
+            raise ConfigError('Give pictures or clips to train on: `--images DIR`, `--videos DIR`.')
+        batch_size = self.batch_size or min(64, sum(counts.values()))
+        num_workers = min(4, os.cpu_count() or 1)
+        text = _CONFIG.substitute(
+            path=self.path,
+            base=BASE,
+            work_dir=repr(os.path.join(self.out, 'run')),
+            image_size=self.image_size,
+            patch_size=self.patch_size or fitting_patch_size(self.image_size),
+            model_size=repr(self.model_size),
+            batch_size=batch_size,
+            num_workers=num_workers,
+            sources=self._train_sources(counts),
+            lr=f'{1e-3 * math.sqrt(batch_size / 256):.3g}',
+            epochs=self.epochs,
+            val_interval=max(1, self.epochs // 10),
+            evaluation=self._evaluation(num_workers),
+        )
+        if self.path.exists() and self.path.read_text(encoding='utf-8') != text:
+            raise ConfigError(
+                f'{str(self.path)!r} exists, with other settings. Train it with `vicmae train {self.path}`, remove it, '
+                'or name another folder with `--out`.'
+            )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(text, encoding='utf-8')
+        return self.path
+
+    def _folders(self) -> Iterator[tuple[str, str]]:
+        for kind, folder in (('images', self.images), ('videos', self.videos)):
+            if folder is not None:
+                yield kind, os.path.abspath(folder)
+
+    def _train_sources(self, counts: dict[str, int]) -> str:
+        folders = dict(self._folders())
+        lines = ['        sources=dict(']
+        for kind in _KINDS:
+            value = f'dict(data_root={folders[kind]!r})' if kind in folders else 'None'
+            lines.append(f'            {kind}={value},')
+        lines.append('        ),')
+        if len(counts) == 2:
+            most, least = max(counts.values()), min(counts.values())
+            if most > _MOST_TO_ONE * least:
+                many = max(counts, key=lambda kind: counts[kind])
+                weights = {kind: _MOST_TO_ONE if kind == many else 1 for kind in counts}
+                lines += [
+                    f'        # There are {counts["images"]:,} images and {counts["videos"]:,} videos.',
+                    f'        weights=dict(images={weights["images"]}, videos={weights["videos"]}),',
+                ]
+        return '\n'.join(lines)
+
+    def _evaluation(self, num_workers: int) -> str:
+        if self.labelled is None:
+            return ''
+        root = Path(os.path.abspath(self.labelled))
+        if not root.is_dir():
+            raise DataError(f'`--labelled`: there is no folder {str(root)!r}.')
+        parts = [
+            next((n for n in names if (root / n).is_dir()), None)
+            for names in (TRAIN_NAMES, TEST_NAMES)
+        ]
+        bank = str(root / parts[0]) if parts[0] and parts[1] else str(root)
+        sources = []
+        for kind in _KINDS:
+            if not _has(kind, bank):
+                continue
+            if parts[0] and parts[1]:
+                places = [dict(data_root=str(root / str(part))) for part in parts]
+            else:
+                places = self._split(kind, str(root))
+            for role, place in zip(('bank', 'query'), places, strict=True):
+                sources.append(_labelled_source(kind, role, place))
+        if not sources:
+            raise DataError(
+                f'`--labelled`: {str(root)!r} has no pictures and no clips. It needs a folder for each class, or '
+                '`train` and `val` with these.'
+            )
+        return _EVALUATION.substitute(
+            batch_size=64, num_workers=num_workers, sources='\n'.join(sources)
+        )
+
+    def _split(self, kind: str, root: str) -> list[dict[str, Any]]:
+        """Lists every fifth file of each class for the queries, the others for the bank."""
+        source = _KINDS[kind][0](root, with_labels=True, pipeline=[])
+        by_class: dict[str, list[str]] = {}
+        for index in range(len(source)):
+            info = source.get_data_info(index)
+            by_class.setdefault(info['class_name'], []).append(info['path'])
+        parts: dict[str, list[tuple[str, str]]] = {'bank': [], 'query': []}
+        for name, paths in by_class.items():
+            if len(paths) > 1:  # a single file can't be found by another of its class
+                for number, path in enumerate(paths):
+                    last_of_five = number % 5 == 4 or (len(paths) < 5 and number == len(paths) - 1)
+                    parts['query' if last_of_five else 'bank'].append((path, name))
+        if not parts['query']:
+            raise DataError(
+                f'`--labelled`: no class in {root!r} has two {kind}, so that one could be found by the other.'
+            )
+        places = []
+        for role, rows in parts.items():
+            path = Path(self.out) / f'labelled_{kind}_{role}.csv'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, 'w', encoding='utf-8', newline='') as file:
+                writer = csv.writer(file)
+                writer.writerow(('path', 'label'))
+                writer.writerows(rows)
+            places.append(dict(ann_file=os.path.abspath(path)))
+        return places
+
+
+def fitting_patch_size(image_size: int) -> int:
+    """Returns the largest patch size that divides the image's and gives at least 8 x 8 patches.
+
+    Example:
+        >>> [fitting_patch_size(size) for size in (224, 160, 96, 64, 32)]
+        [16, 16, 8, 8, 4]
+    """
+    fitting = [size for size in _PATCH_SIZES if image_size % size == 0]
+    if not fitting:
+        raise ConfigError(f'`--image-size` must be a multiple of 2, got {image_size}.')
+    return next((size for size in fitting if image_size // size >= 8), fitting[-1])
+
+
+def _count(kind: str, folder: str) -> int:
+    source = _KINDS[kind][0](folder, pipeline=[])  # says what is wrong with a folder
+    return len(source)
+
+
+def _has(kind: str, folder: str) -> bool:
+    """Whether there is a file of this kind below a folder."""
+    extensions = _KINDS[kind][1]
+    return any(
+        name.lower().endswith(extensions) for _, _, names in os.walk(folder) for name in names
+    )
+
+
+def _labelled_source(kind: str, role: str, place: dict[str, Any]) -> str:
+    """Returns the lines of one source of the evaluation."""
+    word = kind.removesuffix('s')
+    lines = [
+        f'{word}_{role}=dict(',
+        f"    type='{_KINDS[kind][0].__name__}',",
+        *(f'    {name}={value!r},' for name, value in place.items()),
+        '    with_labels=True,',
+        f"    tags=dict(probe='{kind}', role='{role}'),",
+        f'    pipeline=test_{word},',
+        '),',
+    ]
+    return '\n'.join(f'            {line}' for line in lines)
