@@ -280,8 +280,8 @@ def derive(tmp_path, text):
             '`train_dataloader.batchsize`: train_dataloader takes no .* Did you mean batch_size',
         ),
         (
-            "model = dict(target=dict(type='EMATarget'))",
-            '`model.target.head`: EMATarget takes no `head`.*momentum, masked.*`_delete_=True` in the',
+            "model = dict(target=dict(type='EMATarget', head=None))",
+            '`model.target.head`: EMATarget takes no `head`.*momentum, masked',
         ),
         (
             "optim_wrapper = dict(optimizer=dict(lr='abc'))",
@@ -306,3 +306,73 @@ def test_variables_of_a_config_file_are_its_own(tmp_path):
 def test_name_in_the_place_of_a_part_is_refused_with_what_was_meant():
     with pytest.raises(ConfigError, match='Did you mean `model.aggregator.type=MaxPooling`'):
         load_config(DEBUG, {'model.aggregator': 'MaxPooling'})
+
+
+# ------------------------------------------------------------------------- another type
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('model.target', 'EMATarget'),
+        ('model.aggregator', 'AttentionPooling'),
+        ('optim_wrapper.optimizer', 'SGD'),
+        ('optim_wrapper', 'AmpOptimWrapper'),
+        ('train_cfg', 'EpochLoop'),
+    ],
+)
+def test_file_and_command_line_swap_a_part_alike(tmp_path, key, value):
+    text = f"dict(type='{value}')"
+    for name in reversed(key.split('.')[1:]):
+        text = f'dict({name}={text})'
+    path = derive(tmp_path, f'{key.split(".")[0]} = {text}')
+    expected = load_config(DEBUG, {f'{key}.type': value})
+    assert load_config(path)._cfg_dict == expected._cfg_dict
+
+
+def test_part_is_swapped_through_several_files_for_a_type_of_ones_own(tmp_path, monkeypatch):
+    write(
+        tmp_path / 'own_target.py',
+        'from torch import nn\nfrom vicmae.registry import MODELS\n'
+        "@MODELS.register_module(name='OwnTarget', force=True)\n"
+        'class OwnTarget(nn.Module):\n    def __init__(self, *, sharpness=1):\n        super().__init__()\n',
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    first = derive(tmp_path, "model = dict(target=dict(type='EMATarget', momentum=0.9))")
+    second = write(
+        tmp_path / 'second.py',
+        f"_base_ = {str(first)!r}\ncustom_imports = dict(imports=['own_target'])\n"
+        "model = dict(target=dict(type='OwnTarget'))\n",
+    )
+    third = f'_base_ = {str(second)!r}\nmodel = dict(target=dict(%s=3))\n'
+    path = write(tmp_path / 'third.py', third % 'sharpness')
+    assert load_config(path).model.target == dict(type='OwnTarget', sharpness=3)
+    path = write(tmp_path / 'wrong.py', third % 'momentum')
+    with pytest.raises(ConfigError, match='`model.target.momentum`: OwnTarget takes no `momentum`'):
+        load_config(path)
+
+
+# ------------------------------------------------------------------------- values of another kind
+def test_dict_replaces_a_name(tmp_path):
+    arch = dict(embed_dims=192, num_layers=2, num_heads=3, feedforward_channels=64)
+    path = derive(
+        tmp_path, "model = dict(backbone=dict(_delete_=True, type='MaskedViT', arch='tiny'))"
+    )
+    assert load_config(path, {'model.backbone.arch': arch}).model.backbone.arch == arch
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('param_scheduler.0', 3, "`param_scheduler.0` can't be 3, where the config has {'type'"),
+        ('train_dataloader.batch_size', 'eight', "batch_size` must be a number, got 'eight'"),
+    ],
+)
+def test_override_of_another_kind_is_refused(key, value, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(DEBUG, {key: value})
+
+
+def test_module_that_is_missing_is_named_without_a_list_of_folders(tmp_path):
+    path = derive(tmp_path, "custom_imports = dict(imports=['no_such_module'])")
+    with pytest.raises(ConfigError, match="No module named 'no_such_module'.*PYTHONPATH=") as error:
+        load_config(path)
+    assert '\n' not in str(error.value)

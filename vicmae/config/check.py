@@ -94,7 +94,7 @@ def signature_of(name: str) -> Callable | None:
 
 def check_types(cfg: Config) -> None:
     """Refuses a `type` that isn't registered. The error suggests similar names."""
-    for parents, node in _dicts(cfg._cfg_dict):
+    for parents, node in nested_dicts(cfg._cfg_dict):
         name = node.get('type')
         if isinstance(name, str) and find_type(name) is None:
             where = '.'.join((*parents, 'type'))
@@ -125,18 +125,14 @@ def _check_argument(cls: Any, parents: Sequence[str], node: Mapping, key: str) -
     known = [*names, *extras_of(parents)]
     where = '.'.join((*parents, key))
     if key not in known and not takes_any:
-        meant = suggest(key, known)
-        if 'Did you mean' not in meant:
-            meant += (
-                ' Where a config changes a `type` that its base has set, `_delete_=True` in the dict leaves the '
-                'arguments of the old one out.'
-            )
-        raise ConfigError(f'`{where}`: {node.get("type", parents[-1])} takes no `{key}`.{meant}')
+        raise ConfigError(
+            f'`{where}`: {node.get("type", parents[-1])} takes no `{key}`.{suggest(key, known)}'
+        )
     if isinstance(node[key], str) and _is_number(cls, key):
         raise ConfigError(f'`{where}` must be a number, got {node[key]!r}.')
 
 
-def _dicts(node: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def nested_dicts(node: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yields all dicts of a config, also those in lists, with the keys that lead to them."""
     children: Iterable[tuple[Any, Any]] = ()
     if isinstance(node, Mapping):
@@ -145,12 +141,12 @@ def _dicts(node: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
     elif isinstance(node, (list, tuple)):
         children = enumerate(node)
     for key, value in children:
-        yield from _dicts(value, (*where, str(key)))
+        yield from nested_dicts(value, (*where, str(key)))
 
 
 def built_nodes(node: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
     """Yields the dicts of a config whose keys are arguments: keys that lead to it, dict, class or function."""
-    for where, child in _dicts(node):
+    for where, child in nested_dicts(node):
         cls = None
         if isinstance(child.get('type'), str):
             cls = find_type(child['type'])
@@ -165,10 +161,18 @@ def _is_number(cls: Any, name: str) -> bool:
     for base in inspect.getmro(cls) if inspect.isclass(cls) else ():
         parameter = inspect.signature(vars(base).get('__init__', object)).parameters.get(name)
         if parameter is not None:
-            kinds = set(typing.get_args(parameter.annotation)) or {parameter.annotation}
+            kinds = _kinds_of(parameter.annotation)
             others = kinds - {int, float, bool, type(None), Tensor}
             return bool(kinds & {int, float}) and all(typing.get_origin(k) is tuple for k in others)
     return False
+
+
+def _kinds_of(annotation: Any) -> set[Any]:
+    """Returns the types of a union; the annotations of some modules are text, such as 'int | None'."""
+    if isinstance(annotation, str):
+        numbers = {'int': int, 'float': float, 'bool': bool, 'None': type(None)}
+        return {numbers.get(name.strip(), name) for name in annotation.split('|')}
+    return set(typing.get_args(annotation)) or {annotation}
 
 
 def find_type(name: str) -> Any:

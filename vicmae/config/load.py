@@ -26,6 +26,9 @@ from .check import (
 from .knobs import follow_knobs, knobs_of, require_followed
 from .nearest import suggest
 from .paths import find_config
+from .swap import drop_foreign_arguments, drop_inherited_arguments, noting_inherited_arguments
+
+_NOTHING: Any = object()
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -38,11 +41,17 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
     path = find_config(str(path))
     MODULE2PACKAGE.setdefault('vicmae', 'vicmae')  # for `_base_ = 'vicmae::vicmae/NAME.py'`
     try:
-        cfg = Config.fromfile(path)
+        with noting_inherited_arguments():
+            cfg = Config.fromfile(path)
+    except ImportError as error:
+        raise ConfigError(
+            f"Can't read the config {str(path)!r}: {_missing_module(error)}"
+        ) from error
     except Exception as error:  # a config is a program
         raise ConfigError(f"Can't read the config {str(path)!r}: {error}") from error
     _drop_own_scope(cfg._cfg_dict)
     set_default_scope(cfg.get('default_scope') or 'vicmae')
+    drop_inherited_arguments(cfg)
     before = knobs_of(cfg)
     apply_overrides(cfg, overrides or {})
     check_types(cfg)
@@ -73,18 +82,48 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
     for key in sorted(overrides, key=lambda k: (k not in changed_types, k)):
         _check_key(cfg, key)
         _refuse_name_for_dict(cfg, key, overrides[key])
-        cfg.merge_from_dict({key: overrides[key]})
+        _set(cfg, key, overrides[key])
         if key in changed_types:
-            _drop_foreign_arguments(cfg, key.split('.')[:-1])
+            parents = key.split('.')[:-1]
+            drop_foreign_arguments(_value_at(cfg, parents), parents)
+
+
+def _set(cfg: Config, key: str, value: Any) -> None:
+    """Sets a value by dotted key; a dict is merged into one that is there, and replaces anything else."""
+    old = _value_at(cfg, key.split('.'))
+    if isinstance(value, Mapping) and old is not _NOTHING and not isinstance(old, Mapping):
+        value = {**value, '_delete_': True}
+    try:
+        cfg.merge_from_dict({key: value})
+    except (TypeError, AttributeError, KeyError, IndexError) as error:
+        was = '' if old is _NOTHING else f', where the config has {old!r}'
+        raise ConfigError(f"`{key}` can't be {value!r}{was}.") from error
+
+
+def _value_at(cfg: Config, parts: Sequence[str]) -> Any:
+    """Returns the value at a dotted key, or `_NOTHING`."""
+    node: Any = cfg._cfg_dict
+    for part in parts:
+        if isinstance(node, (list, tuple)) and part.isdecimal() and int(part) < len(node):
+            node = node[int(part)]
+        elif isinstance(node, Mapping) and part in node:
+            node = node[part]
+        else:
+            return _NOTHING
+    return node
+
+
+def _missing_module(error: BaseException) -> str:
+    """Returns what could not be imported, without MMEngine's list of all folders that were searched."""
+    cause: BaseException | None = error
+    while cause is not None:
+        error, cause = cause, cause.__cause__ or cause.__context__
+    return f'{error}. Name the folder of the module: `PYTHONPATH=FOLDER vicmae ...`.'
 
 
 def _refuse_name_for_dict(cfg: Config, key: str, value: Any) -> None:
     """Refuses `model.aggregator=MaxPooling`, which has to be `model.aggregator.type=MaxPooling`."""
-    node: Any = cfg._cfg_dict
-    for part in key.split('.'):
-        if not isinstance(node, Mapping) or part not in node:
-            return
-        node = node[part]
+    node = _value_at(cfg, key.split('.'))
     if isinstance(node, Mapping) and isinstance(value, str):
         meant = f' Did you mean `{key}.type={value}`?' if find_type(value) else ''
         raise ConfigError(f'`{key}` is a dict, and {value!r} is none.{meant}')
@@ -176,16 +215,3 @@ def _readable_names(node: Mapping, parents: Sequence[str]) -> tuple[list[str], b
     taker = signature_of(parents[-1])
     names = parameters_of(taker)[0] if taker is not None else []
     return sorted({*node, *names, *extras}), False
-
-
-def _drop_foreign_arguments(cfg: Config, parents: Sequence[str]) -> None:
-    """Drops the keys of the dict at `parents` that its `type` doesn't take."""
-    node: Any = cfg
-    for part in parents:
-        node = node[int(part)] if isinstance(node, (list, tuple)) else node[part]
-    cls = find_type(node['type'])
-    names, takes_any = parameters_of(cls) if cls is not None else ([], True)
-    if not takes_any:
-        kept = {'type', '_delete_', '_scope_', *names, *extras_of(parents)}
-        for key in [key for key in node if key not in kept]:
-            del node[key]
