@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+from vicmae.demo.run import Demo
+from vicmae.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBUG = 'vicmae_vit-tiny-p8_debug'
@@ -34,6 +35,7 @@ def demo(tmp_path_factory):
     return work_dir, result
 
 
+@pytest.mark.slow
 def test_demo_reports_both_probes_of_pretrained_and_random_weights(demo):
     work_dir, result = demo
     figures = {
@@ -47,6 +49,7 @@ def test_demo_reports_both_probes_of_pretrained_and_random_weights(demo):
         assert shown == pytest.approx([*expected, 25.0], abs=0.051)  # four classes
 
 
+@pytest.mark.slow
 def test_demo_report_has_curves_pictures_and_neighbours_of_both_kinds(demo):
     work_dir, _ = demo
     page = (work_dir / 'report.html').read_text()
@@ -56,6 +59,7 @@ def test_demo_report_has_curves_pictures_and_neighbours_of_both_kinds(demo):
         assert text in page
 
 
+@pytest.mark.slow
 def test_demo_that_is_complete_starts_nothing_and_says_where_the_report_is(demo):
     work_dir, _ = demo
     begun = os.times()
@@ -66,7 +70,8 @@ def test_demo_that_is_complete_starts_nothing_and_says_where_the_report_is(demo)
     assert f'complete: {work_dir / "report.html"}' in result.stdout
 
 
-def test_demo_goes_on_with_what_is_missing(demo):
+@pytest.mark.slow
+def test_demo_continues_with_what_is_missing(demo):
     work_dir, _ = demo
     (work_dir / 'report.html').unlink()
     (work_dir / 'knn_random_init.json').unlink()
@@ -77,15 +82,17 @@ def test_demo_goes_on_with_what_is_missing(demo):
     assert (work_dir / 'report.html').is_file()
 
 
+@pytest.mark.slow
 def test_demo_leaves_a_folder_alone_that_is_none_of_its_own(tmp_path):
     (tmp_path / 'thesis.tex').write_text('years of work')
     result = run_demo(tmp_path, '--fresh')
     assert result.returncode == 1
-    assert f"'{tmp_path}' has files, but none of a demo run" in result.stderr
+    assert f"'{tmp_path}' has files, but none of a demo or a training run" in result.stderr
     assert (tmp_path / 'thesis.tex').read_text() == 'years of work'
 
 
-def test_demo_killed_in_training_goes_on_from_the_last_checkpoint(tmp_path):
+@pytest.mark.slow
+def test_demo_killed_in_training_resumes_from_the_last_checkpoint(tmp_path):
     work_dir = tmp_path / 'run'
     command = [sys.executable, 'tools/demo.py', '--work-dir', work_dir, '--config', DEBUG]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
@@ -102,3 +109,58 @@ def test_demo_killed_in_training_goes_on_from_the_last_checkpoint(tmp_path):
     assert '--resume' in result.stdout
     assert re.search(r"Resumed '.*' after [01] epochs?, at iteration (4|8|12) of 16", result.stdout)
     assert (work_dir / 'report.html').is_file()
+
+
+OWN = """
+_base_ = '{root}/configs/vicmae/{debug}.py'
+demo_data = None
+train_dataloader = dict(
+    dataset=dict(
+        sources=dict(
+            images=dict(data_root='photos'),
+            videos=dict(data_root='{videos}'),
+        )
+    )
+)
+val_dataloader = val_evaluator = val_cfg = None
+test_dataloader = test_evaluator = test_cfg = None
+"""
+
+
+@pytest.mark.slow
+def test_report_of_another_run_is_about_its_own_data(demo, demo_data, tmp_path):
+    (tmp_path / 'photos').symlink_to(demo_data / 'images/train')
+    videos = demo_data / 'videos/train'
+    (tmp_path / 'own.py').write_text(OWN.format(root=ROOT, debug=DEBUG, videos=videos))
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, '-m', 'vicmae', *words],
+            cwd=tmp_path,
+            env={**os.environ, 'PYTHONPATH': str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+
+    trained = run('train', 'own.py', '--work-dir', 'run')
+    assert trained.returncode == 0, trained.stderr
+    weights = {path: path.read_bytes() for path in (tmp_path / 'run').glob('*.pth')}
+    ended = run('demo', '--work-dir', 'run')
+    assert ended.returncode == 0, ended.stderr
+    assert 'kNN is not measured: the config has no labelled test data.' in ended.stdout
+    page = (tmp_path / 'run/report.html').read_text()
+    assert f'<title>ViC-MAE on photos and {videos}' in page
+    assert 'demo data' not in page and 'vicmae demo --work-dir run' in page
+    assert page.count('data:image/png;base64,') == 2 * 3 * 3  # reconstructions of training data
+    assert {path: path.read_bytes() for path in (tmp_path / 'run').glob('*.pth')} == weights
+
+
+def test_run_of_another_command_is_not_started_over(tmp_path):
+    (tmp_path / 'last_checkpoint').write_text('iter_8.pth')
+    with pytest.raises(
+        ConfigError, match='a training run without its config. Name it with `--config`'
+    ):
+        Demo(tmp_path)
+    with pytest.raises(ConfigError, match='holds a training run, which `--fresh` would delete'):
+        Demo(tmp_path, config=DEBUG, fresh=True).run()
+    assert (tmp_path / 'last_checkpoint').exists()

@@ -16,7 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='where checkpoints and the report go (work_dirs/demo, with another seed work_dirs/demo-seedN); '
         'the data go to data/demo',
     )
-    parser.add_argument('--config', help='another pretraining config that evaluates with kNN')
+    parser.add_argument(
+        '--config',
+        help='another pretraining config, such as one of your own data; with the --work-dir of a run that '
+        '`vicmae train` made, the report is about that run',
+    )
     parser.add_argument('--seed', type=int, default=0, help='seed of weights, samples and masks')
     parser.add_argument(
         '--fresh',
@@ -27,8 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs what is left of the demo."""
-    from vicmae.demo.run import CONFIG, Demo
+    from vicmae.demo.run import Demo
 
     folder = 'work_dirs/demo' if args.seed == 0 else f'work_dirs/demo-seed{args.seed}'
-    work_dir, config = args.work_dir or Path(folder), args.config or CONFIG
-    Demo(work_dir, config=config, seed=args.seed, fresh=args.fresh).run()
+    Demo(args.work_dir or Path(folder), config=args.config, seed=args.seed, fresh=args.fresh).run()

@@ -98,7 +98,9 @@ def _format_metric(value: float | str) -> str:
     """Formats percentages with one decimal, as in the report, and small numbers such as learning rates."""
     if isinstance(value, str):  # the reason why a probe was not measured
         return value
-    return f'{value:.4g}' if 0 < abs(value) < 1 else f'{value:.1f}'
+    if value == 0 or abs(value) >= 1:
+        return f'{value:.1f}'
+    return f'{value:.4f}' if abs(value) >= 0.001 else f'{value:.2g}'
 
 
 def report_metrics(metrics: dict[str, Any], args: argparse.Namespace) -> None:

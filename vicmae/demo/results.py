@@ -2,7 +2,9 @@
 """Collects the data of a pretraining run for its report."""
 
 import json
+import os
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 from itertools import chain
@@ -15,14 +17,24 @@ import torch.nn.functional as F
 from mmengine.config import Config
 
 import vicmae
-from vicmae.apis import Features, extract_features, load_model
+from vicmae.apis import Features, extract_features, load_clips, load_model
+from vicmae.apis.train_data import sources_of
+from vicmae.datasets.sources.source import Source
 from vicmae.environment import installed
 from vicmae.registry import DATASETS
 from vicmae.visualization.charts import KINDS, Curve, CurvePanel, ProbeResult
 from vicmae.visualization.reconstruction import draw_reconstructions
 
-from .report import Neighbour, NeighbourRow, NextStep, ReconstructionRow, Report
+from .knn import knn_metric
+from .report import (
+    Neighbour,
+    NeighbourRow,
+    NextStep,
+    ReconstructionRow,
+    Report,
+)
 
+_METHODS = {'ViCMAE': 'ViC-MAE'}
 _NUM_NEIGHBOURS = 5
 _QUERIES_PER_KIND = 3
 _RECONSTRUCTIONS_PER_KIND = 3
@@ -41,51 +53,75 @@ def report_of_run(
     """Collects the report of a run: its log, metrics, and pictures of what the model sees.
 
     Args:
-        cfg: The run's config, whose test data set has bank and query of each probe.
+        cfg: The run's config. Its test data set, if it has one, has bank and query of each probe.
         checkpoint: The run's weights, next to its log.
-        pretrained: Metrics of tools/test.py for these weights.
+        pretrained: Metrics of `vicmae test` for these weights; none without labelled test data.
         random_init: Metrics for random weights.
         seconds: Duration of pretraining.
         facts: Rows for the table of facts, besides versions and machine.
         next_steps: Commands to try.
     """
+    model = load_model(cfg, checkpoint)
+    sources = sources_of(DATASETS.build(cfg.train_dataloader.dataset))
+    sizes = Counter(dict.fromkeys(KINDS, 0))
+    for source in sources.values():
+        sizes[f'{source.kind}s'] += len(source)
+    shared: dict[str, Any] = dict(
+        title=f'{_METHODS.get(cfg.model.type, cfg.model.type)} on {describe_data(cfg)}',
+        seconds=seconds,
+        num_images=sizes['images'],
+        num_videos=sizes['videos'],
+        panels=curve_panels(checkpoint.parent),
+        facts={**facts, **machine_facts()},
+        next_steps=next_steps,
+    )
+    kinds = [kind for kind in KINDS if knn_metric(pretrained, kind)]
+    if not kinds:
+        rows = [row for source in sources.values() for row in _rows_of_files(model, source)]
+        return Report(**shared, reconstructions=rows)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    seed = cfg.randomness.seed
-    models = dict(pretrained=load_model(cfg, checkpoint), random_init=load_model(cfg, seed=seed))
+    models = dict(pretrained=model, random_init=load_model(cfg, seed=cfg.randomness.seed))
     workers = cfg.test_dataloader.num_workers
     features = {
         name: extract_features(model, dataset, num_workers=workers)
         for name, model in models.items()
     }
     trained = features['pretrained']
-    probes = sorted({str(meta['probe']) for meta in trained.meta})
-    training_data = DATASETS.build(cfg.train_dataloader.dataset)
-    sizes = dict(zip(training_data.names, training_data.sizes, strict=True))
-    reconstructions = [
-        _reconstruction_rows(models['pretrained'], dataset, trained, probe) for probe in probes
-    ]
+    reconstructions = [_reconstruction_rows(model, dataset, trained, kind) for kind in kinds]
     return Report(
-        title='ViC-MAE on the demo data',
-        seconds=seconds,
-        num_images=sizes.get('images', 0),
-        num_videos=sizes.get('videos', 0),
-        probes=[_probe_result(probe, trained, pretrained, random_init) for probe in probes],
-        panels=curve_panels(checkpoint.parent),
+        **shared,
+        probes=[_probe_result(kind, trained, pretrained, random_init) for kind in kinds],
         reconstructions=list(chain.from_iterable(reconstructions)),
-        neighbours=[row for probe in probes for row in _neighbour_rows(dataset, features, probe)],
-        facts={**facts, **machine_facts()},
-        next_steps=next_steps,
+        neighbours=[row for kind in kinds for row in _neighbour_rows(dataset, features, kind)],
     )
+
+
+def describe_data(cfg: Config) -> str:
+    """Names the training data of a config: 'the demo data', or its folders and lists."""
+    dataset = cfg.train_dataloader.dataset
+    sources = list(dataset.sources.values()) if 'sources' in dataset else [dataset]
+    places = [
+        os.path.join(*(source[key] for key in ('data_root', 'data_prefix') if source.get(key)), '')
+        if source.get('data_root')
+        else source.get('ann_file') or source.get('shards') or source.type
+        for source in sources
+    ]
+    demo = (cfg.get('demo_data') or {}).get('root')
+    if demo and all(str(place).startswith(f'{demo}/') for place in places):
+        return 'the demo data'
+    return ' and '.join(dict.fromkeys(str(place).rstrip('/') for place in places))
+
+
+def training_seconds(work_dir: Path) -> float:
+    """Returns the time of all training steps of a run, by its logs."""
+    rows = _read_rows(work_dir)[0]
+    times = [row['time'] for row in rows.values() if 'time' in row]
+    return max(rows, default=0) * sum(times) / max(1, len(times))
 
 
 def curve_panels(work_dir: Path) -> list[CurvePanel]:
     """Reads the curves of a run from MMEngine's logs, of all its resumes."""
-    steps: dict[int, dict[str, float]] = {}
-    epochs: dict[int, dict[str, float]] = {}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for row in map(json.loads, path.read_text(encoding='utf-8').splitlines()):
-            # Rows of training have the iteration, those of evaluations only `step`, their epoch.
-            (steps if 'iter' in row else epochs).setdefault(int(row['step']), {}).update(row)
+    steps, epochs = _read_rows(work_dir)
 
     def curve(rows: dict[int, dict[str, float]], key: str, name: str) -> Curve:
         points = {float(step): rows[step][key] for step in sorted(rows) if key in rows[step]}
@@ -96,7 +132,7 @@ def curve_panels(work_dir: Path) -> list[CurvePanel]:
         return CurvePanel(title, [c for c in curves if c.steps], x_label='epoch', unit=unit)
 
     weight = curve(steps, 'contrastive_weight', 'weight')
-    return [
+    panels = [
         CurvePanel('Reconstruction loss', [curve(steps, 'reconstruction', 'reconstruction')]),
         CurvePanel('Contrastive loss', [curve(steps, 'contrastive', 'contrastive')]),
         CurvePanel('Weight of the contrastive loss', [weight]),
@@ -104,6 +140,18 @@ def curve_panels(work_dir: Path) -> list[CurvePanel]:
         by_kind('Effective rank of the features', 'effective_rank'),
         by_kind('Mean cosine of two features (1: collapse)', 'mean_cosine'),
     ]
+    return [panel for panel in panels if any(curve.steps for curve in panel.curves)]
+
+
+def _read_rows(work_dir: Path) -> tuple[dict[int, dict[str, float]], dict[int, dict[str, float]]]:
+    """Reads the logged rows of training by step, and those of evaluations by epoch."""
+    steps: dict[int, dict[str, float]] = {}
+    epochs: dict[int, dict[str, float]] = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for row in map(json.loads, path.read_text(encoding='utf-8').splitlines()):
+            # Rows of training have the iteration, those of evaluations only `step`, their epoch.
+            (steps if 'iter' in row else epochs).setdefault(int(row['step']), {}).update(row)
+    return steps, epochs
 
 
 def _probe_result(
@@ -113,10 +161,11 @@ def _probe_result(
     random_init: Mapping[str, float],
 ) -> ProbeResult:
     bank, query = _rows_of(features, probe, 'bank'), _rows_of(features, probe, 'query')
+    knn = str(knn_metric(pretrained, probe))
     return ProbeResult(
         kind=probe,
-        pretrained=pretrained[f'{probe}/knn_top1'],
-        random_init=random_init[f'{probe}/knn_top1'],
+        pretrained=pretrained[knn],
+        random_init=random_init[knn],
         chance=pretrained[f'{probe}/chance'],
         num_bank=len(bank),
         num_queries=len(query),
@@ -145,8 +194,9 @@ def _picture(dataset: Any, index: int) -> np.ndarray:
     return _frame(dataset, index).permute(1, 2, 0).numpy()
 
 
-def _class_name(meta: Mapping[str, Any]) -> str:
-    return Path(meta['path']).parent.name
+def _class_name(features: Features, row: int) -> str:
+    """Returns the name of a sample's class, or its number where a list has numbers."""
+    return features.meta[row].get('class_name', f'class {int(features.labels[row])}')
 
 
 def _reconstruction_rows(
@@ -157,13 +207,26 @@ def _reconstruction_rows(
     return [
         ReconstructionRow(
             kind=probe,
-            label=_class_name(features.meta[i]),
+            label=_class_name(features, i),
             source=Path(features.meta[i]['path']).name,
             original=drawn.original[n],
             masked=drawn.masked[n],
             output=drawn.output[n],
         )
         for n, i in enumerate(rows)
+    ]
+
+
+def _rows_of_files(model: Any, source: Source) -> list[ReconstructionRow]:
+    """Draws some files of the training data, where there is no labelled test data."""
+    paths = [source.path_of(i) for i in _pick(list(range(len(source))), _RECONSTRUCTIONS_PER_KIND)]
+    if not all(map(os.path.isfile, paths)):  # shards, or folders of frames
+        return []
+    frames = torch.cat(load_clips(paths, model.backbone.img_size, num_frames=1))
+    drawn = draw_reconstructions(model, frames)
+    return [
+        ReconstructionRow(f'{source.kind}s', '', Path(path).name, *pictures)
+        for path, *pictures in zip(paths, *drawn, strict=True)
     ]
 
 
@@ -175,7 +238,7 @@ def _neighbour_rows(
         NeighbourRow(
             kind=probe,
             picture=_picture(dataset, i),
-            label=_class_name(features['pretrained'].meta[i]),
+            label=_class_name(features['pretrained'], i),
             pretrained=_nearest(dataset, features['pretrained'], probe, i),
             random_init=_nearest(dataset, features['random_init'], probe, i),
         )
@@ -189,7 +252,7 @@ def _nearest(dataset: Any, features: Features, probe: str, query: int) -> list[N
     similarity = vectors[bank] @ vectors[query]
     values, order = similarity.topk(min(_NUM_NEIGHBOURS, len(bank)))
     return [
-        Neighbour(_picture(dataset, bank[n]), _class_name(features.meta[bank[n]]), float(value))
+        Neighbour(_picture(dataset, bank[n]), _class_name(features, bank[n]), float(value))
         for n, value in zip(order.tolist(), values, strict=True)
     ]
 

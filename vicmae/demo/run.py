@@ -2,76 +2,124 @@
 """The demo: pretraining, evaluation and a report, with the commands that a user has."""
 
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vicmae.config.paths import find_config, project_file
 from vicmae.errors import ConfigError
 from vicmae.utils.files import require_folder, whole_file
 from vicmae.utils.work_dir import find_run
 
+from .knn import knn_metric
+
+if TYPE_CHECKING:
+    from .report import NextStep
+
 CONFIG = 'vicmae_vit-tiny-p8_demo'
 _OWN_DATA = 'vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data'
 _STATE = 'demo.json'
+_LAST = 'last_checkpoint'
 
 
 class Demo:
     """Pretrains on the demo data, evaluates, and writes a report; resumes what an earlier call began.
 
-    A file in the work directory records which steps are done.
+    A file in the work directory records which steps are done. In the folder of another training run, its last
+    checkpoint is evaluated and the report written.
 
     Args:
         work_dir: Where checkpoints, metrics and the report go.
-        config: Path or name of a pretraining config with probes.
+        config: Path or name of a pretraining config; by default that of the demo, or of the run in the folder.
         seed: Seed of weights, samples and masks.
         fresh: Whether to start over, even where a run is complete.
     """
 
     def __init__(
-        self, work_dir: Path, *, config: str = CONFIG, seed: int = 0, fresh: bool = False
+        self, work_dir: Path, *, config: str | None = None, seed: int = 0, fresh: bool = False
     ) -> None:
         self.work_dir = work_dir
         self.seed = seed
         self.fresh = fresh
-        self.config = find_config(config)
+        self.is_other_run = (work_dir / _LAST).is_file() and not (work_dir / _STATE).is_file()
+        self.config_name = config or (self._config_of_run() if self.is_other_run else CONFIG)
+        self.config = find_config(self.config_name)
         self.report = work_dir / 'report.html'
 
     def run(self) -> None:
         """Runs the steps that are not done yet."""
         started = time.monotonic()
         require_folder(self.work_dir, '--work-dir')
+        if self.is_other_run:
+            self._report_on_other_run()
+        elif self._run_demo():
+            return
+        print(f'\n{self.summary()}\nReport: {self.report}')
+        seconds, training = time.monotonic() - started, self.state.get('seconds', 0.0)
+        print(f'This call took {seconds:.0f} s, pretraining in all {training:.0f} s.')
+
+    def _run_demo(self) -> bool:
+        """Runs the steps of a demo. Returns True if an earlier call completed it."""
         self.state = self._open()
         if self.state.get('complete') and self.report.is_file():
             print(
                 f'{self.summary()}\nThe demo is complete: {self.report}  '
                 '(`vicmae demo --fresh` or `make demo FRESH=1` starts over)'
             )
-            return
+            return True
         self._pretrain()
-        self._evaluate('pretrained', str(self.checkpoint))
-        self._evaluate('random_init', '--random-init')
+        self._evaluate_both()
         self._write_report()
         self._record(complete=True)
-        seconds = time.monotonic() - started
-        print(f'\n{self.summary()}\nReport: {self.report}  ({seconds:.0f} s in all)')
+        return False
+
+    def _report_on_other_run(self) -> None:
+        """Evaluates the last checkpoint of a run that another command trained, and leaves the run as it is."""
+        if self.fresh:
+            raise ConfigError(
+                f'{str(self.work_dir)!r} holds a training run, which `--fresh` would delete. Leave `--fresh` out for '
+                'a report of it, or name another folder with `--work-dir`.'
+            )
+        changed = max(self.checkpoint.stat().st_mtime, self.config.stat().st_mtime)
+        for name in ('pretrained', 'random_init'):
+            file = self._metrics_file(name)
+            if file.exists() and file.stat().st_mtime < changed:
+                file.unlink()
+        from .results import training_seconds
+
+        self.state = {'seconds': training_seconds(self.work_dir)}
+        self._evaluate_both()
+        self._write_report()
+
+    def _config_of_run(self) -> str:
+        """Returns the config that the last call of a run was trained with."""
+        configs = sorted(self.work_dir.glob('*/vis_data/config.py'))
+        if not configs:
+            raise ConfigError(
+                f'{str(self.work_dir)!r} holds a training run without its config. Name it with `--config`.'
+            )
+        return str(configs[-1])
 
     def summary(self) -> str:
-        """The kNN accuracy on images and on videos, in two lines."""
+        """The kNN accuracy of each kind of data, a line each."""
         trained, random_init = self._metrics('pretrained'), self._metrics('random_init')
-        return '\n'.join(
-            f'kNN on {kind}: {trained[f"{kind}/knn_top1"]:.1f} %  '
-            f'(random weights {random_init[f"{kind}/knn_top1"]:.1f} %, chance {trained[f"{kind}/chance"]:.1f} %)'
+        lines = [
+            f'kNN on {kind}: {trained[name]:.1f} %  '
+            f'(random weights {random_init[name]:.1f} %, chance {trained[f"{kind}/chance"]:.1f} %)'
             for kind in ('images', 'videos')
-        )
+            if (name := knn_metric(trained, kind))
+        ]
+        return '\n'.join(lines) or 'kNN is not measured: the config has no labelled test data.'
 
     @property
     def checkpoint(self) -> Path:
         """The last checkpoint that was written."""
-        name = (self.work_dir / 'last_checkpoint').read_text(encoding='utf-8').strip()
+        name = (self.work_dir / _LAST).read_text(encoding='utf-8').strip()
         return self.work_dir / Path(name).name
 
     def _open(self) -> dict[str, Any]:
@@ -86,7 +134,7 @@ class Demo:
         if self.work_dir.exists():
             if not path.is_file() and any(self.work_dir.iterdir()):
                 raise ConfigError(
-                    f'{str(self.work_dir)!r} has files, but none of a demo run. '
+                    f'{str(self.work_dir)!r} has files, but none of a demo or a training run. '
                     'Name another folder with `--work-dir`.'
                 )
             shutil.rmtree(self.work_dir)
@@ -118,23 +166,34 @@ class Demo:
         finally:
             self._record(seconds=self.state.get('seconds', 0.0) + time.monotonic() - started)
 
+    def _evaluate_both(self) -> None:
+        self._evaluate('pretrained', str(self.checkpoint))
+        self._evaluate('random_init', '--random-init')
+
     def _evaluate(self, name: str, weights: str) -> None:
-        if not self._metrics_file(name).exists():
+        if not self._metrics_file(name).exists() and self._has_test_data():
             out = ['--out', str(self._metrics_file(name))]
             work_dir = ['--work-dir', str(self.work_dir / f'test_{name}')]
             self._call('test', weights, *out, *work_dir, '--seed', str(self.seed))
+
+    def _has_test_data(self) -> bool:
+        from vicmae.config.load import load_config
+
+        return bool(load_config(self.config).get('test_dataloader'))
 
     def _metrics_file(self, name: str) -> Path:
         return self.work_dir / f'knn_{name}.json'
 
     def _metrics(self, name: str) -> dict[str, float]:
-        return json.loads(self._metrics_file(name).read_text(encoding='utf-8'))
+        file = self._metrics_file(name)
+        return json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
 
     def _call(self, command: str, *arguments: str) -> None:
         """Runs a command of `vicmae` in a process of its own, and ends with its status if it fails."""
-        words = [command, str(self.config), *arguments]
-        print('\n$ ' + ' '.join(['vicmae', *map(_shorten, words)]), flush=True)
-        code = subprocess.run([sys.executable, '-m', 'vicmae', *words]).returncode
+        words = [command, _shorten(self.config_name), *map(_shorten, arguments)]
+        print('\n$ ' + shlex.join(['vicmae', *words]), flush=True)
+        process = [sys.executable, '-m', 'vicmae', command, str(self.config), *arguments]
+        code = subprocess.run(process).returncode
         if code:
             sys.exit(code)
 
@@ -143,34 +202,57 @@ class Demo:
         # Imported here: the second call of a complete demo needs none of it.
         from vicmae.config.load import load_config
 
-        from .report import NextStep, write_report
+        from .report import format_duration, write_report
         from .results import report_of_run
 
+        seconds = self.state.get('seconds', 0.0)
+        counted = 'training steps' if self.is_other_run else 'all calls, with evaluations'
         report = report_of_run(
             load_config(self.config, {'randomness.seed': self.seed}),
             self.checkpoint,
             pretrained=self._metrics('pretrained'),
             random_init=self._metrics('random_init'),
-            seconds=self.state.get('seconds', 0.0),
-            facts={'Config': self.config.name, 'Seed': str(self.seed), 'Command': 'vicmae demo'},
-            next_steps=[
-                NextStep(
-                    'Pool by the maximum instead of the mean.',
-                    f'vicmae train {CONFIG} --cfg-options model.aggregator.type=MaxPooling',
-                ),
-                NextStep(
-                    'Train with two processes.',
-                    f'torchrun --nproc-per-node=2 -m vicmae train {CONFIG} --launcher pytorch',
-                ),
-                NextStep(
-                    'Pretrain on your own pictures and clips, without labels.',
-                    f'vicmae train {_OWN_DATA}',
-                ),
-            ],
+            seconds=seconds,
+            facts={
+                'Config': _shorten(self.config_name),
+                'Seed': str(self.seed),
+                'Command': shlex.join(self._command()),
+                'Pretraining': f'{format_duration(seconds)} ({counted})',
+            },
+            next_steps=self._next_steps(),
         )
         write_report(report, self.report)
 
+    def _command(self) -> list[str]:
+        """The command that writes this report."""
+        words = ['vicmae', 'demo', '--work-dir', _shorten(str(self.work_dir))]
+        if self.config_name != CONFIG and not self.is_other_run:
+            words += ['--config', _shorten(self.config_name)]
+        return words + (['--seed', str(self.seed)] if self.seed else [])
+
+    def _next_steps(self) -> list['NextStep']:
+        from .report import NextStep
+
+        config = shlex.quote(_shorten(self.config_name))
+        steps = [
+            NextStep(
+                'Pool by the maximum instead of the mean.',
+                f'vicmae train {config} --cfg-options model.aggregator.type=MaxPooling --work-dir work_dirs/max',
+            ),
+            NextStep(
+                'Train with two processes.',
+                f'torchrun --nproc-per-node=2 -m vicmae train {config} --launcher pytorch --work-dir work_dirs/two',
+            ),
+        ]
+        if self.config_name == CONFIG:
+            text = 'Pretrain on your own pictures and clips, without labels.'
+            steps.append(NextStep(text, f'vicmae train {_OWN_DATA}'))
+        return steps
+
 
 def _shorten(word: str) -> str:
-    """A path below this folder without the folder."""
-    return str(Path(word).relative_to(Path.cwd())) if word.startswith(f'{Path.cwd()}/') else word
+    """Returns a path relative to this folder if that is shorter."""
+    path = Path(word)
+    if not path.is_absolute():
+        return word
+    return min(word, os.path.relpath(word), key=len)
