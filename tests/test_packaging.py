@@ -161,7 +161,7 @@ def test_wheel_requires_what_the_requirements_file_says(wheel):
     unconditional = [Requirement(line) for line in required if 'extra ==' not in line]
     assert {entry.name for entry in unconditional} == set(declared('runtime'))
     extras = {line.partition(': ')[2] for line in lines if line.startswith('Provides-Extra: ')}
-    assert extras == {'tests', 'docs', 'optional', 'all'}
+    assert extras == {'tests', 'docs', 'optional', 'curves', 'all'}
 
 
 @pytest.mark.slow

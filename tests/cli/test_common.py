@@ -48,6 +48,9 @@ class Unreadable:
         ('a,2,None', ['a', 2, None]),
         ('"8"', '8'),
         ("{'k': 1}", {'k': 1}),
+        ("[dict(type='A', n=dict(k=1))]", [{'type': 'A', 'n': {'k': 1}}]),
+        ('dict()', {}),
+        ('dict(k=print(1))', 'dict(k=print(1))'),
         ('', ''),
     ],
 )
