@@ -216,7 +216,7 @@ def test_files_of_an_older_version_are_replaced_and_those_of_the_user_kept(own_r
 
 @pytest.mark.slow
 @pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL], ids=['interrupted', 'killed'])
-def test_interrupted_writing_goes_on_where_it_was(tmp_path, debug_root, how):
+def test_interrupted_writing_continues_where_it_was(tmp_path, debug_root, how):
     root = tmp_path / 'data'
     writer = start_writing(root, 'debug')
     while len(pictures_of(root)) < 5:

@@ -33,7 +33,7 @@ def test_packed_demo_data_train_with_the_command_that_is_printed(run_tool, place
         assert ended.status == 0, ended.err
         count = len(list((place / f'data/demo-debug/{kind}s/train').rglob('*.*')))
         assert f'{count} of {count} {kind}s, 1 shard(s), ' in ended.out
-        printed = re.search(r'python tools/train.py CONFIG --cfg-options (.*)\n', ended.out)[1]
+        printed = re.search(r'vicmae train CONFIG --cfg-options (.*)\n', ended.out)[1]
         options += shlex.split(printed)
     short = ['train_cfg.max_epochs=1', 'train_dataloader.sampler.samples_per_epoch=8']
     arguments = ['--work-dir', tmp_path / 'run', '--no-validate', '--cfg-options', *options, *short]
@@ -129,7 +129,7 @@ def run(arguments, log):
 
 
 @pytest.mark.slow
-def test_ctrl_c_is_clean_and_the_same_command_goes_on(demo_data, tmp_path):
+def test_ctrl_c_is_clean_and_the_same_command_continues(demo_data, tmp_path):
     out = tmp_path / 'out'
     arguments = [demo_data / 'images/train', out, '--samples-per-shard', 1, '--num-workers', 2]
     context = multiprocessing.get_context('fork')

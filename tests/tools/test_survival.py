@@ -162,7 +162,7 @@ def trained_by_two(place, tmp_path_factory):
     return work_dir
 
 
-def test_run_of_two_goes_on_as_one_with_the_same_data(run_tool, place, trained_by_two, tmp_path):
+def test_run_of_two_resumes_as_one_with_the_same_data(run_tool, place, trained_by_two, tmp_path):
     launcher = start_ranks(place, tmp_path)
     wait_for(tmp_path / 'iter_4.pth', launcher)
     os.killpg(launcher.pid, signal.SIGKILL)

@@ -64,7 +64,7 @@ def test_what_cannot_be_checked_ends_in_one_line(run_tool, pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_interrupted_check_goes_on_and_leaves_no_process(run_tool, pictures, tmp_path):
+def test_interrupted_check_continues_and_leaves_no_process(run_tool, pictures, tmp_path):
     large = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
     Image.fromarray(large).save(pictures / '0.png')
     for number in range(1, 60):

@@ -214,7 +214,7 @@ def test_names_are_escaped_and_dollars_are_no_formulas():
     assert root.get('aria-label') == 'Loss <i> by <u> in $x^2$: <b>&"loss" 1 \u2192 2.'
 
 
-def test_images_and_videos_keep_their_colours_in_any_order_and_none_is_told_by_colour_alone():
+def test_images_and_videos_keep_their_colours_in_any_order_and_none_is_marked_by_colour_alone():
     def strokes(*names):
         panel = CurvePanel('Loss', [Curve(name, [0, 1], [1.0, 2.0]) for name in names])
         return {line.get_label(): (line.get_color(), line.is_dashed()) for line in drawn(panel)}

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What a model really gets: samples in the order of training, through all that happens to them.
+"""Loads samples in the order of training, as the model gets them.
 
 V views, B batch, C channels, T frames, H W pixels.
 """
@@ -81,7 +81,7 @@ class ShownSample:
 
 @dataclass(frozen=True, eq=False)
 class ShownSource:
-    """What a source contributes.
+    """The samples of a source, and its share of batches.
 
     Attributes:
         name: Its name in the config.
@@ -152,14 +152,14 @@ def _source_of(dataset: Any, index: int) -> int:
 
 
 def _whole_epoch(loader: DataLoader) -> list[SampleKey]:
-    """The keys of an epoch that is shorter than a batch, which training refuses."""
+    """Returns the keys of an epoch that is shorter than a batch, which training refuses."""
     text = f'Training would refuse this. {no_batch_text(loader)}'
     print_log(text, 'current', logging.WARNING)
     return [as_sample_key(key) for key in loader.sampler]
 
 
 def _shares(dataset: Any, number: int, batches: Sequence[list[SampleKey]]) -> tuple[float, ...]:
-    """The share of a source in each batch."""
+    """Computes the share of a source in each batch."""
     of_it = [[_source_of(dataset, key.index) == number for key in batch] for batch in batches]
     return tuple(float(np.mean(batch)) for batch in of_it)
 
@@ -180,7 +180,7 @@ def _visits_to(
 # ------------------------------------------------------------------------- samples, step by step
 @dataclass(eq=False)
 class _Loaded:
-    """A sample as a worker hands it over, and what was seen on the way."""
+    """A sample as a worker loads it, with its untouched frames and its boxes."""
 
     place: int
     packed: Any
@@ -283,7 +283,7 @@ def _describe(
 
 
 def _label(seen: dict[str, Any], labels: Any) -> str:
-    """The class of a sample, and its share where it is mixed with another one."""
+    """Returns the class of a sample, and its share if it is mixed with another one."""
     label = seen.get('class_name', seen['gt_label'])
     if label == NO_LABEL:
         return ''

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The page of what a model gets, and the frame gaps as text."""
+"""Renders the page of a model's input, and frame gaps as text."""
 
 from collections.abc import Iterator, Sequence
 
@@ -34,7 +34,7 @@ def render_browsed(
         bad |= source.bad | (source.gaps.bad if source.gaps else {})
     return render_page(
         'browse.html',
-        title='What the model gets',
+        title='The input of the model',
         lede=lede,
         sources=sources,
         sizes=sizes,
@@ -71,7 +71,7 @@ def describe_sizes(sources: Sequence[ShownSource], cfg: Config) -> str:
 
 
 def gap_text(name: str, gaps: GapDraws) -> str:
-    """The gaps of a source as text for a terminal."""
+    """Formats the gaps of a source for a terminal."""
     lines = [f'{name}: {_describe_draws(gaps)}', *_describe_notes(gaps), _describe_bad(gaps)]
     if len(gaps.seconds):
         lines[1:1] = [_describe_figures(gaps), '', histogram_text(gaps.seconds, unit='s'), '']

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What a user means by the name of a folder, of a list, or of shards."""
+"""Finds out whether a path is a folder, a list or shards, and of images or of videos."""
 
 import os
 
@@ -42,7 +42,7 @@ def find_source(
 
 
 def _choose(kind: str | None, found: set[str], place: str) -> str:
-    """The kind that is asked for, or the only one that there is."""
+    """Returns the kind that is asked for, or the only one that is there."""
     if kind:
         return kind
     if not found:
@@ -59,7 +59,7 @@ def _kind_of(name: str) -> str | None:
 
 
 def _kinds_at(place: str) -> set[str]:
-    """What is below a folder, or named by a pattern."""
+    """Returns the kinds of files below a folder, or of those that a pattern names."""
     if os.path.isdir(place):
         return {kind for _, names in walk(place) for name in names if (kind := _kind_of(name))}
     if _kind_of(place) == 'shards':

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""How far apart the frames of a pair lie: drawn from the real lengths of a source's videos, without decoding."""
+"""Draws frame gaps from the real lengths of a source's videos, without decoding."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def draw_gaps(source: Source, *, num_draws: int = 1000, seed: int = 0) -> GapDra
 
 
 def gap_seconds(results: dict[str, Any]) -> float:
-    """Time from the first to the last of the frames that were chosen."""
+    """Returns the time from the first to the last of the chosen frames."""
     ids = results['frame_ids']
     return float((ids[-1] - ids[0]) / results['fps'])
 

@@ -29,7 +29,7 @@ _seconds = 0.0  # that an item may take; set in the processes of a pool only
 
 @dataclass(frozen=True)
 class Outcome(Generic[Item, Value]):
-    """What became of an item.
+    """The outcome of an item.
 
     Args:
         item: The item.
@@ -130,7 +130,7 @@ class _Worker:
         return self._connection
 
     def outcome(self) -> Outcome[Any, Any] | None:
-        """What became of the item; None where the process only says that it has started."""
+        """Returns the outcome of the item; None if the process only reports that it has started."""
         try:
             news = self._connection.recv()
         except (EOFError, OSError):  # closed, by its death, perhaps in the middle of an answer
@@ -184,7 +184,7 @@ class _Worker:
 
 
 def _work(connection: Connection, function: Callable[[Any], Any], seconds: float) -> None:
-    """What a process does, until it is killed."""
+    """Runs items in a worker process until it is killed."""
     global _seconds
     _seconds = seconds
     os.setpgid(0, 0)  # Ctrl-C is for the parent alone, and what an item starts can be ended with us
@@ -217,5 +217,5 @@ def _answer(function: Callable[[Any], Any], item: Any) -> tuple[Any, str | Impor
 
 
 def _in_words(error: BaseException) -> str:
-    """Our own errors are messages; others need their type to be understood."""
+    """Returns the message of our own errors, and that of others with their type."""
     return str(error) if isinstance(error, VicmaeError) else f'{type(error).__name__}: {error}'

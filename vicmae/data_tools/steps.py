@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A source's pipeline in slow motion: what each transform makes of a sample."""
+"""Runs a source's pipeline step by step, and yields the result of each transform."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

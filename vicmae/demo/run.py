@@ -106,7 +106,7 @@ class Demo:
         return str(configs[-1])
 
     def summary(self) -> str:
-        """The kNN accuracy of each kind of data, a line each."""
+        """Returns the kNN accuracy of each kind of data, a line each."""
         trained, random_init = self._metrics('pretrained'), self._metrics('random_init')
         lines = [
             f'kNN on {kind}: {trained[name]:.1f} %  '
@@ -118,7 +118,7 @@ class Demo:
 
     @property
     def checkpoint(self) -> Path:
-        """The last checkpoint that was written."""
+        """Returns the last checkpoint that was written."""
         name = (self.work_dir / _LAST).read_text(encoding='utf-8').strip()
         return self.work_dir / Path(name).name
 
@@ -144,7 +144,7 @@ class Demo:
         return self.state
 
     def _config_text(self) -> str:
-        """The text of the config and of all bases, to notice that one was changed."""
+        """Returns the text of the config and of all bases, to notice changes."""
         bases = sorted(project_file('configs/_base_').rglob('*.py'))
         return '\n'.join(path.read_text(encoding='utf-8') for path in [self.config, *bases])
 
@@ -224,7 +224,7 @@ class Demo:
         write_report(report, self.report)
 
     def _command(self) -> list[str]:
-        """The command that writes this report."""
+        """Returns the command that writes this report."""
         words = ['vicmae', 'demo', '--work-dir', _shorten(str(self.work_dir))]
         if self.config_name != CONFIG and not self.is_other_run:
             words += ['--config', _shorten(self.config_name)]

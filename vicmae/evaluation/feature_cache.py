@@ -40,7 +40,7 @@ class FeatureCache:
 
     @property
     def path(self) -> Path:
-        """The path of the file."""
+        """Returns the path of the file."""
         return self.folder / f'{self.weights}-{self.data}-{self.protocol}.pth'
 
     def read(self) -> list[Row] | None:

@@ -1,2 +1,2 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What is wrong: with this machine, or with a step of a run."""
+"""Finds what is wrong with this machine, or with a step of a run."""

@@ -124,7 +124,7 @@ def check_package(name: str, module: str, *, blame_faults: bool) -> Finding:
 
 
 def fix_import(name: str, error: Exception | None, *, blame_faults: bool) -> str:
-    """The command that makes a package importable."""
+    """Returns the command that makes a package importable."""
     # mmengine and mmcv import OpenCV, and fail with its message.
     if any(library in str(error) for library in DESKTOP_LIBRARIES):
         swap = [pip('uninstall -y', 'opencv-python'), pip('install', 'opencv-python-headless')]
@@ -156,7 +156,7 @@ def check_gpus() -> Iterator[Finding]:
 
 
 def judge_no_gpu(torch: Any, driver: str | None) -> Finding:
-    """A machine without a GPU is fine; a driver without a GPU that torch sees is not."""
+    """Checks GPUs: none is fine, a driver whose GPU torch does not see is not."""
     if driver is None:
         return Finding('note', 'GPU', 'none: training runs on the CPU')
     built_for = f'CUDA {torch.version.cuda}' if torch.version.cuda else 'CPUs'

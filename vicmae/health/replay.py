@@ -58,7 +58,7 @@ class Replay:
 
     @property
     def finite(self) -> bool:
-        """Whether all losses and gradients are finite."""
+        """Returns whether all losses and gradients are finite."""
         losses = [value for batch in self.losses for value in batch.values()]
         return all(map(math.isfinite, [*losses, self.grad_norm]))
 
@@ -248,7 +248,7 @@ def _watch(model: nn.Module) -> list[tuple[str, str, str]]:
 
 
 def range_of(values: Any) -> str:
-    """Minimum and maximum of the finite values in nested tensors, and the number of other values."""
+    """Returns minimum and maximum of the finite values in nested tensors, and the number of others."""
     flat = torch.cat([t.detach().flatten().float() for t in _floats(values)] or [torch.empty(0)])
     finite = flat[flat.isfinite()]
     text = f'{finite.min():.4g} .. {finite.max():.4g}' if len(finite) else 'nan .. nan'

@@ -107,7 +107,7 @@ class ProbeResult:
 
     @property
     def gain(self) -> float:
-        """Percentage points that pretraining adds to random weights."""
+        """Returns the percentage points that pretraining adds to random weights."""
         return self.pretrained - self.random_init
 
 

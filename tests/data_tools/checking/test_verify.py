@@ -189,7 +189,7 @@ def test_report_has_a_line_for_each_file(pictures, tmp_path):
     assert lines[-1] == '2 other files in folders were passed over: 1 .md, 1 no extension'
 
 
-def test_check_goes_on_where_it_was(pictures, tmp_path):
+def test_check_continues_where_it_was(pictures, tmp_path):
     report = tmp_path / 'report.jsonl'
     verify([str(pictures)], str(report))
     lines = report.read_text().splitlines(keepends=True)
@@ -275,7 +275,7 @@ def test_file_that_was_read_as_another_kind_is_checked_again(tmp_path):
 
 @pytest.mark.parametrize('content', ['a.jpg 3\nb.jpg 4\n', 'a.jpg', '[1]\n', '{"file": "a"}\n'])
 @pytest.mark.parametrize('fresh', [False, True])
-def test_file_that_is_no_report_is_left_alone(pictures, tmp_path, content, fresh):
+def test_file_that_is_not_a_report_is_left_alone(pictures, tmp_path, content, fresh):
     path = tmp_path / 'list.txt'
     path.write_text(content)
     with pytest.raises(DataError, match='is no report of this check: its line 1 is'):
@@ -306,7 +306,7 @@ def test_report_is_written_by_one_process_at_a_time(pictures, tmp_path):
         verify([str(pictures)], path)
 
 
-def test_name_that_is_no_text_survives_the_report(tmp_path):
+def test_name_that_is_not_unicode_survives_the_report(tmp_path):
     name = os.fsdecode(os.fsencode(tmp_path) + b'/na\xefve.png')
     Image.new('RGB', (2, 2)).save(name)
     report, good = str(tmp_path / 'report.jsonl'), str(tmp_path / 'good.txt')

@@ -196,7 +196,7 @@ def test_any_number_of_workers_gives_the_same_bytes(pictures, tmp_path, monkeypa
     assert slow == one
 
 
-def test_interrupted_run_goes_on_to_the_same_bytes(pictures, tmp_path):
+def test_interrupted_run_continues_to_the_same_bytes(pictures, tmp_path):
     broken = linked(pictures, tmp_path / 'source')
     for name in ('ant/03.png', 'ant/99.png', 'bee/99.png'):
         (broken / name).write_text('no image')
@@ -217,7 +217,7 @@ def test_interrupted_run_goes_on_to_the_same_bytes(pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_run_that_is_killed_goes_on_to_the_same_bytes_and_leaves_no_process(demo_data, tmp_path):
+def test_run_that_is_killed_continues_to_the_same_bytes_and_leaves_no_process(demo_data, tmp_path):
     clips = VideoFolder(str(demo_data / 'videos/train'))
 
     def start(folder, report=lambda tally: None):

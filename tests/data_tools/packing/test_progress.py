@@ -54,7 +54,7 @@ def test_summary_has_what_matters_and_the_command(tmp_path):
         "  3 x such as: Can't open the video '/0.mp4'.",
         "  1 x Can't read '/x.mp4': took longer.",
         'Train on them:',
-        '  python tools/train.py CONFIG --cfg-options '
+        '  vicmae train CONFIG --cfg-options '
         'train_dataloader.dataset.sources.videos.type=VideoShards '
         f'train_dataloader.dataset.sources.videos.shards={tmp_path}',
     ]

@@ -120,10 +120,10 @@ def test_visits_are_not_to_share_an_opening_that_they_share():
     [
         (250, 20, 'more workers; nothing in the files'),
         (20, 20, 'cores, as most of the time'),
-        (20, 3, 'unknown: 3 files tell too little (8 are needed)'),
+        (20, 3, 'unknown: 3 files say too little (8 are needed)'),
     ],
 )
-def test_text_without_advice_tells_waiting_from_work(rate, num_files, words):
+def test_text_without_advice_distinguishes_waiting_from_work(rate, num_files, words):
     assert f'What would help most: {words}' in speed(rate, num_files=num_files).text([500])
 
 

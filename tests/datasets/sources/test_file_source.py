@@ -88,7 +88,7 @@ def test_neither_folder_nor_list_is_an_error():
         ImageFolder()
 
 
-def test_root_that_is_no_folder_is_named(tmp_path):
+def test_root_that_is_not_a_folder_is_named(tmp_path):
     make_files(tmp_path, 'a.jpg')
     for name, reason in [('nowhere', 'does not exist'), ('a.jpg', 'is a file')]:
         with pytest.raises(DataError, match=f"a folder, got '.*/{name}', which {reason}"):
@@ -239,7 +239,7 @@ def test_empty_list_says_what_to_write(tmp_path):
         ImageFolder(str(tmp_path), make_list(tmp_path / 'list.txt', '', ' '))
 
 
-def test_picture_in_place_of_a_list_is_no_text(tmp_path):
+def test_picture_in_place_of_a_list_is_refused(tmp_path):
     (tmp_path / 'list.txt').write_bytes(b'\xff\xd8\xff\xe0\x00')
     with pytest.raises(DataError, match='is not UTF-8 text'):
         ImageFolder(str(tmp_path), str(tmp_path / 'list.txt'))

@@ -60,7 +60,7 @@ def test_single_line_is_found_with_any_end(tmp_path, text):
     assert [ListFile(str(path))[0]] == lines_of(path)
 
 
-def test_endless_line_is_no_list(tmp_path):
+def test_endless_line_is_not_a_list(tmp_path):
     (tmp_path / 'list.txt').write_bytes(b'x' * (2**24 + 2**20))
     with pytest.raises(DataError, match=r"list\.txt' is no list: one line has more than"):
         ListFile(str(tmp_path / 'list.txt'))

@@ -495,7 +495,7 @@ def test_server_with_another_shard_than_the_index_says_is_refused(shelf, cache):
         assert media_of(ImageShards(f'{server.url}/a-1.tar', cache_dir=cache)) == ALL[2:]
 
 
-def test_what_is_no_shard_is_not_kept(shelf, cache):
+def test_file_that_is_not_a_shard_is_not_kept(shelf, cache):
     (shelf / 'page.tar').write_text('<html>Sign in</html>')
     with serve(shelf, gives_parts=False) as server:
         with pytest.raises(DataError, match=r"Can't read the shard 'http.*page\.tar'"):

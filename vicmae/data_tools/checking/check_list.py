@@ -64,7 +64,7 @@ class CheckReport:
         self._file.truncate(0 if self._fresh else sum(map(len, self._lines())))
 
     def _lines(self) -> Iterator[bytes]:
-        """All but the beginning of one, at the end."""
+        """Yields all lines, without a last one that a kill tore."""
         self._file.seek(0)
         while line := self._file.readline(_LONGEST_LINE):
             if line.endswith(b'\n') or not line.startswith(_BEGINNING[: len(line)]):

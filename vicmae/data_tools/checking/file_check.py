@@ -27,7 +27,7 @@ _BYTES_AT_ONCE = 64 * 2**20
 
 
 class Verdict(NamedTuple):
-    """What came of a check.
+    """The result of checking a file.
 
     Attributes:
         file: Its path.
@@ -179,7 +179,7 @@ class DecodableFrames:
         return max(1, _BYTES_AT_ONCE // (3 * height * width))
 
     def require_size(self, path: str) -> tuple[int, int]:
-        """Height and width of the frames; DataError where there was none."""
+        """Returns height and width of the frames; DataError if there is none."""
         if self._size is None:
             raise DataError(
                 f'None of the {self._video.num_frames} frames of the video {path!r} can be decoded. '

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What came of a check: how many files are bad and why, and a list of the good ones."""
+"""Summarizes a check: how many files are bad and why, and a list of the good ones."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _PARTICULARS = re.compile(r"""(?<!\w)b?(['"]).*?\1|\[[\d, ]*\]|[-+]?\d[\d.]*""")
 
 
 def summarize(verdicts: Iterable[Verdict]) -> str:
-    """How many files are ok and bad, and the reasons with an example of each, the most frequent ones first."""
+    """Counts good and bad files, and the reasons with an example of each, the most frequent first."""
     counts: Counter[tuple[str, bool]] = Counter()
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}
@@ -85,7 +85,7 @@ def write_good_list(path: str, verdicts: Iterable[Verdict], labels: Mapping[str,
 
 
 def _list_line(path: str, label: int | str, kind: str) -> str | None:
-    """A line of a list; None where a source would read something else from it."""
+    """Returns a line of a list; None if a source would read something else from it."""
     line = path if label == NO_LABEL else f'{path} {label}'
     try:
         line.encode()
@@ -102,7 +102,7 @@ def _describe_odd_names(verdicts: Sequence[Verdict]) -> str:
 
 
 def _reason_against(verdict: Verdict) -> str:
-    """Why a line of a list can't hold the name of a file."""
+    """Explains why a line of a list can't hold the name of a file."""
     if '\n' in verdict.file:
         return "a line of a list can't hold a newline"
     try:

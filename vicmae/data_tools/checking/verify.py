@@ -164,7 +164,7 @@ def verify(
 
 
 class Answers:
-    """The verdicts in a report that hold: on files that are asked for, as they are now, read as they are to be.
+    """The verdicts of a report that are still valid for the files of this check.
 
     A report may have other files, and files that were read as another kind or changed since.
     """
@@ -207,7 +207,7 @@ class Answers:
 
 
 def stamp_of(path: str) -> tuple[int | None, float | None]:
-    """Size of a file and when it was changed, by which one that was changed since is known."""
+    """Returns size and time of change of a file, by which changed files are found."""
     try:
         found = os.stat(path)
     except OSError:

@@ -25,7 +25,7 @@ _OURS = re.compile(r'(image|video)s-\d{6}\.tar(\.index)?(\.unfinished)?')
 
 @dataclass
 class Tally:
-    """What has been packed.
+    """Counts of what has been packed.
 
     Args:
         num_files: Files that were read, or tried.
@@ -54,7 +54,7 @@ class Tally:
 
 
 class PackFolder:
-    """Where shards of one kind and one packing are; nothing else may be in it.
+    """The folder of shards of one kind and one packing; nothing else may be in it.
 
     `pack.json` says what the shards hold and how they were made. It is written after each of them: a shard that it
     doesn't count is written again.
@@ -70,11 +70,11 @@ class PackFolder:
 
     @property
     def bad_files(self) -> Path:
-        """The list of files that were left out."""
+        """Returns the path of the list of files that were left out."""
         return self.path / BAD_FILES
 
     def shard(self, number: int) -> str:
-        """Path of a shard."""
+        """Returns the path of a shard."""
         return str(self.path / f'{self.kind}s-{number:06d}.tar')
 
     @contextmanager

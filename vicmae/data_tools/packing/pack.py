@@ -149,7 +149,7 @@ class Packing:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        """All that the shards depend on."""
+        """Returns all settings that the shards depend on."""
         files = hashlib.sha256()
         for index in self._order:
             notes = _notes(self.source, int(index))
@@ -214,7 +214,7 @@ class Packing:
             tally.bytes_out += os.path.getsize(path)
 
     def _bad_line(self, outcome: Outcome[int, _Sample]) -> bytes:
-        """A line as in the report of `tools/dataset_converters/verify.py`."""
+        """Returns a line as in the report of `tools/dataset_converters/verify.py`."""
         path = _known(self.source, int(self._order[outcome.item]))['path']
         error = outcome.error or ''
         if path not in error:  # not in our own words, but of a crash
@@ -254,12 +254,12 @@ def _recode(source: CatalogueSource, recipe: Recipe, order: np.ndarray, number: 
 
 
 def _known(source: CatalogueSource, index: int) -> dict[str, Any]:
-    """What is known of a file that isn't opened."""
+    """Returns what is known of a file without opening it."""
     return source.catalogue[source.number_of(index)]
 
 
 def _notes(source: CatalogueSource, index: int) -> dict[str, Any]:
-    """What the shards say of a file: the same wherever its data root lies."""
+    """Returns the entry of a file in the shards, the same wherever its data root is."""
     known, root = _known(source, index), getattr(source, 'data_root', '')
     path = known['path']
     if root and Path(path).is_relative_to(root):
@@ -274,7 +274,7 @@ def _notes(source: CatalogueSource, index: int) -> dict[str, Any]:
 
 
 def _num_bytes(known: dict[str, Any]) -> int:
-    """Size of a file, or of all files in a folder of frames; 0 for frames in a shard."""
+    """Returns the size of a file, or of all files in a folder of frames; 0 for frames in a shard."""
     if isinstance(known.get('media'), bytes):
         return len(known['media'])
     path = Path(known['path'])

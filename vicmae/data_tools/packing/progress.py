@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What a user sees of a packing: how far it is, and what came of it."""
+"""Shows the progress of packing, and summarizes its result."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ def pack_progress(total: int, console: Console) -> Iterator[Callable[[Tally], No
 
 
 def summarize(folder: str | Path, kind: str, tally: Tally) -> str:
-    """What came of a packing, and how it is used."""
+    """Summarizes the result of packing, and how to train on it."""
     lines = [
         f'{folder}: {tally.num_samples} of {tally.num_files} {kind}s, {tally.num_shards} shard(s), '
         f'{decimal(tally.bytes_in)} as {decimal(tally.bytes_out)}, '
@@ -71,7 +71,7 @@ def summarize(folder: str | Path, kind: str, tally: Tally) -> str:
         source = f'train_dataloader.dataset.sources.{kind}s'
         lines += [
             'Train on them:',
-            f'  python tools/train.py CONFIG --cfg-options {source}.type={kind.capitalize()}Shards '
+            f'  vicmae train CONFIG --cfg-options {source}.type={kind.capitalize()}Shards '
             f'{source}.shards={folder}',
         ]
     return '\n'.join(lines)
@@ -84,7 +84,7 @@ def _verdicts(bad_files: Path) -> Iterator[Verdict]:
 
 
 def describe(estimate: Tally, num_tried: int, num_bad: int, kind: str) -> str:
-    """What packing would take."""
+    """Describes the time and space that packing would take."""
     text = (
         f'{estimate.num_files} {kind}s, {decimal(estimate.bytes_in)}, would become about '
         f'{decimal(estimate.bytes_out)} in {timedelta(seconds=round(estimate.seconds))} ({num_tried} were tried'

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What becomes of an image or a video on its way into a shard. H W pixels.
+"""Recodes images and videos for shards. H W pixels.
 
 Whatever a file is like (rotated, interlaced, 10 bit, of odd size), our readers have read it before it is encoded
 again: a recoded file is upright and has 8 bits, three channels and one rate.
@@ -300,7 +300,7 @@ def _rate(fps: float) -> Fraction:
 
 
 def _content(known: dict[str, Any]) -> bytes:
-    """The bytes of a file."""
+    """Reads the bytes of a file."""
     media = known.get('media', known['path'])
     if isinstance(media, bytes):
         return media
@@ -315,7 +315,7 @@ def _content(known: dict[str, Any]) -> bytes:
 
 
 def _extension(known: dict[str, Any], kind: type[FileSource]) -> str:
-    """What a file's name ends in, without the dot."""
+    """Returns the extension of a file's name, without the dot."""
     extension = os.path.splitext(known['path'])[1].lower()
     if extension not in kind.extensions:
         raise DataError(
@@ -325,7 +325,7 @@ def _extension(known: dict[str, Any], kind: type[FileSource]) -> str:
 
 
 def _size(height: int, width: int, short_side: int | None, multiple: int = 1) -> tuple[int, int]:
-    """Height and width with a shorter side of so many pixels at most, rounded to a multiple."""
+    """Computes height and width with a limited shorter side, rounded to a multiple."""
     scale = min(1.0, short_side / min(height, width)) if short_side else 1.0
 
     def rounded(side: int) -> int:

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""How fast the data of a config come, where the time goes, and what would help."""
+"""Measures how fast the data of a config are loaded, and lists changes that would help."""
 
 import copy
 import math
@@ -35,7 +35,7 @@ class Advice(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceSpeed:
-    """What was measured of a source alone: samples per second of all workers, and the stages of one."""
+    """Measurements of one source: samples per second of all workers, and the stages of one."""
 
     name: str
     size: int
@@ -51,12 +51,12 @@ class SourceSpeed:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """A worker's time by stage; what loading doesn't account for is the way between processes, and waiting."""
+        """Returns a worker's time by stage; the rest is transfer between processes, and waiting."""
         waiting = max(0.0, 1 / self.per_worker - self.stages.total)
         return {**self.stages.seconds, 'transfer, waiting': waiting}
 
     def advice(self) -> list[Advice]:
-        """What would help, the best first; nothing where too few files were read."""
+        """Lists changes that would help, the best first; none if too few files were read."""
         if self.stages.num_files < ENOUGH_FILES:
             return []
         whole = sum(self.seconds.values())
@@ -67,7 +67,7 @@ class SourceSpeed:
         return sorted((a for a in found if a.factor > 1.15), key=lambda advice: -advice.factor)
 
     def _changes(self) -> Iterator[tuple[str, float, str, float]]:
-        """What takes time, how many seconds, a change, and how many seconds that saves by its nature."""
+        """Yields a cause, its seconds, a change, and the seconds that the change saves."""
         stages, spent = self.stages, self.stages.seconds
         change = 'move it to the device with `on_device=True` of TwoViews'
         yield 'colour takes {}', spent['colour'], change, spent['colour']
@@ -90,7 +90,7 @@ class SourceSpeed:
                 yield 'opening and seeking take {}', once + seek, change, 0.75 * once + 0.5 * seek
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures as plain values, times in milliseconds."""
+        """Returns the measurements as plain values, times in milliseconds."""
         return dict(
             source=self.name,
             samples=self.size,
@@ -108,7 +108,7 @@ class SourceSpeed:
         )
 
     def text(self, devices: Sequence[float]) -> str:
-        """A paragraph; `devices` are samples per second that devices take."""
+        """Describes the measurements; `devices` are samples per second that devices take."""
         stages, whole, cores = self.stages, sum(self.seconds.values()), len(os.sched_getaffinity(0))
         workers = f'{self.per_worker:,.0f} per worker' if self.num_workers else 'in one process'
         rows = [(name, 1e3 * t, t / whole) for name, t in self.seconds.items() if t > 0]
@@ -133,7 +133,9 @@ class SourceSpeed:
 
     def _without_advice(self) -> str:
         if self.stages.num_files < ENOUGH_FILES:
-            return f'unknown: {self.stages.num_files} files tell too little ({ENOUGH_FILES} are needed)'
+            return (
+                f'unknown: {self.stages.num_files} files say too little ({ENOUGH_FILES} are needed)'
+            )
         if self.seconds['transfer, waiting'] > 0.4 / self.per_worker:
             return 'cores, as most of the time is the way between processes and waiting for one of them'
         return 'more workers; nothing in the files or the pipeline stands out'
@@ -172,7 +174,7 @@ def measure_mixture(cfg: Config, num_workers: int | None, batch_size: int, secon
 
 
 def _endless(cfg: Config, batch_size: int) -> Config:
-    """The config with batches that come soon, in an epoch that doesn't end before it is measured."""
+    """Returns the config with quick first batches, and an epoch longer than the measurement."""
     cfg = copy.deepcopy(cfg)
     cfg.train_dataloader.batch_size = batch_size
     if cfg.train_dataloader.sampler.type == 'MixtureSampler':

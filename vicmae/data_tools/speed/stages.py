@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Where the time of a sample goes: measured in one process, without a loader around it."""
+"""Measures the time of each stage of loading, in one process without a loader."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +22,7 @@ from vicmae.io.image import EncodedImage
 from ..steps import steps
 from .key_frames import find_key_frames
 
-ENOUGH_FILES = 8  # fewer tell too little
+ENOUGH_FILES = 8  # fewer say too little
 _FILES_LOOKED_INTO = 5
 _FRAMES_IN_A_ROW = 60
 _BATCH = 32
@@ -39,7 +39,7 @@ _ORDER = ('find', 'open', 'seek', 'decode', 'crop and flip', 'colour', 'pack', '
 
 @dataclass(frozen=True)
 class Stages:
-    """What a sample costs a worker; None where it isn't known."""
+    """The seconds that a sample takes in a worker, by stage; None if unknown."""
 
     seconds: dict[str, float]  # by stage
     floor: float  # seconds of decoding what the sample needs, and nothing else
@@ -53,7 +53,7 @@ class Stages:
 
     @property
     def total(self) -> float:
-        """Time of the whole sample."""
+        """Returns the time of the whole sample."""
         return sum(self.seconds.values())
 
 
@@ -176,7 +176,7 @@ def _look_into(
 
 
 def _bytes_so_far() -> int:
-    """What this process has read from files so far, those that the system had in memory included."""
+    """Returns the bytes that this process has read from files so far, also from the cache of the system."""
     with open('/proc/self/io', encoding='ascii') as file:
         return int(file.readline().removeprefix('rchar:'))
 

@@ -28,9 +28,9 @@ class ClassAccuracy(BaseMetric):
 
     Args:
         topk: Numbers of predictions per sample that may contain the true class.
-        confusion_file: CSV file for the confusion matrix, true classes in rows; None for none. tools/test.py writes
+        confusion_file: CSV file for the confusion matrix, true classes in rows; None for none. `vicmae test` writes
             `confusion_matrix.csv` into the work directory.
-        predictions_file: CSV file for the prediction of each sample and view; None for none. tools/test.py writes
+        predictions_file: CSV file for the prediction of each sample and view; None for none. `vicmae test` writes
             `predictions.csv` into the work directory.
         collect_device: Device on which results of ranks are gathered.
         prefix: Prefix of the names.

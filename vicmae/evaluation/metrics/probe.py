@@ -32,7 +32,7 @@ class Probe:
 
     @property
     def num_classes(self) -> int:
-        """The number of classes in both parts."""
+        """Returns the number of classes in both parts."""
         return 1 + int(max(self.bank_labels.max(), self.query_labels.max()))
 
     def standardized(self) -> 'Probe':
