@@ -12,7 +12,7 @@ from vicmae import __version__
 from vicmae.cli.main import find_commands, main
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ('configs', 'demo', 'doctor', 'test', 'train')
+COMMANDS = ('configs', 'demo', 'doctor', 'test', 'train', 'verify')
 # What the console script that pip installs looks like.
 SCRIPT = 'import sys\nfrom vicmae.cli.main import main\nsys.exit(main())\n'
 

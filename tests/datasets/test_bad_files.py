@@ -191,7 +191,7 @@ def test_message_names_the_last_file_the_list_and_what_to_do(tmp_path):
         'clips/4.mp4',
         'No frame decodes',
         'bad_files.jsonl',
-        'verify.py',
+        'vicmae verify',
         '`max_bad_fraction`',
     ):
         assert part in str(caught.value)

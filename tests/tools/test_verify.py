@@ -107,4 +107,4 @@ def children(pid):
 def test_help_has_examples(run_tool):
     ended = run_tool(TOOL, '--help')
     assert ended.status == 0
-    assert 'verify.py data/images data/videos --out work_dirs/report.jsonl' in ended.out
+    assert 'vicmae verify data/images data/videos --out work_dirs/report.jsonl' in ended.out

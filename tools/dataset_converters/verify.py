@@ -1,67 +1,13 @@
 #!/usr/bin/env python
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Checks images and videos by the rules of training: which can be read, and why others can't.
+"""Checks images and videos by the rules of training: the same as `vicmae verify`."""
 
-PATH is a file, a folder, or a list (.txt, .lst, .list, .csv) of `path` or `path label` lines. The report has a line of
-JSON for each file: file, kind, ok, frames, width, height, error, and a note on a video that can be read in part.
-Interrupted, the same command continues where it was. The exit status is 0 however many files are bad.
-"""
-
-import argparse
 import sys
 
 try:
-    from vicmae.cli.common import run_tool
+    from vicmae.cli.main import run_command
 except ImportError as error:
     sys.exit(f'error: {error}\nRun `make setup`, then `source .venv/bin/activate`.')
 
-EXAMPLES = """\
-exit status:
-  1 if a file is bad or the check fails, else 0; with --list-good also 0 if a file is bad, since the list leaves it out
-
-examples:
-  python tools/dataset_converters/verify.py data/images data/videos --out work_dirs/report.jsonl
-  python tools/dataset_converters/verify.py train.txt --data-root data/videos --out work_dirs/videos.jsonl \\
-      --list-good good.txt
-"""
-
-
-def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add('paths', nargs='+', metavar='PATH', help='file, folder or list')
-    add('--out', required=True, metavar='FILE', help='the report, as JSON Lines')
-    text = "folder that paths in lists are relative to (the list's own)"
-    add('--data-root', default='', help=text)
-    text = 'take these alone from folders, and read as these what is named itself or in a list (by extension)'
-    add('--kind', choices=['image', 'video'], help=text)
-    text = 'decode only the first, middle and last frame of a video'
-    add('--quick', action='store_true', help=text)
-    text = 'write a list of the files that are good as a whole, for `ann_file`'
-    add('--list-good', default='', metavar='FILE', help=text)
-    text = 'check all files again, instead of continuing the report'
-    add('--fresh', action='store_true', help=text)
-    add('--num-workers', type=int, metavar='N', help='processes (one per core)')
-    text = 'a file that hangs for so long is bad (%(default)s)'
-    add('--seconds', type=float, default=60, metavar='S', help=text)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Checks."""
-    args = parse_args()
-    from rich.console import Console
-
-    from vicmae.data_tools.checking.verify import verify
-
-    checked = verify(console=Console(stderr=True, highlight=False), **vars(args))
-    print(checked.text)
-    if checked.num_bad and not args.list_good:
-        sys.exit(1)
-
-
 if __name__ == '__main__':
-    run_tool(main, when_interrupted='The same command continues where it was.')
+    run_command('verify')

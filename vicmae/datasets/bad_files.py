@@ -86,7 +86,7 @@ class BadFileLedger:
         raise DataError(
             f'{self.num_bad} of {self.num_samples} samples could not be read so far, more than the share '
             f'`max_bad_fraction` {self.max_fraction} allows. The last is {bad.file!r}: '
-            f'{bad.error.rstrip(".")}.{where} Take them out (tools/dataset_converters/verify.py finds all '
+            f'{bad.error.rstrip(".")}.{where} Take them out (`vicmae verify FOLDER --out report.jsonl` finds all '
             f'before training), or allow more: `--cfg-options {self.option}={self._larger_fraction():g}`.'
         )
 

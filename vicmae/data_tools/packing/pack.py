@@ -214,7 +214,7 @@ class Packing:
             tally.bytes_out += os.path.getsize(path)
 
     def _bad_line(self, outcome: Outcome[int, _Sample]) -> bytes:
-        """Returns a line as in the report of `tools/dataset_converters/verify.py`."""
+        """Returns a line as in the report of `vicmae verify`."""
         path = _known(self.source, int(self._order[outcome.item]))['path']
         error = outcome.error or ''
         if path not in error:  # not in our own words, but of a crash

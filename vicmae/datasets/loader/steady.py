@@ -296,7 +296,7 @@ class SteadyLoader(DataLoader):
             listed = f' {str(self.ledger.path)!r} lists them.' if self.ledger.path else ''
             raise DataError(
                 f'{report.no_good_file}{listed} Inspect one of them, or check the whole source with '
-                '`tools/dataset_converters/verify.py`.'
+                '`vicmae verify FOLDER --out report.jsonl`.'
             )
 
 
