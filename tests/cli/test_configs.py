@@ -48,7 +48,8 @@ def test_words_that_no_config_has_are_an_error(capsys):
     with pytest.raises(SystemExit) as ended:
         main(['configs', 'kinetics', 'bananas'])
     assert ended.value.code == 1
-    assert capsys.readouterr().err == 'error: No config has all of these words: kinetics bananas.\n'
+    error = 'error: No config has all of these words: kinetics bananas. None has bananas.\n'
+    assert capsys.readouterr().err == error
 
 
 def test_path_of_a_config_is_printed(listed):
@@ -64,3 +65,29 @@ def test_output_that_nobody_reads_ends_the_list_quietly():
     ended = subprocess.run(command, env=env, stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)
     assert (ended.returncode, ended.stderr) == (-signal.SIGPIPE, b'')
+
+
+def test_show_prints_each_value_with_the_file_that_set_it(listed):
+    lines = [
+        line.split('  # ') for line in listed('--show', DEBUG, '--cfg-options', 'image_size=32')
+    ]
+    origins = {text.strip(): origin for text, origin in lines}
+    assert origins['model.backbone.img_size = 32'] == 'follows image_size'
+    assert origins['train_cfg.max_epochs = 2'] == f'configs/vicmae/{DEBUG}.py'
+
+
+def test_diff_prints_what_two_configs_do_not_share(listed):
+    names = [f'vicmae_vit-{size}-p16_8xb512-amp-coslr-800e_in1k-k400' for size in ('base', 'large')]
+    assert listed('--diff', *names) == [
+        "- model_size = 'base'",
+        "+ model_size = 'large'",
+        "- model.backbone.arch = 'base'",
+        "+ model.backbone.arch = 'large'",
+    ]
+    assert listed('--diff', names[0], names[0]) == ['The two configs have the same values.']
+
+
+def test_options_that_do_not_belong_together_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(['configs', 'debug', '--show', DEBUG])
+    assert '--cfg-options belongs to --show' in capsys.readouterr().err

@@ -214,13 +214,13 @@ class QuickStart:
             )
         places = []
         for role, rows in parts.items():
-            path = Path(self.out) / f'labelled_{kind}_{role}.csv'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, 'w', encoding='utf-8', newline='') as file:
+            table = Path(self.out) / f'labelled_{kind}_{role}.csv'
+            table.parent.mkdir(parents=True, exist_ok=True)
+            with open(table, 'w', encoding='utf-8', newline='') as file:
                 writer = csv.writer(file)
                 writer.writerow(('path', 'label'))
                 writer.writerows(rows)
-            places.append(dict(ann_file=os.path.abspath(path)))
+            places.append(dict(ann_file=os.path.abspath(table)))
         return places
 
 
