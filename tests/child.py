@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Runs a function in a process of its own: what it does to the process stays there."""
+"""Runs functions and tests in a separate process, so that their changes of the process stay there."""
 
 import functools
 import os
@@ -15,7 +15,7 @@ SECONDS = 120
 
 
 def in_child(function, *args, **kwargs):
-    """Calls a function in a fork of this process and returns its result; its failure is an AssertionError here."""
+    """Calls a function in a fork of this process and returns its result. If it fails, raises an AssertionError."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -33,7 +33,7 @@ def in_child(function, *args, **kwargs):
 
 
 def alone(test):
-    """Runs a test in a process of its own: for tests that change what all the process has, like its limits."""
+    """Runs a test in a separate process, for tests that change the state of the process, such as its limits."""
 
     @functools.wraps(test)
     def run(*args, **kwargs):
@@ -43,7 +43,7 @@ def alone(test):
 
 
 def limit_files(num_bytes=None):
-    """Lets no file grow beyond a size, which fails as a full disk does; without a size, that ends."""
+    """Limits the size of files, so that writing fails as on a full disk. Without a size, removes the limit."""
     if os.getpid() == TESTS:
         raise RuntimeError('A log that pytest writes is a file, too: limit files in a child.')
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -51,7 +51,7 @@ def limit_files(num_bytes=None):
 
 
 def _answer(pipe, function, args, kwargs):
-    """In the child: sends (whether it returned, its result or traceback) and ends without any clean-up of pytest's."""
+    """Sends from the child whether it returned, and its result or traceback. Ends without pytest's clean-up."""
     signal.alarm(SECONDS)
     torch.set_num_threads(1)  # other threads of this process are not in its fork
     try:

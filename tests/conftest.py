@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What all tests share."""
+"""Fixtures and hooks of all tests."""
 
 import os
 
@@ -19,23 +19,23 @@ from vicmae.demo.data import make_demo_data
 
 @pytest.fixture(scope='session')
 def demo_data(tmp_path_factory):
-    """Real files: the debug data set, where the debug config looks for it below `demo_data.parents[1]`."""
+    """Makes the debug data set where the debug config expects it, below `demo_data.parents[1]`."""
     return make_demo_data(tmp_path_factory.mktemp('place') / 'data/demo-debug', preset='debug')
 
 
 def pytest_configure():
-    """Leaves configs unformatted: a Runner formats its own five times, slower than toys are trained."""
+    """Disables the formatting of configs: a Runner formats its config five times, slower than toys are trained."""
     yapf_api.FormatCode = functools.wraps(yapf_api.FormatCode)(lambda text, **_: (text, True))
     _let_ctrl_c_through()
 
 
 def _let_ctrl_c_through():
-    """Lets Ctrl-C reach what tests start: `make test &` is born deaf to it, and hands that on."""
+    """Lets Ctrl-C reach processes of tests: `make test &` ignores it, and child processes inherit that."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Files whose slow tests take minutes. Processes take files in this order: one that began last would leave a core idle.
+# Files whose slow tests take minutes. They are started first, since one that starts last would leave a core idle.
 _LONG = (
     'tools/test_survival.py',
     'tools/test_shell.py',
@@ -51,7 +51,7 @@ _LONG = (
 
 
 def pytest_collection_modifyitems(items):
-    """Begins with the longest files; the order is kept by `--no-loadscope-reorder`."""
+    """Sorts the longest files first. `--no-loadscope-reorder` keeps the order."""
 
     def place(item):
         path = item.path.as_posix()
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_setup(item):
-    """Skip a test marked `needs(program, ...)` if none of the programs is there; in CI, fail it."""
+    """Skips a test marked `needs(program, ...)` if none of the programs is installed. In CI, fails it."""
     for marker in item.iter_markers('needs'):
         if not any(shutil.which(program) for program in marker.args):
             reason = f'needs one of these programs on the PATH: {", ".join(marker.args)}'
@@ -72,7 +72,7 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(autouse=True)
 def _same_start_for_every_test():
-    """Seeds what draws random numbers, and takes back what a test left in MMEngine's globals."""
+    """Seeds all random generators, and restores MMEngine's globals after a test."""
     import torch
     from mmengine.logging import MessageHub, MMLogger
     from mmengine.registry import DefaultScope
@@ -92,7 +92,7 @@ def _same_start_for_every_test():
 
 @pytest.fixture(scope='session')
 def gloo_pool():
-    """Real processes for distributed tests, started by the first test that needs them."""
+    """Starts real processes for distributed tests, when the first test needs them."""
     from vicmae.testing import GlooPool
 
     with GlooPool(4) as pool:
@@ -101,7 +101,7 @@ def gloo_pool():
 
 @pytest.fixture
 def log(monkeypatch):
-    """The messages that are logged, whichever logger is in use."""
+    """Collects the logged messages of any logger."""
     from mmengine.logging import MMLogger
 
     messages = []

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Import every module and build every config's model from the vicmae that this Python has installed.
+"""Imports every module and builds every config's model, with the vicmae that this Python has installed.
 
 `test_packaging.py` and `.ci/versions` run this with the Python of another environment. Arguments are folders of more
 configs. It prints what it did as JSON.

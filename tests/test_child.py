@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What a child does to its process stays there; what it finds comes back."""
+"""Functions in a child process: their changes stay there, and results and failures are returned."""
 
 import os
 import resource

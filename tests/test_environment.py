@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Faults of an environment, found in folders of installed packages that the tests write."""
+"""Faults of an environment, in folders of installed packages that the tests write."""
 
 import os
 import subprocess
@@ -67,7 +67,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path):
-    """A site in which everything fits together."""
+    """Makes a site with compatible packages."""
     site = Site(tmp_path / 'site')
     site.add('torch', '2.12.1', 'torch')
     site.add('torchvision', '0.27.1', 'torchvision', requires=['numpy', 'torch (==2.12.1)'])

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Importing has no side effects, and training imports nothing that only tools need."""
+"""Importing has no side effects, and training doesn't import what only tools need."""
 
 import os
 import shutil

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What `pip install .` installs: all of the project, and nothing that works in the checkout alone.
+"""`pip install .` installs all of the project, and nothing that works only in a checkout.
 
 The environments that the tests make see the third-party packages of this one, so that torch isn't
 installed again. `make test-newest` and `make test-oldest` install all dependencies (5 GB).

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Official checkpoints become ours and back, and every key is accounted for."""
+"""Converts official checkpoints to vicmae's format and back. Every key is reported."""
 
 import argparse
 import json
@@ -96,7 +96,7 @@ def official_state(depth=2, decoder_depth=1):
 
 
 def save_official(path, state):
-    """With all that the official code writes beside the weights."""
+    """Saves a checkpoint with all other entries that the official code writes."""
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.AdamW([weight], lr=1e-3)
     weight.sum().backward()
@@ -201,7 +201,7 @@ def test_official_names_are_those_of_the_official_code(tmp_path):
 
 
 def reference_features(p, images):
-    """A ViT from its formulas, on official names: mean over the patch tokens."""
+    """Computes a ViT from its formulas, with official names: the mean over the patch tokens."""
 
     def layer_norm(name, x):
         centred = x - x.mean(-1, keepdim=True)
@@ -275,7 +275,7 @@ def test_ddp_prefix_is_removed(tmp_path):
 
 # --------------------------------------------------------------- every key is reported
 def keys_of(checkpoint_format, *, depth=2, decoder_depth=1):
-    """What a format has for the toy model."""
+    """Returns the keys of the toy model in a format."""
     if checkpoint_format == OURS:
         config = toy_config()
         config.model.backbone.arch.num_layers = depth
@@ -290,7 +290,7 @@ def gappy(state):
 
 
 def fine_tuned(state):
-    """Of MAE: no decoder, a classifier, and another final norm."""
+    """Returns a fine-tuned MAE: no decoder, a classifier, and another final norm."""
     kept = {key: state[key] for key in encoder_shapes() if not key.startswith('norm.')}
     return kept | draw(norm('fc_norm', WIDTH) | linear('head', WIDTH, 10))
 
@@ -579,7 +579,7 @@ def test_overwriting_keeps_hard_links_unchanged(tmp_path):
     source = save_official(tmp_path / 'in.pth', official_state())
     (tmp_path / 'other.pth').write_text('mine')
     os.link(tmp_path / 'other.pth', tmp_path / 'ours.pth')
-    to_ours(source, force=True)  # a new file in the place of the old one, not one that grows in it
+    to_ours(source, force=True)  # the old file is replaced, not written into
     assert (tmp_path / 'other.pth').read_text() == 'mine'
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Whatever names weights, one function loads them, reads the file once, and reports in the same words."""
+"""All options that name weights load them by one function, which reads the file once and reports the same."""
 
 import os
 
@@ -112,7 +112,7 @@ def test_mmengines_loaders_are_not_changed(tmp_path):
 
 # ------------------------------------------------------------------------- resuming
 def count_reads():
-    """Lets the reading functions count what they do, by file."""
+    """Makes the reading functions count their calls, by file."""
     counts = {'hashed': [], 'read': []}
     hash_of, load = read.hash_of, read.load_checkpoint_file
 
@@ -128,7 +128,7 @@ def count_reads():
 
 
 def resume(folder):
-    """Trains one epoch, then resumes for another; which files the second run hashed and read on this rank."""
+    """Trains one epoch, then resumes for another. Returns the files that the second hashed and read on this rank."""
     distributed = dict(launcher='pytorch') if torch.distributed.is_initialized() else {}
     os.environ['LOCAL_RANK'] = '0'
     hook = dict(checkpoint=dict(type='SafeCheckpointHook', interval=1))
@@ -186,7 +186,7 @@ def test_file_that_changes_after_it_was_verified_is_hashed_again(tmp_path):
 
 
 def finetune(folder, path, max_epochs, resume=False, wrapper=None):
-    """Fine-tunes the toy classifier from a pretrained checkpoint; its weights at the end."""
+    """Fine-tunes the toy classifier from a pretrained checkpoint. Returns its final weights."""
     torch.manual_seed(rank_and_world_size()[0])
     distributed = dict(launcher='pytorch') if wrapper else {}
     os.environ['LOCAL_RANK'] = '0'

@@ -17,7 +17,7 @@ from vicmae.testing import toy_runner
 
 
 class Malicious:
-    """Anything that pickle would call while it reads a file."""
+    """An object that makes pickle call a function when it is read."""
 
     def __init__(self, function, *args):
         self.call = function, args

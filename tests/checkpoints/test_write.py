@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Checkpoints are whole or not there, plain, and the last whole one is found."""
+"""Checkpoints are written atomically, have plain values only, and the last intact one is found."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ from ..child import alone, limit_files
 
 
 def write(path, number=0, last=None, age=0):
-    """A checkpoint; `last` is the work directory that names it, `age` in seconds."""
+    """Writes a checkpoint. `last` is the work directory that names it, `age` is in seconds."""
     write_checkpoint(path, {'state_dict': {'weight': torch.full((100,), float(number))}})
     os.utime(path, ns=(10**18 - age * 10**9,) * 2)
     if last:
@@ -43,7 +43,7 @@ def tear(path, share=0.6):
 
 
 def change(path):
-    """Turns one bit of a tensor around, which no archive notices."""
+    """Flips one bit of a tensor, which the archive doesn't detect."""
     content = bytearray(path.read_bytes())
     stat = path.stat()
     content[content.index(np.float32(3).tobytes() * 5) + 8] ^= 1

@@ -8,7 +8,7 @@ from vicmae.errors import ConfigError
 
 
 class Recorder:
-    """A source that returns the keys it is asked for."""
+    """A source that returns the requested keys."""
 
     def __init__(self, name, size):
         self.name, self.size = name, size

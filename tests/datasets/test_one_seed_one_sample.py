@@ -60,7 +60,7 @@ def make_loader(
 
 
 def samples(loader, epoch=1, skip=0):
-    """The samples of an epoch in order, each as one row of bytes."""
+    """Returns the samples of an epoch in order, each as one row of bytes."""
     loader.sampler.set_epoch(epoch)
     loader.skip(skip)
     rows = []
@@ -88,7 +88,7 @@ def test_bytes_are_the_same_on_one_rank_and_on_four(demo_data, expected):
 
 @pytest.fixture(scope='module')
 def damaged_data(demo_data, tmp_path_factory):
-    """The demo's data, with a hole in each video."""
+    """Copies the demo data, and damages each video in the middle."""
     root = tmp_path_factory.mktemp('damaged') / 'data'
     shutil.copytree(demo_data, root)
     for path in sorted((root / 'videos/train').rglob('*.mp4')):

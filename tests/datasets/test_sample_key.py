@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What a sample's random choices follow from."""
+"""The random choices of a sample depend on its key only."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Data sets and transforms are built as a Runner builds them."""
+"""Builds data sets and transforms as a Runner does."""
 
 import pytest
 from mmengine.registry import init_default_scope

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Images of all kinds, made on the spot and from the wild: read rightly, or refused with the reason."""
+"""Images of many kinds, generated and from real sources: read correctly, or refused with the reason."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ needs_odd_files = pytest.mark.skipif(
 
 
 def smooth(size=(48, 32)):
-    """A picture that no orientation leaves as it is, and that JPEG hardly changes."""
+    """Makes an image that every orientation changes, and that JPEG hardly changes."""
     width, height = size
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     channels = [x * 255, y * 255, 255 * (x - 1) ** 2 * y]
@@ -61,7 +61,7 @@ def difference(pixels, others):
 
 
 def refusal(source, name=None):
-    """Why an image is refused, without what comes before in each message."""
+    """Returns why an image is refused, without the beginning of the message."""
     with pytest.raises(DataError) as caught:
         EncodedImage(source, name).decode()
     message = str(caught.value)
@@ -135,7 +135,7 @@ ORIENTED = {  # by format: how it is saved
 
 
 def lying(upright, orientation):
-    """What a camera stores that has to be turned so."""
+    """Returns the stored pixels of an image with this orientation."""
     inverse = {2: 'FLIP_LEFT_RIGHT', 3: 'ROTATE_180', 4: 'FLIP_TOP_BOTTOM', 5: 'TRANSPOSE'}
     inverse |= {6: 'ROTATE_90', 7: 'TRANSVERSE', 8: 'ROTATE_270'}
     if orientation == 1:

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A web server for tests, which gives parts of files or doesn't."""
+"""A web server for tests, with or without range requests."""
 
 import re
 import threading
@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Answers for the files of a folder, and notes each request as (path, range or 'HEAD')."""
+    """Serves the files of a folder, and records each request as (path, range or 'HEAD')."""
 
     protocol_version = 'HTTP/1.1'  # connections stay open, as fsspec likes them
 
@@ -37,7 +37,7 @@ class Handler(SimpleHTTPRequestHandler):
             super().do_HEAD()
 
     def break_off(self):
-        """Sends less than it announced."""
+        """Sends less than announced."""
         self.server.breaks_off = False
         self.send_response(200)
         self.send_header('Content-Length', '100000')

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A batch encoded in parts is the batch."""
+"""Encoding a batch in parts equals encoding it at once."""
 
 import pytest
 import torch

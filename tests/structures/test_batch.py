@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A batch knows how many samples it has, and which pixels are a sample's."""
+"""Batches: number of samples, and the pixels of a sample."""
 
 import copy
 import pickle

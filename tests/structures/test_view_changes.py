@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Changes of a view as numbers."""
+"""Augmentations of a view as numbers."""
 
 import numpy as np
 import pytest

@@ -27,7 +27,7 @@ from vicmae.testing import write_clip
 
 
 class Files(Dataset):
-    """Numbers for samples, of which some can't be had. Each tells its key, as bytes would."""
+    """A data set of numbers, some of which can't be read. Each sample returns its key."""
 
     kind = 'video'
 
@@ -171,7 +171,7 @@ def test_replacements_of_two_samples_by_one_differ():
 
 
 class PartlyBad(Files):
-    """Some visits to a file fail, and with them those that are loaded together with them."""
+    """A data set in which some visits fail, with those that are loaded together with them."""
 
     def __getitem__(self, key):
         if key.index in (2, 5) and key.visit % 4 == 1:
@@ -219,7 +219,7 @@ def test_stand_in_keeps_the_batch_size_and_is_not_counted(tmp_path, num_workers)
 
 
 class KeyByIndex(Dataset):
-    """Takes bare indices, as samplers of evaluation give them."""
+    """A data set with plain indices, as from samplers of evaluation."""
 
     def __init__(self, files):
         self.files = files
@@ -320,7 +320,7 @@ def test_two_workers_that_die_cost_two_samples(tmp_path):
 
 @pytest.mark.slow
 def test_reader_that_ends_its_worker_costs_its_sample(tmp_path):
-    """With status 0, which is also that of a worker who was asked to end."""
+    """With status 0, which is also that of a worker that was ended from outside."""
     leave = {i: partial(os._exit, 0) for i in (7, 20)}
     loader = make_loader(Files(24, leave=leave), tmp_path, num_workers=2)
     assert batches(loader) == batches(make_loader(Files(24, bad=leave)))
@@ -403,7 +403,7 @@ def test_file_is_not_blamed_if_its_worker_was_ended_from_outside(tmp_path, numbe
 
 @pytest.mark.slow
 def test_worker_whose_parent_was_killed_at_once_ends():
-    """Of a process that is killed while it starts its worker, before torch's worker notes whose child it is."""
+    """The process is killed while it starts its worker, before torch's worker records its parent."""
     code = (
         'import os, signal, sys, time\n'
         'from vicmae.datasets.loader.steady import SteadyLoader\n'
@@ -426,7 +426,7 @@ def test_worker_whose_parent_was_killed_at_once_ends():
 
 @pytest.mark.slow
 def test_worker_that_sends_a_batch_ends_with_its_parent():
-    """Ctrl-C reaches workers, too: one that waits until its batch is taken would wait for ever."""
+    """Ctrl-C also reaches workers: one that waits until its batch is received would wait for ever."""
     code = (
         'import os, signal, time\n'
         'from multiprocessing import active_children\n'
@@ -455,7 +455,7 @@ def test_death_of_a_worker_does_not_interrupt_a_training_step(tmp_path):
 
 
 def resident_kib(pid):
-    """Memory of a process in RAM."""
+    """Returns the resident memory of a process, in KiB."""
     text = Path(f'/proc/{pid}/status').read_text()
     return int(re.search(r'VmRSS:\s+(\d+) kB', text)[1])
 
@@ -484,7 +484,7 @@ def test_four_thousand_batches_with_five_percent_bad_keep_the_ledger_right_and_m
 
 @pytest.fixture
 def torn_files(tmp_path):
-    """A hundred images and a hundred videos; five of each are torn and returned."""
+    """Writes a hundred images and a hundred videos, and truncates five of each, which it returns."""
     (tmp_path / 'files').mkdir()
     pixels = np.random.default_rng(0).integers(256, size=(100, 40, 40, 3), dtype=np.uint8)
     torn = []
@@ -525,7 +525,7 @@ def test_real_images_and_videos_with_five_percent_torn_keep_the_ledger_right_and
 
 
 def collate_and_look(samples):
-    """Tells in the worker whether what it hands over lies in shared memory already: then nothing is copied there."""
+    """Returns, in the worker, whether the batch is already in shared memory, so that nothing is copied there."""
     batch = default_collate(samples)
     return batch, batch.is_shared()
 

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Which samples an epoch visits: shares, evenness, completeness, and the same on any number of ranks."""
+"""The samples of an epoch: shares, order, completeness, and equality on any number of ranks."""
 
 from collections import Counter
 
@@ -27,7 +27,7 @@ def indices(sampler, epoch=0):
 
 
 def per_source(visited, sizes):
-    """How many of the visited samples each source has."""
+    """Counts the visited samples of each source."""
     source = np.searchsorted(np.cumsum(sizes), visited, side='right')
     return np.bincount(source, minlength=len(sizes)).tolist()
 
@@ -232,7 +232,7 @@ def test_a_step_visits_the_same_samples_on_any_number_of_ranks(visits, sizes):
 
 
 def test_few_openings_are_split_between_steps():
-    """Of 12 visits in a step, openings of 5 each: what begins in a step stays with one rank as long as that's fair."""
+    """A step has 12 visits, an opening 5: an opening stays on one rank as long as ranks get equal numbers."""
     opened = [
         len({(key.index, key.visit // 5) for key in keys[start : start + 12]})
         for rank in range(2)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Batches of one source alone: pure, in step on all ranks, in the shares of the mixture, none twice."""
+"""Batches of one source: equal sources on all ranks, in the shares of the mixture, and no sample twice."""
 
 from collections import Counter
 

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Which frames of a video are looked at."""
+"""Sampling of the frames of a video."""
 
 from collections import Counter
 
@@ -20,7 +20,7 @@ from vicmae.errors import ConfigError
 
 
 def draw(transform, num_frames, fps=30.0, count=2000):
-    """Frame numbers of many visits, (count, frames)."""
+    """Draws the frame numbers of many visits, (count, frames)."""
     rng = np.random.default_rng(0)
     return np.array(
         [
@@ -31,7 +31,7 @@ def draw(transform, num_frames, fps=30.0, count=2000):
 
 
 def assert_equally_often(values, choices):
-    """Each choice is drawn, and none more often than chance allows: 5 sigma."""
+    """Asserts that each choice is drawn equally often, within 5 sigma."""
     counts = np.array([(values == choice).sum() for choice in choices])
     expected = len(values) / len(choices)
     assert counts.sum() == len(values)

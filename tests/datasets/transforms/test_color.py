@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""How a view's colours change, against slow loops over pixels."""
+"""Changes of colours, compared with slow loops over pixels."""
 
 import colorsys
 

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Where in a frame a view looks."""
+"""Crops and flips."""
 
 import numpy as np
 import pytest

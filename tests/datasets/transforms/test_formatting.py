@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What leaves a worker."""
+"""Packing of samples."""
 
 import numpy as np
 import torch

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""From files to frames. What is read from odd images, `tests/io/test_image.py` says."""
+"""Reading of frames from files. `tests/io/test_image.py` tests unusual images."""
 
 import csv
 import re
@@ -20,7 +20,7 @@ LARGE = ('phone', 'mvhevc', 'long_av1')  # seconds each
 
 @pytest.fixture
 def picture(tmp_path):
-    """The path of an image, and its pixels."""
+    """Writes an image, and returns its path and its pixels."""
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / 'a.png')
     return str(tmp_path / 'a.png'), pixels
@@ -82,7 +82,7 @@ def test_bad_image_in_memory_is_named_by_its_path():
 
 
 class Toy(VideoReader):
-    """A video whose frames show their number, that keeps a list of what it was asked for."""
+    """A video whose frames show their number, and that records the requested frames."""
 
     name, num_frames, fps = 'toy', 90, 30.0
     height = width = 2

@@ -100,7 +100,7 @@ def on_device(frames, transforms, second=None, seed=0):
 
 
 def smooth_frame(seed):
-    """Like a photograph, of which a hue in 256 steps keeps more than of noise."""
+    """Makes a smooth image, like a photograph, which a hue in 256 steps changes less than noise."""
     return cv2.blur(frame(seed), (5, 5))
 
 
@@ -148,7 +148,7 @@ def test_one_view_on_device_is_the_first_of_two():
 
 
 class Median(BaseTransform):
-    """A transform of a user's own, of which the device knows nothing."""
+    """A custom transform, which the device doesn't support."""
 
     def transform(self, results):
         return {**results, 'img': cv2.medianBlur(results['img'], 3)}
@@ -194,7 +194,7 @@ needs_photo = pytest.mark.skipif(
 
 
 class Counted(EncodedImage):
-    """Notes how it was decoded."""
+    """An image that records how it was decoded."""
 
     def __init__(self, *args):
         super().__init__(*args)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Shards and their indexes: what is written, what an index finds in any tar file, and what damaged ones say."""
+"""Shards and their indexes: writing, tar files of other programs, and damaged files."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def content(shard, member):
 
 
 def samples_of(shard, index):
-    """What an index leads to: key -> extension -> bytes."""
+    """Reads samples by an index: key -> extension -> bytes."""
     return {
         index.key(i): {member.extension: content(shard, member) for member in index.members(i)}
         for i in range(len(index))
@@ -38,7 +38,7 @@ def samples_of(shard, index):
 
 
 def samples_by_webdataset(shard):
-    """The same, read through by the reference."""
+    """Reads samples by the reference implementation, webdataset."""
     return {
         sample['__key__']: {k: v for k, v in sample.items() if not k.startswith('__')}
         for sample in webdataset.WebDataset(str(shard), shardshuffle=False)
@@ -46,7 +46,7 @@ def samples_by_webdataset(shard):
 
 
 def write_tar(path, members, **options):
-    """Writes a tar file as others do: (name, content)."""
+    """Writes a tar file like other programs, from (name, content)."""
     with tarfile.open(path, 'w', **options) as tar:
         for name, data in members:
             entry = tarfile.TarInfo(name)

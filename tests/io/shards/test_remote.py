@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Parts and whole files from a real web server, from another file system, and through commands."""
+"""Reading of files and parts from a real web server, another file system and commands."""
 
 import multiprocessing
 import os
@@ -72,7 +72,7 @@ def test_other_file_systems_are_read_by_the_same_calls(fetched):
 
 
 class Closed(MemoryFileSystem):
-    """A store that must not be listed: it doesn't say which files are missing."""
+    """A store without list permission, which doesn't report missing files."""
 
     protocol = 'closed'
 

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What the tests of video readers share."""
+"""Fixtures of the tests of video readers."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def reference_of():
 
 @pytest.fixture(scope='session')
 def at_hand(demo_data):
-    """The names of the readers whose library is installed, and what the others say."""
+    """Returns the names of the readers whose library is installed, and the errors of the others."""
     video = sorted((demo_data / 'videos/train').rglob('*.mp4'))[0]
     names, faults = [], {}
     for name in READERS:

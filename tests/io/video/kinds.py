@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Videos of many kinds, and the plain way to decode one: from its beginning, frame by frame."""
+"""Videos of many kinds, and a reference that decodes them from the beginning, frame by frame."""
 
 from fractions import Fraction
 
@@ -73,7 +73,7 @@ class Reference:
         self.seconds = None if None in times else [float((t - times[0]) * tick) for t in times]
 
     def number_of(self, frame):
-        """Which frame this is: the one that is nearest, which has to be near."""
+        """Returns the number of the most similar frame, and requires that it is similar."""
         distances = np.abs(self._few - frame[::3, ::3]).mean(axis=(1, 2, 3))
         assert distances.min() < 3  # two conversions from YUV differ by their rounding
         return int(distances.argmin())

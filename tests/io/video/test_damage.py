@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Of files that are cut off or damaged, readers give right frames or an error, and never fewer than asked for."""
+"""Readers return correct frames of truncated or damaged files, or an error, but never fewer frames."""
 
 import re
 import subprocess

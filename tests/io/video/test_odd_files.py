@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Real files that are odd: each reader gives the frames that are in them, or an error."""
+"""Unusual real files: each reader returns their frames, or an error."""
 
 import csv
 import re

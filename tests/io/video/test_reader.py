@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What `open_video` promises, whichever library reads."""
+"""The behaviour of `open_video` with every library."""
 
 import itertools
 import sys
@@ -110,7 +110,7 @@ def test_cover_picture_is_not_a_video(tmp_path, reader):
 
 @pytest.fixture
 def without(monkeypatch):
-    """Takes a library away, as if it were not installed."""
+    """Hides a library, as if it were not installed."""
 
     def take_away(library):
         module = f'vicmae.io.video._{library}'

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A number or a time means the same frame in all readers: that of a decode from the beginning."""
+"""A number or a time selects the same frame in all readers: that of decoding from the beginning."""
 
 import subprocess
 from contextlib import suppress

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Every value of an algorithm's config is read: another one gives another model, other losses or other gradients."""
+"""Every value of an algorithm's config has an effect: on the model, the losses or the gradients."""
 
 import copy
 import inspect
@@ -171,7 +171,7 @@ def changed(config, path, value):
 
 
 def fingerprint(config):
-    """All that a training step gives: parameters, losses, gradients, and what follows the optimiser's step."""
+    """Returns the results of a training step: parameters, losses, gradients, and state after the optimiser's step."""
     config = copy.deepcopy(config)
     torch.manual_seed(0)
     model = MODELS.build(config)

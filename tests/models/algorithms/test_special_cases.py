@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""ViC-MAE with one loss switched off is MAE, or SimCLR on a ViT, which are algorithms of their own."""
+"""ViC-MAE with one loss disabled equals MAE, or SimCLR on a ViT, which are separate algorithms."""
 
 import pytest
 import torch

@@ -67,7 +67,7 @@ def patch_error(predicted, image, n):
 
 
 def loss_slowly(model, views, noise):
-    """ViC-MAE from its figure: image by image and patch by patch, views apart, one InfoNCE term at a time."""
+    """Computes ViC-MAE from its figure: by image and patch, views separately, one InfoNCE term at a time."""
     batch_size = len(views[0])
     errors, pooled = [], []
     for v, view in enumerate(views):

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""MaskedViT on clips. An image model is inflated to each kind of clip model that there is."""
+"""MaskedViT on clips. An image model is inflated to each kind of clip model."""
 
 import itertools
 import re
@@ -28,7 +28,7 @@ def pos_embed_type(request):
 
 
 def build(seed=0, **kwargs):
-    """A model of clips of 4 frames in 2 x 4 x 6 patches, whose parameters are all away from where they began."""
+    """Builds a model of clips of 4 frames in 2 x 4 x 6 patches, with parameters that differ from the initial ones."""
     sizes = dict(img_size=(16, 24), patch_size=4, num_frames=4, tubelet_size=2)
     torch.manual_seed(seed)
     vit = MaskedViT(TOY, **{**sizes, **kwargs})
@@ -38,7 +38,7 @@ def build(seed=0, **kwargs):
 
 
 def inflated(image_model, **kwargs):
-    """A clip model with the weights of an image model."""
+    """Builds a clip model with the weights of an image model."""
     vit = build(seed=1, **kwargs)
     vit.load_state_dict(image_model.state_dict(), strict=True)
     return vit

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Changes of whole batches on the device, against slow loops over pixels and against OpenCV on one image."""
+"""Augmentation of batches on the device, compared with slow loops over pixels and OpenCV on one image."""
 
 import colorsys
 import itertools
@@ -217,7 +217,7 @@ WAITING = {'_local_scalar_dense', 'nonzero', 'masked_select', 'equal', 'index', 
 
 
 class HostReads(TorchDispatchMode):
-    """Notes operations that the host has to wait for."""
+    """Records operations for which the host waits."""
 
     def __init__(self):
         super().__init__()

@@ -102,7 +102,7 @@ def test_compat_rank_local_ids_change_nothing_on_one_rank(num_samples):
 
 
 class SizesOfTensors(TorchDispatchMode):
-    """Notes the largest number of values of any result, and how many that large were there at once."""
+    """Records the size of the largest tensor, and how many of that size existed at once."""
 
     def __init__(self):
         super().__init__()

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Laws of all maskings, and what is RandomMasking's own."""
+"""Laws of all maskings, and of RandomMasking."""
 
 import numpy as np
 import pytest

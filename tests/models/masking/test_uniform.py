@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Numbers that follow from a sample's seed: uniform, independent, and the same in any batch."""
+"""Random numbers from a sample's seed: uniform, independent, and equal in any batch."""
 
 import numpy as np
 import pytest
