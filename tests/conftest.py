@@ -40,6 +40,8 @@ _LONG = (
     'tools/test_survival.py',
     'tools/test_shell.py',
     'demo/test_run.py',
+    'docs/test_site.py',
+    'docs/test_pages.py',
     'engine/test_compile.py',
     'test_packaging.py',
     'datasets/loader/test_steady.py',

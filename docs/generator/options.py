@@ -13,7 +13,8 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import griffe
 from mmengine.registry import Registry
@@ -120,8 +121,7 @@ def _knobs() -> Iterator[str]:
                 if key := _followed_key(cls, option.name):
                     followers[key].append(f'`{cls.__name__}.{option.name}`')
     rows = [
-        (f'`{key}`', escape(meaning[0].upper() + meaning[1:]), ', '.join(followers[key]))
-        for key, meaning in KNOBS.items()
+        (f'`{key}`', escape(meaning), ', '.join(followers[key])) for key, meaning in KNOBS.items()
     ]
     yield table(('Key', 'Meaning', 'Options'), rows)
 
@@ -259,9 +259,13 @@ def _followed_key(cls: type, option: str) -> str | None:
 
 
 def _type(annotation: Any) -> str:
+    if get_origin(annotation) in (Union, UnionType):
+        return ' or '.join(map(_type, get_args(annotation)))
+    if annotation is NoneType:
+        return 'None'
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     text = re.sub(r'\b(?:[A-Za-z_]\w*\.)+([A-Za-z_]\w*)', r'\1', text)
-    return re.sub(r'Optional\[(.*)\]$', r'\1 | None', text).replace(' | ', ' or ')
+    return text.replace(' | ', ' or ').replace('NoneType', 'None')
 
 
 def _value(default: Any) -> str:

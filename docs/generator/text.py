@@ -4,12 +4,14 @@
 import re
 from collections.abc import Iterable, Sequence
 
+_ROLE = re.compile(r':\w+:`')
 _WORD_WITH_STARS = re.compile(r'(?<!\\)([<>*_])')
 
 
 def escape(text: str) -> str:
     """Text of a docstring as one line of Markdown: code stays, other characters lose their meaning."""
-    text = ' '.join(text.replace('``', '`').split())
+    # Docstrings of MMEngine are in reStructuredText.
+    text = ' '.join(_ROLE.sub('`', text).replace('``', '`').split())
     parts = text.split('`')
     # Odd parts are code. A lone backquote leaves the number of parts even.
     if len(parts) % 2 == 0:

@@ -104,6 +104,17 @@ def test_option_that_follows_the_config_says_so(options):
     }
 
 
+def test_types_are_written_as_one_says_them(options):
+    class Part:
+        """Args:
+        width: Width.
+        """
+
+        def __init__(self, width: int | list[int] | None = None) -> None: ...
+
+    assert rows(options, Part)['width'].values == 'int or list[int] or None'
+
+
 def test_every_option_of_every_command_is_on_the_page():
     page = command_page()
     for name, module in find_commands().items():
