@@ -16,7 +16,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from .aggregators import MeanOverTime
-from .parts import Part, build_part
+from .parts import Part, build_part, call_part
 
 DataSamples = Sequence[DataSample] | None
 
@@ -102,7 +102,8 @@ class FeatureModel(BaseModel):
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Pools tokens to one vector: (B, 1 + K, D) -> (B, D)."""
-        return self.aggregator(*self.backbone.split_prefix(tokens))
+        split = self.backbone.split_prefix(tokens)
+        return call_part('aggregator', self.aggregator, *split, returns='(B, D)')
 
     def forward(
         self,

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
@@ -40,6 +40,49 @@ def build_part(
     cls = MODELS.get(part['type']) if isinstance(part['type'], str) else part['type']
     taken = inspect.signature(cls).parameters if cls is not None else {}
     return MODELS.build(part, default_args={k: v for k, v in offers.items() if k in taken})
+
+
+def call_part(name: str, part: Any, *args: Any, returns: str) -> Any:
+    """Calls a part, and names it if it takes other arguments or returns no tensor of the expected rank.
+
+    Args:
+        name: Where the part is in the model: 'aggregator', 'head.contrastive'.
+        part: The part.
+        args: Its arguments.
+        returns: Shape of the result, such as '(B, D)'; '()' for a loss.
+    """
+    try:
+        result = part(*args)
+    except TypeError as error:
+        _require_signature(name, part, args, error)
+        raise  # from within the part
+    rank = len(returns.strip('()').replace(',', ' ').split())
+    if not isinstance(result, Tensor) or result.ndim != rank:
+        wanted = f'a tensor of shape {returns}' if rank else 'a tensor of one value'
+        raise ConfigError(
+            f'`model.{name}` ({type(part).__name__}) must return {wanted}, got {_describe(result)}.'
+        )
+    return result
+
+
+def _require_signature(name: str, part: Any, args: Sequence[Any], error: TypeError) -> None:
+    """Raises ConfigError if a part doesn't take these arguments."""
+    signature = inspect.signature(part.forward if isinstance(part, nn.Module) else part)
+    try:
+        signature.bind(*args)
+    except TypeError as mismatch:
+        raise ConfigError(
+            f'`model.{name}` ({type(part).__name__}) takes {signature}, and is called with {len(args)} arguments: '
+            f'{", ".join(map(_describe, args))} ({mismatch}).'
+        ) from error
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f'a tensor of shape {tuple(value.shape)}'
+    if isinstance(value, (tuple, list)):
+        return f'a {type(value).__name__} of {len(value)}'
+    return 'None' if value is None else f'a {type(value).__name__}'
 
 
 def build_preprocessor(preprocessor: Part, head: Part | None) -> Any:

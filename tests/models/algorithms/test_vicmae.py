@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 
+from vicmae.errors import ConfigError
 from vicmae.models.algorithms import ViCMAE
 from vicmae.models.heads import MLPHead
 from vicmae.models.layers import patchify, unpatchify
@@ -392,3 +393,66 @@ def test_log_warns_of_a_cosine_loss_with_gradient_through_both_sides(changes, ke
     log.clear()
     MODELS.build({**config, 'target': dict(type='StopGradientTarget')})
     assert 'collapse' not in ''.join(log)
+
+
+class Returning(torch.nn.Module):
+    """A user's part that returns whatever it is made with, and takes anything."""
+
+    def __init__(self, result):
+        super().__init__()
+        self.result = result
+
+    def forward(self, *args):
+        return self.result(*args)
+
+
+class OneArgument(torch.nn.Module):
+    def forward(self, tokens):
+        return tokens.mean(1)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            dict(aggregator=Returning(lambda prefix, patches: patches.median(dim=1))),
+            r'`model.aggregator` \(Returning\) must return a tensor of shape \(B, D\), got a median of 2',
+        ),
+        (
+            dict(aggregator=OneArgument()),
+            r'`model.aggregator` \(OneArgument\) takes \(tokens\), and is called with 2 arguments: a tensor',
+        ),
+        (
+            dict(predictor=Returning(lambda x: None)),
+            r'`model.predictor` \(Returning\) must return a tensor of shape \(B, E\), got None',
+        ),
+        (
+            dict(target=Returning(lambda pooled, embedded, teacher: embedded[0])),
+            r'`model.target` .* of shape \(V, B, E\), got a tensor of shape \(4, 8\)',
+        ),
+        (
+            dict(contrastive=Returning(lambda predictions, targets: predictions.mean(-1))),
+            r'`model.head.contrastive` .* a tensor of one value, got a tensor of shape \(2, 4\)',
+        ),
+        (
+            dict(reconstruction=OneArgument()),
+            r'`model.head.reconstruction` \(OneArgument\) takes \(tokens\), and is called with 2 arg',
+        ),
+    ],
+)
+def test_part_of_a_user_that_takes_or_returns_the_wrong_thing_is_named(changes, message):
+    model = make_model()
+    for name, part in changes.items():
+        setattr(model.head if hasattr(model.head, name) else model, name, part)
+    with pytest.raises(ConfigError, match=message):
+        model.loss(list(torch.randn(2, 4, 3, 16, 16)))
+
+
+def test_error_within_a_part_of_a_user_is_its_own():
+    def fail(prefix, patches):
+        return 'text' + 1
+
+    model = make_model()
+    model.aggregator = Returning(fail)
+    with pytest.raises(TypeError, match='can only concatenate str'):
+        model.loss(list(torch.randn(2, 4, 3, 16, 16)))

@@ -13,7 +13,7 @@ from vicmae.errors import ConfigError
 from ..feature_model import FeatureModel
 from ..layers import gather_tokens, patchify
 from ..masking import Mask
-from ..parts import Part, build_part
+from ..parts import Part, build_part, call_part
 
 
 class BasePretrainer(FeatureModel):
@@ -40,7 +40,7 @@ class BasePretrainer(FeatureModel):
 
     def predict_hidden(self, views: Tensor, tokens: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
         """Returns the predicted and the true masked patches, (B, M, P) each."""
-        predicted = self.neck(tokens, mask, self.backbone.grid_of(views))
+        predicted = self._decode(tokens, mask, views)
         return predicted, gather_tokens(patchify(views, self.backbone.patch_size), mask.ids_masked)
 
     def reconstruct(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -54,5 +54,9 @@ class BasePretrainer(FeatureModel):
                 f'This {type(self).__name__} has no `neck`, so it cannot reconstruct patches.'
             )
         tokens, mask = self.backbone(frames, mask=True)
-        predicted = self.neck(tokens, mask, self.backbone.grid_of(frames))
+        predicted = self._decode(tokens, mask, frames)
         return predicted, patchify(frames, self.backbone.patch_size), mask.ids_masked
+
+    def _decode(self, tokens: Tensor, mask: Mask, views: Tensor) -> Tensor:
+        grid = self.backbone.grid_of(views)
+        return call_part('neck', self.neck, tokens, mask, grid, returns='(B, M, P)')

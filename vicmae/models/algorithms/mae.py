@@ -11,7 +11,7 @@ from vicmae.registry import MODELS
 
 from ..feature_model import DataSamples
 from ..masking import seeds_of_views
-from ..parts import Part, build_part, require_parameter_free
+from ..parts import Part, build_part, call_part, require_parameter_free
 from .base import BasePretrainer
 
 
@@ -49,4 +49,5 @@ class MAE(BasePretrainer):
         mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
         tokens, _ = self.backbone(views, mask)
         predicted, patches = self.predict_hidden(views, tokens, mask)  # (V*B, M, P) each
-        return {'loss_reconstruction': self.reconstruction(predicted, patches)}
+        loss = call_part('reconstruction', self.reconstruction, predicted, patches, returns='()')
+        return {'loss_reconstruction': loss}

@@ -11,7 +11,7 @@ from vicmae.registry import MODELS
 
 from ..feature_model import DataSamples
 from ..heads.mlp import apply_per_view
-from ..parts import Part, build_part
+from ..parts import Part, build_part, call_part
 from .base import BasePretrainer
 
 
@@ -39,5 +39,7 @@ class SimCLR(BasePretrainer):
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
         pooled = self.extract_feat(torch.cat(list(inputs)))  # (V*B, D)
-        embedded = apply_per_view(self.projector, pooled.unflatten(0, (len(inputs), -1)))
-        return {'loss_contrastive': self.contrastive(embedded, embedded)}
+        views = pooled.unflatten(0, (len(inputs), -1))
+        embedded = apply_per_view(self.projector, views, 'projector')
+        loss = call_part('contrastive', self.contrastive, embedded, embedded, returns='()')
+        return {'loss_contrastive': loss}

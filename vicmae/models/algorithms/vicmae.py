@@ -18,7 +18,7 @@ from ..feature_model import DataSamples
 from ..heads.mlp import apply_per_view
 from ..losses import CosineLoss
 from ..masking import Mask, seeds_of_views
-from ..parts import Part, build_part, output_width, require_parameter_free
+from ..parts import Part, build_part, call_part, output_width, require_parameter_free
 from ..targets import EMATarget, SharedTarget, StopGradientTarget
 from .base import BasePretrainer
 
@@ -182,7 +182,9 @@ class ViCMAE(BasePretrainer):
         tokens, _ = self.backbone(views, mask)  # (R, 1+K, D)
         if self.neck is not None:
             predicted, patches = self.predict_hidden(views, tokens, mask)  # (R, M, P) each
-            encoded['reconstruction'] = self.head.reconstruction(predicted, patches)
+            encoded['reconstruction'] = call_part(
+                'head.reconstruction', self.head.reconstruction, predicted, patches, returns='()'
+            )
         if self.target is not None:
             encoded['pooled'] = self.pool(tokens)
         return encoded
@@ -195,11 +197,12 @@ class ViCMAE(BasePretrainer):
 
     def contrast(self, pooled: Tensor, teacher: Tensor | None = None) -> Tensor:
         """Computes the contrastive loss from the pooled tokens of student and teacher, (V, B, D) each."""
-        projected = apply_per_view(self.projector, pooled)  # (V, B, E)
-        predictions = apply_per_view(self.predictor, projected)
+        projected = apply_per_view(self.projector, pooled, 'projector')  # (V, B, E)
+        predictions = apply_per_view(self.predictor, projected, 'predictor')
         embedded = predictions if self.embedder is self.predictor else projected
-        targets = self.target(pooled, embedded, teacher)
-        return self.head.contrastive(predictions, targets)
+        targets = call_part('target', self.target, pooled, embedded, teacher, returns='(V, B, E)')
+        loss = self.head.contrastive
+        return call_part('head.contrastive', loss, predictions, targets, returns='()')
 
 
 def _require_part(part: Part | None, name: str, loss: str) -> Part:

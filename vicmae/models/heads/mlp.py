@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vicmae.registry import MODELS
 
 from ..layers import SyncBatchNorm1d, init_linear_layers
+from ..parts import call_part
 
 NORMS = {'BN': nn.BatchNorm1d, 'SyncBN': SyncBatchNorm1d, 'LN': nn.LayerNorm}
 
@@ -69,6 +70,6 @@ class MLPHead(nn.Sequential):
         init_linear_layers(self)
 
 
-def apply_per_view(head: nn.Module, views: Tensor) -> Tensor:
+def apply_per_view(head: nn.Module, views: Tensor, name: str = 'target.head') -> Tensor:
     """Applies a head to each view separately, so that batch norm has statistics per view: (V, B, D) -> (V, B, E)."""
-    return torch.stack([head(view) for view in views])
+    return torch.stack([call_part(name, head, view, returns='(B, E)') for view in views])
