@@ -54,7 +54,7 @@ class Unreadable:
         ('', ''),
     ],
 )
-def test_values_are_read_as_a_user_means_them(text, value):
+def test_values_are_parsed_from_text(text, value):
     assert parse_value(text) == value
     assert type(parse_value(text)) is type(value)
 
@@ -95,7 +95,7 @@ def end_of(main, capsys):
     return ended.value.code, capsys.readouterr().err
 
 
-def test_what_a_user_can_mend_ends_in_its_message_alone(capsys, monkeypatch):
+def test_error_that_a_user_can_fix_prints_only_its_message(capsys, monkeypatch):
     monkeypatch.delenv('VICMAE_TRACEBACK', raising=False)
 
     def main():
@@ -104,7 +104,7 @@ def test_what_a_user_can_mend_ends_in_its_message_alone(capsys, monkeypatch):
     assert end_of(main, capsys) == (1, 'error: `lr` must be positive, got -1.\n')
 
 
-def test_traceback_is_shown_where_asked_for(monkeypatch):
+def test_traceback_is_shown_on_request(monkeypatch):
     monkeypatch.setenv('VICMAE_TRACEBACK', '1')
 
     def main():
@@ -114,7 +114,7 @@ def test_traceback_is_shown_where_asked_for(monkeypatch):
         run_tool(main)
 
 
-def test_faults_of_the_program_keep_their_traceback():
+def test_bugs_of_the_program_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         run_tool(lambda: 1 / 0)
 

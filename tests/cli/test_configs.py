@@ -27,7 +27,7 @@ def listed(capsys):
     return run
 
 
-def test_all_configs_are_listed_with_what_they_are_for(listed):
+def test_all_configs_are_listed_with_their_purpose(listed):
     lines = listed()
     assert [line.split()[0] for line in lines] == [path.stem for path in list_configs()]
     assert all(len(line.split(maxsplit=1)) == 2 for line in lines)
@@ -44,7 +44,7 @@ def test_words_filter_by_name_and_description(listed, words):
     assert all(word.lower() in line.lower() for word in words for line in lines)
 
 
-def test_words_that_no_config_has_are_an_error(capsys):
+def test_words_that_match_no_config_are_an_error(capsys):
     with pytest.raises(SystemExit) as ended:
         main(['configs', 'kinetics', 'bananas'])
     assert ended.value.code == 1
@@ -57,7 +57,7 @@ def test_path_of_a_config_is_printed(listed):
     assert Path(line) == project_file(f'configs/vicmae/{DEBUG}.py')
 
 
-def test_output_that_nobody_reads_ends_the_list_quietly():
+def test_closed_output_ends_the_list_quietly():
     read, write = os.pipe()
     os.close(read)  # as `vicmae configs | head` does after ten lines
     command = [sys.executable, '-m', 'vicmae', 'configs']

@@ -65,7 +65,7 @@ def test_clips_of_a_transfer_config_follow():
     assert stated(cfg, 'size') == {32} == {cfg.model.backbone.img_size}
 
 
-def test_stated_value_wins_over_the_knob(tmp_path):
+def test_explicit_value_overrides_the_knob(tmp_path):
     text = f"_base_ = 'vicmae::vicmae/{BASE}.py'\nmodel = dict(neck=dict(embed_dim=64))\n"
     cfg = load_config(write(tmp_path, 'own', text, model_size='tiny'))
     assert cfg.model.neck.embed_dim == 64
@@ -105,7 +105,7 @@ def test_knob_that_changes_nothing_is_refused(tmp_path):
         load_config(write(tmp_path, 'own', text), dict(image_size=96))
 
 
-def test_unknown_size_lists_the_known_ones():
+def test_unknown_size_is_refused_with_the_choices():
     with pytest.raises(
         ConfigError, match="must be one of tiny, small, base, large, huge, got 'mini'"
     ):

@@ -90,7 +90,7 @@ def test_key_that_nothing_reads_is_refused_with_the_nearest_names(key, message):
         ('env_cfg.dist_cfg.timeout', 60),
     ],
 )
-def test_key_that_something_reads_is_taken_though_the_config_has_it_not(key, value):
+def test_key_that_something_reads_is_accepted_if_the_config_lacks_it(key, value):
     node = load_config(DEBUG, {key: value})
     for part in key.split('.'):
         node = node[part]
@@ -103,7 +103,7 @@ def test_item_of_a_list_is_changed_in_place():
     assert cfg.param_scheduler[1].warmup_share == 0.25
 
 
-def test_overrides_leave_the_rest_alone():
+def test_overrides_keep_the_rest():
     cfg, plain = load(train_dataloader__batch_size=4), load()
     assert cfg.train_dataloader.pop('batch_size') == 4
     assert plain.train_dataloader.pop('batch_size') == 8
@@ -137,7 +137,7 @@ def test_argument_of_the_old_type_is_refused_after_a_swap():
         load_config(DEBUG, overrides)
 
 
-def test_swap_of_the_optimizer_wrapper_keeps_what_mmengine_takes_out_of_it():
+def test_swap_of_the_optimizer_wrapper_keeps_keys_that_mmengine_removes():
     cfg = load(optim_wrapper__type='AmpOptimWrapper', optim_wrapper__dtype='bfloat16')
     assert cfg.optim_wrapper.constructor == 'CheckedOptimWrapperConstructor'
     assert cfg.optim_wrapper.paramwise_cfg.norm_decay_mult == 0
@@ -186,7 +186,7 @@ def test_type_of_another_package_is_found_by_its_scope():
     assert find_type('mmpretrain.NoSuchLoss') is None
 
 
-def test_names_for_suggestions_hold_ours_and_those_of_mmengine():
+def test_suggested_names_include_those_of_mmengine():
     assert {'ViCMAE', 'MixtureSampler', 'AdamW', 'CheckpointHook'} <= set(registered_names())
 
 
@@ -229,7 +229,7 @@ def test_two_bases_that_define_one_key_are_an_error(tmp_path):
         load_config(write(tmp_path / 'a.py', "_base_ = ['one.py', 'two.py']"))
 
 
-def test_own_module_brings_its_types(tmp_path, monkeypatch):
+def test_custom_module_registers_its_types(tmp_path, monkeypatch):
     write(
         tmp_path / 'my_poolings.py',
         'from torch import nn\n'
@@ -293,17 +293,17 @@ def derive(tmp_path, text):
         ),
     ],
 )
-def test_config_file_with_a_key_or_value_that_nothing_takes_is_refused(tmp_path, text, message):
+def test_config_file_with_an_unread_key_or_invalid_value_is_refused(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         load_config(derive(tmp_path, text))
 
 
-def test_variables_of_a_config_file_are_its_own(tmp_path):
+def test_variables_of_a_config_file_are_accepted(tmp_path):
     cfg = load_config(derive(tmp_path, 'picture_side = 64\nepochs = 3\ntrain_list = []\nseed = 1'))
     assert cfg.epochs == 3
 
 
-def test_name_in_the_place_of_a_part_is_refused_with_what_was_meant():
+def test_name_instead_of_a_part_is_refused_with_advice():
     with pytest.raises(ConfigError, match='Did you mean `model.aggregator.type=MaxPooling`'):
         load_config(DEBUG, {'model.aggregator': 'MaxPooling'})
 
@@ -319,7 +319,7 @@ def test_name_in_the_place_of_a_part_is_refused_with_what_was_meant():
         ('train_cfg', 'EpochLoop'),
     ],
 )
-def test_file_and_command_line_swap_a_part_alike(tmp_path, key, value):
+def test_file_and_command_line_swap_a_part_equally(tmp_path, key, value):
     text = f"dict(type='{value}')"
     for name in reversed(key.split('.')[1:]):
         text = f'dict({name}={text})'
@@ -328,7 +328,7 @@ def test_file_and_command_line_swap_a_part_alike(tmp_path, key, value):
     assert load_config(path)._cfg_dict == expected._cfg_dict
 
 
-def test_part_is_swapped_through_several_files_for_a_type_of_ones_own(tmp_path, monkeypatch):
+def test_part_is_swapped_for_a_custom_type_through_several_files(tmp_path, monkeypatch):
     write(
         tmp_path / 'own_target.py',
         'from torch import nn\nfrom vicmae.registry import MODELS\n'
@@ -366,7 +366,7 @@ def test_dict_replaces_a_name(tmp_path):
         ('train_dataloader.batch_size', 'eight', "batch_size` must be a number, got 'eight'"),
     ],
 )
-def test_override_of_another_kind_is_refused(key, value, message):
+def test_override_of_another_type_is_refused(key, value, message):
     with pytest.raises(ConfigError, match=message):
         load_config(DEBUG, {key: value})
 

@@ -101,7 +101,7 @@ def test_amp_keeps_a_wrapper_that_computes_in_bfloat16(tmp_path):
     assert train_config(config, amp=True).optim_wrapper.type == 'BFloat16OptimWrapper'
 
 
-def test_auto_scale_needs_the_batch_size_that_the_rate_is_for():
+def test_auto_scale_needs_the_batch_size_of_the_learning_rate():
     assert train_config(BASE, auto_scale_lr=True).auto_scale_lr == dict(
         base_batch_size=4096, enable=True
     )
@@ -111,7 +111,7 @@ def test_auto_scale_needs_the_batch_size_that_the_rate_is_for():
         train_config(auto_scale_lr=True, cfg_options={'auto_scale_lr': None})
 
 
-def test_workers_are_not_kept_where_there_are_none():
+def test_persistent_workers_are_disabled_without_workers():
     cfg = load_config(DEBUG, {'train_dataloader.num_workers': 0})
     assert cfg.train_dataloader.persistent_workers
     apply_train_options(cfg, argparse.Namespace(**TRAIN))
@@ -125,19 +125,19 @@ def test_checkpoint_is_loaded_and_not_resumed():
     assert cfg.test_cfg.fp16
 
 
-def test_predictions_are_dumped_beside_the_metrics():
+def test_predictions_are_dumped_next_to_the_metrics():
     cfg = test_config(out='x.pkl', out_item='pred')
     assert [e['type'] for e in cfg.test_evaluator] == ['KNNAccuracy', 'DumpPredictions']
     assert cfg.test_evaluator[1]['out_file_path'] == 'x.pkl'
 
 
-def test_config_without_a_test_is_refused():
+def test_config_without_an_evaluation_is_refused():
     cfg = load_config(DEBUG, {'test_dataloader': None})
     with pytest.raises(ConfigError, match='has no `test_dataloader` .*nothing to test.*demo.py'):
         apply_test_options(cfg, argparse.Namespace(**TEST))
 
 
-def test_figures_are_printed_and_written_in_full(tmp_path, capsys):
+def test_metrics_are_printed_and_written_in_full(tmp_path, capsys):
     figures = {'images/knn_top1': 100 / 3}
     out = tmp_path / 'new/figures.json'
     report_metrics(figures, argparse.Namespace(out=str(out), out_item='metrics'))
@@ -146,6 +146,6 @@ def test_figures_are_printed_and_written_in_full(tmp_path, capsys):
     assert json.loads(out.read_text()) == figures
 
 
-def test_out_that_cannot_be_written_is_refused_before_the_test(tmp_path):
+def test_out_that_cannot_be_written_is_refused_before_the_evaluation(tmp_path):
     with pytest.raises(ConfigError, match=r"Can't write `--out` '.*': it is a folder"):
         test_config(out=str(tmp_path))

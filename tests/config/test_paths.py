@@ -15,14 +15,14 @@ def make_project(folder: Path) -> None:
     (folder / 'model-index.yml').write_text('Import: []\n')
 
 
-def test_files_of_a_checkout_are_found_beside_the_package(tmp_path):
+def test_files_of_a_checkout_are_found_next_to_the_package(tmp_path):
     make_project(tmp_path)
     package = tmp_path / 'vicmae'
     assert project_root(package) == tmp_path
     assert project_file('configs/a.py', package) == tmp_path / 'configs' / 'a.py'
 
 
-def test_files_of_a_checkout_are_preferred_to_links_beside_the_package(tmp_path):
+def test_files_of_a_checkout_are_preferred_to_links_next_to_the_package(tmp_path):
     make_project(tmp_path)
     package = tmp_path / 'vicmae'
     make_project(package / '.mim')
@@ -71,7 +71,7 @@ def test_file_that_exists_has_precedence_over_the_name(package):
     assert find_config('a', package) == package.parent / 'configs/a.py'
 
 
-def test_bases_are_no_configs(package):
+def test_bases_are_not_listed_as_configs(package):
     assert list_configs(package) == [package.parent / 'configs/a.py']
     with pytest.raises(ConfigError, match="There is no config 'default_runtime'"):
         find_config('default_runtime', package)
@@ -92,7 +92,7 @@ def test_unknown_config_is_refused_with_the_nearest_names(name):
         find_config(name)
 
 
-def test_misspelt_path_of_the_users_own_config_is_refused_with_its_neighbour(tmp_path):
+def test_misspelt_path_of_a_config_is_refused_with_a_similar_one(tmp_path):
     (tmp_path / 'my_config.py').touch()
     with pytest.raises(ConfigError, match='Did you mean my_config'):
         find_config(str(tmp_path / 'my_confg.py'))

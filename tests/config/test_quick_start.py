@@ -33,7 +33,7 @@ def test_config_trains_on_the_folders_at_the_size(folders, tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['images', 'videos'])
-def test_one_kind_alone_leaves_the_other_out(folders, tmp_path, kind):
+def test_images_or_videos_alone_drop_the_other_source(folders, tmp_path, kind):
     cfg = load_config(QuickStart(str(tmp_path), **{kind: folders[kind]}).write())
     assert [name for name, source in sources_of(cfg).items() if source] == [kind]
 

@@ -69,7 +69,7 @@ def only_crop(lazy):
 
 
 @pytest.mark.parametrize('lazy', [False, True])
-def test_box_is_what_was_cut_out_of_the_frame(debug, lazy):
+def test_box_is_the_crop_of_the_frame(debug, lazy):
     images, _ = browse(debug(only_crop(lazy)), number=6)
     views = [view for sample in images.samples for view in sample.views]
     for view in views:
@@ -149,7 +149,7 @@ def test_source_of_bad_files_alone_does_not_stop_the_others(debug, tmp_path):
     assert '3 videos could not be opened' in gap_text('videos', videos.gaps)
 
 
-def test_gap_text_has_the_figures_of_the_draws(debug):
+def test_gap_text_has_the_numbers_of_the_draws(debug):
     gaps = gaps_of_sources(debug())
     assert list(gaps) == ['videos']
     text = gap_text('videos', gaps['videos'])

@@ -58,7 +58,7 @@ def test_rate_makes_folders_of_images_videos(place):
     assert (type(found), len(found), found.fps) == (FrameFolder, 2, 8)
 
 
-def test_kind_chooses_where_there_are_both(place):
+def test_kind_selects_images_or_videos(place):
     for name, image, video in [
         ('.', ImageFolder, VideoFolder),
         ('shards', ImageShards, VideoShards),
@@ -69,7 +69,7 @@ def test_kind_chooses_where_there_are_both(place):
         assert type(find_source(str(place / name), 'video')) is video
 
 
-def test_what_is_nothing_is_said(place, tmp_path):
+def test_path_without_data_is_an_error(place, tmp_path):
     with pytest.raises(DataError, match="There is no folder or list '/no/where'"):
         find_source('/no/where')
     (tmp_path / 'notes.txt').write_text('hello')

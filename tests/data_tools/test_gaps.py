@@ -58,7 +58,7 @@ def test_videos_shorter_than_the_window_are_counted_once_each():
     assert 'shorter than the window' in note
 
 
-def test_each_video_gives_as_many_pairs_and_more_videos_than_pairs_are_not_opened():
+def test_each_video_has_equally_many_pairs():
     few, many = Lengths([100] * 3, distant(0.5)), Lengths([100] * 40, distant(0.5))
     assert len(draw_gaps(few, num_draws=30).seconds) == 30
     drawn = draw_gaps(many, num_draws=10)

@@ -100,7 +100,7 @@ def test_exception_is_an_outcome_in_words():
     assert all(outcome.value is None for outcome in outcomes)
 
 
-def test_value_that_cannot_travel_is_an_error_of_its_item():
+def test_value_that_cannot_be_pickled_is_an_error_of_its_item():
     outcomes = run(('lambda',), ('say', 1), num_workers=1)
     assert 'pickle' in outcomes[0].error.lower()
     assert outcomes[1] == Outcome(('say', 1), value=1)
@@ -141,7 +141,7 @@ def get_on(steps):
         restart_deadline()
 
 
-def test_function_that_gets_on_may_take_longer():
+def test_function_that_reports_progress_may_take_longer():
     restart_deadline()  # does nothing here, else it would end the tests
     (outcome,) = run_isolated(get_on, [4], num_workers=1, seconds=0.5)
     assert outcome.error is None
@@ -152,7 +152,7 @@ def test_slow_reader_of_the_outcomes_costs_no_item():
     assert [(time.sleep(0.3), o.error)[1] for o in outcomes] == [None] * 3
 
 
-def test_what_an_item_started_ends_with_its_process(tmp_path):
+def test_child_processes_of_an_item_end_with_its_process(tmp_path):
     (outcome,) = run(('start and hang', str(tmp_path / 'started')), seconds=0.5)
     assert outcome.error == 'took longer than 0.5 s'
     assert wait_for(lambda: not any(holds(pid, tmp_path) for pid in os.listdir('/proc')))
@@ -168,7 +168,7 @@ def holds(pid, folder):
         return False
 
 
-def test_items_are_taken_as_processes_are_free():
+def test_items_are_consumed_as_processes_become_free():
     taken = itertools.count()
     outcomes = run_isolated(
         act, (('say', next(taken)) for _ in itertools.count()), num_workers=2, seconds=30
@@ -178,7 +178,7 @@ def test_items_are_taken_as_processes_are_free():
     outcomes.close()
 
 
-def test_iterator_that_is_given_up_leaves_no_process():
+def test_abandoned_iterator_leaves_no_process():
     outcomes = run_isolated(act, iter(lambda: ('pid',), None), num_workers=2, seconds=30)
     pid = next(outcomes).value
     assert runs(pid)

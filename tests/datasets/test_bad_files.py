@@ -56,7 +56,7 @@ def test_ledger_remembers_which_files_killed_a_process(tmp_path):
     assert BadFileLedger(path).fatal_files == {'clips/2.mp4'}
 
 
-def test_line_that_a_kill_tore_is_passed_over_and_not_written_into(tmp_path):
+def test_truncated_line_is_skipped_and_not_continued(tmp_path):
     path = tmp_path / 'bad_files.jsonl'
     BadFileLedger(path, max_fraction=1).add(bad(1, fatal=True))
     with path.open('a') as file:
@@ -124,7 +124,7 @@ def test_names_that_are_no_utf8_are_written(tmp_path):
     ('max_fraction', 'samples', 'allowed'),
     [(0.01, 0, 10), (0.01, 5000, 50), (0.5, 0, 500), (0, 0, 0)],
 )
-def test_run_stops_once_the_share_is_passed(max_fraction, samples, allowed):
+def test_run_stops_above_the_maximal_share(max_fraction, samples, allowed):
     ledger = BadFileLedger(max_fraction=max_fraction)
     ledger.num_samples = samples
     for number in range(allowed):
@@ -145,7 +145,7 @@ def test_three_bad_files_are_never_too_many(max_fraction):
 @pytest.mark.parametrize(
     ('samples', 'value'), [(0, '1'), (2900, '0.02'), (100_000, '0.002'), (100, '0.5')]
 )
-def test_message_has_an_option_that_would_do(samples, value):
+def test_message_suggests_a_sufficient_value(samples, value):
     option = 'val_dataloader.max_bad_fraction'
     strict = BadFileLedger(max_fraction=0.0001, option=option)
     lenient = BadFileLedger(max_fraction=float(value))

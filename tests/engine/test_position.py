@@ -94,7 +94,7 @@ def flat(batches):
 
 
 @pytest.mark.parametrize(('before', 'after', 'stop_at'), [(8, 4, 8), (4, 8, 14), (8, 16, 9)])
-def test_run_goes_on_with_batches_of_another_size(tmp_path, before, after, stop_at):
+def test_run_resumes_with_another_batch_size(tmp_path, before, after, stop_at):
     run(tmp_path, before, stop_at=stop_at)
     runner, rest = run(tmp_path, after, resume=True)
     _, whole = run(tmp_path / 'whole', after)
@@ -107,13 +107,13 @@ def test_run_goes_on_with_batches_of_another_size(tmp_path, before, after, stop_
     assert f'iteration {stop_at} becomes {begun} of {3 * SIZE // after}' in log
 
 
-def test_it_goes_on_between_two_steps_of_the_optimiser(tmp_path):
+def test_run_resumes_between_two_steps_of_the_optimiser(tmp_path):
     run(tmp_path, 8, stop_at=3)  # 24 samples, six batches of 4, and three of 12
     _, rest = run(tmp_path, 4, resume=True, accumulate=4)
     assert len(rest.seen) == 3 * SIZE // 4 - 4
 
 
-def test_checkpoint_of_the_same_batches_goes_on_where_it_was(tmp_path):
+def test_checkpoint_with_equal_batches_resumes_at_its_position(tmp_path):
     run(tmp_path, 8, stop_at=8)
     _, rest = run(tmp_path, 8, resume=True)
     _, whole = run(tmp_path / 'whole', 8)
@@ -141,7 +141,7 @@ ITERATIONS = dict(type='IterLoop', max_iters=17)
 
 @pytest.mark.slow
 @pytest.mark.parametrize('stop_at', [1, 6, 7, 13])
-def test_loop_over_iterations_goes_on_in_any_epoch(tmp_path, stop_at):
+def test_iteration_loop_resumes_in_any_epoch(tmp_path, stop_at):
     run(tmp_path, 8, stop_at=stop_at, loop=ITERATIONS)
     resumed, rest = run(tmp_path, 8, resume=True, loop=ITERATIONS)
     runner, whole = run(tmp_path / 'whole', 8, loop=ITERATIONS)
@@ -150,14 +150,14 @@ def test_loop_over_iterations_goes_on_in_any_epoch(tmp_path, stop_at):
         assert torch.equal(tensor, resumed.model.state_dict()[name])
 
 
-def test_each_epoch_of_a_loop_over_iterations_has_all_samples_in_another_order(tmp_path):
+def test_each_epoch_of_an_iteration_loop_has_another_order(tmp_path):
     _, recorder = run(tmp_path, 8, loop=ITERATIONS)
     first, second = (flat(recorder.seen[start : start + 6]) for start in (0, 6))
     assert sorted(first) == sorted(second) == list(range(SIZE))
     assert first != second
 
 
-def test_iterations_go_on_with_the_data_where_batches_are_others(tmp_path):
+def test_iteration_loop_resumes_its_data_with_other_batches(tmp_path):
     run(tmp_path, 8, stop_at=9, loop=ITERATIONS)  # half of the second epoch
     runner, rest = run(tmp_path, 4, resume=True, loop=ITERATIONS)
     assert len(rest.seen) == 17 - 9
@@ -168,7 +168,7 @@ def test_iterations_go_on_with_the_data_where_batches_are_others(tmp_path):
 
 # ------------------------------------------------------------------------- learning rate
 @pytest.mark.parametrize(('accumulate', 'expected'), [(1, 0.02), (4, 0.08)])
-def test_scaled_learning_rate_counts_what_is_accumulated(tmp_path, accumulate, expected):
+def test_scaled_learning_rate_counts_accumulation(tmp_path, accumulate, expected):
     runner = toy_runner(
         tmp_path,
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=accumulate),

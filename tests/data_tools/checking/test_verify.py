@@ -72,7 +72,7 @@ def test_folder_is_searched_for_images_and_videos(pictures, demo_data):
     assert set(find_files([str(demo_data)], kind='video').labels) == videos
 
 
-def test_file_that_is_named_is_taken_once_whatever_its_extension(pictures):
+def test_named_file_is_checked_once_with_any_extension(pictures):
     path, picture = str(pictures / 'b/readme.md'), str(pictures / 'a/1.png')
     assert list(find_files([path]).labels) == [path]
     assert len(find_files([picture, str(pictures), picture]).labels) == 5
@@ -103,7 +103,7 @@ def test_path_that_does_not_exist_is_refused_and_one_in_a_list_is_a_bad_file(tmp
 
 # ------------------------------------------------------------------------- odd files from the wild
 @needs_odd_files
-def test_verdicts_on_odd_files_are_those_expected(tmp_path):
+def test_verdicts_on_unusual_files_are_as_expected(tmp_path):
     text = (ODD / 'MANIFEST.csv').read_text(encoding='utf-8')
     manifest = {row['file']: row for row in csv.DictReader(text.splitlines())}
     for kind in ('image', 'video'):
@@ -145,7 +145,7 @@ class Fatal(FileCheck):
         return Verdict(path, 'image', True, 1, 2, 3)
 
 
-def test_file_that_kills_or_holds_its_process_costs_no_other(capfd):
+def test_file_that_kills_or_blocks_its_process_does_not_affect_others(capfd):
     files = ['1.png', 'abort.mp4', '2.png', 'hang.mp4', 'bug.png', '3.png']
     verdicts = {v.file: v for v in check_files(files, Fatal(), num_workers=2, seconds=0.5)}
     assert {file: verdict.error for file, verdict in verdicts.items() if not verdict.ok} == {
@@ -168,7 +168,7 @@ def test_process_with_threads_can_check_files(pictures):
     assert [verdict.error for verdict in verdicts] == [None, None]
 
 
-def test_fault_of_the_environment_is_not_a_files():
+def test_fault_of_the_environment_is_not_blamed_on_a_file():
     with pytest.raises(EnvironmentFault, match='cannot read videos here'):
         list(check_files(['fault.mp4'], Fatal(), num_workers=1))
 
@@ -244,7 +244,7 @@ def test_file_is_known_by_its_absolute_path(pictures, tmp_path, monkeypatch):
     assert len(good.read_text().splitlines()) == 3
 
 
-def test_quick_check_and_a_whole_one_do_not_share_a_report(pictures, tmp_path):
+def test_quick_and_full_check_do_not_share_a_report(pictures, tmp_path):
     report = tmp_path / 'report.jsonl'
     verify([str(pictures)], str(report), quick=True)
     before = report.read_text()
@@ -327,7 +327,7 @@ def test_name_that_is_not_unicode_survives_the_report(tmp_path):
         ('1.png 2 ', 'a source of images takes names that end in .jpg '),
     ],
 )
-def test_name_that_no_list_can_hold_is_said_with_the_reason(tmp_path, name, reason):
+def test_name_that_a_list_cannot_contain_is_reported(tmp_path, name, reason):
     path = str(tmp_path / name)
     for file in (path, str(tmp_path / 'good.png')):
         Image.new('RGB', (2, 2)).save(file, 'PNG')
@@ -360,7 +360,7 @@ def test_reasons_are_grouped_the_most_frequent_one_first(tmp_path):
     assert lines[3] == f"  1 x Can't read the image '{tmp_path}/b.png': it is empty."
 
 
-def test_bar_is_drawn_on_a_terminal_alone(pictures, tmp_path):
+def test_bar_is_drawn_only_on_a_terminal(pictures, tmp_path):
     (tmp_path / 'empty').mkdir()
     assert verify([str(tmp_path / 'empty')], str(tmp_path / 'r')) == 'no images or videos found'
     drawn = {}
@@ -373,7 +373,7 @@ def test_bar_is_drawn_on_a_terminal_alone(pictures, tmp_path):
     assert drawn[False] == 'checking 5 files\n'
 
 
-def test_list_of_good_files_is_one_that_a_source_takes(pictures, tmp_path, monkeypatch):
+def test_list_of_good_files_is_readable_by_a_source(pictures, tmp_path, monkeypatch):
     (pictures / 'b/list.txt').write_text('../a/1.png 4\n4.png 5\n3.JPEG 6\n')
     monkeypatch.chdir(pictures)
     said = verify(['b/list.txt'], str(tmp_path / 'r'), list_good='good.txt')

@@ -160,7 +160,7 @@ def test_shard_is_full_by_number_or_by_size(pictures, tmp_path):
         assert [len(read_index(str(path))) for path in indexes] == sizes
 
 
-def test_shuffled_order_depends_on_the_seed_alone(pictures, tmp_path):
+def test_shuffled_order_depends_only_on_the_seed(pictures, tmp_path):
     order = {}
     for name, seed, workers in [('a', 1, 1), ('b', 1, 3), ('c', 2, 2), ('d', None, 2)]:
         pack(pictures, tmp_path / name, shuffle_seed=seed, num_workers=workers)
@@ -172,7 +172,7 @@ def test_shuffled_order_depends_on_the_seed_alone(pictures, tmp_path):
     assert [json.loads(s['json'])['path'] for s in samples(tmp_path / 'e')] == order['a'][:7]
 
 
-def test_names_that_are_no_utf_8_are_packed(tmp_path):
+def test_names_that_are_not_utf8_are_packed(tmp_path):
     folder = tmp_path / 'odd'
     folder.mkdir()
     Image.new('RGB', (8, 8)).save(folder / 'plain.png')
@@ -255,7 +255,7 @@ def is_running(pid):
         return False
 
 
-def test_complete_data_set_is_left_alone(pictures, tmp_path):
+def test_complete_data_set_is_not_packed_again(pictures, tmp_path):
     pack(pictures, tmp_path / 'out')
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').glob('*.tar*')}
     reported = []
@@ -280,7 +280,7 @@ def test_shard_that_pack_json_does_not_count_is_written_again(pictures, tmp_path
 
 
 # ------------------------------------------------------------------------------- bad files
-def test_bad_files_cost_nothing_but_themselves(pictures, tmp_path):
+def test_bad_files_are_left_out(pictures, tmp_path):
     source = tmp_path / 'source'
     source.mkdir()
     for path in pictures.rglob('*.png'):
@@ -320,7 +320,7 @@ def test_source_without_a_good_file_has_no_shards(tmp_path):
         Packing(ImageFolder(str(tmp_path / 'source')), CopyImages()).estimate()
 
 
-def test_no_file_is_blamed_for_what_is_not_installed(pictures, tmp_path):
+def test_no_file_is_blamed_for_missing_packages(pictures, tmp_path):
     os.symlink(pictures / 'ant/00.png', tmp_path / 'needs_more.png')
     with pytest.raises(EnvironmentFault, match="No module named 'spam'"):
         pack(tmp_path, tmp_path / 'out', Trapped())
@@ -355,7 +355,7 @@ def test_data_root_may_have_moved_in_between(pictures, tmp_path):
     assert pack(tmp_path / 'moved', tmp_path / 'out').num_samples == 12
 
 
-def test_folder_of_something_else_is_refused_and_left_alone(pictures, tmp_path):
+def test_folder_with_other_files_is_refused(pictures, tmp_path):
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine/thesis.tex').write_text('years')
     for fresh in (False, True):
@@ -400,7 +400,7 @@ def hold_and_die(folder):
         os._exit(0)
 
 
-def test_worker_that_outlives_a_killed_run_does_not_keep_others_out(pictures, tmp_path):
+def test_worker_of_a_killed_run_does_not_block_others(pictures, tmp_path):
     context = multiprocessing.get_context('fork')
     other = context.Process(target=hold_and_die, args=(tmp_path / 'out',))
     other.start()
@@ -409,7 +409,7 @@ def test_worker_that_outlives_a_killed_run_does_not_keep_others_out(pictures, tm
 
 
 @alone
-def test_full_disk_is_said_once_and_what_is_finished_stays(pictures, tmp_path):
+def test_full_disk_is_reported_once_and_finished_shards_are_kept(pictures, tmp_path):
     one = (pictures / 'ant/00.png').stat().st_size
     pack(pictures, tmp_path / 'whole', max_samples=3)
 
@@ -428,7 +428,7 @@ def test_full_disk_is_said_once_and_what_is_finished_stays(pictures, tmp_path):
     assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
 
 
-def test_damaged_shards_are_noticed(pictures, tmp_path):
+def test_damaged_shards_are_detected(pictures, tmp_path):
     shard = tmp_path / 'out/images-000001.tar'
     pack(pictures, tmp_path / 'out')
     content = shard.read_bytes()
@@ -446,7 +446,7 @@ def test_damaged_shards_are_noticed(pictures, tmp_path):
         pack(pictures, tmp_path / 'out')
 
 
-def test_index_that_says_something_else_is_noticed(pictures, tmp_path):
+def test_wrong_index_is_detected(pictures, tmp_path):
     pack(pictures, tmp_path / 'out')
     path = index_path(str(tmp_path / 'out/images-000001.tar'))
     index = read_index(path)
@@ -457,7 +457,7 @@ def test_index_that_says_something_else_is_noticed(pictures, tmp_path):
         pack(pictures, tmp_path / 'out')
 
 
-def test_numbers_that_make_no_sense_are_refused(pictures, demo_data):
+def test_invalid_numbers_are_refused(pictures, demo_data):
     source = ImageFolder(str(pictures))
     for name in ('max_samples', 'max_bytes', 'limit', 'num_workers', 'seconds'):
         with pytest.raises(ConfigError, match=f'`{name}` must be more than 0, got 0'):
@@ -467,7 +467,7 @@ def test_numbers_that_make_no_sense_are_refused(pictures, demo_data):
 
 
 # ------------------------------------------------------------------------------- estimates
-def test_estimate_is_near_what_comes_of_it(demo_data, tmp_path):
+def test_estimate_is_near_the_result(demo_data, tmp_path):
     source = VideoFolder(str(demo_data / 'videos/train'))
     planned = Packing(source, VideosAsMp4(), num_workers=1)
     estimate, num_tried, num_bad = planned.estimate(6)

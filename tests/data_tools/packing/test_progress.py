@@ -25,7 +25,7 @@ def show(terminal, seconds):
     return out.getvalue()
 
 
-def test_lines_come_now_and_then_where_there_is_no_terminal():
+def test_progress_lines_are_printed_without_a_terminal():
     lines = show(False, 10.0).splitlines()
     assert len(lines) == 1 + 80 // 3 + 1
     assert lines[0] == 'packing: 20/100 files'
@@ -63,7 +63,7 @@ def test_summary_has_what_matters_and_the_command(tmp_path):
     assert 'sources.images.type=ImageShards' in text
 
 
-def test_estimate_says_what_it_is_drawn_from():
+def test_estimate_names_its_sample():
     estimate = Tally(1000, bytes_in=10**9, bytes_out=2 * 10**8, seconds=3600.0)
     expected = '1000 videos, 1.0 GB, would become about 200.0 MB in 1:00:00 (32 were tried'
     assert describe(estimate, 32, 0, 'video') == f'{expected})'

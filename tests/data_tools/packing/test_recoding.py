@@ -93,7 +93,7 @@ def test_packed_clip_shows_the_same_at_the_same_times(name):
 
 
 @needs_real_files
-def test_each_so_many_frames_there_is_a_key_frame_and_none_is_needed_by_one_before_it():
+def test_key_frames_are_regular_and_groups_are_closed():
     for gop in (12, 5, 1):
         made = VideosAsMp4(gop=gop)(known(REAL / 'nofi042.mp4'))
         found = packets(made.members['mp4'])
@@ -131,7 +131,7 @@ def test_frames_of_a_variable_rate_stay_at_their_times(tmp_path):
 
 @needs_real_files
 @pytest.mark.parametrize('name', ODD_VIDEOS)
-def test_odd_video_is_packed_as_the_readers_see_it(name):
+def test_unusual_video_is_packed_as_readers_decode_it(name):
     path = str(ODD / 'video' / name)
     made = VideosAsMp4(short_side=64, crf=12, preset='ultrafast')(known(path))
     with open_video(path) as original, open_video(made.members['mp4']) as packed:
@@ -201,7 +201,7 @@ def test_jpeg_frames_are_the_original_ones_at_the_rate():
         assert psnr(EncodedImage(encoded).decode(), frames[6 * number]) > 33
 
 
-def test_no_frame_is_taken_twice_where_the_rate_is_low(tmp_path):
+def test_no_frame_is_repeated_at_a_low_rate(tmp_path):
     path = draw_video(tmp_path / 'slow.mp4', [50, 100, 150, 200], [0, 250, 500, 750])
     made = VideosAsJpeg(fps=30)(known(path))
     levels = [round(EncodedImage(b).decode().mean(), -1) for b in made.members.values()]
@@ -256,7 +256,7 @@ def test_image_is_not_enlarged(tmp_path):
     assert EncodedImage(made.members['jpg']).decode().shape == (40, 50, 3)
 
 
-def test_reduced_decoding_looks_as_full_decoding_does(tmp_path):
+def test_reduced_decoding_looks_like_full_decoding(tmp_path):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8))
     noise.resize((1600, 1200), Image.Resampling.BICUBIC).save(tmp_path / 'large.jpg', quality=95)
     made = ShrinkImages(100, quality=95)(known(tmp_path / 'large.jpg'))  # decoded at a quarter
@@ -277,7 +277,7 @@ def test_video_is_copied_byte_by_byte_after_it_was_opened(demo_data, tmp_path):
             recipe(known(tmp_path / 'text.mp4'))
 
 
-def test_bytes_out_of_a_shard_are_packed_as_a_file_is(demo_data):
+def test_bytes_from_a_shard_are_packed_like_a_file(demo_data):
     image = next((demo_data / 'images').rglob('*.jpg'))
     clip = next((demo_data / 'videos').rglob('*.mp4'))
     for recipe, path in [(ShrinkImages(64), image), (VideosAsMp4(), clip), (VideosAsJpeg(), clip)]:
@@ -300,7 +300,7 @@ def damaged(bad):
         ({*range(20)} - {3}, [3]),
     ],
 )
-def test_frame_that_can_not_be_decoded_costs_itself(bad, shown):
+def test_frame_that_cannot_be_decoded_is_left_out(bad, shown):
     def levels(frames):
         return [round(float(frame.mean()) / 10) for frame in frames]
 
@@ -311,7 +311,7 @@ def test_frame_that_can_not_be_decoded_costs_itself(bad, shown):
     assert made.num_frames == len(shown)
 
 
-def test_damage_costs_few_attempts_and_the_video_where_nothing_is_left():
+def test_damage_costs_few_attempts():
     video = ToyVideo(20, {7})
     VideosAsJpeg(fps=10)(known('clip', media=video))
     assert sum(map(len, video.asked)) < 80  # halving, not one by one after each failure
@@ -320,7 +320,7 @@ def test_damage_costs_few_attempts_and_the_video_where_nothing_is_left():
             recipe(damaged(range(20)))
 
 
-def test_encoder_that_loses_frames_is_noticed(demo_data, monkeypatch):
+def test_encoder_that_loses_frames_is_detected(demo_data, monkeypatch):
     clip = next((demo_data / 'videos').rglob('*.mp4'))
     encode = VideosAsMp4._encode
 
@@ -361,6 +361,6 @@ WITH_WHAT = [
 
 
 @pytest.mark.parametrize(('arguments', 'options', 'message'), WITH_WHAT)
-def test_options_that_mean_nothing_are_refused(arguments, options, message):
+def test_options_without_effect_are_refused(arguments, options, message):
     with pytest.raises(ConfigError, match=message):
         choose_recipe(*arguments.split(), **options)

@@ -25,7 +25,7 @@ def test_error_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_shard_under_way_has_no_name_yet_and_a_complete_one_has_its_index(tmp_path):
+def test_unfinished_shard_has_a_temporary_name(tmp_path):
     with write_shard(str(tmp_path / 'a.tar')) as shard:
         shard.add('1', {'jpg': b'x'})
         assert [path.name for path in tmp_path.iterdir()] == ['a.tar.unfinished']

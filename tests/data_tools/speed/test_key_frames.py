@@ -48,7 +48,7 @@ def test_bytes_of_a_file_are_read_as_the_file(tmp_path):
         assert find_key_frames(file.read(), [15]) == find_key_frames(path, [15]) == (10, 6)
 
 
-def test_what_has_no_packets_has_no_key_frames(tmp_path):
+def test_file_without_packets_has_no_key_frames(tmp_path):
     broken = tmp_path / 'b.mp4'
     broken.write_bytes(b'no video')
     assert find_key_frames(str(broken), [0]) is None

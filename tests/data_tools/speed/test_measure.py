@@ -49,7 +49,7 @@ def speed(rate=50.0, num_workers=2, **options):
         (dict(open=0.03, key_interval=12), 'opening and seeking take', 'visits_per_opening=4', 2.5),
     ],
 )
-def test_slowest_stage_is_named_with_what_shortens_it(slow, reason, change, factor):
+def test_slowest_stage_is_named_with_advice(slow, reason, change, factor):
     measured = speed(**slow)
     best = measured.advice()[0]
     assert reason in best.reason
@@ -70,7 +70,7 @@ def measured(source):
     )
 
 
-def test_large_pictures_are_to_be_shrunk_and_small_ones_are_not(tmp_path, demo_data):
+def test_advice_shrinks_large_images_only(tmp_path, demo_data):
     noise = np.random.default_rng(0).integers(256, size=(60, 80, 3), dtype=np.uint8)
     for n in range(8):
         large = cv2.resize(np.roll(noise, n, axis=0), (1600, 1200), interpolation=cv2.INTER_CUBIC)
@@ -83,7 +83,7 @@ def test_large_pictures_are_to_be_shrunk_and_small_ones_are_not(tmp_path, demo_d
     assert 'pack' not in ' '.join(map(str, small.advice()))
 
 
-def test_videos_with_few_key_frames_are_to_be_packed(tmp_path):
+def test_advice_packs_videos_with_few_key_frames(tmp_path):
     scene = np.random.default_rng(0).integers(256, size=(20, 60, 3), dtype=np.uint8)
     scene = cv2.resize(scene, (960, 192), interpolation=cv2.INTER_CUBIC)
     for n in range(8):
@@ -102,14 +102,14 @@ def test_videos_with_few_key_frames_are_to_be_packed(tmp_path):
     assert '--gop 12' in ' '.join(advice.change for advice in found)
 
 
-def test_key_frames_that_lie_near_are_not_to_be_packed_again():
+def test_advice_does_not_pack_frequent_key_frames_again():
     changes = [advice.change for advice in speed(seek=0.03, key_interval=240).advice()]
     assert len(changes) == 3 and '--gop 12 --tune fastdecode' in changes[1]
     again = ' '.join(advice.change for advice in speed(seek=0.03, key_interval=12).advice())
     assert '--gop' not in again
 
 
-def test_visits_are_not_to_share_an_opening_that_they_share():
+def test_advice_does_not_repeat_shared_openings():
     measured = speed(open=0.03, key_interval=12)
     assert len(measured.advice()) == 1
     assert replace(measured, visits_per_opening=4).advice() == []
@@ -127,7 +127,7 @@ def test_text_without_advice_distinguishes_waiting_from_work(rate, num_files, wo
     assert f'What would help most: {words}' in speed(rate, num_files=num_files).text([500])
 
 
-def test_text_has_the_figures():
+def test_text_has_the_numbers():
     text = speed(seek=0.02, key_interval=250).text([500, 90])
     assert text.startswith('videos (1,200): 50 samples/s, 25 per worker; a worker takes 40.00 ms:')
     for line in (
@@ -149,7 +149,7 @@ def test_rows_add_up_to_the_total_that_is_printed(rate):
     assert sum(rows) == pytest.approx(float(re.search(r'([\d.]+) ms', header)[1]), abs=0.05)
 
 
-def test_figures_survive_json():
+def test_values_survive_json():
     read = json.loads(json.dumps(speed(colour=0.03).as_dict()))
     assert sum(read['milliseconds'].values()) == pytest.approx(1e3 / 25)
     assert read['samples_per_second_per_worker'] == 25

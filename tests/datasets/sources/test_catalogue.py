@@ -77,7 +77,7 @@ def test_source_takes_the_smaller_of_number_and_share_and_knows_its_labels():
 
 
 @pytest.mark.parametrize('share', [0, 1.5, -0.1])
-def test_share_that_is_none_is_refused(share):
+def test_invalid_share_is_refused(share):
     with pytest.raises(ValueError, match=rf'share_per_class. must be in \(0, 1\], got {share}'):
         CatalogueSource(Shelf([0, 1]), share_per_class=share)
     with pytest.raises(ValueError, match='`max_per_class` must be at least 1, got 0'):
@@ -116,19 +116,19 @@ def test_classes_by_pattern_are_taken_and_count_from_0_on():
     ]
 
 
-def test_some_of_each_class_are_taken_of_the_classes_that_are():
+def test_samples_per_class_are_drawn_from_the_selected_classes():
     source = CatalogueSource(Shelf([2, 0, 1, 2, 1, 1]), classes=['bee', 'cat'], max_per_class=1)
     assert [source.path_of(i) for i in range(len(source))] == ['book 0', 'book 2']
     assert source.labels().tolist() == [1, 0]
 
 
-def test_samples_without_a_label_are_left_out_where_classes_are_named():
+def test_samples_without_a_label_are_left_out_if_classes_are_selected():
     source = CatalogueSource(Shelf([-1, 0, 1]), classes=['ant'], with_labels=True)
     assert [source.path_of(i) for i in range(len(source))] == ['book 1']
 
 
 @pytest.mark.parametrize(('classes', 'got'), [(['dog*', 'ant'], r'dog\*'), ([], 'none')])
-def test_classes_that_are_not_there_are_refused_with_those_that_are(classes, got):
+def test_unknown_classes_are_refused_with_the_choices(classes, got):
     with pytest.raises(DataError, match=f"classes of 'shelf', got {got}: there are ant, bee, cat."):
         CatalogueSource(Shelf([0, 1, 2]), classes=classes)
 

@@ -77,7 +77,7 @@ def test_folders_behind_links_are_followed(tmp_path):
     assert listed(ImageFolder(str(tmp_path / 'root')), tmp_path / 'root') == [('ant/1.jpg', 0)]
 
 
-def test_images_and_videos_take_their_own_files_only(tmp_path):
+def test_image_and_video_folders_select_files_by_extension(tmp_path):
     make_files(tmp_path, 'ant/1.jpg', 'ant/1.mp4', 'ant/notes.txt')
     assert listed(ImageFolder(str(tmp_path)), tmp_path) == [('ant/1.jpg', 0)]
     assert listed(VideoFolder(str(tmp_path)), tmp_path) == [('ant/1.mp4', 0)]
@@ -106,12 +106,12 @@ def test_prefix_is_a_folder_within_the_root(tmp_path):
         ImageFolder(str(tmp_path), data_prefix='test')
 
 
-def test_empty_folder_says_what_was_looked_for(tmp_path):
+def test_error_of_an_empty_folder_lists_the_extensions(tmp_path):
     with pytest.raises(DataError, match=r'No videos under .* looked for \.mp4 .*folder is empty'):
         VideoFolder(str(tmp_path))
 
 
-def test_folder_with_other_files_names_one(tmp_path):
+def test_error_of_a_folder_with_other_files_names_one(tmp_path):
     make_files(tmp_path, 'ant/1.mp4', 'ant/2.mp4')
     with pytest.raises(DataError, match=r"No images .* holds 2 other files, such as '1\.mp4'"):
         ImageFolder(str(tmp_path))
@@ -245,7 +245,7 @@ def test_picture_in_place_of_a_list_is_refused(tmp_path):
         ImageFolder(str(tmp_path), str(tmp_path / 'list.txt'))
 
 
-def test_probe_refuses_files_without_labels_and_says_what_to_do(tmp_path):
+def test_probe_refuses_files_without_labels_with_advice(tmp_path):
     make_files(tmp_path, '1.jpg', '2.jpg')
     with pytest.raises(DataError, match=r'2 of 2 .* such as .*1\.jpg.*val_dataloader=None'):
         ImageFolder(str(tmp_path), with_labels=True)
@@ -290,6 +290,6 @@ def test_same_key_gives_the_same_bytes_and_another_epoch_others(demo_data):
     assert not torch.equal(views(SampleKey(1, 0, 3)), first)
 
 
-def test_bare_index_works_as_other_samplers_give_it(demo_data):
+def test_plain_index_from_other_samplers_works(demo_data):
     source = ImageFolder(str(demo_data / 'images/train'), pipeline=VIEWS)
     assert [tuple(view.shape) for view in source[3]['inputs']] == [(3, 16, 16), (3, 16, 16)]

@@ -23,7 +23,7 @@ def found_below(root):
     return [f'{folder}/{name}'.lstrip('/') for folder, names in walk(str(root)) for name in names]
 
 
-def test_packed_names_come_back():
+def test_packed_names_are_restored():
     names = ['a', '', 'ü/漢', 'x' * 1000, 'bad\udcff']
     packed = PackedNames(names)
     assert [packed[i] for i in range(len(packed))] == names
@@ -38,7 +38,7 @@ def test_order_is_that_of_the_parts_of_the_paths(tmp_path):
     assert len(by_parts) == len(names)
 
 
-def test_links_in_a_circle_end(tmp_path):
+def test_circular_links_are_followed_once(tmp_path):
     make_files(tmp_path, 'ant/1.jpg', 'bee/1.jpg')
     (tmp_path / 'ant/up').symlink_to(tmp_path)
     (tmp_path / 'bee/again').symlink_to(tmp_path / 'bee')
@@ -62,12 +62,12 @@ def test_labels_of_all_are_those_of_each(tmp_path, names):
     assert (found.classes is None) == (found.labels() == NO_LABEL).all()
 
 
-def test_nothing_found_has_no_labels(tmp_path):
+def test_empty_catalogue_has_no_labels(tmp_path):
     found = FoundFiles(str(tmp_path), walk(str(tmp_path)))
     assert len(found) == len(found.labels()) == 0
 
 
-def test_many_files_take_the_letters_of_their_names_and_a_spawned_worker_a_handle():
+def test_many_files_need_little_memory_and_spawned_workers_a_handle():
     runs = [(f'class_{c:03d}', [f'{i:08d}.jpg' for i in range(1000)]) for c in range(100)]
     found = FoundFiles('/data', runs)
     assert found[99_999] == dict(

@@ -85,7 +85,7 @@ def test_folder_with_fewer_frames_than_listed_is_an_error_of_its_sample(tmp_path
         source.get_data_info(1)
 
 
-def test_folder_without_frames_or_gone_is_an_error_of_its_sample(tmp_path):
+def test_missing_folder_or_one_without_frames_is_an_error_of_its_sample(tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'list.txt').write_text('empty\n')
     source = FrameFolder(str(tmp_path), 'list.txt', fps=5)
@@ -103,7 +103,7 @@ def test_damaged_frame_is_named(tmp_path):
         levels_of(FrameFolder(str(tmp_path), fps=5), 0)
 
 
-def test_folder_without_videos_says_what_was_looked_for(tmp_path):
+def test_error_of_a_folder_without_videos_says_what_is_expected(tmp_path):
     make_video(tmp_path / 'x', [1])
     with pytest.raises(DataError, match=r"No videos under '.*/x': .* folders with images '\*' in"):
         FrameFolder(str(tmp_path / 'x'), fps=5)

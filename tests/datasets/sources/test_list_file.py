@@ -54,7 +54,7 @@ def test_lines_are_those_of_the_text(tmp_path, monkeypatch, seed, chunk_bytes):
 @pytest.mark.parametrize(
     'text', ['one', 'one\n', '\n\none', '\ufeffone\r\n\r\n', '\ufeff# a\n#\none']
 )
-def test_single_line_is_found_with_any_end(tmp_path, text):
+def test_single_line_is_read_with_any_line_ending(tmp_path, text):
     path = tmp_path / 'list.txt'
     path.write_bytes(text.encode())
     assert [ListFile(str(path))[0]] == lines_of(path)
@@ -80,7 +80,7 @@ def many(tmp_path_factory):
     return root
 
 
-def test_bad_line_that_was_not_looked_at_is_an_error_of_its_sample(many):
+def test_bad_line_that_was_not_checked_is_an_error_of_its_sample(many):
     source = ImageFolder(str(many), 'list.txt')
     assert len(source) == MANY
     assert source.get_data_info(100_002) == dict(path=f'{many}/2.jpg', gt_label=2)
@@ -89,12 +89,12 @@ def test_bad_line_that_was_not_looked_at_is_an_error_of_its_sample(many):
     assert source.get_data_info(200_001)['path'] == f'{many}/lost.jpg'
 
 
-def test_all_lines_are_read_where_labels_matter(many):
+def test_all_lines_are_read_if_labels_are_needed(many):
     with pytest.raises(DataError, match="line 100002 is the name 'cat' and the label of line 1 is"):
         ImageFolder(str(many), 'list.txt', max_per_class=3)
 
 
-def test_all_of_a_hundred_thousand_lines_are_looked_at(many, tmp_path):
+def test_all_of_a_hundred_thousand_lines_are_checked(many, tmp_path):
     lines = (many / 'list.txt').read_text().splitlines(keepends=True)[:100_000]
     lines[77_777] = '1.jpg cat\n'
     (tmp_path / 'list.txt').write_text(''.join(lines))
@@ -102,7 +102,7 @@ def test_all_of_a_hundred_thousand_lines_are_looked_at(many, tmp_path):
         ImageFolder(str(many), str(tmp_path / 'list.txt'))
 
 
-def test_evenly_spread_files_are_looked_for(many, tmp_path, log):
+def test_evenly_spaced_files_are_checked(many, tmp_path, log):
     lines = (many / 'few.txt').read_text().splitlines(keepends=True) * 1000
     lines[5000:] = ['lost.jpg 1\n'] * 5000
     (tmp_path / 'list.txt').write_text(''.join(lines))
@@ -115,7 +115,7 @@ def test_evenly_spread_files_are_looked_for(many, tmp_path, log):
     assert len(source) == 10_000
 
 
-def test_list_of_which_no_file_is_there_is_refused(many, tmp_path):
+def test_list_without_existing_files_is_refused(many, tmp_path):
     with pytest.raises(
         DataError,
         match=r"few\.txt: none of the 10 files that were looked for exists, such as line 1: '/no/0.jpg'.*'/no'",
@@ -129,7 +129,7 @@ def copied(many, tmp_path):
     return source
 
 
-def test_list_that_was_replaced_is_noticed_by_new_processes_alone(many, tmp_path):
+def test_replaced_list_is_read_only_by_new_processes(many, tmp_path):
     path = tmp_path / 'list.txt'
     path.write_bytes((many / 'few.txt').read_bytes())
     source = copied(many, tmp_path)
@@ -143,7 +143,7 @@ def test_list_that_was_replaced_is_noticed_by_new_processes_alone(many, tmp_path
         pickle.loads(pickle.dumps(source)).get_data_info(3)
 
 
-def test_list_that_is_cut_off_is_noticed(many, tmp_path):
+def test_truncated_list_is_detected(many, tmp_path):
     path = tmp_path / 'list.txt'
     path.write_bytes((many / 'list.txt').read_bytes()[:100_000])
     source = copied(many, tmp_path)
@@ -177,7 +177,7 @@ def labels_and_memory(source, indices, method):
     return labels, own_bytes(worker.pid)
 
 
-def test_worker_takes_next_to_nothing_for_many_lines(many):
+def test_worker_needs_little_memory_for_many_lines(many):
     few, source = ImageFolder(str(many), 'few.txt'), ImageFolder(str(many), 'list.txt')
     indices = range(0, MANY, 499)
     _, before = labels_and_memory(few, [i % 10 for i in indices], 'fork')
@@ -187,7 +187,7 @@ def test_worker_takes_next_to_nothing_for_many_lines(many):
 
 
 @pytest.mark.slow
-def test_spawned_worker_gets_a_handle_and_not_the_places_of_all_lines(many):
+def test_spawned_worker_gets_a_handle_and_not_all_line_positions(many):
     source = ImageFolder(str(many), 'list.txt')
     assert len(ForkingPickler.dumps(source)) < 5000
     labels, _ = labels_and_memory(source, range(0, MANY, 499), 'spawn')

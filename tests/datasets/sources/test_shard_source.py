@@ -91,7 +91,7 @@ def media_of(source):
     return [source.get_data_info(i)['media'].decode() for i in range(len(source))]
 
 
-def test_shards_hold_the_files_and_what_is_known_of_them(images):
+def test_shards_have_the_files_with_their_metadata(images):
     files, folder = images
     source = ImageShards(str(folder))
     assert len(source) == len(files) > 10
@@ -120,7 +120,7 @@ def test_shards_that_webdataset_wrote_are_read(images, tmp_path):
     assert contents(ImageShards(str(tmp_path))) == contents(files)
 
 
-def test_webdataset_reads_our_shards(images):
+def test_webdataset_reads_shards_of_vicmae(images):
     files, folder = images
     shards = f'{folder}/a-{{000..{(len(files) - 1) // 5:03d}}}.tar'
     read = webdataset.WebDataset(shards, shardshuffle=False).decode()
@@ -186,7 +186,7 @@ def test_shards_are_named_in_any_way(tmp_path):
         assert media_of(ImageShards(shards)) == all_of_them
 
 
-def test_shards_that_are_not_there_are_named(tmp_path):
+def test_missing_shards_are_named(tmp_path):
     few_shards(tmp_path, 'a-0.tar')
     with pytest.raises(DataError, match=r"No shards match '.*a-1\.tar'"):
         ImageShards(f'{tmp_path}/a-{{0..1}}.tar')
@@ -257,7 +257,7 @@ def _as_somebody_else():
         os.seteuid(own)
 
 
-def test_index_of_a_shard_in_a_folder_of_others_goes_to_the_cache():
+def test_index_of_a_shard_in_a_read_only_folder_is_written_to_the_cache():
     with tempfile.TemporaryDirectory() as folder:
         few_shards(Path(folder), 'a.tar')
         os.unlink(f'{folder}/a.tar.index')
@@ -276,7 +276,7 @@ def test_index_of_a_shard_in_a_folder_of_others_goes_to_the_cache():
         os.chmod(folder, 0o755)
 
 
-def test_cache_is_below_the_home_where_none_is_given(tmp_path):
+def test_cache_is_below_the_home_by_default(tmp_path):
     few_shards(tmp_path, 'a.tar')
     ImageShards(f'pipe:cat {tmp_path}/a.tar')
     (kept,) = (tmp_path / 'xdg/vicmae/shards').glob('*.tar')
@@ -291,7 +291,7 @@ def test_index_of_another_shard_is_refused(tmp_path):
         ImageShards(str(tmp_path))
 
 
-def test_shard_that_is_cut_off_while_it_is_read_costs_the_samples_that_are_gone(tmp_path):
+def test_shard_truncated_while_it_is_read_costs_the_missing_samples(tmp_path):
     few_shards(tmp_path, 'a.tar')
     source = ImageShards(str(tmp_path))
     os.truncate(tmp_path / 'a.tar', 1200)
@@ -370,7 +370,7 @@ def shelf(tmp_path):
 ALL = ['a-0.tar 0', 'a-0.tar 1', 'a-1.tar 0', 'a-1.tar 1']
 
 
-def test_server_is_asked_for_members_alone(shelf, cache):
+def test_only_members_are_requested_from_a_server(shelf, cache):
     with serve(shelf) as server:
         shards = f'{server.url}/a-{{0..1}}.tar'
         source = ImageShards(shards, cache_dir=cache)
@@ -414,7 +414,7 @@ def test_url_may_have_a_query(shelf, cache):
 
 
 @pytest.mark.parametrize('gives_parts', [False, True])
-def test_shard_is_fetched_once_where_parts_or_the_index_are_missing(shelf, cache, gives_parts):
+def test_shard_is_downloaded_once_without_range_requests_or_index(shelf, cache, gives_parts):
     if gives_parts:
         for index in shelf.glob('*.index'):
             index.unlink()
@@ -428,7 +428,7 @@ def test_shard_is_fetched_once_where_parts_or_the_index_are_missing(shelf, cache
 
 
 @pytest.mark.parametrize('change', ['size', 'etag', 'time'])
-def test_shard_is_fetched_again_where_the_server_has_another(shelf, cache, change):
+def test_changed_shard_is_downloaded_again(shelf, cache, change):
     with serve(shelf, gives_parts=False) as server:
 
         def opened():
@@ -459,7 +459,7 @@ def test_index_of_an_older_shard_is_not_used_for_one_of_the_same_size(shelf, cac
         assert media_of(ImageShards(shards, cache_dir=cache)) == ['one sample in the place of two']
 
 
-def test_command_that_gives_a_shard_is_run_once(shelf, cache, tmp_path):
+def test_command_of_a_shard_is_run_once(shelf, cache, tmp_path):
     command = f'pipe:echo >> {tmp_path}/runs; cat {shelf}/a-{{0..1}}.tar'
     for _ in range(2):
         assert media_of(ImageShards(command, cache_dir=cache)) == ALL
@@ -470,7 +470,7 @@ def _open_in_process(shards, cache, results):
     results.put(media_of(ImageShards(shards, cache_dir=cache)))
 
 
-def test_processes_fetch_a_shard_together_once(shelf, cache):
+def test_processes_download_a_shard_once(shelf, cache):
     context = get_context('fork')
     with serve(shelf, gives_parts=False) as server:
         results = context.Queue()
@@ -484,7 +484,7 @@ def test_processes_fetch_a_shard_together_once(shelf, cache):
         assert server.requests.count(('/a-1.tar', None)) == 1
 
 
-def test_server_with_another_shard_than_the_index_says_is_refused(shelf, cache):
+def test_server_with_another_shard_than_the_index_is_refused(shelf, cache):
     with open(shelf / 'a-1.tar', 'ab') as file:
         file.write(bytes(512))
     with serve(shelf) as server:
@@ -505,7 +505,7 @@ def test_file_that_is_not_a_shard_is_not_kept(shelf, cache):
 
 
 @pytest.mark.parametrize('gives_parts', [False, True])
-def test_shard_that_a_server_lacks_is_named(shelf, cache, gives_parts):
+def test_shard_missing_on_a_server_is_named(shelf, cache, gives_parts):
     with (
         serve(shelf, gives_parts) as server,
         pytest.raises(DataError, match=r"no shard 'http.*nowhere\.tar'.*404"),
@@ -513,7 +513,7 @@ def test_shard_that_a_server_lacks_is_named(shelf, cache, gives_parts):
         ImageShards(f'{server.url}/nowhere.tar', cache_dir=cache)
 
 
-def test_member_that_a_server_no_longer_gives_is_an_error_of_its_sample(shelf, cache):
+def test_member_missing_on_a_server_is_an_error_of_its_sample(shelf, cache):
     with serve(shelf) as server:
         source = ImageShards(f'{server.url}/a-{{0..1}}.tar', cache_dir=cache)
         (shelf / 'a-0.tar').unlink()

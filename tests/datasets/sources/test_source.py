@@ -95,7 +95,7 @@ def test_visits_to_one_file_open_it_once_and_decode_each_frame_once():
         assert reader.closed
 
 
-def test_visits_together_are_the_visits_alone():
+def test_visits_loaded_together_equal_those_loaded_alone():
     source = Readers([CountingReader] * 3)
     keys = [*visits(0, 4), *visits(2, 3), SampleKey(0, 0, 0, 9)]
     for key, together in zip(keys, source.__getitems__(keys), strict=True):
@@ -118,7 +118,7 @@ def test_notes_of_transforms_are_drained_once():
     assert mixed.drain_notes() == {}
 
 
-def test_no_visit_is_no_opening():
+def test_no_visits_open_no_file():
     with pytest.raises(ValueError, match='`visits_per_opening` must be at least 1, got 0'):
         Readers([], visits_per_opening=0)
 

@@ -37,7 +37,7 @@ def videos(demo_data):
     return root, len(readers), num_frames, fps
 
 
-def test_longest_gap_that_fits_is_taken(videos):
+def test_longest_gap_that_fits_is_accepted(videos):
     root, _, num_frames, fps = videos
     for options in (dict(gap=num_frames - 1), dict(gap=(num_frames - 1) / fps, unit='second')):
         ids = with_gap(root, **options)[SampleKey(0, 0, 0)]['frame_ids']
@@ -61,7 +61,7 @@ def test_built_sampler_is_checked_as_a_configured_one(videos):
         VideoFolder(str(root), pipeline=[OpenVideo(), FixedGapFramePair(999)])
 
 
-def test_one_video_that_is_long_enough_will_do(tmp_path):
+def test_one_video_that_is_long_enough_is_sufficient(tmp_path):
     for index, num_frames in enumerate([2, 3, 9, 4]):
         write_clip(tmp_path / f'{index}.mp4', num_frames)
     assert len(with_gap(tmp_path, gap=8)) == 4
@@ -69,14 +69,14 @@ def test_one_video_that_is_long_enough_will_do(tmp_path):
         with_gap(tmp_path, gap=9)
 
 
-def test_longest_for_a_gap_in_seconds_is_the_longest_in_time(tmp_path):
+def test_longest_video_for_a_gap_in_seconds_is_measured_in_time(tmp_path):
     write_clip(tmp_path / 'fast.mp4', num_frames=10, fps=30)
     write_clip(tmp_path / 'slow.mp4', num_frames=8, fps=10)
     with pytest.raises(DataError, match=r"slow\.mp4', has 8 frames and would need 11\."):
         with_gap(tmp_path, gap=1, unit='second')
 
 
-def test_videos_that_do_not_open_are_passed_over(tmp_path):
+def test_videos_that_do_not_open_are_skipped(tmp_path):
     for name in 'abcdefgh':
         (tmp_path / f'{name}.mp4').write_bytes(b'<html>404</html>')
     assert len(with_gap(tmp_path, gap=2)) == 8  # nothing is known of them
@@ -94,7 +94,7 @@ def test_two_hundred_videos_are_tried_at_most(tmp_path):
             with_gap(tmp_path, 'list.txt', gap=2)
 
 
-def test_window_longer_than_any_video_is_taken(tmp_path):
+def test_window_longer_than_any_video_is_accepted(tmp_path):
     write_clip(tmp_path / 'a.mp4', num_frames=2)
     steps = [dict(type='OpenVideo'), dict(type='DistantFramePair', window_seconds=999)]
     sample = VideoFolder(str(tmp_path), pipeline=steps)[SampleKey(0, 0, 0)]
