@@ -196,7 +196,7 @@ def test_record_that_is_gone_is_named(good, here, tmp_path):
 def test_record_that_is_torn_is_named(good, here, tmp_path):
     record = changed(good[0], tmp_path)
     (record / 'rank_0.json').write_text('{"iteration": 6, "epo')
-    with pytest.raises(DataError, match=r"rank_0.json' is torn: .* Take another"):
+    with pytest.raises(DataError, match=r"rank_0.json' is truncated or corrupt: .* Use another"):
         replay(record)
 
 

@@ -117,7 +117,7 @@ class TrustCheckpoint(argparse.Action):
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:
-    """Adds `--launcher` and the rank that launchers hand over."""
+    """Adds `--launcher` and the rank that launchers pass."""
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_command(name: str) -> None:
-    """Runs one command as a program of its own, such as `tools/train.py`."""
+    """Runs one command as a separate program, such as `tools/train.py`."""
     module = find_commands()[name]
     parser = argparse.ArgumentParser(description=module.HELP)
     _prepare(parser, module)

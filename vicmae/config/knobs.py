@@ -52,7 +52,7 @@ def follow_knobs(cfg: Config, before: Mapping[str, Any] | None = None) -> dict[s
 
 
 def require_followed(cfg: Config, filled: Mapping[str, str], overrides: Iterable[str]) -> None:
-    """Raises ConfigError if an override sets a knob, and all parts state values of their own."""
+    """Raises ConfigError if an override sets a knob, but all parts set other values."""
     for knob in set(overrides) & set(knobs_of(cfg)) - set(filled.values()):
         places = [
             f'`{".".join((*parents, argument))}`'

@@ -189,7 +189,7 @@ class Demo:
         return json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
 
     def _call(self, command: str, *arguments: str) -> None:
-        """Runs a command of `vicmae` in a process of its own, and ends with its status if it fails."""
+        """Runs a command of `vicmae` in a separate process, and ends with its status if it fails."""
         words = [command, _shorten(self.config_name), *map(_shorten, arguments)]
         print('\n$ ' + shlex.join(['vicmae', *words]), flush=True)
         process = [sys.executable, '-m', 'vicmae', command, str(self.config), *arguments]

@@ -65,5 +65,5 @@ class DeferredMessageHub(MessageHub):
             self._log_scalars[name].update(values[number], count)
 
 
-# MMEngine's own parts look for a hub among these; its metaclass gives each class a dict of its own.
+# MMEngine's parts look for a hub among these. Its metaclass gives each class a separate dict.
 DeferredMessageHub._instance_dict = MessageHub._instance_dict

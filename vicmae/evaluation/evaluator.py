@@ -12,7 +12,7 @@ class ProbeEvaluator(Evaluator):
     """MMEngine's evaluator, which raises DataError if no probe could be measured by any metric."""
 
     def evaluate(self, size: int) -> dict[str, Any]:
-        """Computes all metrics. Those of a probe that can't be measured are NaN, with the reason beside them."""
+        """Computes all metrics. Those of a probe that can't be measured are NaN, with the reason as another entry."""
         metrics = super().evaluate(size)
         reasons = {name: metrics[name] for name in metrics if name.endswith(NOT_MEASURED)}
         main = {metric.names()[0] for metric in self.metrics if isinstance(metric, ProbeMetric)}

@@ -190,7 +190,7 @@ def check_video() -> Iterator[Finding]:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'probe.mp4'
-        # The libraries raise classes of their own, some of which inherit from Exception alone.
+        # The libraries raise their own classes, some of which derive from Exception only.
         try:
             scenes, np = import_module('vicmae.demo.scenes'), import_module('numpy')
             frame = np.zeros((scenes.FRAME_SIZE, scenes.FRAME_SIZE, 3), 'uint8')

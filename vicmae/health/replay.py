@@ -194,7 +194,7 @@ def _read(folder: Path, rank: int) -> dict[str, Any]:
         row = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
         raise DataError(
-            f'The record {str(path)!r} is torn: {error}. Take another of the folder beside it.'
+            f'The record {str(path)!r} is truncated or corrupt: {error}. Use another folder next to it.'
         ) from error
     if not any(batch['samples'] for batch in row['batches']):
         raise DataError(

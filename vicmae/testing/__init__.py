@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""What tests of this project share, and tests of parts that build on it can use."""
+"""Helpers for the tests of this project, and of parts that build on it."""
 
 from .component import check_component
 from .gloo import GlooPool

@@ -63,7 +63,7 @@ class GlooPool:
     def run(
         self, function: Callable[..., Any], world_size: int, *args: Any, timeout: float = 120.0
     ) -> list[Any]:
-        """Calls a function on each rank of a process group of its own.
+        """Calls a function on each rank of a new process group.
 
         Args:
             function: A function at the top level of a file; its result can be pickled.
@@ -133,7 +133,7 @@ class GlooPool:
             self._stacks.append(stacks)
 
     def _meet(self, world_size: int) -> bool:
-        """Whether all ranks are connected, or one has something else to say, in time."""
+        """Waits for all ranks to connect or to answer. Returns False if one doesn't in time."""
         deadline = time.monotonic() + _SECONDS_TO_MEET
         silent = set(self._pipes[:world_size])
         while silent:
@@ -156,10 +156,10 @@ class GlooPool:
                 break
             for rank in [rank for pipe, rank in open_pipes.items() if pipe in ready]:
                 try:
-                    said = self._pipes[rank].recv_bytes()
-                    if said == _MET:
+                    message = self._pipes[rank].recv_bytes()
+                    if message == _MET:
                         continue
-                    answers[rank] = pickle.loads(said)
+                    answers[rank] = pickle.loads(message)
                 except EOFError:
                     answers[rank] = (False, f'Rank {rank} of {world_size} ended without an answer.')
                 if not answers[rank][0]:  # the others may wait for it forever
@@ -179,19 +179,19 @@ class GlooPool:
         )
 
     def _read_stacks(self, ranks: list[int]) -> str:
-        """Where these ranks are at this moment."""
+        """Reads the current stacks of these ranks."""
         for rank in ranks:
             if self._processes[rank].is_alive():
                 os.kill(self._processes[rank].pid, signal.SIGUSR1)
         time.sleep(_SECONDS_TO_TELL if ranks else 0)
-        said = {rank: self._stacks[rank].read().strip() for rank in ranks}
+        texts = {rank: self._stacks[rank].read().strip() for rank in ranks}
         return '\n'.join(
-            f'Rank {rank} waits:\n{stack or "(not to be seen)"}' for rank, stack in said.items()
+            f'Rank {rank} waits:\n{stack or "(stack unknown)"}' for rank, stack in texts.items()
         )
 
 
 def _serve(pipe: Connection, stacks: str) -> None:
-    """What a process of the pool does: one task after the other, until the pool is closed."""
+    """Runs the tasks of one process of the pool until the pool is closed."""
     file = open(stacks, 'w')  # noqa: SIM115  (open as long as the process lives)
     faulthandler.register(signal.SIGUSR1, file=file)
     torch.set_num_threads(1)  # the ranks share the cores

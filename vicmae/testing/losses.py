@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The losses of the first steps of a training, and where two such records differ.
 
-`tools/analysis_tools/compare_losses.py` runs this file in a process of its own, with the `vicmae` of any checkout.
+`tools/analysis_tools/compare_losses.py` runs this file in a separate process, with the `vicmae` of any checkout.
 """
 
 import json
@@ -29,7 +29,7 @@ _LEFT_OUT = ('checkpoint', 'logger', 'preemption', 'progress')
 
 
 class Difference(NamedTuple):
-    """Where two records differ; NaN where a record has no such loss."""
+    """A difference between two records of losses. NaN if a record lacks the loss."""
 
     step: int  # counts from 1
     name: str
@@ -109,13 +109,13 @@ def write_losses(path: Path, config: str, losses: Losses) -> None:
 
 
 def compare_losses(before: Losses, after: Losses, tolerance: float) -> Difference | None:
-    """Returns the first loss of two records that differs by more than rounding; None where there is none.
+    """Returns the first loss of two records that differs by more than rounding, or None.
 
     A loss that only the second record has is new, and no difference. NaN always differs.
 
     Args:
-        before: The losses as they were.
-        after: The losses now.
+        before: Earlier losses.
+        after: Current losses.
         tolerance: Largest relative distance that counts as rounding.
     """
     found = _differences(before, after)

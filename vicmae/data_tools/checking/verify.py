@@ -238,7 +238,7 @@ def check_files(
 
 
 def _check_alone(check: FileCheck, path: str) -> Verdict:
-    """Runs in a process of its own."""
+    """Checks a file in a separate process."""
     be_one_of_many()
     size, mtime = stamp_of(path)
     return check(path)._replace(size=size, mtime=mtime, quick=check.quick)

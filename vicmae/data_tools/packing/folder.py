@@ -167,7 +167,7 @@ class PackFolder:
         )
 
     def _require_whole(self, shard: str) -> None:
-        """Raises an error where a shard, or its index, isn't as it was written."""
+        """Raises an error where a shard, or its index, was changed."""
         if not os.path.isfile(shard):
             raise DataError(f'The shard {shard!r} is missing. Start over with `--fresh`.')
         if read_summary(index_path(shard)).tar_size != os.path.getsize(shard):
@@ -177,7 +177,7 @@ class PackFolder:
 
 
 def check_shard(path: str) -> int:
-    """Makes the index of a shard again, compares it with the one beside it, and returns the number of samples."""
+    """Makes the index of a shard again, compares it with the existing one, and returns the number of samples."""
     written, found = read_index(index_path(path)), build_index(path)
     same = all(np.array_equal(found.arrays[name], written.arrays[name]) for name in found.arrays)
     if not same or (found.tar_size, found.extensions) != (written.tar_size, written.extensions):

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Packs a source into tar shards, over any number of interruptions.
 
-Files are read and encoded in processes of their own, and written in the order of the source, whichever is ready
+Files are read and encoded in separate processes, and written in the order of the source, whichever is ready
 first. So the shards depend on source and settings alone, and what an interrupted run has left is the first of them.
 """
 
@@ -243,7 +243,7 @@ class Packing:
 
 # ------------------------------------------------------------------------------ one file
 def _recode(source: CatalogueSource, recipe: Recipe, order: np.ndarray, number: int) -> _Sample:
-    """Runs in a process of its own."""
+    """Encodes a sample in a separate process."""
     be_one_of_many()
     begun = time.perf_counter()
     index = int(order[number])
