@@ -61,7 +61,7 @@ def require_followed(cfg: Config, filled: Mapping[str, str], overrides: Iterable
         ]
         if places:
             raise ConfigError(
-                f'`{knob}={cfg[knob]}` changes nothing: the config states a value of its own in '
+                f'`{knob}={cfg[knob]}` changes nothing: the config sets another value in '
                 f'{", ".join(places[:4])}. Remove it there, or override it there.'
             )
 
