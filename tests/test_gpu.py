@@ -66,7 +66,7 @@ def test_debug_config_trains_in_mixed_precision_on_a_gpu(tmp_path, dtype, launch
     ],
     ids=['autocast', 'scaled', 'mixed', 'teacher', 'compiled'],
 )
-def test_sharded_model_trains_and_goes_on_on_a_gpu(tmp_path, options):
+def test_sharded_model_trains_and_resumes_on_a_gpu(tmp_path, options):
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=1']
     options = ['model_wrapper_cfg.type=FullyShard', *options]
     rows = train(tmp_path / 'a', '--launcher', 'pytorch', options=options, launcher=launcher)

@@ -35,7 +35,7 @@ TEST = dict(launcher='none', checkpoint='a.pth', seed=None, amp=False, out=None,
 
 def train_config(path=DEBUG, **options):
     args = argparse.Namespace(**{**TRAIN, 'config': path, **options})
-    cfg = load_config(path, train_overrides(args))
+    cfg = load_config(path, lambda cfg: train_overrides(cfg, args))
     apply_train_options(cfg, args)
     return cfg
 

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A run that goes on with other batches: the same data in the same order, and schedules where they belong."""
+"""A run that continues with other batches: the same data in the same order, and schedules where they belong."""
 
 import pytest
 import torch

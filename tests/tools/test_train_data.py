@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Training on data with bad files, and going on in the middle of an epoch, as a user does it."""
+"""Training on data with bad files, and resuming in the middle of an epoch, as a user does it."""
 
 import json
 import shutil

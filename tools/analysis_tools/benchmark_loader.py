@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measures."""
+    """Measures the loader."""
     args = parse_args()
     results = sys.stdout
     with redirect_stdout(sys.stderr):  # for warnings, such as those of bad files

@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Converts."""
+    """Converts a checkpoint."""
     args = parse_args()
     from vicmae.apis import convert_checkpoint
 
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def training_command(checkpoint: str, conversion: 'Conversion') -> str:
-    """The command that trains from a checkpoint which may lack parts."""
+    """Returns the command that trains from a checkpoint which may lack parts."""
     options = [f'load_from={shlex.quote(checkpoint)}']
     if conversion.missing:
         options.append('default_hooks.checkpoint_fit.strict=False')

@@ -120,7 +120,7 @@ def _check_batches(runner: Runner) -> None:
 
 
 def no_batch_text(loader: DataLoader, world_size: int = 1) -> str:
-    """The message for a loader whose epoch is shorter than a batch."""
+    """Returns the message for a loader whose epoch is shorter than a batch."""
     batches: Any = loader.batch_sampler
     samples, ranks = len(batches.sampler), count_of(world_size, 'process', 'processes')
     return (
@@ -153,7 +153,7 @@ def explained_errors(what: str, cfg: Config) -> Iterator[None]:
 
 
 def _what_is_wrong(error: Exception, cfg: Config) -> str:
-    """The message of an error, or which option sets a missing argument."""
+    """Returns the message of an error, or which option sets a missing argument."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     missing = _MISSING.search(text)
     if isinstance(error, TypeError) and missing:

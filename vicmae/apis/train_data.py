@@ -44,18 +44,18 @@ def require_train_data(cfg: Config) -> None:
 
 
 def batches_of(loader: DataLoader) -> Iterator[list[SampleKey]]:
-    """The sample keys of an epoch, batch by batch."""
+    """Returns the sample keys of an epoch, batch by batch."""
     for batch in loader.batch_sampler or ():
         yield [as_sample_key(key) for key in batch]
 
 
 def seed_of(cfg: Config) -> int:
-    """The seed of a run; 0 if the config has none."""
+    """Returns the seed of a run; 0 if the config has none."""
     return (cfg.get('randomness') or {}).get('seed') or 0
 
 
 def sources_of(dataset: Any) -> dict[str, Source]:
-    """The sources of a mixture by name, or a data set as its only source."""
+    """Returns the sources of a mixture by name, or a data set as its only source."""
     if isinstance(dataset, Source):
         return {f'{dataset.kind}s': dataset}
     sources = dict(zip(dataset.names, dataset.sources, strict=True))

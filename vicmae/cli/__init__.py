@@ -1,2 +1,2 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The commands of `vicmae`, one file each: they parse arguments, and call what does the work."""
+"""The commands of `vicmae`, one file each."""

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Tests."""
+    """Evaluates a checkpoint."""
     if (args.checkpoint is None) != args.random_init:
         args.parser.error('give a checkpoint, or --random-init for random weights (not both)')
     if args.out_item == 'pred' and not (args.out or '').endswith('.pkl'):

@@ -91,7 +91,7 @@ def _add_quick_start_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Trains."""
+    """Trains a config."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     preemption.require_not_preempted()
     preemption.end_on_signals()
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
     from vicmae.apis import build_runner, load_config
     from vicmae.config.options import apply_train_options, train_overrides
 
-    cfg = load_config(config, train_overrides(args))
+    cfg = load_config(config, lambda cfg: train_overrides(cfg, args))
     apply_train_options(cfg, args)
     args.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{config.stem}'
     cfg.work_dir = args.work_dir

@@ -2,7 +2,7 @@
 """Reads configs, applies overrides, and refuses names that nothing reads."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,16 @@ from .swap import drop_foreign_arguments, drop_inherited_arguments, noting_inher
 _NOTHING: Any = object()
 
 
-def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+def load_config(
+    path: str | Path,
+    overrides: Mapping[str, Any] | Callable[[Config], Mapping[str, Any]] | None = None,
+) -> Config:
     """Reads a config file, applies overrides, lets parts follow the knobs, and checks every name in it.
 
     Args:
         path: Path of a config, or the name of one of the project's.
-        overrides: Values by dotted key, as from `--cfg-options`.
+        overrides: Values by dotted key, as from `--cfg-options`, or a function that returns them for the config as it
+            is in its file.
     """
     path = find_config(str(path))
     MODULE2PACKAGE.setdefault('vicmae', 'vicmae')  # for `_base_ = 'vicmae::vicmae/NAME.py'`
@@ -53,10 +57,11 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
     set_default_scope(cfg.get('default_scope') or 'vicmae')
     drop_inherited_arguments(cfg)
     before = knobs_of(cfg)
-    apply_overrides(cfg, overrides or {})
+    overrides = (overrides(cfg) if callable(overrides) else overrides) or {}
+    apply_overrides(cfg, overrides)
     check_types(cfg)
     filled = follow_knobs(cfg, before)
-    require_followed(cfg, filled, overrides or {})
+    require_followed(cfg, filled, overrides)
     check_arguments(cfg)
     return cfg
 

@@ -15,19 +15,17 @@ from rich.table import Table
 from vicmae.errors import ConfigError
 from vicmae.utils.files import require_folder
 
-from .load import load_config
-
 # Options of `ClassAccuracy`.
 _TABLES = dict(confusion_file='confusion_matrix.csv', predictions_file='predictions.csv')
 _RESTART_COUNTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')
 
 
-def train_overrides(args: argparse.Namespace) -> dict[str, Any]:
+def train_overrides(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
     """Returns the override of `--amp`, then those of `--cfg-options`, which may set its options."""
     overrides = dict(args.cfg_options or {})
     if not args.amp:
         return overrides
-    wrapper = load_config(args.config).get('optim_wrapper') or {}
+    wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') == 'BFloat16OptimWrapper':  # already mixed precision
         return overrides
     return {'optim_wrapper.type': 'AmpOptimWrapper', **overrides}

@@ -58,7 +58,7 @@ class GuardState:
 
     @classmethod
     def of(cls, runner: Any) -> 'GuardState':
-        """The state of a run."""
+        """Returns the state of a run."""
         saved = runner.message_hub.runtime_info.get(_KEY, {})
         return cls(**{f.name: saved[f.name] for f in fields(cls) if f.name in saved})
 
@@ -74,12 +74,12 @@ class GuardState:
         self.since = int(self.since * factor)
 
     def passes_over(self, iteration: int) -> bool:
-        """Whether an iteration is skipped."""
+        """Returns whether an iteration is skipped."""
         return any(first <= iteration < end for first, end in self.passed_over)
 
 
 def named_losses(values: dict[str, Any]) -> dict[str, Tensor]:
-    """The losses among logged values, without their sum."""
+    """Returns the losses among logged values, without their sum."""
     losses = {name: value.detach() for name, value in values.items() if 'loss' in name}
     return {name: value for name, value in losses.items() if name != 'loss'} or losses
 

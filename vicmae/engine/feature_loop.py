@@ -52,7 +52,7 @@ class FeatureTestLoop(TestLoop):
         self._rows: list[Row] = []
 
     def run(self) -> dict[str, float]:
-        """Tests, and returns the metrics of all evaluators."""
+        """Runs the test and returns the metrics of all evaluators."""
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
         self.runner.model.eval()
@@ -137,6 +137,6 @@ class FeatureTestLoop(TestLoop):
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
-    """Each sample once, in an order that doesn't depend on ranks or batches."""
+    """Returns each sample once, in an order that doesn't depend on ranks or batches."""
     names = ('probe', 'role', 'path', 'sample_idx')
     return sorted(each_once(rows), key=lambda row: [str(row.get(name)) for name in names])

@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 
 
 def local_norms(parameters: Sequence[nn.Parameter], device: torch.device | None = None) -> Tensor:
-    """The norm of each gradient, or of this rank's shard: no rank waits for another.
+    """Returns the norm of each gradient, or of this rank's shard: no rank waits for another.
 
     Shape:
         gradients of any shapes -> (number of gradients,)
@@ -22,7 +22,7 @@ def local_norms(parameters: Sequence[nn.Parameter], device: torch.device | None 
 
 
 def global_norm(parameters: Sequence[nn.Parameter], norms: Tensor) -> Tensor:
-    """The norm of all gradients together; if they are sharded, all ranks have to call it.
+    """Returns the norm of all gradients together; if they are sharded, all ranks have to call it.
 
     Shape:
         (number of gradients,) -> ()

@@ -34,12 +34,12 @@ class DeferredMessageHub(MessageHub):
 
     @property
     def log_scalars(self) -> Any:
-        """All histories."""
+        """Returns all histories."""
         self._read()
         return self._log_scalars
 
     def get_scalar(self, key: str) -> HistoryBuffer:
-        """One history."""
+        """Returns one history."""
         self._read(key)
         return self._log_scalars[key] if key in self._log_scalars else super().get_scalar(key)
 

@@ -38,7 +38,7 @@ def agree_on_last_checkpoint(work_dir: str) -> str | None:
 
 
 class Position(NamedTuple):
-    """How far a run is in its data. Numbers of batches are those of one rank.
+    """Says how far a run is in its data. Numbers of batches are those of one rank.
 
     Attributes:
         epoch: Number of complete epochs.
@@ -63,7 +63,7 @@ class Position(NamedTuple):
 
 
 def position_of(runner: Any, epoch: int, iteration: int) -> Position:
-    """The position of a run after an iteration of an epoch."""
+    """Returns the position of a run after an iteration of an epoch."""
     loader: DataLoader = runner.train_dataloader
     batch = iteration - epoch * len(loader)
     if hasattr(runner.train_loop, 'batches'):

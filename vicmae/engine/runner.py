@@ -136,7 +136,7 @@ class VicmaeRunner(Runner):
         return self._build_loop('test', loop)
 
     def _build_loop(self, role: str, loop: Any) -> BaseLoop:
-        """Builds a loop, and tells `build_dataloader` its role."""
+        """Builds a loop, and passes its role to `build_dataloader`."""
         self._role = role
         try:
             return getattr(super(), f'build_{role}_loop')(loop)

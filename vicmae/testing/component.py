@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""One call that checks what each registered module has to do."""
+"""Checks in one call what each registered module has to do."""
 
 import io
 import tempfile

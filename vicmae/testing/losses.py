@@ -38,7 +38,7 @@ class Difference(NamedTuple):
 
     @property
     def relative(self) -> float:
-        """The distance of both, in the scale of the larger one."""
+        """Returns the distance of both, in the scale of the larger one."""
         return abs(self.after - self.before) / max(abs(self.before), abs(self.after), 1e-30)
 
 

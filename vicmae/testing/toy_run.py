@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""A real run of MMEngine's Runner in milliseconds, for tests of hooks."""
+"""Runs MMEngine's Runner in milliseconds, for tests of hooks."""
 
 import itertools
 from collections.abc import Sequence

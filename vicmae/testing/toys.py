@@ -8,7 +8,7 @@ from torch import nn
 
 
 def toy_vicmae_config(norm: str | None = 'BN') -> dict[str, Any]:
-    """The config of a `ViCMAE` for images of 16 x 16 in 16 patches, of which 4 are visible.
+    """Returns the config of a `ViCMAE` for images of 16 x 16 in 16 patches, of which 4 are visible.
 
     Args:
         norm: Norm of the predictor's and the target's head. 'BN' and 'SyncBN' couple the samples of a batch.
@@ -37,7 +37,7 @@ def toy_vicmae_config(norm: str | None = 'BN') -> dict[str, Any]:
 
 
 def toy_transfer_config(**changes: Any) -> dict[str, Any]:
-    """The config of a `TransferClassifier` of four classes, with the backbone of `toy_vicmae_config`.
+    """Returns the config of a `TransferClassifier` of four classes, with the backbone of `toy_vicmae_config`.
 
     Args:
         changes: What is other than there, at the top level.

@@ -35,7 +35,7 @@ class Numbers(Dataset):
 
     def drain_notes(self):
         notes, self.notes = self.notes, 0
-        return {'something to tell': notes} if notes else {}
+        return {'something to note': notes} if notes else {}
 
 
 def train(work_dir, max_epochs=2, **kwargs):
@@ -60,22 +60,22 @@ def train(work_dir, max_epochs=2, **kwargs):
 
 def lines_of(work_dir):
     text = ''.join(path.read_text() for path in sorted(work_dir.rglob('*.log')))
-    return [line.split(' - ')[-1] for line in text.splitlines() if 'Seen so far' in line]
+    return [line.split(' - ')[-1] for line in text.splitlines() if 'Visits so far' in line]
 
 
 def test_line_after_each_epoch_counts_sources_bad_samples_and_notes(tmp_path):
     train(tmp_path)
     first, second = lines_of(tmp_path)
-    assert first.startswith('Seen so far: 8 images, 4 videos. 1 could not be read')
-    assert second.startswith('Seen so far: 16 images, 8 videos. ')
+    assert first.startswith('Visits so far: 8 images, 4 videos. 1 could not be read')
+    assert second.startswith('Visits so far: 16 images, 8 videos. ')
 
 
 def test_event_is_logged_once_also_after_a_resume(tmp_path):
     train(tmp_path)
     train(tmp_path, max_epochs=3, resume=True)
     text = ''.join(path.read_text() for path in tmp_path.rglob('*.log'))
-    assert text.count('something to tell') == 1
-    assert 'In the data so far, 12 x something to tell.' in text
+    assert text.count('something to note') == 1
+    assert 'In the data so far, 12 x something to note.' in text
 
 
 def test_curves_are_written_for_each_source(tmp_path):
@@ -90,7 +90,7 @@ def test_curves_are_written_for_each_source(tmp_path):
 def test_counts_continue_after_a_resume(tmp_path):
     train(tmp_path, max_epochs=1)
     train(tmp_path, max_epochs=2, resume=True)
-    assert lines_of(tmp_path)[-1].startswith('Seen so far: 16 images, 8 videos.')
+    assert lines_of(tmp_path)[-1].startswith('Visits so far: 16 images, 8 videos.')
 
 
 def train_and_read(work_dir, max_epochs, resume):
@@ -101,17 +101,17 @@ def train_and_read(work_dir, max_epochs, resume):
 
 def test_counts_are_those_of_all_ranks_also_after_a_resume(gloo_pool, tmp_path):
     (lines, state), (_, others) = gloo_pool.run(train_and_read, 2, str(tmp_path), 1, False)
-    assert lines[0].startswith('Seen so far: 8 images, 4 videos. 1 could not be read')
+    assert lines[0].startswith('Visits so far: 8 images, 4 videos. 1 could not be read')
     assert (
         state
         == others
-        == dict(seen=dict(images=8, videos=4), bad=dict(samples=1), notes={'something to tell': 12})
+        == dict(seen=dict(images=8, videos=4), bad=dict(samples=1), notes={'something to note': 12})
     )
     (lines, state), _ = gloo_pool.run(train_and_read, 2, str(tmp_path), 2, True)
-    assert lines[0].startswith('Seen so far: 16 images, 8 videos.')
-    # A resume on another number of ranks goes on with the same counts.
+    assert lines[0].startswith('Visits so far: 16 images, 8 videos.')
+    # A resume on another number of ranks continues with the same counts.
     train(tmp_path, 3, resume=True)
-    assert lines_of(tmp_path)[-1].startswith('Seen so far: 24 images, 12 videos.')
+    assert lines_of(tmp_path)[-1].startswith('Visits so far: 24 images, 12 videos.')
 
 
 def test_invalid_interval_is_refused():

@@ -212,7 +212,7 @@ def test_full_disk_costs_a_checkpoint_and_not_the_run(tmp_path, async_save):
 
 
 def wait(runner):
-    """Until the thread has tried to write; what came of it the next checkpoint tells."""
+    """Until the thread has tried to write; the next checkpoint reports the result."""
     hook = next(hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook))
     if hook._writing is not None:
         hook._writing.exception()
@@ -267,7 +267,7 @@ def test_unknown_policy_is_refused():
         SafeCheckpointHook(when_unwritten='panic')
 
 
-# ------------------------------------------------------------------------- while training goes on
+# ------------------------------------------------------------------------- while training continues
 def test_training_continues_while_a_checkpoint_is_written(tmp_path, monkeypatch):
     write, released, trained = safe_checkpoint.write_checkpoint, threading.Event(), []
 

@@ -57,7 +57,7 @@ class DataLogHook(Hook):
             return
         counts = self._counts(runner.train_dataloader)
         seen = ', '.join(f'{count:,} {name}' for name, count in counts['seen'].items())
-        line = [f'Seen so far: {seen}.']
+        line = [f'Visits so far: {seen}.']
         if counts['bad']:
             line.append(f'{counts["bad"]["samples"]:,} could not be read: others took their place.')
         runner.logger.info(' '.join(line))

@@ -89,11 +89,11 @@ class LossWeightScheduleHook(Hook):
         setattr(self._owner(runner), self._name, self.value_at(position))
 
     def value_now(self, runner: Any) -> float:
-        """The current weight of the model."""
+        """Returns the current weight of the model."""
         return float(getattr(self._owner(runner), self._name))
 
     def value_at(self, position: float) -> float:
-        """The weight at an epoch or iteration, which may be a fraction."""
+        """Returns the weight at an epoch or iteration, which may be a fraction."""
         end_value = self.start_value if self.end_value is None else self.end_value
         done = min(max((position - self.begin) / (self.end - self.begin), 0.0), 1.0)
         if self.shape == 'cosine':

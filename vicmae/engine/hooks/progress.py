@@ -21,7 +21,7 @@ _SECONDS_PER_LOSS = 1.0
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """A live bar with samples per second and time left, on a terminal only; log lines scroll above it."""
+    """Shows a live bar with samples per second and time left, on a terminal only. Log lines scroll above it."""
 
     priority = 'LOW'
 
@@ -125,7 +125,7 @@ class ProgressHook(Hook):
         self._progress.update(self._tasks[name], advance=1, description=what, rate=rate)
 
     def _loss_text(self, outputs: dict[str, Any] | None) -> str:
-        """The loss, read at most once a second: reading it waits for the device."""
+        """Returns the loss, read at most once a second: reading it waits for the device."""
         now = time.monotonic()
         if self._progress and outputs and 'loss' in outputs and now >= self._next_loss:
             self._next_loss = now + _SECONDS_PER_LOSS

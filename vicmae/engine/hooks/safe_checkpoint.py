@@ -97,7 +97,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._due, self._saved_at = None, -1
 
     def is_saved(self, step: int) -> bool:
-        """Whether the last checkpoint is the one after this iteration."""
+        """Returns whether the last checkpoint is the one after this iteration."""
         return self._saved_at == step
 
     def _save_checkpoint_with_step(self, runner: Any, step: str | int, meta: Any) -> None:
@@ -205,5 +205,5 @@ def write_and_tidy(
 
 
 def is_between_steps(runner: Any) -> bool:
-    """Whether the optimizer has used all accumulated gradients."""
+    """Returns whether the optimizer has used all accumulated gradients."""
     return runner.optim_wrapper.should_update()

@@ -178,7 +178,7 @@ class StepGuardHook(Hook):
             self._due = last['iteration']
 
     def _rewind_or_stop(self, runner: Any, state: GuardState, end: int) -> Exception:
-        """The error that makes the loop rewind, or that ends the run."""
+        """Returns the error that makes the loop rewind, or that ends the run."""
         why, advice = '', ''
         if self.when_exceeded == 'rewind':
             checkpoint = _checkpoint(runner, state.checkpoint)
@@ -204,7 +204,7 @@ class StepGuardHook(Hook):
 
 
 def _seen(runner: Any, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
-    """The current batch and its losses, for `write_record`."""
+    """Returns the current batch and its losses, for `write_record`."""
     seeded = any(isinstance(hook, StepSeedHook) for hook in runner.hooks)
     schedules = [hook for hook in runner.hooks if isinstance(hook, LossWeightScheduleHook)]
     epoch = runner.epoch
@@ -222,7 +222,7 @@ def _seen(runner: Any, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _faults_text(batches: list[dict[str, Any]], gradients: list[str]) -> str:
-    """The non-finite losses and gradients of one rank."""
+    """Returns the non-finite losses and gradients of one rank."""
     losses = {name: value.item() for batch in batches for name, value in batch['losses'].items()}
     texts = [f'{name} is {value}' for name, value in losses.items() if not math.isfinite(value)]
     if gradients:
@@ -232,7 +232,7 @@ def _faults_text(batches: list[dict[str, Any]], gradients: list[str]) -> str:
 
 
 def _checkpoint(runner: Any, wanted: str | None) -> str | None:
-    """The wanted checkpoint, or this run's last one if that is gone, as rank 0 sees it."""
+    """Returns the wanted checkpoint, or this run's last one if that is gone, as rank 0 sees it."""
     for hook in runner.hooks:
         if isinstance(hook, SafeCheckpointHook):
             hook.finish()

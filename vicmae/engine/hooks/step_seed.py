@@ -22,5 +22,5 @@ class StepSeedHook(Hook):
 
 
 def seed_of_step(seed: int, iteration: int, rank: int) -> int:
-    """The seed of one rank's training step."""
+    """Returns the seed of one rank's training step."""
     return int(np.random.SeedSequence([seed, iteration, rank]).generate_state(1)[0])

@@ -54,7 +54,7 @@ class TargetEMAHook(Hook):
             self._handle = None
 
     def momentum_at(self, progress: float) -> float:
-        """The momentum at a share of the run, from 0 to 1."""
+        """Returns the momentum at a share of the run, from 0 to 1."""
         end = self.end_momentum
         begin = end if self.begin_momentum is None else self.begin_momentum
         return end - (end - begin) * (1 + math.cos(math.pi * progress)) / 2

@@ -14,7 +14,7 @@ from .guarded import GuardedOptimWrapper
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(GuardedOptimWrapper):
-    """Forward passes in bfloat16 on any device; `AmpOptimWrapper` becomes this on a GPU that has it.
+    """Runs forward passes in bfloat16 on any device. `AmpOptimWrapper` becomes this on a GPU that has it.
 
     bfloat16 has the range of float32, so that the loss is not scaled. Weights and their moments stay float32. On a CPU
     attention is not fused: at short sequences the backward pass of the fused one is several times slower there.
@@ -28,13 +28,13 @@ class BFloat16OptimWrapper(GuardedOptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Context of the forward pass."""
+        """Returns the context of the forward pass."""
         with super().optim_context(model), compute_in_bfloat16(model):
             yield
 
 
 def compute_in_bfloat16(model: nn.Module) -> torch.autocast:
-    """Context in which a model computes in bfloat16."""
+    """Returns a context in which a model computes in bfloat16."""
     device = next(model.parameters()).device.type
     for module in model.modules():
         if device == 'cpu' and isinstance(module, MultiheadAttention):

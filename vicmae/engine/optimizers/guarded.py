@@ -75,7 +75,7 @@ class GuardedOptimWrapper(OptimWrapper):
 
     @property
     def scale(self) -> float:
-        """The factor of losses before the backward pass."""
+        """Returns the factor of losses before the backward pass."""
         return self.loss_scaler.get_scale() if self._scales() else 1.0
 
     def _parameters(self) -> list[nn.Parameter]:
@@ -86,7 +86,7 @@ class GuardedOptimWrapper(OptimWrapper):
         return scaler is not None and scaler.is_enabled()
 
     def skips_on_device(self) -> bool:
-        """Whether the device skips steps by itself: on a GPU, with a fused optimizer, without a scaler.
+        """Returns whether the device skips steps by itself: on a GPU, with a fused optimizer, without a scaler.
 
         Not SGD with momentum: after a skipped first step, torch's fused one reads moments that were never written.
         """
@@ -99,14 +99,14 @@ class GuardedOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Context of the forward pass; keeps the buffers from before the first pass of a step."""
+        """Returns the context of the forward pass, and keeps the buffers from before the first pass of a step."""
         if self.guarded and model.training and self._bad_loss is None:
             self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         with super().optim_context(model):
             yield
 
     def update_params(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Also notes whether the loss is finite."""
+        """Checks whether the loss is finite, and runs the backward pass."""
         bad = ~loss.detach().isfinite().all()
         self._bad_loss = bad if self._bad_loss is None else self._bad_loss | bad
         super().update_params(loss, *args, **kwargs)
@@ -120,7 +120,7 @@ class GuardedOptimWrapper(OptimWrapper):
             self._check([])
 
     def step(self, **kwargs: Any) -> None:
-        """Steps, unless a rank has a non-finite loss or gradient."""
+        """Takes a step, unless a rank has a non-finite loss or gradient."""
         check = self._check([p for p in self._parameters() if self.guarded and p.grad is not None])
         if self.guarded and self.skips_on_device():
             self._step_on_device(check.flags[1:].amax(), kwargs)

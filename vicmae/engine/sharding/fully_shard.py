@@ -84,7 +84,7 @@ def draw_weights(module: BaseModel) -> None:
 
 
 def layer_policy(mixed_precision: str | None) -> MixedPrecisionPolicy:
-    """Precision of a layer, whose output is float32 for the rest of the model."""
+    """Returns the precision of a layer, whose output is float32 for the rest of the model."""
     if mixed_precision is None:
         return MixedPrecisionPolicy()
     dtype = HALVES[mixed_precision]
