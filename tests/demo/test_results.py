@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 import json
 from importlib.metadata import distributions
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_training_data_are_named_by_their_folders():
     cfg = load_config(DEBUG)
     assert describe_data(cfg) == 'the demo data'
     sources = cfg.train_dataloader.dataset.sources
-    sources.images.data_root = 'photos'
+    sources.images.data_root = str(Path('photos').absolute())  # shown as it is from here
     sources.videos.data_root, sources.videos.ann_file = '', 'lists/train.txt'
     assert describe_data(cfg) == 'photos and lists/train.txt'
     cfg.train_dataloader.dataset = dict(type='ImageFolder', data_root='in1k', data_prefix='train')

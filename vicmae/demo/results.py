@@ -22,6 +22,7 @@ from vicmae.apis.train_data import sources_of
 from vicmae.datasets.sources.source import Source
 from vicmae.environment import installed
 from vicmae.registry import DATASETS
+from vicmae.utils.files import shorten_path
 from vicmae.visualization.charts import KINDS, Curve, CurvePanel, ProbeResult
 from vicmae.visualization.reconstruction import draw_reconstructions
 
@@ -109,7 +110,7 @@ def describe_data(cfg: Config) -> str:
     demo = (cfg.get('demo_data') or {}).get('root')
     if demo and all(str(place).startswith(f'{demo}/') for place in places):
         return 'the demo data'
-    return ' and '.join(dict.fromkeys(str(place).rstrip('/') for place in places))
+    return ' and '.join(dict.fromkeys(shorten_path(str(place).rstrip('/')) for place in places))
 
 
 def training_seconds(work_dir: Path) -> float:

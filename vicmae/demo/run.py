@@ -2,7 +2,6 @@
 """The demo: pretraining, evaluation and a report, with the commands that a user has."""
 
 import json
-import os
 import shlex
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vicmae.config.paths import find_config, project_file
 from vicmae.errors import ConfigError
-from vicmae.utils.files import require_folder, whole_file
+from vicmae.utils.files import require_folder, shorten_path, whole_file
 from vicmae.utils.work_dir import find_run
 
 from .knn import knn_metric
@@ -190,7 +189,7 @@ class Demo:
 
     def _call(self, command: str, *arguments: str) -> None:
         """Runs a command of `vicmae` in a separate process, and ends with its status if it fails."""
-        words = [command, _shorten(self.config_name), *map(_shorten, arguments)]
+        words = [command, shorten_path(self.config_name), *map(shorten_path, arguments)]
         print('\n$ ' + shlex.join(['vicmae', *words]), flush=True)
         process = [sys.executable, '-m', 'vicmae', command, str(self.config), *arguments]
         code = subprocess.run(process).returncode
@@ -214,7 +213,7 @@ class Demo:
             random_init=self._metrics('random_init'),
             seconds=seconds,
             facts={
-                'Config': _shorten(self.config_name),
+                'Config': shorten_path(self.config_name),
                 'Seed': str(self.seed),
                 'Command': shlex.join(self._command()),
                 'Pretraining': f'{format_duration(seconds)} ({counted})',
@@ -225,15 +224,15 @@ class Demo:
 
     def _command(self) -> list[str]:
         """Returns the command that writes this report."""
-        words = ['vicmae', 'demo', '--work-dir', _shorten(str(self.work_dir))]
+        words = ['vicmae', 'demo', '--work-dir', shorten_path(str(self.work_dir))]
         if self.config_name != CONFIG and not self.is_other_run:
-            words += ['--config', _shorten(self.config_name)]
+            words += ['--config', shorten_path(self.config_name)]
         return words + (['--seed', str(self.seed)] if self.seed else [])
 
     def _next_steps(self) -> list['NextStep']:
         from .report import NextStep
 
-        config = shlex.quote(_shorten(self.config_name))
+        config = shlex.quote(shorten_path(self.config_name))
         steps = [
             NextStep(
                 'Pool by the maximum instead of the mean.',
@@ -248,11 +247,3 @@ class Demo:
             text = 'Pretrain on your own pictures and clips, without labels.'
             steps.append(NextStep(text, f'vicmae train {_OWN_DATA}'))
         return steps
-
-
-def _shorten(word: str) -> str:
-    """Returns a path relative to this folder if that is shorter."""
-    path = Path(word)
-    if not path.is_absolute():
-        return word
-    return min(word, os.path.relpath(word), key=len)

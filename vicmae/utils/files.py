@@ -79,3 +79,11 @@ def _settle(folder: str) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def shorten_path(word: str) -> str:
+    """Returns a path relative to this folder if that is shorter."""
+    path = Path(word)
+    if not path.is_absolute():
+        return word
+    return min(word, os.path.relpath(word), key=len)
