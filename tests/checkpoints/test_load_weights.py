@@ -54,12 +54,12 @@ def by_python(path, folder):
     return model
 
 
-@pytest.mark.parametrize('door', [by_load_from, by_init_cfg, by_python])
+@pytest.mark.parametrize('load', [by_load_from, by_init_cfg, by_python])
 @pytest.mark.filterwarnings('ignore:Position embeddings')
-def test_every_way_of_loading_reports_the_same(tmp_path, door, capsys):
+def test_every_way_of_loading_reports_the_same(tmp_path, load, capsys):
     path = pretrained(tmp_path / 'a.pth')
-    MMLogger.get_instance('doors')  # one that writes to where `capsys` looks
-    model = door(path, tmp_path / 'run')
+    MMLogger.get_instance('ways_of_loading')  # one that writes to where `capsys` looks
+    model = load(path, tmp_path / 'run')
     state = torch.load(path)['state_dict']
     name = 'backbone.layers.0.attn.qkv.weight'
     assert torch.equal(model.state_dict()[name], state[name])
