@@ -6,6 +6,7 @@ import pytest
 
 from vicmae.datasets import MixedDataset
 from vicmae.engine import VicmaeRunner
+from vicmae.evaluation.evaluator import ProbeEvaluator
 from vicmae.registry import MODELS, RUNNERS
 from vicmae.testing import toy_runner, toy_vicmae_config
 
@@ -128,3 +129,8 @@ def test_resumed_run_logs_its_position(tmp_path, capfd):
     console = ''.join(capfd.readouterr())
     assert re.search(r"Resumed '.*epoch_2.pth' after 2 epochs, at iteration 6 of 12\.", console)
     assert 'resumed epoch' not in console
+
+
+def test_evaluators_measure_the_other_probes_when_one_fails(tmp_path):
+    runner = toy_runner(tmp_path)
+    assert type(runner.build_evaluator(dict(type='KNNAccuracy'))) is ProbeEvaluator
