@@ -9,34 +9,25 @@ of it after fine-tuning: 83.6 ImageNet-1K. Not run at this scale here.
 
 _base_ = [
     '../_base_/models/mae_vit-base-p16.py',
-    '../_base_/datasets/in1k-k400_224.py',
+    '../_base_/datasets/in1k-k400.py',
     '../_base_/schedules/adamw-coslr-800e.py',
     '../_base_/default_runtime.py',
 ]
 
-one_view = dict(
-    type='OneView',
-    transforms=[
-        dict(type='RandomResizedCrop', scale=(0.2, 1.0)),
-        dict(type='RandomFlip'),
-    ],
-    on_device=True,
-)
+image_views = dict(type='OneView', on_device=True, transforms=_base_.image_crop_and_flip)
+train_image = [dict(type='LoadImage', lazy=True), image_views, dict(type='PackViews')]
+train_video = [
+    dict(type='OpenVideo'),
+    dict(type='SameFramePair'),  # decodes one frame
+    dict(type='DecodeFrames'),
+    image_views,
+    dict(type='PackViews'),
+]
 train_dataloader = dict(
     dataset=dict(
         sources=dict(
-            images=dict(
-                pipeline=[dict(type='LoadImage', lazy=True), one_view, dict(type='PackViews')],
-            ),
-            videos=dict(
-                pipeline=[
-                    dict(type='OpenVideo'),
-                    dict(type='SameFramePair'),  # decodes one frame
-                    dict(type='DecodeFrames'),
-                    one_view,
-                    dict(type='PackViews'),
-                ],
-            ),
+            images=dict(pipeline=train_image),
+            videos=dict(pipeline=train_video),
         )
     ),
 )

@@ -15,8 +15,24 @@ model = dict(
     reconstruction=dict(type='PixelReconstructionLoss'),
     aggregator=dict(type='MeanPooling'),
 )
-train_dataloader = _base_.train_dataloader
-train_dataloader.dataset.sources.images.pipeline[1].type = 'OneView'
-train_dataloader.dataset.sources.videos.pipeline[1] = dict(type='SameFramePair')
-train_dataloader.dataset.sources.videos.pipeline[3].type = 'OneView'
+train_image = [
+    dict(type='LoadImage'),
+    dict(type='OneView', transforms=[*_base_.image_crop_and_flip, *_base_.color_changes]),
+    dict(type='PackViews'),
+]
+train_video = [
+    dict(type='OpenVideo'),
+    dict(type='SameFramePair'),  # decodes one frame
+    dict(type='DecodeFrames'),
+    dict(type='OneView', transforms=_base_.video_crop_and_flip),
+    dict(type='PackViews'),
+]
+train_dataloader = dict(
+    dataset=dict(
+        sources=dict(
+            images=dict(pipeline=train_image),
+            videos=dict(pipeline=train_video),
+        )
+    )
+)
 custom_hooks = []  # without ViC-MAE's

@@ -10,7 +10,7 @@ the work of ViC-MAE's. Not run at this scale here.
 
 _base_ = [
     '../_base_/models/simclr_vit-base-p16.py',
-    '../_base_/datasets/in1k-k400_224.py',
+    '../_base_/datasets/in1k-k400.py',
     '../_base_/schedules/adamw-coslr-800e.py',
     '../_base_/default_runtime.py',
 ]

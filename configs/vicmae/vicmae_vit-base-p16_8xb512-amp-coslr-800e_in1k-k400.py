@@ -8,7 +8,7 @@ Expected of the paper after fine-tuning: 83.0 ImageNet-1K, 80.8 Kinetics-400. No
 
 _base_ = [
     '../_base_/models/vicmae_vit-base-p16.py',
-    '../_base_/datasets/in1k-k400_224.py',
+    '../_base_/datasets/in1k-k400.py',
     '../_base_/schedules/adamw-coslr-800e.py',
     '../_base_/default_runtime.py',
 ]

@@ -39,44 +39,43 @@ model = dict(
     ),
 )
 
-crop_and_color = [
+image_crop_and_flip = [
     dict(type='RandomResizedCrop', scale=(0.08, 1.0)),
     dict(type='RandomFlip'),
+]
+color_changes = [
     dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, prob=0.8),
     dict(type='RandomGrayscale', prob=0.2),
 ]
-two_views = dict(
+# Of frames, too.
+image_views = dict(
     type='TwoViews',
     on_device=True,
     transforms=[
-        *crop_and_color,
+        *image_crop_and_flip,
+        *color_changes,
         dict(type='GaussianBlur', kernel_size=(5, 9), sigma=(0.1, 2.0), prob=1.0),
     ],
     second=[
-        *crop_and_color,
+        *image_crop_and_flip,
+        *color_changes,
         dict(type='RandomSolarize', threshold=128, prob=0.2),
     ],
 )
+train_image = [dict(type='LoadImage', lazy=True), image_views, dict(type='PackViews')]
+train_video = [
+    dict(type='OpenVideo'),
+    _base_.frame_pair,
+    dict(type='DecodeFrames'),
+    image_views,
+    dict(type='PackViews'),
+]
 train_dataloader = dict(
     batch_size=128,
     dataset=dict(
         sources=dict(
-            images=dict(
-                pipeline=[
-                    dict(type='LoadImage', lazy=True),
-                    two_views,
-                    dict(type='PackViews'),
-                ]
-            ),
-            videos=dict(
-                pipeline=[
-                    dict(type='OpenVideo'),
-                    dict(type='DistantFramePair', num_segments=2, window_seconds=64 / 30),
-                    dict(type='DecodeFrames'),
-                    two_views,
-                    dict(type='PackViews'),
-                ]
-            ),
+            images=dict(pipeline=train_image),
+            videos=dict(pipeline=train_video),
         )
     ),
 )

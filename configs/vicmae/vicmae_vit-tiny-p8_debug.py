@@ -18,15 +18,14 @@ model = dict(
     target=dict(head=dict(hidden_dim=64, out_dim=32)),
 )
 
-root = 'data/demo-debug'
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
     sampler=dict(samples_per_epoch=64),
     dataset=dict(
         sources=dict(
-            images=dict(data_root=root + '/images/train'),
-            videos=dict(data_root=root + '/videos/train'),
+            images=dict(data_root='data/demo-debug/images/train'),
+            videos=dict(data_root='data/demo-debug/videos/train'),
         )
     ),
 )
@@ -34,10 +33,10 @@ val_dataloader = dict(
     num_workers=1,
     dataset=dict(
         sources=dict(
-            image_bank=dict(data_root=root + '/images/train'),
-            image_query=dict(data_root=root + '/images/val'),
-            video_bank=dict(data_root=root + '/videos/train'),
-            video_query=dict(data_root=root + '/videos/val'),
+            image_bank=dict(data_root='data/demo-debug/images/train'),
+            image_query=dict(data_root='data/demo-debug/images/val'),
+            video_bank=dict(data_root='data/demo-debug/videos/train'),
+            video_query=dict(data_root='data/demo-debug/videos/val'),
         )
     ),
 )

@@ -26,47 +26,37 @@ model = dict(
     head=dict(contrastive_weight=0.3),
 )
 
-train_images = dict(
-    type='ImageFolder',
-    data_root='data/demo/images/train',
-    pipeline=[
-        dict(type='LoadImage'),
-        dict(
-            type='TwoViews',
-            transforms=[
-                dict(type='RandomResizedCrop', scale=(0.3, 1.0)),
-                dict(type='RandomFlip'),
-                dict(
-                    type='ColorJitter',
-                    brightness=0.4,
-                    contrast=0.4,
-                    saturation=0.4,
-                    hue=0.5,
-                    prob=0.8,
-                ),
-                dict(type='RandomGrayscale', prob=0.2),
-            ],
-        ),
-        dict(type='PackViews'),
-    ],
-)
-train_videos = dict(
-    type='VideoFolder',
-    data_root='data/demo/videos/train',
-    pipeline=[
-        dict(type='OpenVideo'),
-        dict(type='DistantFramePair'),
-        dict(type='DecodeFrames'),
-        dict(
-            type='TwoViews',
-            transforms=[
-                dict(type='RandomResizedCrop', scale=(0.5, 1.0)),
-                dict(type='RandomFlip'),
-            ],
-        ),
-        dict(type='PackViews'),
-    ],
-)
+image_crop_and_flip = [
+    dict(type='RandomResizedCrop', scale=(0.3, 1.0)),
+    dict(type='RandomFlip'),
+]
+color_changes = [
+    dict(
+        type='ColorJitter',
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue=0.5,
+        prob=0.8,
+    ),
+    dict(type='RandomGrayscale', prob=0.2),
+]
+video_crop_and_flip = [
+    dict(type='RandomResizedCrop', scale=(0.5, 1.0)),
+    dict(type='RandomFlip'),
+]
+train_image = [
+    dict(type='LoadImage'),
+    dict(type='TwoViews', transforms=[*image_crop_and_flip, *color_changes]),
+    dict(type='PackViews'),
+]
+train_video = [
+    dict(type='OpenVideo'),
+    dict(type='DistantFramePair'),
+    dict(type='DecodeFrames'),
+    dict(type='TwoViews', transforms=video_crop_and_flip),
+    dict(type='PackViews'),
+]
 train_dataloader = dict(
     batch_size=128,
     num_workers=2,
@@ -76,7 +66,14 @@ train_dataloader = dict(
     sampler=dict(type='MixtureSampler', samples_per_epoch=2048),
     dataset=dict(
         type='MixedDataset',
-        sources=dict(images=train_images, videos=train_videos),
+        sources=dict(
+            images=dict(
+                type='ImageFolder', data_root='data/demo/images/train', pipeline=train_image
+            ),
+            videos=dict(
+                type='VideoFolder', data_root='data/demo/videos/train', pipeline=train_video
+            ),
+        ),
         weights=dict(images=1, videos=1),
     ),
 )

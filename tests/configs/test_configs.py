@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from yapf.yapflib import yapf_api
 
-from vicmae.config.check import find_type
+from vicmae.config.check import find_type, top_level_names
 from vicmae.config.paths import project_file
 from vicmae.registry import MODELS
 
@@ -142,11 +142,42 @@ def test_docstring_says_what_the_config_is(path):
 @every_config
 def test_docstring_says_how_the_config_is_run(path):
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
-    commands = [line for line in docstring.splitlines() if path.name in line or 'make demo' in line]
+    commands = [line for line in docstring.splitlines() if path.stem in line or 'make demo' in line]
     assert commands
     for command in commands:
         words = [word for word in command.split() if '/' in word and not word.startswith('data')]
         assert all(os.path.exists(FOLDER.parent / word) for word in words), command
+
+
+# Parts of names: CONTRIBUTING.md describes them.
+BACKBONE = r'vit-(tiny|small|base|large|huge)-p\d+'
+TRAINING = r'\d+xb\d+(-[a-z0-9]+)*-\d+e'
+PRETRAINING_NAME = rf'[a-z]+_{BACKBONE}(_[a-z0-9-]+)?_{TRAINING}_[a-z0-9-]+'
+TRANSFER_NAME = rf'{BACKBONE}_[a-z]+-\d+e-pre_(((linear|attentive)-)?{TRAINING}|probes)_[a-z0-9-]+'
+SMALL_NAME = rf'[a-z]+_{BACKBONE}(_[a-z-]+)?_(debug|demo)'
+
+
+@every_config
+def test_name_follows_the_pattern_of_its_kind(path):
+    kind = TRANSFER_NAME if path.parent.name == 'benchmarks' else PRETRAINING_NAME
+    assert re.fullmatch(f'{kind}|{SMALL_NAME}', path.stem)
+
+
+@every_file
+def test_config_names_the_steps_that_others_change(path):
+    """No change by position, which breaks when a base gets another step."""
+    text = path.read_text(encoding='utf-8')
+    assert not re.search(
+        r'\w\[-?\d+\]|^del |\.(pop|update|insert|append|extend)\(', text, re.MULTILINE
+    )
+
+
+@every_config
+def test_variables_of_a_config_are_those_of_the_list(path):
+    guide = (FOLDER.parent / 'CONTRIBUTING.md').read_text(encoding='utf-8')
+    (listed,) = re.findall(r'names of variables: ([^.]*)\.', ' '.join(guide.split()))
+    variables = set(load(path).to_dict()) - top_level_names()
+    assert variables <= {*re.findall(r'`(\w+)`', listed), 'vis_backends'}
 
 
 @every_config
@@ -174,16 +205,14 @@ def test_schedule_follows_the_length_of_the_run(path):
 def test_batch_learning_rate_and_epochs_are_those_of_the_file_name(path):
     cfg = load(path)
     batch = cfg.train_dataloader.batch_size
-    named = re.search(r'_(\d+)xb(\d+)-', path.stem)
+    named = re.search(r'[_-](\d+)xb(\d+)-', path.stem)
     processes = 1
-    if path.parent.name == 'ablations':  # they inherit the batch of the config that they change
-        processes = 8
-    elif named:
+    if named:
         processes, stated = map(int, named.groups())
         assert batch == stated
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
     assert cfg.auto_scale_lr.base_batch_size == processes * batch * accumulated
-    epochs = re.search(r'-(\d+)e_', path.stem)
+    epochs = re.search(r'-(\d+)e_[a-z0-9-]+$', path.stem)
     assert epochs is None or cfg.train_cfg.max_epochs == int(epochs[1])
 
 

@@ -210,8 +210,8 @@ def test_each_video_counts_once_on_uneven_processes(run_tool, place, tmp_path):
     model = MODELS.build(load_config(config).model)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
     videos = tmp_path / 'videos'
-    shutil.copytree(place / 'data/demo-debug/videos/val', videos)
-    broken = sorted(videos.glob('*/*'))[1]
+    shutil.copytree(place / 'data/demo-debug/videos/val', videos / 'val')
+    broken = sorted(videos.glob('val/*/*'))[1]
     broken.write_bytes(b'no video')
     found = []
     for processes in (1, 3):  # 8 files, one of them broken: 3, 3 and 2, and one again

@@ -109,7 +109,10 @@ def test_probes_load_the_backbone_of_any_pretraining(run_tool, tmp_path, method)
 
 
 def test_training_of_a_config_that_only_tests_ends_in_one_line(run_tool, tmp_path):
-    for name in ('vicmae_vit-tiny-p8_probes_debug.py', 'vicmae_vit-base-p16_probes_k400.py'):
+    for name in (
+        'vicmae_vit-tiny-p8_probes_debug.py',
+        'vit-base-p16_vicmae-800e-pre_probes_k400.py',
+    ):
         ended = run_tool('train.py', CONFIGS / name, '--work-dir', tmp_path, '--amp')
         assert ended.status == 1
         assert 'trains nothing: it has no `train_cfg`. `tools/test.py CONFIG' in ended.err

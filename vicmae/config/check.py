@@ -26,11 +26,13 @@ from .nearest import suggest
 _TOP_LEVEL = (
     'compile',
     'custom_imports',
+    'data_root',
     'demo_data',
     'find_unused_parameters',
     'image_size',
     'model_size',
     'model_wrapper_cfg',
+    'num_classes',
     'num_frames',
     'patch_size',
     'runner_type',

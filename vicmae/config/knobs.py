@@ -18,6 +18,8 @@ KNOBS = {
     'image_size': 'pixels of the side of the crops, which the backbone takes',
     'patch_size': 'pixels of the side of a patch',
     'num_frames': 'frames of a clip',
+    'data_root': 'folder of the data set, with the folders train and val',
+    'num_classes': 'classes of the labels',
     'model_size': 'tiny, small, base, large or huge: width and depth of backbone, decoder and heads',
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from vicmae.errors import ConfigError
 
 from .nearest import suggest
+from .old_names import command_of_old_name
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -60,6 +61,8 @@ def find_config(name: str, package: Path = PACKAGE) -> Path:
         )
     if found:
         return found[0]
+    if command := command_of_old_name(Path(stem).name, configs):
+        raise ConfigError(f'There is no config {name!r} any more. Use this command:\n  {command}')
     # The user's own files too: a path may be misspelt.
     known = [path.stem for path in (*configs, *Path(name).parent.glob('*.py'))]
     meant = suggest(Path(stem).name, dict.fromkeys(known))

@@ -16,5 +16,5 @@ model = dict(
     data_preprocessor=dict(type='LabelledPreprocessor'),
     backbone=dict(type='MaskedViT', num_frames=1),
     aggregator=dict(type='MeanPooling'),  # MAE itself takes the class token: ClsPooling
-    head=dict(type='TransferHead', num_classes=1000, norm='SyncBN', init_std=0.01),
+    head=dict(type='TransferHead', norm='SyncBN', init_std=0.01),
 )

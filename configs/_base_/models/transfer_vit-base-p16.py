@@ -22,7 +22,6 @@ model = dict(
     aggregator=dict(type='MeanPooling'),  # ClsPooling: the official ViC-MAE
     head=dict(
         type='TransferHead',
-        num_classes=1000,
         norm='LN',
         init_std=2e-5,
         loss=dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1),

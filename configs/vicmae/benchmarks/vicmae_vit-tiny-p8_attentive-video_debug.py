@@ -1,9 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 r"""Attentive probe of videos in seconds on a CPU: over the patches of each frame, then over frames.
 
-Pretraining: python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
+Pretraining: vicmae train vicmae_vit-tiny-p8_debug
 
-    python tools/train.py configs/vicmae/benchmarks/vicmae_vit-tiny-p8_attentive-video_debug.py \
+    vicmae train vicmae_vit-tiny-p8_attentive-video_debug \
         --cfg-options model.pretrained=CHECKPOINT
 """
 

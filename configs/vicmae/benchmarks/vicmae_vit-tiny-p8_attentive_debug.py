@@ -1,10 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 r"""Attentive probe in seconds on a CPU.
 
-Pretraining: python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
+Pretraining: vicmae train vicmae_vit-tiny-p8_debug
 
-    python tools/train.py configs/vicmae/benchmarks/vicmae_vit-tiny-p8_attentive_debug.py \
-        --cfg-options model.pretrained=CHECKPOINT
+    vicmae train vicmae_vit-tiny-p8_attentive_debug --cfg-options model.pretrained=CHECKPOINT
 """
 
 _base_ = './vicmae_vit-tiny-p8_finetune_debug.py'
@@ -16,6 +15,5 @@ model = dict(
     aggregator=dict(type='AttentionPooling', num_heads=2),
     head=dict(norm=None, init_std=0.01, loss=dict(label_smooth_val=0.0)),
 )
-train_dataloader = _base_.train_dataloader
-train_dataloader.dataset.pipeline[1].transforms.pop()  # no RandAugment
+train_dataloader = dict(dataset=dict(pipeline=_base_.probe_image))
 optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(layer_decay_rate=1.0))

@@ -1,16 +1,16 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 r"""Fine-tuning in seconds on a CPU: the debug run's backbone, its images and their four classes.
 
-Pretraining: python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
+Pretraining: vicmae train vicmae_vit-tiny-p8_debug
 
-    python tools/train.py configs/vicmae/benchmarks/vicmae_vit-tiny-p8_finetune_debug.py \
-        --cfg-options model.pretrained=CHECKPOINT
+    vicmae train vicmae_vit-tiny-p8_finetune_debug --cfg-options model.pretrained=CHECKPOINT
 """
 
-_base_ = './vicmae_vit-base-p16_finetune_8xb128-amp-coslr-100e_in1k.py'
+_base_ = './vit-base-p16_vicmae-800e-pre_8xb128-coslr-100e_in1k.py'
 
 demo_data = dict(root='data/demo-debug', preset='debug')
-
+data_root = 'data/demo-debug/images'
+num_classes = 4
 image_size = 64
 patch_size = 8
 
@@ -18,21 +18,12 @@ model = dict(
     backbone=dict(
         arch=dict(embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128),
     ),
-    head=dict(num_classes=4),
 )
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    dataset=dict(data_root='data/demo-debug/images/train'),
-)
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    dataset=dict(data_root='data/demo-debug/images/val'),
-)
-test_dataloader = val_dataloader
+train_dataloader = dict(batch_size=8, num_workers=1)
+val_dataloader = dict(batch_size=8, num_workers=1)
+test_dataloader = dict(batch_size=8, num_workers=1)
 val_evaluator = dict(topk=(1, 2))
-test_evaluator = val_evaluator
+test_evaluator = dict(topk=(1, 2))
 
 auto_scale_lr = dict(base_batch_size=8)
 train_cfg = dict(max_epochs=4, val_interval=2)

@@ -1,16 +1,16 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 r"""Linear probe of videos in seconds on a CPU: the mean of frame features.
 
-Pretraining: python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
+Pretraining: vicmae train vicmae_vit-tiny-p8_debug
 
-    python tools/train.py configs/vicmae/benchmarks/vicmae_vit-tiny-p8_linear-video_debug.py \
-        --cfg-options model.pretrained=CHECKPOINT
+    vicmae train vicmae_vit-tiny-p8_linear-video_debug --cfg-options model.pretrained=CHECKPOINT
 """
 
-_base_ = './vicmae_vit-base-p16_linear_8xb64-amp-coslr-20e_k400.py'
+_base_ = './vit-base-p16_vicmae-800e-pre_linear-8xb64-coslr-20e_k400.py'
 
 demo_data = dict(root='data/demo-debug', preset='debug')
-
+data_root = 'data/demo-debug/videos'
+num_classes = 4
 image_size = 64
 patch_size = 8
 num_frames = 4
@@ -19,20 +19,12 @@ model = dict(
     backbone=dict(
         arch=dict(embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128),
     ),
-    head=dict(num_classes=4),
 )
-
-train_dataloader = _base_.train_dataloader
-train_dataloader.update(batch_size=8, num_workers=1)
-train_dataloader.dataset.data_root = 'data/demo-debug/videos/train'
-val_dataloader = _base_.val_dataloader
-val_dataloader.update(batch_size=8, num_workers=1)
-val_dataloader.dataset.data_root = 'data/demo-debug/videos/val'
-test_dataloader = _base_.test_dataloader
-test_dataloader.update(batch_size=8, num_workers=1)
-test_dataloader.dataset.data_root = 'data/demo-debug/videos/val'
+train_dataloader = dict(batch_size=8, num_workers=1)
+val_dataloader = dict(batch_size=8, num_workers=1)
+test_dataloader = dict(batch_size=8, num_workers=1)
 val_evaluator = dict(topk=(1, 2))
-test_evaluator = val_evaluator
+test_evaluator = dict(topk=(1, 2))
 
 optim_wrapper = dict(optimizer=dict(lr=1e-2))
 auto_scale_lr = dict(base_batch_size=8)

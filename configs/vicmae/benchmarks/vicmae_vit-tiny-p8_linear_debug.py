@@ -1,10 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 r"""Linear probe in seconds on a CPU.
 
-Pretraining: python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py
+Pretraining: vicmae train vicmae_vit-tiny-p8_debug
 
-    python tools/train.py configs/vicmae/benchmarks/vicmae_vit-tiny-p8_linear_debug.py \
-        --cfg-options model.pretrained=CHECKPOINT
+    vicmae train vicmae_vit-tiny-p8_linear_debug --cfg-options model.pretrained=CHECKPOINT
 """
 
 _base_ = './vicmae_vit-tiny-p8_finetune_debug.py'
@@ -15,8 +14,7 @@ model = dict(
     backbone=dict(drop_path_rate=0.0, final_norm=True),
     head=dict(norm='SyncBN', init_std=0.01, loss=dict(label_smooth_val=0.0)),
 )
-train_dataloader = _base_.train_dataloader
-train_dataloader.dataset.pipeline[1].transforms.pop()  # no RandAugment
+train_dataloader = dict(dataset=dict(pipeline=_base_.probe_image))
 optim_wrapper = dict(
     # So few steps that the usual `eta` of 0.001 would move nothing.
     optimizer=dict(_delete_=True, type='mmpretrain.LARS', lr=0.1, eta=0.2, momentum=0.9),

@@ -1,9 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 r"""kNN, linear probe and logistic regression of frozen features, on images and on clips, in seconds on a CPU.
 
-Pretraining: python tools/train.py configs/vicmae/vicmae_vit-tiny-p8_debug.py, or any other debug config.
+Pretraining: vicmae train vicmae_vit-tiny-p8_debug, or any other debug config.
 
-    python tools/test.py configs/vicmae/benchmarks/vicmae_vit-tiny-p8_probes_debug.py CHECKPOINT
+    vicmae test vicmae_vit-tiny-p8_probes_debug CHECKPOINT
 """
 
 _base_ = '../vicmae_vit-tiny-p8_debug.py'

@@ -100,6 +100,8 @@ def test_prefix_is_a_folder_within_the_root(tmp_path):
     source = ImageFolder(str(tmp_path), data_prefix='train')
     assert source.metainfo['classes'] == ('a', 'b')
     assert source.path_of(0) == str(tmp_path / 'train/a/1.png')
+    in_list = make_list(tmp_path / 'list.txt', 'val/a/2.png 0')
+    assert len(ImageFolder(str(tmp_path), in_list, data_prefix='train')) == 1
     with pytest.raises(
         DataError, match="/test', which does not exist. It ends in the `data_prefix`"
     ):

@@ -20,11 +20,11 @@ def images(demo_data, tmp_path):
 
 def make_runner(images, *, training=True, **overrides):
     cfg = load_config(DEBUG, overrides)
-    for name, part in [('train', 'train'), ('val', 'val'), ('test', 'val')]:
+    for name in ('train', 'val', 'test'):
         loader = cfg[f'{name}_dataloader']
         loader.update(num_workers=0, persistent_workers=False)
         if not loader.dataset.get('ann_file'):
-            loader.dataset.data_root = str(images / part)
+            loader.dataset.data_root = str(images)
     cfg._cfg_dict.pop('demo_data')
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.param_scheduler = None

@@ -2,7 +2,7 @@
 """Sources of files in class folders or list files, whatever the files contain."""
 
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 from vicmae.errors import DataError
 from vicmae.structures import NO_LABEL
@@ -23,17 +23,19 @@ class FileSource(CatalogueSource):
         ann_file: List with lines `path` or `path label`, or CSV file with a header of columns `path` and `label`. A
             label is a whole number from 0 on or, in all lines, the name of a class: names are numbered in their order,
             the same in two lists of the same classes. Paths are relative to `data_root`, as is that of the list.
-        data_prefix: Folder of the files within `data_root`: 'train', 'val'.
+        data_prefix: Folder of the files within `data_root`, such as 'train'. A list names files from `data_root`.
         kwargs: Further arguments of `CatalogueSource`: `with_labels`, `max_per_class`, `pipeline`,
             `visits_per_opening`, `tags`.
     """
 
     extensions: tuple[str, ...] = ()
+    follows: ClassVar = dict(data_root='data_root')
 
     def __init__(
         self, data_root: str = '', ann_file: str = '', *, data_prefix: str = '', **kwargs: Any
     ) -> None:
-        data_root = os.path.join(data_root, data_prefix) if data_prefix else data_root
+        if data_prefix and not ann_file:
+            data_root = os.path.join(data_root, data_prefix)
         require_place(type(self).__name__, data_root, ann_file, data_prefix)
         self.data_root = data_root
         self.ann_file = os.path.join(data_root, ann_file) if ann_file else ''

@@ -1,6 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Pools tokens to one vector by attention. B batch, K tokens, D width, h heads."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +17,15 @@ class QueryAttention(nn.Module):
 
     The query starts small, so that the weights are nearly equal: initially this is a mean between linear layers.
     """
+
+    # As many heads as the backbone of that size.
+    model_sizes: ClassVar = {
+        'tiny': dict(num_heads=3),
+        'small': dict(num_heads=6),
+        'base': dict(num_heads=12),
+        'large': dict(num_heads=16),
+        'huge': dict(num_heads=16),
+    }
 
     def __init__(self, in_dim: int, num_heads: int = 8) -> None:
         super().__init__()

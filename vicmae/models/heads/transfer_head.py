@@ -2,7 +2,7 @@
 """Classifies a pooled vector by one linear layer. B batch, D width."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from mmpretrain.models import LinearClsHead
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class TransferHead(LinearClsHead):
     Shape:
         (B, D) -> (B, num_classes)
     """
+
+    follows: ClassVar = dict(num_classes='num_classes')
 
     def __init__(
         self,

@@ -6,13 +6,13 @@ python tools/train.py projects/miniature/configs/transfer/finetune-images.py --c
 
 _base_ = [
     '../../../../configs/_base_/models/transfer_vit-base-p16.py',
-    '../../../../configs/_base_/datasets/image-classes_224.py',
+    '../../../../configs/_base_/datasets/image-classes.py',
     '../../../../configs/_base_/schedules/adamw-layer-decay-coslr-100e.py',
     '../../../../configs/_base_/default_runtime.py',
 ]
 
-data = '{{$REAL_MINI:../shared/data/real_mini}}'
-
+data_root = '{{$REAL_MINI:../shared/data/real_mini}}/images'
+num_classes = 100
 image_size = 64
 patch_size = 8
 
@@ -22,17 +22,27 @@ model = dict(
         arch=dict(embed_dims=192, num_layers=6, num_heads=3, feedforward_channels=768),
         drop_path_rate=0.0,
     ),
-    head=dict(num_classes=100, init_std=0.01),
+    head=dict(init_std=0.01),
 )
 
-train_dataloader = _base_.train_dataloader
-train_dataloader.update(batch_size=64, num_workers=1)
-train_dataloader.dataset.update(data_root=data + '/images/train', max_per_class=30, subset_seed=0)
-train_dataloader.dataset.pipeline[1].transforms[0].update(scale=(0.4, 1.0))
-train_dataloader.dataset.pipeline[1].transforms.pop()  # no RandAugment
-val_dataloader = _base_.val_dataloader
-val_dataloader.update(batch_size=64, num_workers=1)
-val_dataloader.dataset.data_root = data + '/images/val'
+# Crops and flips alone.
+train_image = [
+    dict(type='LoadImage', lazy=True),
+    dict(
+        type='OneView',
+        transforms=[
+            dict(type='RandomResizedCrop', scale=(0.4, 1.0)),
+            dict(type='RandomFlip'),
+        ],
+    ),
+    dict(type='PackImage'),
+]
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=1,
+    dataset=dict(max_per_class=30, subset_seed=0, pipeline=train_image),
+)
+val_dataloader = dict(batch_size=64, num_workers=1)
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(

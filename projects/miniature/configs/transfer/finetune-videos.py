@@ -6,13 +6,13 @@ python tools/train.py projects/miniature/configs/transfer/finetune-videos.py --c
 
 _base_ = './finetune-images.py'
 
-data = '{{$REAL_MINI:../shared/data/real_mini}}'
-
+data_root = '{{$REAL_MINI:../shared/data/real_mini}}/videos'
+num_classes = 8
 num_frames = 8
 
 model = dict(
     backbone=dict(tubelet_size=2),
-    head=dict(num_classes=8, loss=dict(label_smooth_val=0.0)),
+    head=dict(loss=dict(label_smooth_val=0.0)),
 )
 
 train_dataloader = dict(
@@ -20,7 +20,7 @@ train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='VideoFolder',
-        data_root=data + '/videos/train',
+        data_prefix='train',
         with_labels=True,
         visits_per_opening=2,
         pipeline=[
@@ -43,7 +43,7 @@ val_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='VideoFolder',
-        data_root=data + '/videos/val',
+        data_prefix='val',
         with_labels=True,
         pipeline=[
             dict(type='OpenVideo'),

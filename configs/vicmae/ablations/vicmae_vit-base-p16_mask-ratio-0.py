@@ -1,9 +1,0 @@
-# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Ablation of the mask ratio: nothing is hidden, so that contrast alone is left.
-
-bash tools/dist_train.sh configs/vicmae/ablations/vicmae_vit-base-p16_mask-ratio-0.py 8
-"""
-
-_base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
-
-model = dict(backbone=dict(masking=dict(mask_ratio=0)))

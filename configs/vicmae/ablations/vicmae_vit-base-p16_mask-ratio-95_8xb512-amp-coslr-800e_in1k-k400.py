@@ -1,0 +1,9 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Ablation of the mask ratio: 95 % of the patches are hidden.
+
+bash tools/dist_train.sh vicmae_vit-base-p16_mask-ratio-95_8xb512-amp-coslr-800e_in1k-k400 8
+"""
+
+_base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
+
+model = dict(backbone=dict(masking=dict(mask_ratio=0.95)))

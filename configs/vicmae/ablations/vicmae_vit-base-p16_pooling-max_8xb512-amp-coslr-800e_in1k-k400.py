@@ -1,0 +1,9 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Ablation of the pooling: the largest value of each channel (paper: 67.01).
+
+bash tools/dist_train.sh vicmae_vit-base-p16_pooling-max_8xb512-amp-coslr-800e_in1k-k400 8
+"""
+
+_base_ = '../vicmae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400.py'
+
+model = dict(aggregator=dict(type='MaxPooling'))
