@@ -93,6 +93,11 @@ def checkout(tmp_path):
         if (ROOT / name).is_file():
             (tmp_path / 'vicmae' / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tmp_path / 'vicmae' / name)
+    # What an editable install adds: see setup.py.
+    mim = tmp_path / 'vicmae/vicmae/.mim'
+    mim.mkdir()
+    for name in ('configs', 'tools', 'model-index.yml'):
+        (mim / name).symlink_to(Path('..', '..', name))
     return tmp_path / 'vicmae'
 
 
@@ -114,8 +119,9 @@ def test_commands_of_a_page_run_as_they_stand(page, checkout, tmp_path):
         f'echo "--- block {i}"\n{block}' for i, block in enumerate(runnable_blocks(page), 1)
     )
     done = subprocess.run(
-        ['bash', '-euxo', 'pipefail', '-c', script],
-        cwd=checkout, env=environment, timeout=900, text=True,
+        # It ends what the commands have started, too.
+        ['timeout', '600', 'bash', '-euxo', 'pipefail', '-c', script],
+        cwd=checkout, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:]
