@@ -1,13 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """A start for your own pictures and clips: ViT-S/16 on one GPU (or a CPU, slowly), no labels needed.
 
-Put files, in any folders, below data/images and data/videos, or name other places:
-
-    python tools/train.py configs/vicmae/vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data.py \\
-        --cfg-options train_dataloader.dataset.sources.images.data_root=/path/to/pictures \\
-                      train_dataloader.dataset.sources.videos.data_root=/path/to/clips
-
-Without one of the two: `...sources.videos=None`. Not run at this scale here.
+`vicmae train --images DIR --videos DIR --out DIR` writes a short config on top of this one. Not run at this scale here.
 """
 
 _base_ = './vicmae_vit-small-p16_8xb512-amp-coslr-800e_in1k-k400.py'
@@ -31,6 +25,7 @@ test_dataloader = None
 test_evaluator = None
 test_cfg = None
 
-optim_wrapper = dict(optimizer=dict(lr=1.5e-4 * 64 / 256))
+# By the square root of the batch size; the paper's rule is linear, and starts from 4096.
+optim_wrapper = dict(optimizer=dict(lr=1e-3 * (64 / 256) ** 0.5))
 auto_scale_lr = dict(base_batch_size=64)
 train_cfg = dict(max_epochs=100)
