@@ -115,7 +115,7 @@ def test_training_of_a_config_that_only_tests_ends_in_one_line(run_tool, tmp_pat
     ):
         ended = run_tool('train.py', CONFIGS / name, '--work-dir', tmp_path, '--amp')
         assert ended.status == 1
-        assert 'trains nothing: it has no `train_cfg`. `tools/test.py CONFIG' in ended.err
+        assert 'trains nothing: it has no `train_cfg`. `vicmae test CONFIG' in ended.err
         assert ended.err.count('\n') == 1
 
 
