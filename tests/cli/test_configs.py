@@ -37,7 +37,7 @@ def test_all_configs_are_listed_with_their_purpose(listed):
     )
 
 
-@pytest.mark.parametrize('words', [('ViT-L', 'places365', 'linear probe'), ('SIMCLR',)])
+@pytest.mark.parametrize('words', [('ViT-L', 'places365', 'fine-tunes'), ('SIMCLR',)])
 def test_words_filter_by_name_and_description(listed, words):
     lines = listed(*words)
     assert 0 < len(lines) < 10
