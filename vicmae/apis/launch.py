@@ -135,7 +135,7 @@ def _log_start(runner: Runner) -> None:
     sizes = zip(getattr(dataset, 'sizes', ()), getattr(dataset, 'names', ()), strict=True)
     sources = ', '.join(f'{size:,} {name}' for size, name in sizes) or f'{len(dataset):,} samples'
     runner.logger.info(
-        f'Training on {sources}: {len(loader)} batches of {loader.batch_sampler.batch_size} '
+        f'Training on {sources}: {count_of(len(loader), "batch", "batches")} of {loader.batch_sampler.batch_size} '
         f'an epoch on each of {count_of(runner.world_size, "process", "processes")}. Config, environment and log: '
         f'{runner.log_dir}'
     )

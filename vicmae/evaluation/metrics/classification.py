@@ -11,7 +11,7 @@ from mmengine.evaluator import BaseMetric
 from mmpretrain.evaluation import Accuracy, ConfusionMatrix
 from torch import Tensor
 
-from vicmae.errors import ConfigError, DataError
+from vicmae.errors import DataError
 from vicmae.registry import METRICS
 from vicmae.utils.log import warn
 from vicmae.utils.names import name_some
@@ -27,7 +27,8 @@ class ClassAccuracy(BaseMetric):
     class counts as much as a frequent one. A sample that two ranks got counts once.
 
     Args:
-        topk: Numbers of predictions per sample that may contain the true class.
+        topk: Numbers of predictions per sample that may contain the true class. Those above the number of classes are
+            left out.
         confusion_file: CSV file for the confusion matrix, true classes in rows; None for none. `vicmae test` writes
             `confusion_matrix.csv` into the work directory.
         predictions_file: CSV file for the prediction of each sample and view; None for none. `vicmae test` writes
@@ -58,11 +59,6 @@ class ClassAccuracy(BaseMetric):
         """Keeps scores and label of each sample."""
         for sample in data_samples:
             scores = sample['pred_score'].float().cpu()
-            if len(scores) < max(self.topk):
-                raise ConfigError(
-                    f'`topk` of ClassAccuracy is {self.topk}, but there are only {len(scores)} classes. Lower '
-                    '`val_evaluator.topk` and `test_evaluator.topk`.'
-                )
             label = int(sample['gt_label'])
             if not 0 <= label < len(scores):
                 raise DataError(
@@ -80,8 +76,9 @@ class ClassAccuracy(BaseMetric):
         scores = torch.stack([torch.from_numpy(row['scores']) for row in rows])  # (S, c)
         labels = torch.tensor([row['label'] for row in rows])
         # No threshold: mmpretrain's default, 0, counts a score that is rounded to 0 as wrong.
-        shares = Accuracy.calculate(scores, labels, topk=self.topk, thrs=(None,))
-        metrics = {f'top{k}': share[0].item() for k, share in zip(self.topk, shares, strict=True)}
+        topk = [k for k in self.topk if k <= scores.shape[1]]
+        shares = Accuracy.calculate(scores, labels, topk=topk, thrs=(None,)) if topk else ()
+        metrics = {f'top{k}': share[0].item() for k, share in zip(topk, shares, strict=True)}
         confusion = ConfusionMatrix.calculate(scores, labels, num_classes=scores.shape[1])
         metrics['mean_class'] = mean_class_accuracy(confusion)
         names = {label: str(label) for label in range(len(confusion))}
