@@ -200,6 +200,13 @@ def test_csv_file_with_a_header_has_quotes_columns_and_names_with_spaces(tmp_pat
     assert listed(source, tmp_path) == [('c.mp4', 7), ('a, b.mp4', NO_LABEL)]
 
 
+def test_csv_file_of_paths_alone_has_no_labels(tmp_path):
+    make_files(tmp_path, 'a, b.mp4', 'c.mp4')
+    ann_file = make_list(tmp_path / 'list.csv', 'path', '"a, b.mp4"', 'c.mp4')
+    source = VideoFolder(str(tmp_path), ann_file)
+    assert listed(source, tmp_path) == [('a, b.mp4', NO_LABEL), ('c.mp4', NO_LABEL)]
+
+
 @pytest.mark.parametrize(
     ('line', 'message'),
     [

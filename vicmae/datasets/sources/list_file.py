@@ -133,8 +133,8 @@ def _whole_lines(file: BinaryIO, path: str) -> Iterator[bytes]:
 class ListRows:
     """The rows of a text list or a CSV file by number, as `path`, `gt_label` and others.
 
-    A first line with commas and a field `path` is the header of a CSV file: columns `path`, `label` and `num_frames`,
-    each row in one line, with the quotes of Python's `csv`. Other columns are ignored.
+    A first line with a field `path`, alone or between commas, is the header of a CSV file: columns `path`, `label` and
+    `num_frames`, each row in one line, with the quotes of Python's `csv`. Only `path` is required, others are ignored.
 
     Args:
         path: Path of the list.
@@ -172,7 +172,7 @@ class ListRows:
 def _read_header(line: str) -> list[str] | None:
     """Returns the columns of a CSV file by its first line; None for a text list."""
     names = [name.strip().lower() for name in next(csv.reader([line]))]
-    return names if len(names) > 1 and 'path' in names else None
+    return names if 'path' in names else None
 
 
 class CSVRow:
