@@ -1,7 +1,12 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """A start for your own pictures and clips: ViT-S/16 on one GPU (or a CPU, slowly), no labels needed.
 
-`vicmae train --images DIR --videos DIR --out DIR` writes a short config on top of this one. Not run at this scale here.
+`vicmae train --images DIR --videos DIR --out DIR` writes a short config on top of this one. For files below data/images
+and data/videos, in any folders:
+
+    vicmae train vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data
+
+Not run at this scale here.
 """
 
 _base_ = './vicmae_vit-small-p16_8xb512-amp-coslr-800e_in1k-k400.py'

@@ -55,7 +55,6 @@ def write(path, text):
         ),
         ('optim_wrapper.clip_grad.max_nrm', r'Did you mean max_norm'),
         ('demo_data.rot', r'not one of `demo_data`. Did you mean root'),
-        ('root', r'`root` is read by the config file alone: .*sources.images.data_root'),
         ('train_cfg.max_epochs.x', r'`train_cfg.max_epochs` is 2, which has nothing inside'),
     ],
 )
@@ -296,6 +295,14 @@ def derive(tmp_path, text):
 def test_config_file_with_an_unread_key_or_invalid_value_is_refused(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         load_config(derive(tmp_path, text))
+
+
+def test_override_of_a_variable_names_the_values_that_it_went_into(tmp_path):
+    source = "dict(dataset=dict(sources=dict(images=dict(data_root=pictures + '/train'))))"
+    path = derive(tmp_path, f"pictures = 'my'\ntrain_dataloader = {source}")
+    message = r'`pictures` is read by the config file alone: .*sources.images.data_root'
+    with pytest.raises(ConfigError, match=message):
+        load_config(path, dict(pictures='other'))
 
 
 def test_variables_of_a_config_file_are_accepted(tmp_path):

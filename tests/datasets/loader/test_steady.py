@@ -250,7 +250,7 @@ def test_source_without_a_good_file_stops_the_run_and_lists_its_files(tmp_path, 
     with pytest.raises(
         DataError,
         match=r"None of the 7 files of the source 'videos' could be read, such as .*: v\d is broken\. "
-        r"'.*bad_files\.jsonl' lists them\. .*verify\.py",
+        r"'.*bad_files\.jsonl' lists them\. .*`vicmae verify",
     ):
         batches(loader)
     assert {row['file'] for row in listed(tmp_path)} == {f'v{n}' for n in range(7)}
