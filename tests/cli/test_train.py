@@ -24,6 +24,11 @@ def vicmae_train(*options, cwd=None):
         (['--labelled', 'x'], 'folders to train on: `--images DIR`'),
         (['--images', 'x'], 'Name a folder .*: `--out DIR`'),
         (['a_config', '--images', 'x', '--out', 'y'], "'a_config' is given as well"),
+        (
+            ['a_config', '--image-size', '96', '--epochs', '3'],
+            'use `--cfg-options image_size=96 train_cfg.max_epochs=3`',
+        ),
+        (['--image-size', '96', '--out', 'y'], 'folders to train on'),
         (['--images', 'x', '--out', 'y', '--launcher', 'pytorch'], 'write the config first'),
     ],
 )

@@ -76,6 +76,9 @@ def test_edited_config_is_not_overwritten(folders, tmp_path):
     path.write_text(path.read_text() + 'randomness = dict(seed=1)\n')
     with pytest.raises(ConfigError, match='exists, with other settings'):
         QuickStart(str(tmp_path), **folders).write()
+    QuickStart(str(tmp_path), **folders).write(overwrite=True)
+    assert 'seed=1' in (tmp_path / 'config.old.py').read_text()
+    assert 'seed=1' not in path.read_text()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,11 @@ def test_edited_config_is_not_overwritten(folders, tmp_path):
     [
         ({}, ConfigError, '--images DIR'),
         (dict(images='/no/such/place'), DataError, '/no/such/place'),
-        (dict(image_size=33), ConfigError, 'multiple of 2, got 33'),
+        (dict(image_size=37), ConfigError, r'37 pixels.*--image-size 32` or `--image-size 40'),
+        (dict(image_size=0), ConfigError, '--image-size` must be at least 1, got 0'),
+        (dict(epochs=0), ConfigError, '--epochs` must be at least 1, got 0'),
+        (dict(batch_size=-1), ConfigError, '--batch-size` must be at least 1'),
+        (dict(image_size=32, patch_size=7), ConfigError, '--patch-size` must divide'),
         (dict(labelled='/no/such/place'), DataError, '--labelled.*no folder'),
     ],
 )
@@ -98,7 +105,24 @@ def test_wrong_choices_are_refused_before_anything_is_written(
 
 @pytest.mark.parametrize(
     ('image_size', 'patch_size'),
-    [(32, 4), (64, 8), (96, 8), (128, 16), (160, 16), (384, 16), (8, 2)],
+    [(32, 4), (64, 8), (96, 8), (128, 16), (160, 16), (384, 16), (8, 1), (250, 25), (150, 15)],
 )
-def test_patch_size_gives_eight_patches_a_side_where_it_can(image_size, patch_size):
+def test_patch_size_gives_eight_patches_a_side_or_more(image_size, patch_size):
     assert fitting_patch_size(image_size) == patch_size
+
+
+def test_labelled_folder_with_one_part_is_split_within_it(folders, demo_data, tmp_path):
+    labelled = tmp_path / 'labelled'
+    shutil.copytree(demo_data / 'images/train', labelled / 'train')
+    QuickStart(str(tmp_path), **folders, labelled=str(labelled)).write()
+    with open(tmp_path / 'labelled_images_query.csv', newline='') as file:
+        found = {row['label'] for row in csv.DictReader(file)}
+    assert found == {path.name for path in (labelled / 'train').iterdir()}
+
+
+def test_labelled_folder_of_one_class_is_refused(folders, demo_data, tmp_path):
+    one = next(path for path in sorted((demo_data / 'images/train').iterdir()))
+    labelled = tmp_path / 'labelled'
+    shutil.copytree(one, labelled / one.name)
+    with pytest.raises(DataError, match='at least two classes.*Found 1'):
+        QuickStart(str(tmp_path / 'run'), **folders, labelled=str(labelled)).write()

@@ -62,28 +62,27 @@ def _add_quick_start_options(parser: argparse.ArgumentParser) -> None:
         'own folders, without a config',
         'They write OUT/config.py, which can be edited, and train it in OUT/run.',
     )
-    own.add_argument('--images', metavar='DIR', help='pictures, in any sub-folders')
-    own.add_argument('--videos', metavar='DIR', help='clips, in any sub-folders')
+    own.add_argument('--images', metavar='DIR', help='images, in any sub-folders')
+    own.add_argument('--videos', metavar='DIR', help='videos, in any sub-folders')
     own.add_argument(
         '--labelled',
         metavar='DIR',
-        help='pictures or clips in a folder for each class, or in `train` and `val` with these: measures kNN accuracy',
+        help='images or videos in a folder for each class, or in `train` and `val` with these: measures kNN accuracy',
     )
     own.add_argument('--out', metavar='DIR', help='folder of the config and the run')
-    own.add_argument('--image-size', type=int, default=224, metavar='PIXELS', help='default: 224')
+    own.add_argument('--image-size', type=int, metavar='PIXELS', help='default: 224')
     own.add_argument(
         '--patch-size',
         type=int,
         metavar='PIXELS',
-        help='default: the largest of 16, 8, 4 and 2 that gives 8 x 8 patches',
+        help='default: 16, or a smaller one that gives 8 x 8 patches or more',
     )
     own.add_argument(
         '--size',
-        default='small',
         choices=['tiny', 'small', 'base', 'large', 'huge'],
         help='size of the model (default: small)',
     )
-    own.add_argument('--epochs', type=int, default=100, help='length of the run (default: 100)')
+    own.add_argument('--epochs', type=int, help='length of the run (default: 100)')
     own.add_argument('--batch-size', type=int, help='default: 64, or all samples if they are fewer')
     own.add_argument(
         '--config-only', action='store_true', help='write OUT/config.py, and do not train'
@@ -95,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     preemption.require_not_preempted()
     preemption.end_on_signals()
-    if args.config is None or _has_folders(args):
+    if args.config is None or _own_folder_options(args):
         args.config = _write_config(args)
         if args.config_only:
             return
@@ -117,20 +116,35 @@ def run(args: argparse.Namespace) -> None:
     build_runner(cfg, training=True).train()
 
 
-def _has_folders(args: argparse.Namespace) -> bool:
-    return any((args.images, args.videos, args.labelled))
+# What replaces an option for own folders where a config is given.
+_KEYS = {
+    'image_size': 'image_size',
+    'patch_size': 'patch_size',
+    'size': 'model_size',
+    'epochs': 'train_cfg.max_epochs',
+    'batch_size': 'train_dataloader.batch_size',
+}
+
+
+def _own_folder_options(args: argparse.Namespace) -> list[str]:
+    """Returns the names of the given options that write a config."""
+    names = ('images', 'videos', 'labelled', 'out', *_KEYS, 'config_only')
+    return [name for name in names if getattr(args, name) not in (None, False)]
 
 
 def _write_config(args: argparse.Namespace) -> str:
     """Writes the config of a run on own folders, and returns its path."""
+    given = _own_folder_options(args)
+    if args.config is not None:
+        options = ', '.join(f'`--{name.replace("_", "-")}`' for name in given)
+        keys = ' '.join(f'{_KEYS[name]}={getattr(args, name)}' for name in given if name in _KEYS)
+        instead = f' For a config, use `--cfg-options {keys}`.' if keys else ''
+        raise ConfigError(
+            f'{options}: only without a config, and {args.config!r} is given as well.{instead}'
+        )
     if not (args.images or args.videos):
         raise ConfigError(
             'Give a config (`vicmae configs` lists names), or folders to train on: `--images DIR`, `--videos DIR`.'
-        )
-    if args.config is not None:
-        raise ConfigError(
-            f'`--images`, `--videos` and `--labelled` write a config of their own, and {args.config!r} is given as '
-            'well. Leave one out.'
         )
     if args.out is None:
         raise ConfigError('Name a folder for the config and the run: `--out DIR`.')
@@ -141,20 +155,12 @@ def _write_config(args: argparse.Namespace) -> str:
         )
     from vicmae.config.quick_start import QuickStart
 
-    start = QuickStart(
-        out=args.out,
-        images=args.images,
-        videos=args.videos,
-        labelled=args.labelled,
-        image_size=args.image_size,
-        patch_size=args.patch_size,
-        model_size=args.size,
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-    )
-    if args.resume and start.path.exists():  # with the user's edits
+    values = {name: getattr(args, name) for name in given if name not in ('size', 'config_only')}
+    start = QuickStart(**values, **({'model_size': args.size} if args.size else {}))
+    if args.resume and start.path.exists():
+        print(f'Resuming with the settings in {start.path}.', file=sys.stderr)
         return str(start.path)
-    path = start.write()
+    path = start.write(overwrite=args.overwrite)
     print(f'Wrote {path}. Edit it, and train it again with `vicmae train {path}`.', file=sys.stderr)
     return str(path)
 

@@ -13,6 +13,7 @@ from typing import Any
 from vicmae.datasets import ImageFolder, VideoFolder
 from vicmae.errors import ConfigError, DataError
 from vicmae.io.extensions import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
+from vicmae.utils.names import name_some
 
 BASE = 'vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data'
 TRAIN_NAMES, TEST_NAMES = ('train', 'training'), ('val', 'test', 'validation', 'valid')
@@ -20,7 +21,7 @@ _KINDS: dict[str, tuple[type[ImageFolder] | type[VideoFolder], tuple[str, ...]]]
     'images': (ImageFolder, IMAGE_EXTENSIONS),
     'videos': (VideoFolder, VIDEO_EXTENSIONS),
 }
-_PATCH_SIZES = (16, 8, 4, 2)
+_GRIDS = (8, 16)  # patches a side that a default patch size may give
 _MOST_TO_ONE = 7  # the paper's 4.5 images to a video, with room
 
 _CONFIG = Template('''"""Pretraining on own data, written by `vicmae train`. Edit it, then run
@@ -90,7 +91,7 @@ class QuickStart:
         videos: Folder of clips, at any depth.
         labelled: Folder of class folders, or of `train` and `val` with class folders each, for kNN.
         image_size: Pixels of the crops' side.
-        patch_size: Pixels of a patch's side; by default the largest that gives 8 x 8 patches.
+        patch_size: Pixels of a patch's side; by default 16, or what gives 8 to 16 patches a side.
         model_size: 'tiny', 'small', 'base', 'large' or 'huge'.
         epochs: Length of the run.
         batch_size: Samples in a step; by default 64, or as many as there are.
@@ -111,17 +112,21 @@ class QuickStart:
         """The config file."""
         return Path(self.out) / 'config.py'
 
-    def write(self) -> Path:
-        """Writes the config, and lists of labelled files where they are split, and returns its path."""
+    def write(self, *, overwrite: bool = False) -> Path:
+        """Writes the config, and lists of labelled files where they are split, and returns its path.
+
+        A config with other settings is an error, or with `overwrite` kept as `config.old.py`.
+        """
+        self._check()
         counts = {kind: _count(kind, folder) for kind, folder in self._folders()}
         if not counts:
-            raise ConfigError('Give pictures or clips to train on: `--images DIR`, `--videos DIR`.')
+            raise ConfigError('Give images or videos to train on: `--images DIR`, `--videos DIR`.')
         batch_size = self.batch_size or min(64, sum(counts.values()))
         num_workers = min(4, os.cpu_count() or 1)
         text = _CONFIG.substitute(
             path=self.path,
             base=BASE,
-            work_dir=repr(os.path.join(self.out, 'run')),
+            work_dir=repr(os.path.abspath(os.path.join(self.out, 'run'))),
             image_size=self.image_size,
             patch_size=self.patch_size or fitting_patch_size(self.image_size),
             model_size=repr(self.model_size),
@@ -134,13 +139,26 @@ class QuickStart:
             evaluation=self._evaluation(num_workers),
         )
         if self.path.exists() and self.path.read_text(encoding='utf-8') != text:
-            raise ConfigError(
-                f'{str(self.path)!r} exists, with other settings. Train it with `vicmae train {self.path}`, remove it, '
-                'or name another folder with `--out`.'
-            )
+            if not overwrite:
+                raise ConfigError(
+                    f'{str(self.path)!r} exists, with other settings. Train it with `vicmae train {self.path}`, '
+                    'replace it with `--overwrite`, or name another folder with `--out`.'
+                )
+            self.path.replace(self.path.with_name('config.old.py'))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(text, encoding='utf-8')
         return self.path
+
+    def _check(self) -> None:
+        numbers = dict(epochs=self.epochs, batch_size=self.batch_size, image_size=self.image_size)
+        for name, value in dict(numbers, patch_size=self.patch_size).items():
+            if value is not None and value < 1:
+                option = '--' + name.replace('_', '-')
+                raise ConfigError(f'`{option}` must be at least 1, got {value}.')
+        if self.patch_size is not None and self.image_size % self.patch_size:
+            raise ConfigError(
+                f'`--patch-size` must divide `--image-size`, got {self.patch_size} and {self.image_size}.'
+            )
 
     def _folders(self) -> Iterator[tuple[str, str]]:
         for kind, folder in (('images', self.images), ('videos', self.videos)):
@@ -171,25 +189,27 @@ class QuickStart:
         root = Path(os.path.abspath(self.labelled))
         if not root.is_dir():
             raise DataError(f'`--labelled`: there is no folder {str(root)!r}.')
-        parts = [
-            next((n for n in names if (root / n).is_dir()), None)
+        found = [
+            next((root / name for name in names if (root / name).is_dir()), None)
             for names in (TRAIN_NAMES, TEST_NAMES)
         ]
-        bank = str(root / parts[0]) if parts[0] and parts[1] else str(root)
+        folders = [folder for folder in found if folder] or [
+            root
+        ]  # one is split, two are used as they are
         sources = []
         for kind in _KINDS:
-            if not _has(kind, bank):
+            if not all(_has(kind, str(folder)) for folder in folders):
                 continue
-            if parts[0] and parts[1]:
-                places = [dict(data_root=str(root / str(part))) for part in parts]
+            if len(folders) == 2:
+                places: list[dict[str, Any]] = [dict(data_root=str(folder)) for folder in folders]
             else:
-                places = self._split(kind, str(root))
+                places = self._split(kind, str(folders[0]))
             for role, place in zip(('bank', 'query'), places, strict=True):
                 sources.append(_labelled_source(kind, role, place))
         if not sources:
             raise DataError(
-                f'`--labelled`: {str(root)!r} has no pictures and no clips. It needs a folder for each class, or '
-                '`train` and `val` with these.'
+                f'`--labelled`: {str(root)!r} has no images and no videos, or not in both of its parts. It needs a '
+                'folder for each class, or `train` and `val` with these.'
             )
         return _EVALUATION.substitute(
             batch_size=64, num_workers=num_workers, sources='\n'.join(sources)
@@ -208,9 +228,10 @@ class QuickStart:
                 for number, path in enumerate(paths):
                     last_of_five = number % 5 == 4 or (len(paths) < 5 and number == len(paths) - 1)
                     parts['query' if last_of_five else 'bank'].append((path, name))
-        if not parts['query']:
+        if len({name for _, name in parts['query']}) < 2:
             raise DataError(
-                f'`--labelled`: no class in {root!r} has two {kind}, so that one could be found by the other.'
+                f'`--labelled`: {root!r} must have a folder for each of at least two classes, with two {kind} or more '
+                f'in each. Found {len(by_class)}: {name_some(list(by_class))}.'
             )
         places = []
         for role, rows in parts.items():
@@ -225,16 +246,24 @@ class QuickStart:
 
 
 def fitting_patch_size(image_size: int) -> int:
-    """Returns the largest patch size that divides the image's and gives at least 8 x 8 patches.
+    """Returns 16 where that gives 8 to 32 patches a side, or the largest size that gives 8 to 16.
 
     Example:
-        >>> [fitting_patch_size(size) for size in (224, 160, 96, 64, 32)]
-        [16, 16, 8, 8, 4]
+        >>> [fitting_patch_size(size) for size in (224, 160, 384, 96, 32, 150)]
+        [16, 16, 16, 8, 4, 15]
     """
-    fitting = [size for size in _PATCH_SIZES if image_size % size == 0]
+    if image_size % 16 == 0 and 8 <= image_size // 16 <= 32:
+        return 16
+    divisors = [size for size in range(1, image_size + 1) if image_size % size == 0]
+    fitting = [size for size in divisors if _GRIDS[0] <= image_size // size <= _GRIDS[1]]
     if not fitting:
-        raise ConfigError(f'`--image-size` must be a multiple of 2, got {image_size}.')
-    return next((size for size in fitting if image_size // size >= 8), fitting[-1])
+        near = {max(8, image_size // 8 * 8), image_size // 8 * 8 + 8}
+        options = ' or '.join(f'`--image-size {size}`' for size in sorted(near))
+        raise ConfigError(
+            f'No patch size cuts {image_size} pixels into 8 to 16 patches a side. Use {options}, or set `--patch-size`.'
+        )
+    powers = [size for size in fitting if size & (size - 1) == 0]
+    return max(powers or fitting)
 
 
 def _count(kind: str, folder: str) -> int:
