@@ -94,6 +94,24 @@ def test_config_written_by_a_run_follows_overrides_again(tmp_path):
     assert without_knobs(again) == without_knobs(expected)
 
 
+def test_child_of_a_config_written_by_a_run_follows_as_an_override_does(tmp_path):
+    load_config(BASE).dump(tmp_path / 'dumped.py')
+    child = load_config(write(tmp_path, 'child', "_base_ = 'dumped.py'\n", **KNOB_VALUES))
+    assert child.to_dict() == load_config(tmp_path / 'dumped.py', KNOB_VALUES).to_dict()
+    assert stated(child, 'size') == {96}
+
+
+def test_value_that_equals_a_knob_by_chance_does_not_follow_it(tmp_path):
+    path = write(tmp_path, 'own', f"_base_ = 'vicmae::vicmae/{BASE}.py'\n", num_frames=1)
+    assert load_config(path, dict(num_frames=8)).model.backbone.num_frames == 1
+
+
+def test_override_equal_to_the_value_of_the_config_is_accepted(tmp_path):
+    load_config(BASE).dump(tmp_path / 'dumped.py')
+    again = load_config(tmp_path / 'dumped.py', dict(image_size=224, num_frames=8))
+    assert again.to_dict() == load_config(BASE).to_dict()
+
+
 def test_knob_that_changes_nothing_is_refused(tmp_path):
     text = (
         'image_size = 64\n'
@@ -114,7 +132,9 @@ def test_unknown_size_is_refused_with_the_choices():
 
 def test_following_twice_changes_nothing():
     cfg = load_config(BASE, KNOB_VALUES)
-    assert follow_knobs(cfg) == {}
+    before = cfg.to_dict()
+    follow_knobs(cfg)
+    assert cfg.to_dict() == before
 
 
 @pytest.mark.parametrize(

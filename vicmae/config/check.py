@@ -29,6 +29,7 @@ _TOP_LEVEL = (
     'data_root',
     'demo_data',
     'find_unused_parameters',
+    'followed',
     'image_size',
     'model_size',
     'model_wrapper_cfg',

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from vicmae.errors import ConfigError
 
-from .check import built_nodes, parameters_of
+from .check import built_nodes, parameters_of, top_level_names
 
 KNOBS = {
     'image_size': 'pixels of the side of the crops, which the backbone takes',
@@ -29,42 +29,42 @@ def knobs_of(cfg: Config) -> dict[str, Any]:
     return {knob: cfg[knob] for knob in KNOBS if cfg.get(knob) is not None}
 
 
-def follow_knobs(cfg: Config, before: Mapping[str, Any] | None = None) -> dict[str, str]:
+def follow_knobs(cfg: Config) -> dict[str, str]:
     """Fills in the arguments that follow a knob, in place.
 
-    Args:
-        cfg: A config with all overrides.
-        before: The knobs before overrides. An argument that is equal to them follows an override, too: a config that
-            was written by a run states all its values.
+    The values are noted in `cfg.followed`. A config that was written by a run states them all; by the note they follow
+    the knobs again, unless a child or an override has changed them.
 
     Returns:
         The knob of each dotted key that was filled in.
     """
-    before = before or {}
-    knobs = knobs_of(cfg)
+    noted = cfg.get('followed') or {}
     filled: dict[str, str] = {}
+    values: dict[str, Any] = {}
     for parents, node, cls in list(built_nodes(cfg._cfg_dict)):
-        old = {argument: value for argument, _, value in _followers(cls, before)}
-        for argument, knob, value in _followers(cls, knobs):
-            overridden = knob in before and before[knob] != knobs[knob]
-            if argument not in node or (overridden and node[argument] == old.get(argument)):
+        for argument, knob, value in _followers(cls, knobs_of(cfg)):
+            key = '.'.join((*parents, argument))
+            if argument not in node or (key in noted and node[argument] == noted[key]):
                 node[argument] = value
-                filled['.'.join((*parents, argument))] = knob
+                filled[key], values[key] = knob, value
+    cfg.followed = values
     return filled
 
 
-def require_followed(cfg: Config, filled: Mapping[str, str], overrides: Iterable[str]) -> None:
-    """Raises ConfigError if an override sets a knob, but all parts set other values."""
-    for knob in set(overrides) & set(knobs_of(cfg)) - set(filled.values()):
-        places = [
-            f'`{".".join((*parents, argument))}`'
-            for parents, _, cls in built_nodes(cfg._cfg_dict)
-            for argument, _, _ in _followers(cls, {knob: cfg[knob]})
-        ]
-        if places:
+def require_followed(cfg: Config, overrides: Iterable[str]) -> None:
+    """Raises ConfigError if an override sets a knob, but all parts have values of their own."""
+    for knob in set(overrides) & set(knobs_of(cfg)):
+        places = {
+            '.'.join((*parents, argument)): node[argument] == value
+            for parents, node, cls in built_nodes(cfg._cfg_dict)
+            if parents[0] in top_level_names()
+            for argument, _, value in _followers(cls, {knob: cfg[knob]})
+        }
+        if places and not any(places.values()):
+            names = ', '.join(f'`{place}`' for place in list(places)[:4])
             raise ConfigError(
-                f'`{knob}={cfg[knob]}` changes nothing: the config sets another value in '
-                f'{", ".join(places[:4])}. Remove it there, or override it there.'
+                f'`{knob}={cfg[knob]}` changes nothing: the config sets another value in {names}. Remove it there, '
+                'or override it there.'
             )
 
 

@@ -23,7 +23,7 @@ from .check import (
     signature_of,
     top_level_names,
 )
-from .knobs import follow_knobs, knobs_of, require_followed
+from .knobs import follow_knobs, require_followed
 from .nearest import suggest
 from .paths import find_config
 from .swap import drop_foreign_arguments, drop_inherited_arguments, noting_inherited_arguments
@@ -56,12 +56,11 @@ def load_config(
     _drop_own_scope(cfg._cfg_dict)
     set_default_scope(cfg.get('default_scope') or 'vicmae')
     drop_inherited_arguments(cfg)
-    before = knobs_of(cfg)
     overrides = (overrides(cfg) if callable(overrides) else overrides) or {}
     apply_overrides(cfg, overrides)
     check_types(cfg)
-    filled = follow_knobs(cfg, before)
-    require_followed(cfg, filled, overrides)
+    follow_knobs(cfg)
+    require_followed(cfg, overrides)
     check_arguments(cfg)
     return cfg
 

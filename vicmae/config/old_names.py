@@ -29,7 +29,11 @@ def command_of_old_name(stem: str, configs: Sequence[Path]) -> str | None:
     match = _OLD_BENCHMARK.fullmatch(stem)
     if match is None:
         # The names of ablations ended before training and data.
-        longer = [path.stem for path in configs if path.stem.rsplit('_', 2)[0] == stem]
+        longer = [
+            path.stem
+            for path in configs
+            if path.parent.name == 'ablations' and path.stem.rsplit('_', 2)[0] == stem
+        ]
         return f'vicmae train {longer[0]}' if len(longer) == 1 else None
     folders = {path.parent for path in configs if path.parent.name == 'benchmarks'}
     commands = read_benchmarks(folders.pop() / 'README.md') if folders else {}

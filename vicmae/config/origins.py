@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from .check import top_level_names
-from .knobs import follow_knobs, knobs_of
+from .knobs import follow_knobs
 from .load import apply_overrides, load_config
 from .paths import find_config, project_root
 
@@ -18,7 +18,7 @@ Values = dict[str, Any]
 
 def values_of(cfg: Config) -> Values:
     """Returns the values of a config by dotted key, as `--cfg-options` takes them, without variables of the files."""
-    known = top_level_names()
+    known = top_level_names() - {'followed'}
     return dict(_flatten({key: value for key, value in cfg.items() if key in known}))
 
 
@@ -35,13 +35,12 @@ def values_with_origins(
     resolved = values_of(load_config(path, overrides))
     origins = {key: origin for key, (_, origin) in _of_file(path).items()}
     cfg = Config.fromfile(path)
-    before = knobs_of(cfg)
     apply_overrides(cfg, overrides or {})
     for key in set(values_of(cfg)) - set(origins):
         origins[key] = OPTION
     for key in overrides or {}:
         origins.update((k, OPTION) for k in resolved if k == key or k.startswith(f'{key}.'))
-    for key, knob in follow_knobs(cfg, before).items():
+    for key, knob in follow_knobs(cfg).items():
         origins[key] = f'follows {knob}'
     return {key: (value, origins.get(key, '')) for key, value in resolved.items()}
 
