@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--out', required=True, metavar='FILE', help='the report, as JSON Lines')
     text = "folder that paths in lists are relative to (the list's own)"
     add('--data-root', default='', help=text)
-    text = 'take these alone from folders, and read as these what is named itself or in a list (by extension)'
+    text = 'in folders, check files of this kind only; files named one by one or in lists are of this kind'
     add('--kind', choices=['image', 'video'], help=text)
     text = 'decode only the first, middle and last frame of a video'
     add('--quick', action='store_true', help=text)
