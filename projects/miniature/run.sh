@@ -5,7 +5,7 @@
 #   SEEDS=0 ROWS="mae joint-0.03" bash projects/miniature/run.sh    # some
 #   JOBS=4 SIZE=large SEEDS=0 bash projects/miniature/run.sh        # larger and longer, four at a time
 #
-# It goes on where it was stopped. Figures go to work_dirs/miniature/ROW/seedN/figures.json, and
+# It continues where it was stopped. Figures go to work_dirs/miniature/ROW/seedN/figures.json, and
 # `python projects/miniature/collect.py` puts them into one table.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -5,7 +5,7 @@
 #   SEEDS="0 1 2" PROTOCOLS=linear-videos bash projects/miniature/transfer.sh      # some
 #   JOBS=4 SIZE=large bash projects/miniature/transfer.sh                          # of what run.sh made so
 #
-# It goes on where it was stopped. Figures go to work_dirs/miniature/transfer/PROTOCOL/WEIGHTS/seedN/figures.json, and
+# It continues where it was stopped. Figures go to work_dirs/miniature/transfer/PROTOCOL/WEIGHTS/seedN/figures.json, and
 # `python projects/miniature/collect.py` puts them into one table.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

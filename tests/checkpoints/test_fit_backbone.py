@@ -73,7 +73,7 @@ def test_official_checkpoint_loads_only_after_conversion(tmp_path, source):
 
 def test_unused_keys_of_the_backbone_are_reported(tmp_path, source, capsys):
     backbone = backbone_of(final_norm=False)
-    MMLogger.get_instance('told')  # one that writes to where `capsys` looks
+    MMLogger.get_instance('fit_backbone')  # one that writes to where `capsys` looks
     path = save(tmp_path / 'a.pth', {**source.backbone.state_dict(), 'head.bias': torch.zeros(2)})
     load_backbone(backbone, path)
     assert (

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""All ranks go on from the same checkpoint, or none does."""
+"""All ranks resume from the same checkpoint, or none does."""
 
 import pytest
 import torch.distributed as dist

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Going on in the middle of an epoch: the same run as one without a break, and nothing read again."""
+"""Resuming in the middle of an epoch: the same run as one without a break, and nothing read again."""
 
 import pytest
 import torch

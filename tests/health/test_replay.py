@@ -217,7 +217,7 @@ def test_data_that_are_gone_are_named_with_the_folder_of_the_run(good, here, tmp
     record = changed(good[0], tmp_path)
     (path,) = record.parent.glob('config_*.py')
     cfg = load_config(path)
-    del cfg._cfg_dict['demo_data']  # which would be made anew
+    del cfg._cfg_dict['demo_data']  # which would be made again
     cfg.dump(path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r'does not exist.* run was started in .*: relative paths'):

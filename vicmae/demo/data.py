@@ -49,7 +49,7 @@ runpy.run_path(sys.argv.pop(1), run_name='__main__')
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder of demo data holds: enough to name each file. Stored as the marker of the folder."""
+    """Describes a folder of demo data, enough to name each file. It is stored as the marker of the folder."""
 
     version: int
     preset: str

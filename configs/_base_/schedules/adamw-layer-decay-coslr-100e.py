@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""MAE's fine-tuning: AdamW, rates that fall from the head to the pixels, 100 epochs, for 1024 images in a step."""
+"""MAE's fine-tuning: AdamW, learning rates that fall from head to input, 100 epochs, for 1024 images in a step."""
 
 optim_wrapper = dict(
     constructor='TransferOptimWrapperConstructor',

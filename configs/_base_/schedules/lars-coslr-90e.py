@@ -6,7 +6,7 @@ optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale='dynamic',
     optimizer=dict(type='mmpretrain.LARS', lr=0.1 * 16384 / 256, momentum=0.9, weight_decay=0.0),
-    # A bias is no layer whose rate its norm could set.
+    # LARS scales the learning rate of a weight by its norm; a bias is left out.
     paramwise_cfg=dict(custom_keys={'head.fc.bias': dict(lars_exclude=True)}),
 )
 auto_scale_lr = dict(base_batch_size=16384)

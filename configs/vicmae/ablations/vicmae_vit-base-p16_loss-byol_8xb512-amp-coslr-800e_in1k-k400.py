@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Ablation of the loss: BYOL, a predictor and an averaged teacher (not in the paper).
+"""Ablation of the loss: BYOL, a predictor and an EMA teacher (not in the paper).
 
 bash tools/dist_train.sh vicmae_vit-base-p16_loss-byol_8xb512-amp-coslr-800e_in1k-k400 8
 """

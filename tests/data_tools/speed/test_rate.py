@@ -9,7 +9,7 @@ from vicmae.data_tools.speed.rate import samples_per_second
 
 
 class Clock:
-    """Goes on when it is told to."""
+    """A clock that the test advances."""
 
     def __init__(self):
         self.now = 0.0

@@ -52,7 +52,7 @@ _Outcomes = Generator[Outcome[int, _Sample], None, None]  # of places in the ord
 
 @dataclass
 class Packing:
-    """How a source becomes shards.
+    """Turns a source into shards.
 
     Args:
         source: What to pack. Its pipeline isn't used.

@@ -61,7 +61,7 @@ class Recoded:
 
 
 class Recipe(ABC):
-    """How samples are stored: a frozen dataclass, whose fields are all that the result depends on."""
+    """Stores samples in one way: a frozen dataclass, whose fields are all that the result depends on."""
 
     kind: ClassVar[str]
     what: ClassVar[str]

@@ -268,7 +268,7 @@ class LinearProbeAccuracy(_LinearMetric):
     def _fit(self, probe: Probe, rows: Tensor | slice) -> list[nn.Linear]:
         features = probe.bank[rows]
         step = min(self.batch_size, len(features))
-        with share_bar(f'linear probe, {len(self.lrs)} rates', Console()) as report:
+        with share_bar(f'linear probe, {len(self.lrs)} learning rates', Console()) as report:
             return fit_heads(
                 features,
                 probe.bank_labels[rows],
