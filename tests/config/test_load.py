@@ -383,3 +383,9 @@ def test_module_that_is_missing_is_named_without_a_list_of_folders(tmp_path):
     with pytest.raises(ConfigError, match="No module named 'no_such_module'.*PYTHONPATH=") as error:
         load_config(path)
     assert '\n' not in str(error.value)
+
+
+def test_base_by_name_alone_is_refused_with_how_to_name_it(tmp_path):
+    path = write(tmp_path / 'own.py', "_base_ = 'vicmae::vicmae_vit-tiny-p8_debug'")
+    with pytest.raises(ConfigError, match="'vicmae::vicmae/NAME.py'.*configs --path NAME"):
+        load_config(path)

@@ -101,3 +101,8 @@ def test_misspelt_path_of_a_config_is_refused_with_a_similar_one(tmp_path):
 def test_names_of_all_configs_differ():
     names = [path.stem for path in list_configs()]
     assert len(set(names)) == len(names)
+
+
+def test_part_of_a_name_is_completed():
+    with pytest.raises(ConfigError, match='Did you mean vicmae_vit-small-p16_1xb64.*own-data'):
+        find_config('own-data')

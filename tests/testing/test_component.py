@@ -201,6 +201,8 @@ class FaultyHead(nn.Linear):
 
     def forward(self, x):
         y = super().forward(x)
+        if self.fault == 'tuple':
+            return y, y
         if self.fault == 'state':
             return y * self.scale
         if self.fault == 'dtype':
@@ -222,6 +224,7 @@ class FaultyHead(nn.Linear):
         ('unused', '`unused` gets no finite gradient'),
         ('frozen', '`weight` is frozen, but has a gradient'),
         ('state', 'With the same weights loaded, the output is another'),
+        ('tuple', 'FaultyHead gives a tuple, not a tensor'),
     ],
 )
 def test_fault_is_named(fault, message):

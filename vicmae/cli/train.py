@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 
 from vicmae.config.paths import find_config
@@ -160,8 +161,11 @@ def _write_config(args: argparse.Namespace) -> str:
     if args.resume and start.path.exists():
         print(f'Resuming with the settings in {start.path}.', file=sys.stderr)
         return str(start.path)
+    before = start.path.exists()
     path = start.write(overwrite=args.overwrite)
-    print(f'Wrote {path}. Edit it, and train it again with `vicmae train {path}`.', file=sys.stderr)
+    if not before or args.overwrite:
+        command = shlex.join(['vicmae', 'train', str(path)])
+        print(f'Wrote {path}. You can edit it, and train it again: `{command}`.', file=sys.stderr)
     return str(path)
 
 

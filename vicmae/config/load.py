@@ -52,7 +52,7 @@ def load_config(
             f"Can't read the config {str(path)!r}: {_missing_module(error)}"
         ) from error
     except Exception as error:  # a config is a program
-        raise ConfigError(f"Can't read the config {str(path)!r}: {error}") from error
+        raise ConfigError(f"Can't read the config {str(path)!r}: {error}{_hint(error)}") from error
     _drop_own_scope(cfg._cfg_dict)
     set_default_scope(cfg.get('default_scope') or 'vicmae')
     drop_inherited_arguments(cfg)
@@ -115,6 +115,17 @@ def _value_at(cfg: Config, parts: Sequence[str]) -> Any:
         else:
             return _NOTHING
     return node
+
+
+def _hint(error: Exception) -> str:
+    """Says how a base is named where MMEngine can't find it."""
+    text = str(error)
+    if '_get_package_and_cfg_path' in text or ('vicmae' in text and 'exist' in text):
+        return (
+            " A base is a path, or 'vicmae::vicmae/NAME.py': the folder below configs/ and the file. "
+            '`vicmae configs --path NAME` prints where a config is, or the command that has replaced it.'
+        )
+    return ''
 
 
 def _missing_module(error: BaseException) -> str:

@@ -65,5 +65,11 @@ def find_config(name: str, package: Path = PACKAGE) -> Path:
         raise ConfigError(f'There is no config {name!r} any more. Use this command:\n  {command}')
     # The user's own files too: a path may be misspelt.
     known = [path.stem for path in (*configs, *Path(name).parent.glob('*.py'))]
-    meant = suggest(Path(stem).name, dict.fromkeys(known))
+    named = Path(stem).name
+    holding = [name for name in dict.fromkeys(known) if named in name][:3]
+    meant = (
+        f' Did you mean {" or ".join(holding)}?'
+        if holding
+        else suggest(named, dict.fromkeys(known))
+    )
     raise ConfigError(f'There is no config {name!r}.{meant} `vicmae configs` lists them.')

@@ -4,6 +4,7 @@
 import csv
 import math
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ _KINDS: dict[str, tuple[type[ImageFolder] | type[VideoFolder], tuple[str, ...]]]
 _GRIDS = (8, 16)  # patches a side that a default patch size may give
 _MOST_TO_ONE = 7  # the paper's 4.5 images to a video, with room
 
-_CONFIG = Template('''"""Pretraining on own data, written by `vicmae train`. Edit it, then run
+_CONFIG = Template('''r"""Pretraining on own data, written by `vicmae train`. Edit it, then run
 
     vicmae train $path
 """
@@ -124,7 +125,7 @@ class QuickStart:
         batch_size = self.batch_size or min(64, sum(counts.values()))
         num_workers = min(4, os.cpu_count() or 1)
         text = _CONFIG.substitute(
-            path=self.path,
+            path=shlex.quote(str(self.path)),
             base=BASE,
             work_dir=repr(os.path.abspath(os.path.join(self.out, 'run'))),
             image_size=self.image_size,
@@ -138,10 +139,11 @@ class QuickStart:
             val_interval=max(1, self.epochs // 10),
             evaluation=self._evaluation(num_workers),
         )
+        command = f'vicmae train {shlex.quote(str(self.path))}'
         if self.path.exists() and self.path.read_text(encoding='utf-8') != text:
             if not overwrite:
                 raise ConfigError(
-                    f'{str(self.path)!r} exists, with other settings. Train it with `vicmae train {self.path}`, '
+                    f'{str(self.path)!r} exists, with other settings. Train it with `{command}`, '
                     'replace it with `--overwrite`, or name another folder with `--out`.'
                 )
             self.path.replace(self.path.with_name('config.old.py'))

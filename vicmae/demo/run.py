@@ -2,6 +2,7 @@
 """The demo: pretraining, evaluation and a report, with the commands that a user has."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vicmae.config.paths import find_config, project_file
+from vicmae.config.paths import PACKAGE, find_config, project_file
 from vicmae.errors import ConfigError
 from vicmae.utils.files import require_folder, shorten_path, whole_file
 from vicmae.utils.work_dir import find_run
@@ -191,8 +192,11 @@ class Demo:
         """Runs a command of `vicmae` in a separate process, and ends with its status if it fails."""
         words = [command, shorten_path(self.config_name), *map(shorten_path, arguments)]
         print('\n$ ' + shlex.join(['vicmae', *words]), flush=True)
-        process = [sys.executable, '-m', 'vicmae', command, str(self.config), *arguments]
-        code = subprocess.run(process).returncode
+        # -P: a folder `vicmae` where the user is, such as a checkout, must not take the place of the package.
+        process = [sys.executable, '-P', '-m', 'vicmae', command, str(self.config), *arguments]
+        paths = [str(PACKAGE.parent), os.environ.get('PYTHONPATH', '')]
+        environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
+        code = subprocess.run(process, env=environment).returncode
         if code:
             sys.exit(code)
 

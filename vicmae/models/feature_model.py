@@ -15,6 +15,8 @@ from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLay
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from vicmae.errors import ConfigError
+
 from .aggregators import MeanOverTime
 from .parts import Part, build_part, call_part
 
@@ -114,12 +116,22 @@ class FeatureModel(BaseModel):
     ) -> Any:
         """Runs MMEngine's modes: 'loss' in training, 'predict' in evaluation, 'tensor' for features."""
         if mode == 'loss':
-            return self.loss(inputs, data_samples, seeds)
+            return self._checked(self.loss(inputs, data_samples, seeds))
         if mode == 'predict':
             return self.predict(inputs, data_samples or [])
         if mode == 'tensor':
             return self.extract_feat(inputs)
         raise ValueError(f"`mode` must be 'loss', 'predict' or 'tensor', got '{mode}'.")
+
+    def _checked(self, losses: Any) -> dict[str, Tensor]:
+        """Names the class if its `loss` returns no dict with something to minimise."""
+        if not isinstance(losses, dict) or not any('loss' in name for name in losses):
+            held = list(losses) if isinstance(losses, dict) else f'a {type(losses).__name__}'
+            raise ConfigError(
+                f'`{type(self).__name__}.loss` must return a dict of scalars with at least one key that contains '
+                f"'loss', got {held}."
+            )
+        return losses
 
     def compile_layers(self, **options: Any) -> int:
         """Compiles each transformer layer separately with options of `torch.compile`. Returns the number of layers.

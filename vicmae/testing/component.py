@@ -61,7 +61,10 @@ def _build(config: dict[str, Any], nested: Sequence[str], seed: int = 0) -> nn.M
 
 def _run(module: nn.Module, call: Callable[[Any], Tensor]) -> Tensor:
     torch.manual_seed(0)  # the same draws each time
-    return call(module)
+    output = call(module)
+    kind = type(output).__name__
+    _require(isinstance(output, Tensor), f'{type(module).__name__} gives a {kind}, not a tensor.')
+    return output
 
 
 def _require(holds: Any, message: str) -> None:

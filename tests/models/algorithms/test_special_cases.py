@@ -4,6 +4,7 @@
 import pytest
 import torch
 
+from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_vicmae_config
 
@@ -137,3 +138,13 @@ def test_aggregator_that_no_loss_trains_is_refused(make):
 def test_simclr_refuses_to_reconstruct():
     with pytest.raises(ValueError, match='This SimCLR has no `neck`'):
         make_simclr().reconstruct(torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ('losses', 'got'), [(torch.ones(()), 'a Tensor'), ({'figure': torch.ones(())}, r"\['figure'\]")]
+)
+def test_algorithm_whose_loss_returns_something_else_is_named(losses, got):
+    model = MODELS.build(toy_vicmae_config())
+    model.loss = lambda *_: losses
+    with pytest.raises(ConfigError, match=rf'`ViCMAE.loss` must return a dict.*{got}'):
+        model([torch.zeros(2, 3, 16, 16)] * 2, mode='loss')
