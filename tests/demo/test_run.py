@@ -155,6 +155,17 @@ def test_report_of_another_run_is_about_its_own_data(demo, demo_data, tmp_path):
     assert {path: path.read_bytes() for path in (tmp_path / 'run').glob('*.pth')} == weights
 
 
+def test_config_of_a_run_is_that_of_its_last_training(tmp_path):
+    (tmp_path / 'last_checkpoint').write_text('iter_8.pth')
+    trained = 'train_dataloader = dict(batch_size=8)'
+    texts = [trained, trained, 'train_dataloader = None', 'test_dataloader = dict()']
+    for number, text in enumerate(texts):
+        config = tmp_path / f'2026010{number}_000000/vis_data/config.py'
+        config.parent.mkdir(parents=True)
+        config.write_text(text)
+    assert Demo(tmp_path).config == tmp_path / '20260101_000000/vis_data/config.py'
+
+
 def test_run_of_another_command_is_not_started_over(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('iter_8.pth')
     with pytest.raises(

@@ -98,12 +98,15 @@ class Demo:
 
     def _config_of_run(self) -> str:
         """Returns the config that the last call of a run was trained with."""
-        configs = sorted(self.work_dir.glob('*/vis_data/config.py'))
-        if not configs:
-            raise ConfigError(
-                f'{str(self.work_dir)!r} holds a training run without its config. Name it with `--config`.'
-            )
-        return str(configs[-1])
+        from mmengine.config import Config
+
+        for path in sorted(self.work_dir.glob('*/vis_data/config.py'), reverse=True):
+            # `vicmae test` leaves its config here too, without data to train on.
+            if Config.fromfile(path, import_custom_modules=False).get('train_dataloader'):
+                return str(path)
+        raise ConfigError(
+            f'{str(self.work_dir)!r} holds a training run without its config. Name it with `--config`.'
+        )
 
     def summary(self) -> str:
         """Returns the kNN accuracy of each kind of data, a line each."""
