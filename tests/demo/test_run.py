@@ -155,6 +155,47 @@ def test_report_of_another_run_is_about_its_own_data(demo, demo_data, tmp_path):
     assert {path: path.read_bytes() for path in (tmp_path / 'run').glob('*.pth')} == weights
 
 
+@pytest.fixture
+def own_demo(tmp_path, monkeypatch):
+    """A demo of an own config with an own base, in which each command only leaves a file."""
+    (tmp_path / 'base.py').write_text(
+        f"_base_ = 'vicmae::vicmae/{DEBUG}.py'\ntest_dataloader = None\n"
+    )
+    (tmp_path / 'own.py').write_text("_base_ = 'base.py'\n")
+
+    def train(demo, command, *_):
+        (demo.work_dir / f'iter_{demo.seed}.pth').touch()
+        (demo.work_dir / 'last_checkpoint').write_text(f'iter_{demo.seed}.pth')
+
+    monkeypatch.setattr(Demo, '_call', train)
+    monkeypatch.setattr(Demo, '_evaluate_both', lambda demo: None)
+    monkeypatch.setattr(Demo, '_write_report', lambda demo: demo.report.touch())
+
+    def run(**options):
+        Demo(tmp_path / 'run', config=str(tmp_path / 'own.py'), **options).run()
+
+    return run
+
+
+def test_run_of_another_seed_or_config_is_moved_aside(own_demo, tmp_path):
+    own_demo(seed=1)
+    own_demo(seed=2)
+    assert (tmp_path / 'run.old-1/iter_1.pth').exists()
+    assert [path.name for path in (tmp_path / 'run').glob('iter_*')] == ['iter_2.pth']
+    own_demo(seed=2)
+    assert not (tmp_path / 'run.old-2').exists()
+    with open(tmp_path / 'base.py', 'a') as base:
+        base.write('num_frames = 4\n')
+    own_demo(seed=2)
+    assert (tmp_path / 'run.old-2/iter_2.pth').exists()
+
+
+def test_fresh_demo_deletes_its_earlier_run(own_demo, tmp_path):
+    own_demo(seed=1)
+    own_demo(seed=2, fresh=True)
+    assert [path.name for path in tmp_path.glob('run*/iter_*')] == ['iter_2.pth']
+
+
 def test_config_of_a_run_is_that_of_its_last_training(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('iter_8.pth')
     trained = 'train_dataloader = dict(batch_size=8)'

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--fresh',
         action='store_true',
-        help='start over: by default, an interrupted demo is resumed',
+        help='delete an earlier demo and start over: by default it is resumed, or moved aside if seed or config differ',
     )
 
 

@@ -73,3 +73,19 @@ def find_config(name: str, package: Path = PACKAGE) -> Path:
         else suggest(named, dict.fromkeys(known))
     )
     raise ConfigError(f'There is no config {name!r}.{meant} `vicmae configs` lists them.')
+
+
+def with_bases(config: Path) -> list[Path]:
+    """Lists a config and the files that it inherits from, near and far."""
+    from mmengine.config import Config  # `vicmae --help` works without it
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    MODULE2PACKAGE.setdefault('vicmae', 'vicmae')  # for `_base_ = 'vicmae::vicmae/NAME.py'`
+    try:
+        bases = [
+            Path(Config._get_cfg_path(base, str(config))[0])
+            for base in Config._get_base_files(str(config))
+        ]
+    except Exception as error:  # `_base_` is an expression of Python
+        raise ConfigError(f"Can't read the config {str(config)!r}: {error}") from error
+    return [config, *(path for base in bases for path in with_bases(base))]

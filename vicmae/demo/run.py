@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vicmae.config.paths import PACKAGE, find_config, project_file
+from vicmae.config.paths import PACKAGE, find_config, with_bases
 from vicmae.errors import ConfigError
 from vicmae.utils.files import require_folder, shorten_path, whole_file
-from vicmae.utils.work_dir import find_run
+from vicmae.utils.work_dir import find_run, move_aside
 
 from .knn import knn_metric
 
@@ -126,20 +126,26 @@ class Demo:
         return self.work_dir / Path(name).name
 
     def _open(self) -> dict[str, Any]:
-        """Reads the state of an earlier call; starts a new run if there is none or its options differ."""
+        """Reads the state of an earlier call; starts a new run if there is none or its options differ.
+
+        The run of other options is moved aside; `fresh` deletes it.
+        """
         wanted = {'seed': self.seed, 'config': self._config_text()}
         path = self.work_dir / _STATE
-        if path.is_file() and not self.fresh:
-            state = json.loads(path.read_text(encoding='utf-8'))
-            if all(state.get(key) == value for key, value in wanted.items()):
-                return state
-            print('The seed or the config has changed since the last call: starting over.')
-        if self.work_dir.exists():
-            if not path.is_file() and any(self.work_dir.iterdir()):
+        if not path.is_file():
+            if any(self.work_dir.iterdir()):
                 raise ConfigError(
                     f'{str(self.work_dir)!r} has files, but none of a demo or a training run. '
                     'Name another folder with `--work-dir`.'
                 )
+        elif not self.fresh:
+            state = json.loads(path.read_text(encoding='utf-8'))
+            if all(state.get(key) == value for key, value in wanted.items()):
+                return state
+            print('The seed or the config has changed since the last call: starting over.')
+            if find_run(self.work_dir):
+                move_aside(self.work_dir)
+        if self.work_dir.exists():
             shutil.rmtree(self.work_dir)
         self.work_dir.mkdir(parents=True)
         self.state = {}
@@ -147,9 +153,8 @@ class Demo:
         return self.state
 
     def _config_text(self) -> str:
-        """Returns the text of the config and of all bases, to notice changes."""
-        bases = sorted(project_file('configs/_base_').rglob('*.py'))
-        return '\n'.join(path.read_text(encoding='utf-8') for path in [self.config, *bases])
+        """Returns the text of the config and its bases, to notice changes."""
+        return '\n'.join(path.read_text(encoding='utf-8') for path in with_bases(self.config))
 
     def _record(self, **changes: Any) -> None:
         self.state.update(changes)

@@ -49,7 +49,7 @@ def claim_work_dir(work_dir: str, *, overwrite: bool, resumes: bool, launcher: s
     if found is None:
         return
     if overwrite:
-        _move_aside(Path(work_dir))
+        move_aside(Path(work_dir))
         return
     if launcher == 'pytorch':
         refused.touch()
@@ -59,13 +59,7 @@ def claim_work_dir(work_dir: str, *, overwrite: bool, resumes: bool, launcher: s
     )
 
 
-def _has_losses(scalars: Path) -> bool:
-    """Whether training has logged a step; a test logs metrics alone."""
-    with open(scalars, encoding='utf-8', errors='replace') as lines:
-        return any('"loss"' in line for line in lines)
-
-
-def _move_aside(folder: Path) -> None:
+def move_aside(folder: Path) -> None:
     """Renames a folder to the first name `FOLDER.old-N` that is free."""
     folder = folder.absolute()
     names = (folder.with_name(f'{folder.name}.old-{number}') for number in count(1))
@@ -74,7 +68,13 @@ def _move_aside(folder: Path) -> None:
         folder.rename(target)
     except OSError as error:
         raise ConfigError(
-            f"`--overwrite` can't move {str(folder)!r} to {str(target)!r}: {error.strerror}. Name another folder with "
+            f"Can't move the run in {str(folder)!r} to {str(target)!r}: {error.strerror}. Name another folder with "
             '`--work-dir`.'
         ) from error
     print(f'The earlier run was moved to {str(target)!r}.', file=sys.stderr)
+
+
+def _has_losses(scalars: Path) -> bool:
+    """Whether training has logged a step; a test logs metrics alone."""
+    with open(scalars, encoding='utf-8', errors='replace') as lines:
+        return any('"loss"' in line for line in lines)
