@@ -113,13 +113,24 @@ def check_evaluation_data(runner: Any) -> str | None:
 def _data_sets(dataset: Any) -> Iterator[tuple[str, str]]:
     """Yields the folder of each source, and that folder without the words for a split, such as train."""
     for source in getattr(dataset, 'sources', [dataset]):
-        root = getattr(source, 'data_root', '')
+        root = getattr(source, 'data_root', '') or _folder_of_list(source)
         if root:
             parts = os.path.abspath(root).split(os.sep)
             words = [
                 '_'.join(w for w in re.split('[_-]', p) if not _SPLITS.fullmatch(w)) for p in parts
             ]
             yield root, os.sep.join(filter(None, words))
+
+
+def _folder_of_list(source: Any) -> str:
+    """Returns the folder of the listed files, by three of them; '' without a list or a common folder."""
+    if not getattr(source, 'ann_file', ''):
+        return ''
+    places = (0, len(source) // 2, len(source) - 1)
+    common = os.path.commonpath(
+        [os.path.dirname(os.path.abspath(source.path_of(i))) for i in places]
+    )
+    return '' if common == os.sep else common
 
 
 def _is_part_of_any(name: str, others: dict[str, str]) -> bool:

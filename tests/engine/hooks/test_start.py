@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from torch import nn
 from torch.utils.data import Dataset
 
-from vicmae.datasets import MixedDataset
+from vicmae.datasets import ImageFolder, MixedDataset
 from vicmae.datasets.samplers import MixtureSampler
 from vicmae.engine.start_checks import check_evaluation_data, check_negatives
 from vicmae.models.losses import CosineLoss, InfoNCELoss
@@ -135,6 +135,13 @@ def test_batch_of_different_files_does_not_warn(options):
 
 
 # ------------------------------------------------------------------------- data of the evaluation
+def evaluated(train, *val):
+    """A run on one source that is evaluated on others."""
+    loader = SimpleNamespace(dataset=MixedDataset(dict(images=train)))
+    queries = SimpleNamespace(dataset=MixedDataset(dict(enumerate(val))))
+    return SimpleNamespace(train_dataloader=loader, val_loop=SimpleNamespace(dataloader=queries))
+
+
 @pytest.mark.parametrize(
     ('train', 'val', 'differs'),
     [
@@ -147,10 +154,26 @@ def test_batch_of_different_files_does_not_warn(options):
     ],
 )
 def test_evaluation_on_other_data_than_training_is_logged(train, val, differs):
-    loader = SimpleNamespace(dataset=MixedDataset(dict(images=Files(1, root=train))))
-    queries = SimpleNamespace(dataset=MixedDataset(dict(query=Files(1, root=val))))
-    runner = SimpleNamespace(train_dataloader=loader, val_loop=SimpleNamespace(dataloader=queries))
-    text = check_evaluation_data(runner)
+    text = check_evaluation_data(evaluated(Files(1, root=train), Files(1, root=val)))
     assert (text is not None) == differs
     if differs:
         assert f'it reads {val}, and the training {train}.' in text
+
+
+@pytest.mark.parametrize(('train', 'differs'), [('photos', True), ('labelled/train', False)])
+def test_evaluation_on_other_data_by_a_list_is_logged(tmp_path, train, differs):
+    lists = {
+        'bank': ['val/cat/1.jpg', 'val/dog/1.jpg'],
+        'query': ['val/cat/2.jpg', 'val/dog/2.jpg'],
+    }
+    for role, names in lists.items():
+        paths = [tmp_path / 'labelled' / name for name in names]
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        (tmp_path / f'{role}.txt').write_text(''.join(f'{path} 0\n' for path in paths))
+    probes = [ImageFolder(ann_file=str(tmp_path / f'{role}.txt')) for role in lists]
+    text = check_evaluation_data(evaluated(Files(1, root=str(tmp_path / train)), *probes))
+    assert (text is not None) == differs
+    if differs:
+        assert f'it reads {tmp_path}/labelled/val, and the training {tmp_path}/photos.' in text
