@@ -369,13 +369,59 @@ def test_dict_replaces_a_name(tmp_path):
 @pytest.mark.parametrize(
     ('key', 'value', 'message'),
     [
-        ('param_scheduler.0', 3, "`param_scheduler.0` can't be 3, where the config has {'type'"),
+        ('param_scheduler.0', 3, '`param_scheduler.0` must be a dict or None, got 3'),
+        ('train_dataloader', [1], r'`train_dataloader` must be a dict or None, got \[1\]'),
+        ('model.backbone', 5, '`model.backbone` must be a dict or None, got 5'),
+        ('val_evaluator', [1], r'`val_evaluator` must be .* got \[1\]'),
+        ('custom_hooks', 'x', "`custom_hooks` must be a list of dicts or None, got 'x'"),
+        ('custom_hooks', [1], r'`custom_hooks` must be a list of dicts or None, got \[1\]'),
+        ('custom_hooks', dict(type='EMAHook'), "must be a list of dicts or None, got {'type'"),
+        (
+            'image_size',
+            96.5,
+            '`image_size` must be a positive whole number or a pair of them, got 96.5',
+        ),
+        (
+            'image_size',
+            '96',
+            "`image_size` must be a positive whole number or a pair of them, got '96'",
+        ),
+        ('image_size', (64, 0), r'positive whole number or a pair of them, got \(64, 0\)'),
+        (
+            'image_size',
+            (64, 64, 64),
+            r'positive whole number or a pair of them, got \(64, 64, 64\)',
+        ),
+        ('patch_size', (8, 8), r'`patch_size` must be a positive whole number, got \(8, 8\)'),
+        ('num_frames', 0, '`num_frames` must be a positive whole number, got 0'),
+        ('num_classes', True, '`num_classes` must be a positive whole number, got True'),
         ('train_dataloader.batch_size', 'eight', "batch_size` must be a number, got 'eight'"),
     ],
 )
 def test_override_of_another_type_is_refused(key, value, message):
     with pytest.raises(ConfigError, match=message):
         load_config(DEBUG, {key: value})
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('custom_hooks', None),
+        ('custom_hooks', []),
+        ('param_scheduler', dict(type='ConstantLR', factor=1.0)),
+        ('val_evaluator', [dict(type='KNNAccuracy')]),
+        ('train_dataloader.dataset.sources.images', None),
+    ],
+)
+def test_override_of_a_kind_that_mmengine_takes_is_accepted(key, value):
+    cfg = load_config(DEBUG, {key: value})
+    for part in key.split('.'):
+        cfg = cfg[part]
+    assert cfg == value
+
+
+def test_image_size_may_be_a_pair():
+    assert load_config(DEBUG, {'image_size': (32, 64)}).model.backbone.img_size == (32, 64)
 
 
 def test_module_that_is_missing_is_named_without_a_list_of_folders(tmp_path):

@@ -22,11 +22,22 @@ KNOBS = {
     'num_classes': 'classes of the labels',
     'model_size': 'tiny, small, base, large or huge: width and depth of backbone, decoder and heads',
 }
+_WHOLE = ('image_size', 'patch_size', 'num_frames', 'num_classes')
 
 
 def knobs_of(cfg: Config) -> dict[str, Any]:
     """Returns the knobs that a config sets."""
     return {knob: cfg[knob] for knob in KNOBS if cfg.get(knob) is not None}
+
+
+def check_knobs(cfg: Config) -> None:
+    """Raises ConfigError for a size or number that isn't a positive whole number."""
+    for knob, value in knobs_of(cfg).items():
+        pair = knob == 'image_size' and isinstance(value, (list, tuple)) and len(value) == 2
+        numbers = value if pair else [value]
+        if knob in _WHOLE and not all(type(n) is int and n > 0 for n in numbers):
+            expected = 'a positive whole number' + ' or a pair of them' * (knob == 'image_size')
+            raise ConfigError(f'`{knob}` must be {expected}, got {value!r}.')
 
 
 def follow_knobs(cfg: Config) -> dict[str, str]:

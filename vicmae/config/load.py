@@ -23,12 +23,19 @@ from .check import (
     signature_of,
     top_level_names,
 )
-from .knobs import follow_knobs, require_followed
+from .knobs import check_knobs, follow_knobs, require_followed
 from .nearest import suggest
 from .paths import find_config
 from .swap import drop_foreign_arguments, drop_inherited_arguments, noting_inherited_arguments
 
 _NOTHING: Any = object()
+# Keys for which MMEngine takes these kinds, besides the one that the config has.
+_OTHER_KINDS = {
+    'compile': (bool,),
+    'param_scheduler': (Mapping, list, tuple),
+    'test_evaluator': (Mapping, list, tuple),
+    'val_evaluator': (Mapping, list, tuple),
+}
 
 
 def load_config(
@@ -59,6 +66,7 @@ def load_config(
     overrides = (overrides(cfg) if callable(overrides) else overrides) or {}
     apply_overrides(cfg, overrides)
     check_types(cfg)
+    check_knobs(cfg)
     follow_knobs(cfg)
     require_followed(cfg, overrides)
     check_arguments(cfg)
@@ -85,7 +93,7 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any]) -> None:
     changed_types = [key for key in overrides if key == 'type' or key.endswith('.type')]
     for key in sorted(overrides, key=lambda k: (k not in changed_types, k)):
         _check_key(cfg, key)
-        _refuse_name_for_dict(cfg, key, overrides[key])
+        _refuse_another_kind(cfg, key, overrides[key])
         _set(cfg, key, overrides[key])
         if key in changed_types:
             parents = key.split('.')[:-1]
@@ -136,12 +144,26 @@ def _missing_module(error: BaseException) -> str:
     return f'{error}. Name the folder of the module: `PYTHONPATH=FOLDER vicmae ...`.'
 
 
-def _refuse_name_for_dict(cfg: Config, key: str, value: Any) -> None:
-    """Refuses `model.aggregator=MaxPooling`, which has to be `model.aggregator.type=MaxPooling`."""
-    node = _value_at(cfg, key.split('.'))
-    if isinstance(node, Mapping) and isinstance(value, str):
+def _refuse_another_kind(cfg: Config, key: str, value: Any) -> None:
+    """Refuses anything but a dict in the place of a dict, and but a list of parts in the place of one.
+
+    A name gets advice: `model.aggregator=MaxPooling` has to be `model.aggregator.type=MaxPooling`.
+    """
+    old = _value_at(cfg, key.split('.'))
+    if isinstance(old, Mapping) and isinstance(value, str):
         meant = f' Did you mean `{key}.type={value}`?' if find_type(value) else ''
         raise ConfigError(f'`{key}` is a dict, and {value!r} is none.{meant}')
+    others = _OTHER_KINDS.get(key, ())
+    if isinstance(old, Mapping):
+        expected, fits = 'a dict', isinstance(value, (Mapping, *others))
+    elif isinstance(old, (list, tuple)) and old and all(isinstance(o, Mapping) for o in old):
+        expected, fits = 'a list of dicts', isinstance(value, (list, tuple, *others))
+    else:
+        return
+    if isinstance(value, (list, tuple)):  # `RandomChoice` takes lists in its list
+        fits = fits and all(isinstance(item, (Mapping, list, tuple)) for item in value)
+    if value is not None and not fits:
+        raise ConfigError(f'`{key}` must be {expected} or None, got {value!r}.')
 
 
 def _check_key(cfg: Config, key: str) -> None:
