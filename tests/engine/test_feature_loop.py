@@ -73,8 +73,9 @@ def images(tmp_path_factory):
     return root
 
 
-def make_runner(work_dir, images, *, evaluators=EVALUATORS, size=16, seed=0, wrap=None, **test):
-    pipeline = [dict(type='LoadImage'), dict(type='CenterCrop', size=size), dict(type='PackClip')]
+def make_runner(work_dir, images, *, evaluators=EVALUATORS, ratio=0.9, seed=0, wrap=None, **test):
+    crop = dict(type='CenterCrop', size=16, crop_ratio=ratio)
+    pipeline = [dict(type='LoadImage'), crop, dict(type='PackClip')]
     sources = {
         role: dict(
             type='ImageFolder',
@@ -125,7 +126,7 @@ def test_second_evaluation_uses_the_cache(tmp_path, images):
     assert first['images/knn1_top1'] > 50
 
 
-@pytest.mark.parametrize('changes', [dict(seed=1), dict(size=12), dict(over_time='statistics')])
+@pytest.mark.parametrize('changes', [dict(seed=1), dict(ratio=0.6), dict(over_time='statistics')])
 def test_other_weights_or_another_protocol_are_computed_again(tmp_path, images, changes):
     if 'over_time' in changes:
         changes = dict(over_time=dict(type='StatisticsOverTime'))

@@ -73,7 +73,7 @@ def test_other_algorithms_train_and_are_evaluated(run_tool, tmp_path, name):
     [
         ('model.backbone.masking.mask_ratio=75', r'must be in \[0, 1\), got 75. Give a fraction'),
         ('model.head.contrastive.temperature=0', '`temperature` must be positive, got 0'),
-        ('custom_hooks.0.begin=3', '0 <= `begin` < `end`, got begin 3 and end 1'),
+        ('custom_hooks.0.begin=3', '0 <= `begin` < `end`, got begin 3 and end 0.5'),
         ('default_hooks.target_ema.end_momentum=2', r'`end_momentum` is the share .* got 2'),
         ('model.backbone.img_size=60', '`patch_size` 8 must divide `img_size`, got 60x60'),
         ('model.predictor.out_dim=16', 'Predictions have width 16, targets 32'),
