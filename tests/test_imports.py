@@ -59,7 +59,7 @@ _base_ = '{root}/configs/vicmae/vicmae_vit-tiny-p8_debug.py'
 demo_data = None
 val_dataloader = val_cfg = val_evaluator = None
 train_cfg = dict(_delete_=True, type='EpochLoop', max_epochs=1)
-views = [dict(type='TwoViews', transforms=[dict(type='RandomResizedCrop', size=32)]), dict(type='PackViews')]
+views = [dict(type='TwoViews', transforms=[dict(type='RandomResizedCrop')]), dict(type='PackViews')]
 frames = [dict(type='OpenVideo'), dict(type='DistantFramePair'), dict(type='DecodeFrames')]
 train_dataloader = dict(
     _delete_=True,

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -88,7 +89,8 @@ def shrink_clips(node):
 
 def take_demo_data(source, data):
     """The drawn images or videos in the place of a source's own."""
-    part = 'train' if 'train' in (source.data_prefix, source.get('ann_file', '')[:5]) else 'val'
+    places = (source.get(name, '') for name in ('data_prefix', 'ann_file', 'data_root'))
+    part = 'train' if any(Path(place).stem == 'train' for place in places) else 'val'
     source.pop('ann_file', None)
     source.data_root = str(data / ('images' if source.type == 'ImageFolder' else 'videos'))
     source.data_prefix = part
