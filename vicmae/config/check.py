@@ -78,7 +78,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         'layer_decay_rate',
     ),
 }
-# Likewise, for each of several dicts below one key.
+# The same for each of several dicts below one key.
 _ITEM_EXTRAS = {
     'default_hooks': ('priority',),
     'custom_hooks': ('priority',),

@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from .check import top_level_names
 from .knobs import follow_knobs
-from .load import apply_overrides, load_config
+from .load import load_config
 from .paths import find_config, project_root
 
 OPTION = '--cfg-options'
@@ -32,17 +32,14 @@ def values_with_origins(
         overrides: Values by dotted key, as from `--cfg-options`.
     """
     path = find_config(str(path))
-    resolved = values_of(load_config(path, overrides))
+    cfg = load_config(path, overrides)
+    resolved = values_of(cfg)
     origins = {key: origin for key, (_, origin) in _of_file(path).items()}
-    cfg = Config.fromfile(path)
-    apply_overrides(cfg, overrides or {})
-    for key in set(values_of(cfg)) - set(origins):
-        origins[key] = OPTION
     for key in overrides or {}:
         origins.update((k, OPTION) for k in resolved if k == key or k.startswith(f'{key}.'))
     for key, knob in follow_knobs(cfg).items():
         origins[key] = f'follows {knob}'
-    return {key: (value, origins.get(key, '')) for key, value in resolved.items()}
+    return {key: (value, origins.get(key, OPTION)) for key, value in resolved.items()}
 
 
 def _of_file(path: Path) -> dict[str, tuple[Any, str]]:

@@ -21,8 +21,8 @@ class ColorJitter(ViewChange):
 
     Args:
         brightness: Range of the factor: 1 - brightness to 1 + brightness.
-        contrast: Range of the factor, likewise.
-        saturation: Range of the factor, likewise.
+        contrast: Range of the contrast factor, given as for `brightness`.
+        saturation: Range of the saturation factor, given as for `brightness`.
         hue: Range of the shift of the hue: -hue to hue, at most 0.5 (half of the colour circle).
         prob: Probability that the image is changed.
     """
