@@ -31,6 +31,16 @@ def test_finished_views_are_packed_with_empty_augmentations():
     assert [numbers.tolist() for numbers in packed['augment']] == [list(UNCHANGED.values())] * 2
 
 
+def test_views_of_clips_are_packed_with_channels_before_time():
+    clips = [frames(5)[:3], frames(5)[2:]]
+    packed = PackViews()(dict(views=clips, rng=np.random.default_rng(0)))
+    assert len(packed['augment']) == 2
+    for clip, tensor in zip(clips, packed['inputs'], strict=True):
+        assert tensor.shape == (3, 3, 4, 6)
+        assert tensor.is_contiguous()
+        assert np.array_equal(tensor.permute(1, 2, 3, 0).numpy(), clip)
+
+
 def test_seed_of_the_masks_depends_on_the_sample():
     first, again, other = (
         PackViews()(dict(views=frames(2), rng=np.random.default_rng(seed)))['seeds']

@@ -12,6 +12,7 @@ from mmengine.dataset import default_collate
 
 from vicmae.datasets import (
     ClipView,
+    ClipViews,
     ColorJitter,
     GaussianBlur,
     LoadImage,
@@ -24,6 +25,7 @@ from vicmae.datasets import (
 )
 from vicmae.datasets.transforms.view import View, scale_box
 from vicmae.io.image import EncodedImage
+from vicmae.models.data_preprocessors import ViewPreprocessor
 from vicmae.models.data_preprocessors.batch_augment import augment_batch
 from vicmae.structures import FIELDS, UNCHANGED
 
@@ -340,3 +342,52 @@ def test_frames_of_a_clip_get_the_same_view(seed):
 def test_clips_get_different_views():
     made = [clip_view([frame(0)], seed)[0] for seed in range(8)]
     assert len({view.tobytes() for view in made}) == 8
+
+
+def clip_views(frames, transforms, num_clips=1, seed=0, **options):
+    sample = dict(frames=frames, num_clips=num_clips, rng=np.random.default_rng(seed))
+    return ClipViews(transforms, **options)(sample)
+
+
+@pytest.mark.parametrize('transforms', [STRONG, AUGMENT])
+def test_still_clip_has_the_view_of_its_frame(transforms):
+    (clip,) = clip_views([frame(1)] * 3, transforms)['views']
+    sample = dict(frames=[frame(1)], rng=np.random.default_rng(0))
+    (view,) = OneView(transforms)(sample)['views']
+    assert len(clip) == 3
+    assert all(np.array_equal(made, view) for made in clip)
+
+
+def test_frames_of_a_clip_do_not_change_the_views_of_each_other():
+    clip = [frame(seed) for seed in range(3)]
+    (made,) = clip_views(clip, STRONG)['views']
+    for alone, view in zip(clip, made, strict=True):
+        assert np.array_equal(clip_views([alone], STRONG)['views'][0][0], view)
+
+
+def test_each_clip_of_a_sample_is_one_view_with_its_own_choices():
+    results = clip_views([frame(1)] * 6, STRONG, num_clips=2)
+    first, second = results['views']
+    assert len(first) == len(second) == 3
+    assert not np.array_equal(first[0], second[0])
+    assert results['boxes'][0] != results['boxes'][1]
+    # The first clip has the view that it has alone.
+    assert np.array_equal(first[0], clip_views([frame(1)] * 3, STRONG)['views'][0][0])
+
+
+def test_device_gives_the_same_clips_as_the_worker():
+    preprocessor = ViewPreprocessor()
+    differences = []
+    for seed in range(20):
+        clips = [smooth_frame(6 * seed + number) for number in range(6)]
+        made = clip_views(clips, STRONG, num_clips=2, seed=seed)['views']
+        sample = clip_views(clips, STRONG, num_clips=2, seed=seed, on_device=True)
+        packed = PackViews()(sample | dict(rng=np.random.default_rng(0)))
+        batch = preprocessor(default_collate([packed] * 2), training=True)
+        for view, expected in zip(batch.inputs, made, strict=True):
+            assert view.shape == (2, 3, 3, 16, 16)
+            frames = preprocessor.denormalize(view[1].transpose(0, 1)).permute(0, 2, 3, 1)
+            differences.append(np.abs(frames.numpy() - np.stack(expected).astype(float)))
+    # Rounding, of which hues have the coarsest, as for images.
+    assert np.max(differences) <= 12
+    assert np.mean(differences) <= 0.7

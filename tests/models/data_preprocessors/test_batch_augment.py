@@ -178,6 +178,17 @@ def test_input_batch_is_not_modified():
     assert torch.equal(pixels, before)
 
 
+def test_frames_of_a_clip_are_augmented_like_images_by_the_values_of_the_clip():
+    clips = [[picture(3 * clip + time) for time in range(3)] for clip in range(4)]
+    changes = [STRONG, {}, dict(contrast=0.3), dict(blur_sigma=2.0)]
+    pixels = torch.from_numpy(np.stack(clips)).permute(0, 1, 4, 2, 3)
+    numbers = torch.from_numpy(np.stack([as_vector(change) for change in changes]))
+    changed = augment_batch(pixels, numbers)
+    for clip, views, change in zip(clips, changed, changes, strict=True):
+        assert largest_difference(views.permute(0, 2, 3, 1).numpy(), clip, [change] * 3) < 1e-2
+    assert torch.equal(changed[1], pixels[1].float())
+
+
 @pytest.mark.parametrize(
     ('transform', 'levels'),
     [

@@ -33,6 +33,19 @@ def test_views_are_augmented_by_their_values_then_normalised():
     assert torch.equal(data['inputs'][1][0], plain.normalize(views[1, 0]))
 
 
+def test_views_of_clips_are_normalised_channel_by_channel():
+    clips = torch.randint(0, 256, (2, 3, 4, 5, 6), dtype=torch.uint8)  # four frames, three channels
+    preprocessor = ViewPreprocessor(mean=(10, 20, 30), std=(2, 4, 8))
+    nothing = torch.from_numpy(np.stack([as_vector({})] * 2))
+    mean, std = (
+        np.array([10, 20, 30])[:, None, None, None],
+        np.array([2, 4, 8])[:, None, None, None],
+    )
+    for items in ({}, dict(augment=[nothing])):
+        (view,) = preprocessor(dict(inputs=[clips], **items), training=True)['inputs']
+        np.testing.assert_allclose(view.numpy(), (clips.numpy() - mean) / std, rtol=1e-6)
+
+
 def test_clips_of_different_lengths_are_normalised():
     clips = [torch.randint(0, 256, (t, 3, 4, 4), dtype=torch.uint8) for t in (1, 5)]
     inputs = ViewPreprocessor()(Clips(clips)).inputs

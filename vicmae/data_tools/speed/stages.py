@@ -29,7 +29,8 @@ _BATCH = 32
 _STAGES: dict[type, str] = {
     **dict.fromkeys((t.LoadImage, t.OpenVideo), 'open'),
     **dict.fromkeys(
-        (t.OneView, t.TwoViews, t.ClipView, t.RandomResizedCrop, t.CenterCrop), 'crop and flip'
+        (t.OneView, t.TwoViews, t.ClipView, t.ClipViews, t.RandomResizedCrop, t.CenterCrop),
+        'crop and flip',
     ),
     **dict.fromkeys((t.PackViews, t.PackImage, t.PackClip), 'pack'),
     t.DecodeFrames: 'decode',

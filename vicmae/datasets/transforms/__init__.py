@@ -14,11 +14,12 @@ from .crop import CenterCrop, RandomFlip, RandomResizedCrop, SpatialCrops
 from .formatting import PackClip, PackImage, PackViews
 from .loading import DecodeFrames, LoadImage, OpenVideo
 from .seeded import MMPretrainAugment
-from .views import ClipView, OneView, TwoViews
+from .views import ClipView, ClipViews, OneView, TwoViews
 
 __all__ = [
     'CenterCrop',
     'ClipView',
+    'ClipViews',
     'ColorJitter',
     'DecodeFrames',
     'DistantClips',

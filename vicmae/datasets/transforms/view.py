@@ -57,6 +57,18 @@ class View:
             drawn |= change.draw(rng)
         return img, as_vector(drawn)
 
+    def make_clip(
+        self, frames: Sequence[np.ndarray], seed: int
+    ) -> tuple[list[np.ndarray], Box, np.ndarray]:
+        """Makes the same view of each frame: T times (H, W, 3). Returns it with its box, and the augmentations."""
+        made = []
+        for frame in frames:
+            rng = np.random.default_rng(seed)  # the same random choices for each frame
+            box = self.draw_box(frame, rng)
+            made.append((*self.make(frame, box, rng), box))
+        views, (drawn, *_), (box, *_) = zip(*made, strict=True)
+        return list(views), box, drawn
+
     def __repr__(self) -> str:
         return repr([*filter(None, [self.crop]), *self.steps, *self.deferred])
 

@@ -11,7 +11,7 @@ from mmcv.transforms import BaseTransform
 from vicmae.io.image import EncodedImage
 from vicmae.registry import TRANSFORMS
 
-from .base import FileTransform
+from .base import FileTransform, Transform
 from .crop import Box
 from .view import Frame, View, scale_box
 
@@ -107,8 +107,44 @@ class TwoViews(_Views):
 
 
 @TRANSFORMS.register_module()
+class ClipViews(Transform):
+    """Makes one view of each clip for pretraining, with the same random choices for all frames of a clip.
+
+    The views of two clips differ, as those of `TwoViews` do. A clip of one frame becomes the view that `OneView` makes.
+
+    **Required keys:** frames, rng. **Optional keys:** num_clips. **Added keys:** views (each T times (H, W, 3), uint8),
+    boxes (each (top, left, height, width) of its first frame); with `on_device` also augment (each float32, the numbers
+    of `vicmae.structures.FIELDS`).
+
+    Args:
+        transforms: Transforms of each frame: they take `img` and `rng`, and change `img`.
+        on_device: Whether flips and changes of colour are only drawn here, and applied on the device, as in `TwoViews`.
+    """
+
+    def __init__(self, transforms: list[dict[str, Any]], on_device: bool = False) -> None:
+        self.view = View(transforms, on_device)
+        self.on_device = on_device
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        frames, num_clips = results['frames'], results.get('num_clips', 1)
+        clip_len = len(frames) // num_clips
+        seeds = results['rng'].integers(2**63, size=num_clips).tolist()
+        made = [
+            self.view.make_clip(frames[number * clip_len : (number + 1) * clip_len], seed)
+            for number, seed in enumerate(seeds)
+        ]
+        views, boxes, augment = map(list, zip(*made, strict=True))
+        added = dict(views=views, boxes=boxes)
+        if self.on_device:
+            added['augment'] = augment
+        return {**results, **added}
+
+
+@TRANSFORMS.register_module()
 class ClipView(BaseTransform):
     """Makes one view of a clip, with the same random choices for all frames.
+
+    It is for labelled clips; in pretraining, use `ClipViews`.
 
     **Required keys:** frames, rng. **Modified keys:** frames.
 
@@ -121,11 +157,7 @@ class ClipView(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         seed = int(results['rng'].integers(2**63))
-        return {**results, 'frames': [self._make(frame, seed) for frame in results['frames']]}
-
-    def _make(self, frame: np.ndarray, seed: int) -> np.ndarray:
-        rng = np.random.default_rng(seed)
-        return self.view.make(frame, self.view.draw_box(frame, rng), rng)[0]
+        return {**results, 'frames': self.view.make_clip(results['frames'], seed)[0]}
 
     def __repr__(self) -> str:
         return f'ClipView({self.view})'

@@ -2,7 +2,7 @@
 """Augments batches of views on the device, each view with its own values.
 
 The results are those of `RandomFlip`, `ColorJitter`, `RandomGrayscale`, `GaussianBlur` and `RandomSolarize` of
-`vicmae.datasets`, but in float32, without rounding in between. B views, C = 3 channels, H W pixels.
+`vicmae.datasets`, but in float32, without rounding in between. B views, C = 3 channels, T H W frames and pixels.
 """
 
 from collections.abc import Callable
@@ -23,14 +23,17 @@ CHUNK = 64
 def augment_batch(pixels: Tensor, numbers: Tensor) -> Tensor:
     """Augments views in 0..255 by the values of `vicmae.structures.FIELDS`, in the order of `STAGES`.
 
-    The views to change are selected on the host: with `numbers` on the CPU, it doesn't wait for the device.
+    Each frame of a clip is augmented like an image, by the values of the clip. The views to change are selected on the
+    host: with `numbers` on the CPU, it doesn't wait for the device.
 
     Shape:
-        (B, C, H, W), (B, F) -> (B, C, H, W) float32
+        (B, C, H, W) or (B, T, C, H, W), (B, F) -> the same shape, float32
     """
-    fields = dict(zip(FIELDS, numbers.cpu().numpy().T, strict=True))  # (B,) each
+    augmented = pixels.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    views = augmented.view(-1, *pixels.shape[-3:])  # frames are changed in place, one by one
+    values = numbers.cpu().numpy().repeat(len(views) // len(pixels), axis=0)
+    fields = dict(zip(FIELDS, values.T, strict=True))  # (B,) each
     with torch.autocast(pixels.device.type, enabled=False):
-        views = pixels.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
         _change(views, fields['flip'] > 0, lambda chosen: chosen.flip(-1))
         for step in range(len(STEPS)):
             brightness, contrast, saturation, hue = (
@@ -45,7 +48,7 @@ def augment_batch(pixels: Tensor, numbers: Tensor) -> Tensor:
         vertical = gaussians(fields['blur_sigma'], fields['blur_height'])
         _change(views, fields['blur_sigma'] > 0, blur, horizontal, vertical)
         _change(views, fields['solarize'] < 256, solarize, fields['solarize'])
-    return views
+    return augmented
 
 
 def _change(

@@ -2,6 +2,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from vicmae.registry import MODELS
 from vicmae.structures import Batch, Views
 
@@ -17,7 +19,7 @@ class ViewPreprocessor(PixelPreprocessor):
     are only normalised. `PixelPreprocessor` describes the arguments.
 
     Shape:
-        training: V batches (B, C, H, W) uint8 -> the same as float
+        training: V batches (B, C, H, W) or (B, C, T, H, W) uint8 -> the same as float
         evaluation: B clips (T, C, H, W) uint8 -> the same as float
     """
 
@@ -26,10 +28,23 @@ class ViewPreprocessor(PixelPreprocessor):
     def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
         """Augments and normalises the pixels, and drops `augment`. Other items are only moved."""
         batch = self.take(data, training)
-        augment = batch.get('augment')  # kept on the host, which reads it
-        if augment is None:
+        if not isinstance(batch, Views):
             return super().forward(batch, training)
+        # The host reads `augment`, so it stays there.
+        augment = batch.get('augment') or [None] * len(batch.inputs)
         moved = Views(**self.cast_data({k: v for k, v in batch.items() if k != 'augment'}))
         # One view at a time, since floats take four times the memory.
-        changed = (augment_batch(*view) for view in zip(moved.inputs, augment, strict=True))
-        return moved.replace(inputs=[self.normalize(pixels) for pixels in changed])
+        views = zip(moved.inputs, augment, strict=True)
+        return moved.replace(inputs=[self._finish(*view) for view in views])
+
+    def _finish(self, view: Tensor, numbers: Tensor | None) -> Tensor:
+        """Augments and normalises a view."""
+        frames = _swap_channels_and_time(view)
+        if numbers is not None:
+            frames = augment_batch(frames, numbers)
+        return _swap_channels_and_time(self.normalize(frames))
+
+
+def _swap_channels_and_time(view: Tensor) -> Tensor:
+    """Swaps axes of a clip, without a copy: (B, C, T, H, W) <-> (B, T, C, H, W). An image stays the same."""
+    return view.transpose(1, 2) if view.ndim == 5 else view
