@@ -164,7 +164,7 @@ def test_prediction_is_the_mean_over_views_and_keeps_their_scores():
 def test_encoding_views_in_parts_changes_nothing(monkeypatch):
     model, views = build_for_clips(), [torch.randn(5, 4, 3, 16, 16) for _ in range(2)]
     expected = model(views, [], mode='predict')
-    monkeypatch.setattr('vicmae.models.classifiers.transfer._CLIPS_AT_ONCE', 3)
+    monkeypatch.setattr('vicmae.models.classifiers.base._CLIPS_AT_ONCE', 3)
     for sample, other in zip(model(views, [], mode='predict'), expected, strict=True):
         torch.testing.assert_close(sample.pred_score, other.pred_score)
 
