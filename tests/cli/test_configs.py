@@ -2,6 +2,7 @@
 """`vicmae configs`."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vicmae.apis import count_flops, load_config
 from vicmae.cli.main import main
 from vicmae.config.paths import list_configs, project_file
 
@@ -91,3 +93,12 @@ def test_options_that_do_not_belong_together_are_refused(capsys):
     with pytest.raises(SystemExit):
         main(['configs', 'debug', '--show', DEBUG])
     assert '--cfg-options belongs to --show' in capsys.readouterr().err
+
+
+def test_cost_of_a_sample_is_printed_for_each_source(listed):
+    options = {'model.backbone.masking.mask_ratio': 0.5}
+    lines = listed('--flops', DEBUG, '--cfg-options', *(f'{k}={v}' for k, v in options.items()))
+    cost = count_flops(load_config(DEBUG, options))['images']
+    figures = [f'{number / 1e9:.4g}' for number in (cost.total, cost.forward, cost.backward)]
+    assert [line.split()[0] for line in lines] == ['images', 'videos']
+    assert [re.findall(r'\d\.\d+', line) for line in lines] == [figures] * 2

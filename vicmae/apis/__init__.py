@@ -3,6 +3,7 @@ from vicmae.checkpoints.convert.conversion import CHECKPOINT_FORMATS, Conversion
 from vicmae.config.load import load_config
 
 from .features import Features, encode_files, extract_features, load_clips
+from .flops import Flops, count_flops
 from .launch import build_runner
 from .model import draw_weights, load_model
 
@@ -10,8 +11,10 @@ __all__ = [
     'CHECKPOINT_FORMATS',
     'Conversion',
     'Features',
+    'Flops',
     'build_runner',
     'convert_checkpoint',
+    'count_flops',
     'draw_weights',
     'encode_files',
     'extract_features',

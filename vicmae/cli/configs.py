@@ -29,15 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=('A', 'B'),
         help='print the values that differ between two configs',
     )
+    one.add_argument(
+        '--flops',
+        metavar='CONFIG',
+        help='count what pretraining costs: floating-point operations of one sample of each source',
+    )
     common.add_config_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Lists, shows or compares configs."""
-    if (args.words and (args.path or args.show or args.diff)) or (
-        args.cfg_options and not args.show
+    """Lists, shows, compares or counts configs."""
+    if (args.words and (args.path or args.show or args.diff or args.flops)) or (
+        args.cfg_options and not (args.show or args.flops)
     ):
-        args.parser.error('WORD lists configs, and --cfg-options belongs to --show')
+        args.parser.error('WORD lists configs, and --cfg-options belongs to --show and --flops')
     common.end_when_output_is_closed()
     if args.path:
         print(find_config(args.path))
@@ -45,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
         _show(args)
     elif args.diff:
         _diff(*args.diff)
+    elif args.flops:
+        _count_flops(args)
     else:
         _list(args.words)
 
@@ -91,3 +98,18 @@ def _diff(first: str, second: str) -> None:
         for sign, values in (('-', a), ('+', b)):
             if key in values:
                 print(f'{sign} {key} = {values[key]!r}')
+
+
+def _count_flops(args: argparse.Namespace) -> None:
+    """Prints the floating-point operations of one sample of each source, one source in each line."""
+    from vicmae.apis import count_flops, load_config
+
+    costs = count_flops(load_config(args.flops, args.cfg_options or {}))
+    width = max(map(len, costs))
+    for name, cost in costs.items():
+        passes = f'forward {_giga(cost.forward)} + backward {_giga(cost.backward)}'
+        print(f'{name:<{width}}  {_giga(cost.total)} GFLOPs a sample ({passes})')
+
+
+def _giga(number: float) -> str:
+    return f'{number / 1e9:.4g}'

@@ -1,0 +1,108 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Counts what a training sample costs. B batch, V views, C channels, T H W frames and pixels."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch.utils.flop_counter import FlopCounterMode
+
+from vicmae.config.load import load_config
+from vicmae.datasets.transforms.build import Pipeline
+from vicmae.errors import ConfigError
+from vicmae.registry import DATASETS, MODELS
+from vicmae.structures import NO_LABEL
+
+Shapes = tuple[torch.Size, ...]  # of each view, (C, H, W) or (C, T, H, W)
+
+_SIDE, _SECONDS, _FPS = 256, 4, 25  # of the blank files
+
+
+class Flops(NamedTuple):
+    """Floating-point operations of one training sample. A multiplication and an addition are two operations."""
+
+    forward: float
+    backward: float
+
+    @property
+    def total(self) -> float:
+        """Operations of both passes."""
+        return self.forward + self.backward
+
+
+def count_flops(config: str | Path | Config) -> dict[str, Flops]:
+    """Counts the FLOPs of pretraining on one sample of each source of a config.
+
+    Counted are matrix products, attention and convolutions of all views of the sample, with the decoder, the heads and
+    a teacher. The data of the config is not read, and the model takes no memory: a blank image or video goes through
+    the pipeline, and only its shape reaches the model.
+
+    Args:
+        config: Path or name of a config, or a loaded one.
+
+    Examples:
+        >>> cost = count_flops('mae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400')['images']
+        >>> print(f'{cost.forward / 1e9:.0f} GFLOPs forward, {cost.backward / 1e9:.0f} backward')
+        19 GFLOPs forward, 39 backward
+    """
+    cfg = config if isinstance(config, Config) else load_config(config)
+    batch_size = cfg.train_dataloader.batch_size
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model).train()
+    samples = _blank_samples(cfg)
+    counted = {shapes: _count_sample(model, shapes, batch_size) for shapes in samples.values()}
+    return {name: counted[shapes] for name, shapes in samples.items()}
+
+
+def _count_sample(model: Any, shapes: Shapes, batch_size: int) -> Flops:
+    """Counts a batch without memory, and divides by its size."""
+    with torch.device('meta'), FlopCounterMode(display=False) as counter:
+        batch = [torch.empty(batch_size, *shape) for shape in shapes]
+        loss, _ = model.parse_losses(model.loss(batch))
+        forward = counter.get_total_flops()
+        loss.backward()
+    backward = counter.get_total_flops() - forward
+    return Flops(forward / batch_size, backward / batch_size)
+
+
+def _blank_samples(cfg: Config) -> dict[str, Shapes]:
+    """Runs a blank file through the pipeline of each source of the training data, for the shapes of its views."""
+    samples = {}
+    with tempfile.TemporaryDirectory() as folder:
+        files = dict(image=Path(folder) / 'blank.png', video=Path(folder) / 'blank.mp4')
+        cv2.imwrite(str(files['image']), np.zeros((_SIDE, _SIDE, 3), np.uint8))
+        _write_blank_video(files['video'])
+        for name, source in _sources(cfg):
+            path = str(files[DATASETS.get(source['type']).kind])
+            blank = dict(path=path, gt_label=NO_LABEL, rng=np.random.default_rng(0))
+            packed = Pipeline(source['pipeline'])(blank)
+            if not isinstance(packed['inputs'], list):
+                raise ConfigError(
+                    f'FLOPs are counted for pretraining, but the source {name!r} of {cfg.filename!r} has labelled '
+                    'samples. Give a config of pretraining.'
+                )
+            samples[name] = tuple(view.shape for view in packed['inputs'])
+    return samples
+
+
+def _sources(cfg: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yields the sources of the training data, by name."""
+    dataset = cfg.train_dataloader.dataset
+    sources = dataset.get('sources') or dict(samples=dataset)
+    return ((name, source) for name, source in sources.items() if source is not None)
+
+
+def _write_blank_video(path: Path) -> None:
+    with av.open(str(path), 'w') as container:
+        stream: Any = container.add_stream('mpeg4', rate=_FPS)
+        stream.width, stream.height, stream.pix_fmt = _SIDE, _SIDE, 'yuv420p'
+        frame = np.zeros((_SIDE, _SIDE, 3), np.uint8)
+        for _ in range(_SECONDS * _FPS):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
+        container.mux(stream.encode())
