@@ -3,8 +3,9 @@
 
 import argparse
 import ast
+from itertools import groupby
 
-from vicmae.config.paths import find_config, list_configs
+from vicmae.config.paths import find_config, list_configs, project_file
 from vicmae.errors import ConfigError
 
 from . import common
@@ -57,21 +58,25 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _list(words: list[str]) -> None:
-    """Prints a name and what it is for in each line."""
+    """Prints the configs of each folder: a name and what it is for in each line."""
     titles = {}
-    for path in list_configs():
+    for path in sorted(list_configs(), key=lambda path: (path.parent, path)):
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
         title = docstring.partition('\n')[0]
         text = f'{path} {title}'.lower()
-        titles[path.stem] = title, [word for word in words if word.lower() not in text]
-    found = {name: title for name, (title, missing) in titles.items() if not missing}
+        titles[path] = title, [word for word in words if word.lower() not in text]
+    found = {path: title for path, (title, missing) in titles.items() if not missing}
     if not found:
         nowhere = [word for word in words if all(word in missing for _, missing in titles.values())]
         about = f' None has {", ".join(nowhere)}.' if nowhere and len(words) > 1 else ''
         raise ConfigError(f'No config has all of these words: {" ".join(words)}.{about}')
-    width = max(map(len, found))
-    for name, title in found.items():
-        print(f'{name:<{width}}  {title}')
+    root = project_file('configs')
+    for folder, paths in groupby(found, key=lambda path: path.parent):
+        names = {path.stem: found[path] for path in paths}
+        print(f'{folder.relative_to(root).as_posix()}:')
+        width = max(map(len, names))
+        for name, title in names.items():
+            print(f'  {name:<{width}}  {title}')
 
 
 def _show(args: argparse.Namespace) -> None:
