@@ -414,10 +414,12 @@ def test_json_report_equals_the_text(tmp_path):
         'source_format',
         'target_format',
         'mapped',
+        'computed',
         'unused',
         'missing',
         'absent',
         'left_behind',
+        'options',
     }
     assert content['mapped'][0] == dict(
         source='cls_token', target='backbone.cls_token', shape=[1, 1, 16]
@@ -428,7 +430,8 @@ def test_json_report_equals_the_text(tmp_path):
         assert [(*e.values(),) for e in content[name]] == [
             tuple(list(v) if isinstance(v, tuple) else v for v in entry) for entry in entries
         ]
-    for name in ('source_format', 'target_format', 'missing', 'absent', 'left_behind'):
+    assert content['computed'] == []
+    for name in ('source_format', 'target_format', 'missing', 'absent', 'left_behind', 'options'):
         assert content[name] == getattr(conversion, name)
 
 
@@ -461,7 +464,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
             lambda: load_model(toy_config()).state_dict(),
             OFFICIAL,
             OURS,
-            r'no key of a `vicmae-official` checkpoint. It looks like a `vicmae` checkpoint: '
+            r'is not a `vicmae-official` checkpoint. It looks like a `vicmae` checkpoint: '
             r'use --from vicmae, with --to vicmae-official or mae\.$',
         ),
         (
@@ -480,7 +483,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
             lambda: draw(linear('fc', 3, 4)),
             'mae',
             OURS,
-            r"in.pth' has no key of a `mae` checkpoint. Its first keys are: fc.weight, fc.bias. "
+            r"in.pth' is not a `mae` checkpoint. Its first keys are: fc.weight, fc.bias. "
             r'The formats are: vicmae, vicmae-official, mae\.$',
         ),
     ],

@@ -1,12 +1,12 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Converts checkpoints of other code to vicmae's format and back.
 
-All formats have the same tensors under different names. The module of each format has the table of names.
+The module of each format has a table of its tensors. Most are the same in vicmae, under other names. Where a format
+stores queries, keys and values, or positions, in another way, vicmae's tensors are computed from them.
 """
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -19,18 +19,15 @@ from vicmae.utils.files import require_folder, whole_file, why_unwritten
 from vicmae.version import __version__
 
 from ..read import read_checkpoint, require_checkpoint
-from . import mae
-from .mae import LAYER, LAYERS
-from .official import MODULES
+from . import official
+from .formats import CHECKPOINT_FORMATS, FORMATS, OURS, detect_format, has_format
+from .table import Place
 
-_OURS = 'vicmae'
-# Parts of the model that a format has. vicmae's has all of them.
-_PARTS = {_OURS: tuple(MODULES), 'vicmae-official': tuple(MODULES), 'mae': tuple(mae.MODULES)}
-CHECKPOINT_FORMATS = tuple(_PARTS)
+__all__ = ['CHECKPOINT_FORMATS', 'Conversion', 'convert_checkpoint']
 
 
 class Mapped(NamedTuple):
-    """A tensor that both formats have."""
+    """A tensor that was written, alone or joined with others of one target. The shape is that of the source."""
 
     source: str
     target: str
@@ -45,31 +42,44 @@ class Unused(NamedTuple):
     reason: str
 
 
+class Computed(NamedTuple):
+    """A tensor that was written, although the source doesn't store it."""
+
+    target: str
+    shape: tuple[int, ...]
+    note: str
+
+
 class Conversion(NamedTuple):
     """The result of a conversion, key by key.
 
     Attributes:
         source_format: One of `CHECKPOINT_FORMATS`, as `target_format`.
-        mapped: Tensors that were written, unchanged.
+        mapped: Tensors that were written.
+        computed: Tensors that were written, although the source doesn't store them.
         unused: Keys of the source that were not written.
         missing: Keys of the target format that the source lacks.
         absent: Parts of the model without any key. Their layers, whose number is unknown, are not in `missing`.
         left_behind: Entries of the file that are not weights.
+        options: Options of a config that a model with these weights needs, if they were converted to vicmae's format.
     """
 
     source_format: str
     target_format: str
     mapped: list[Mapped]
+    computed: list[Computed]
     unused: list[Unused]
     missing: list[str]
     absent: list[str]
     left_behind: list[str]
+    options: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """Converts to plain values, for JSON."""
         return {
             **self._asdict(),
             'mapped': [entry._asdict() for entry in self.mapped],
+            'computed': [entry._asdict() for entry in self.computed],
             'unused': [entry._asdict() for entry in self.unused],
         }
 
@@ -82,11 +92,15 @@ class Conversion(NamedTuple):
 
     def __str__(self) -> str:
         """Lists each key on one line."""
-        layout = " in the official code's layout" if self.target_format == _OURS else ''
+        one_way = self.source_format in FORMATS and not FORMATS[self.source_format].two_way
+        layout = (
+            " in the official code's layout" if self.target_format == OURS and not one_way else ''
+        )
         groups = {
             f'mapped from `{self.source_format}` to `{self.target_format}`': [
                 f'{entry.source} -> {entry.target} {entry.shape}' for entry in self.mapped
             ],
+            'computed': [f'{entry.target} {entry.shape} ({entry.note})' for entry in self.computed],
             'unused': [
                 ' '.join(map(str, filter(None, [entry.source, entry.shape, f'({entry.reason})'])))
                 for entry in self.unused
@@ -97,6 +111,8 @@ class Conversion(NamedTuple):
             ],
             'left out, as they are not weights': self.left_behind,
         }
+        if not self.computed:
+            del groups['computed']
         lines = []
         for title, entries in groups.items():
             lines += [f'{title}:', *(f'  {entry}' for entry in entries or ['nothing'])]
@@ -131,107 +147,96 @@ def convert_checkpoint(
     _require_free(source, outputs, force)
     weights, left_behind = read_checkpoint(source)
     _require_format(weights, source, source_format)
-    conversion = _compare(weights, source_format, target_format, left_behind)
+    conversion, tensors = _convert(weights, source_format, target_format, left_behind)
     for path in outputs:
         require_folder(path.parent, 'target')
-    _write_whole(target, partial(_save, weights, conversion, target.suffix == '.safetensors'))
+    _write_whole(target, partial(_save, tensors, conversion, target.suffix == '.safetensors'))
     if report is not None:
         text = json.dumps(conversion.as_dict(), indent=2) + '\n'
         _write_whole(Path(report), lambda file: file.write(text.encode()))
     return conversion
 
 
-class _Place(NamedTuple):
-    """The names of one tensor."""
-
-    part: str
-    official: str
-    ours: str
-    ndim: int
-
-    def name(self, checkpoint_format: str) -> str:
-        return self.ours if checkpoint_format == _OURS else self.official
-
-
-def _places(checkpoint_format: str, depths: Mapping[str, int]) -> Iterator[_Place]:
-    """Yields all tensors of a format, with `depths` layers per part."""
-    for part in _PARTS[checkpoint_format]:
-        modules = list(MODULES[part])
-        for i in range(depths.get(part, 0)):
-            official, ours = (stem.format(i=i) for stem in LAYERS[part])
-            modules += [(f'{official}.{a}', f'{ours}.{b}', kind) for a, b, kind in LAYER]
-        for official, ours, kind in modules:
-            for suffix, ndim in kind.items():
-                yield _Place(part, official + suffix, ours + suffix, ndim)
-
-
-def _count_layers(weights: Mapping[str, Any], checkpoint_format: str) -> dict[str, int]:
-    """Counts the layers per part, up to the last one: a gap shows as missing keys."""
-    depths = {}
-    for part, stems in LAYERS.items():
-        stem = stems[1] if checkpoint_format == _OURS else stems[0]
-        pattern = re.compile(re.escape(stem).replace(r'\{i\}', r'(\d+)') + r'\.')
-        matches = [pattern.match(key) for key in weights]
-        depths[part] = max((int(match[1]) + 1 for match in matches if match), default=0)
-    return depths
-
-
-def _compare(
+def _convert(
     weights: Mapping[str, Any], source_format: str, target_format: str, left_behind: list[str]
-) -> Conversion:
+) -> tuple[Conversion, dict[str, Tensor]]:
+    """Returns the result for each key, and the tensors under the keys of the target format."""
     # Another file type, with unchanged weights.
     if source_format == target_format:
         same = [Mapped(key, key, tuple(value.shape)) for key, value in weights.items()]
-        return Conversion(source_format, target_format, same, [], [], [], left_behind)
-    depths = _count_layers(weights, source_format)
-    source_places = {place.name(source_format): place for place in _places(source_format, depths)}
-    target_places = list(_places(target_format, depths))
-    # Layers with the same number may be different layers.
-    projector = {key for key in weights if key.startswith('projector.')}
-    has_other_projector = projector != {
-        key for key in source_places if key.startswith('projector.')
-    }
-    mapped, unused = [], []
-    for key, value in weights.items():
-        place = source_places.get(key)
-        reason = _why_unused(value, place, target_format)
-        if has_other_projector and key in projector and not reason:
-            reason = 'the projector is not Linear-norm-ReLU, twice, and Linear'
-        if place is None or reason:
-            shape = tuple(value.shape) if isinstance(value, Tensor) else None
-            unused.append(Unused(key, shape, reason))
-        else:
-            mapped.append(Mapped(key, place.name(target_format), tuple(value.shape)))
-    filled = {entry.target for entry in mapped}
-    present = {place.part for place in target_places if place.name(target_format) in filled}
-    return Conversion(
+        conversion = Conversion(source_format, target_format, same, [], [], [], [], left_behind, {})
+        return conversion, dict(weights)
+    to_ours = target_format == OURS
+    other_format = FORMATS[source_format if to_ours else target_format]
+    places = other_format.table_of(weights).places(weights, of_vicmae=not to_ours)
+    if not to_ours:
+        places = [place.reversed() for place in places]
+    reasons = _why_unused(weights, places, target_format)
+    made = [place for place in places if not any(reasons.get(k, '-') for k in place.needs)]
+    tensors = {place.target: place.compute(weights) for place in made}
+    targets = {source: place.target for place in made for source in place.sources}
+    shapes = {key: tuple(v.shape) if isinstance(v, Tensor) else None for key, v in weights.items()}
+    # MAE's weights are part of a ViC-MAE.
+    wanted = (
+        official.TABLE.places(weights, of_vicmae=False)
+        if to_ours and other_format.two_way
+        else places
+    )
+    filled = {place.part for place in wanted if place.target in tensors}
+    conversion = Conversion(
         source_format=source_format,
         target_format=target_format,
-        mapped=mapped,
-        unused=unused,
-        missing=[
-            p.name(target_format) for p in target_places if p.name(target_format) not in filled
+        mapped=[Mapped(key, targets[key], shapes[key] or ()) for key in weights if key in targets],
+        computed=[
+            Computed(place.target, tuple(tensors[place.target].shape), place.note)
+            for place in made
+            if not place.sources
         ],
-        absent=[part for part in _PARTS[target_format] if part not in present],
+        unused=[Unused(key, shapes[key], reasons[key]) for key in weights if key not in targets],
+        missing=[place.target for place in wanted if place.target not in tensors],
+        absent=[part for part in dict.fromkeys(p.part for p in wanted) if part not in filled],
         left_behind=left_behind,
+        options=other_format.model_options(tensors) if to_ours else {},
     )
+    return conversion, tensors
 
 
-def _why_unused(value: Any, place: _Place | None, target_format: str) -> str:
-    if place is None or place.part not in _PARTS[target_format]:
-        return f'not in `{target_format}`'
-    if not isinstance(value, Tensor):
-        return f'{type(value).__name__} instead of a tensor'
-    if value.ndim != place.ndim:
-        # Such as the patch embedding of videos, or a projector of other layers.
-        return f'{value.ndim} dimensions instead of {place.ndim}'
-    return ''
+def _why_unused(
+    weights: Mapping[str, Any], places: list[Place], target_format: str
+) -> dict[str, str]:
+    """Returns for each key why it can't be used, or ''."""
+    place_of = {source: place for place in places for source in place.sources}
+    reasons = {}
+    for key, value in weights.items():
+        reasons[key] = ''
+        if key not in place_of:
+            reasons[key] = f'not in `{target_format}`'
+        elif not isinstance(value, Tensor):
+            reasons[key] = f'{type(value).__name__} instead of a tensor'
+        elif value.ndim != place_of[key].ndim:
+            # Such as the patch embedding of videos, or a projector of other layers.
+            reasons[key] = f'{value.ndim} dimensions instead of {place_of[key].ndim}'
+    # Layers with the same number may be different layers.
+    projector = {key for key in weights if key.startswith('projector.')}
+    if projector != {key for key in place_of if key.startswith('projector.')}:
+        for key in projector:
+            reasons[key] = (
+                reasons[key] or 'the projector is not Linear-norm-ReLU, twice, and Linear'
+            )
+    unusable = {key for key, reason in reasons.items() if reason}
+    for place in places:
+        lacking = [key for key in place.needs if key not in weights or key in unusable]
+        for source in place.sources:
+            if source in weights and lacking and not reasons[source]:
+                reasons[source] = f'{lacking[0]} is missing'
+    return reasons
 
 
-def _save(weights: Mapping[str, Any], conversion: Conversion, safe: bool, file: BinaryIO) -> None:
-    """Writes weights under the keys of the target format."""
-    tensors = {entry.target: weights[entry.source] for entry in conversion.mapped}
-    is_ours = conversion.target_format == _OURS
+def _save(
+    tensors: Mapping[str, Tensor], conversion: Conversion, safe: bool, file: BinaryIO
+) -> None:
+    """Writes tensors as a checkpoint of the target format."""
+    is_ours = conversion.target_format == OURS
     meta = dict(vicmae_version=__version__, converted_from=conversion.source_format)
     if safe:
         from safetensors.torch import save
@@ -239,25 +244,34 @@ def _save(weights: Mapping[str, Any], conversion: Conversion, safe: bool, file: 
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         file.write(save(tensors, metadata=meta if is_ours else {}))
     else:
+        tensors = dict(tensors)
         torch.save(dict(meta=meta, state_dict=tensors) if is_ours else dict(model=tensors), file)
 
 
 def _targets_of(source_format: str) -> list[str]:
     """Lists the formats to which a format can be converted."""
-    return [name for name in _PARTS if _OURS in (name, source_format)]
+    if source_format != OURS:
+        return [OURS]
+    return [OURS, *(name for name in FORMATS if FORMATS[name].two_way)]
 
 
 def _require_pair(source_format: str, target_format: str) -> None:
     for name in (source_format, target_format):
-        if name not in _PARTS:
+        if name not in CHECKPOINT_FORMATS:
             raise ConfigError(
-                f'Unknown checkpoint format {name!r}. Use one of: {", ".join(_PARTS)}.'
+                f'Unknown checkpoint format {name!r}. Use one of: {", ".join(CHECKPOINT_FORMATS)}.'
             )
-    if target_format not in _targets_of(source_format):
-        raise ConfigError(
-            f"Can't convert from {source_format!r} to {target_format!r}: one of the formats must be {_OURS!r}. "
-            f'Use --from {source_format} --to {" or ".join(_targets_of(source_format))}.'
-        )
+    if target_format in _targets_of(source_format):
+        return
+    reason = (
+        f'{target_format!r} has other tensors, which are only read'
+        if source_format == OURS
+        else f'one of the formats must be {OURS!r}'
+    )
+    raise ConfigError(
+        f"Can't convert from {source_format!r} to {target_format!r}: {reason}. "
+        f'Use --from {source_format} --to {" or ".join(_targets_of(source_format))}.'
+    )
 
 
 def _require_free(source: Path, outputs: list[Path], force: bool) -> None:
@@ -281,30 +295,18 @@ def _require_free(source: Path, outputs: list[Path], force: bool) -> None:
 
 def _require_format(weights: Mapping[str, Any], path: Path, checkpoint_format: str) -> None:
     """Refuses a file of another format. The error names the format."""
-    if _has_format(weights, checkpoint_format):
+    if has_format(weights, checkpoint_format):
         return
-    detected = next((name for name in _PARTS if _has_format(weights, name)), None)
+    detected = detect_format(weights)
+    problem = f'{str(path)!r} is not a `{checkpoint_format}` checkpoint.'
     if detected is None:
-        first_keys = ', '.join(list(weights)[:3])
         raise CheckpointError(
-            f'{str(path)!r} has no key of a `{checkpoint_format}` checkpoint. Its first keys are: {first_keys}. '
-            f'The formats are: {", ".join(_PARTS)}.'
+            f'{problem} Its first keys are: {", ".join(list(weights)[:3])}. '
+            f'The formats are: {", ".join(CHECKPOINT_FORMATS)}.'
         )
-    if detected != _OURS and not any(key.startswith('projector.') for key in weights):
-        detected = 'mae'
+    targets = [name for name in _targets_of(detected) if name != detected]
     raise CheckpointError(
-        f'{str(path)!r} has no key of a `{checkpoint_format}` checkpoint. It looks like a `{detected}` checkpoint: '
-        f'use --from {detected}, with --to {" or ".join(t for t in _targets_of(detected) if t != detected)}.'
-    )
-
-
-def _has_format(weights: Mapping[str, Any], checkpoint_format: str) -> bool:
-    """Returns whether the keys have this format. Names of the projector don't count: two formats share them."""
-    depths = _count_layers(weights, checkpoint_format)
-    return any(
-        place.name(checkpoint_format) in weights
-        for place in _places(checkpoint_format, depths)
-        if place.part != 'projector'
+        f'{problem} It looks like a `{detected}` checkpoint: use --from {detected}, with --to {" or ".join(targets)}.'
     )
 
 

@@ -1,0 +1,83 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""The formats of checkpoints, and which one a file has."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from . import mae, official
+from .options import size_options
+from .table import Table
+
+OURS = 'vicmae'
+
+
+class Format(NamedTuple):
+    """A format of checkpoints.
+
+    Attributes:
+        table_of: Returns the table of a file, from its keys.
+        marks: Pattern of keys that no other format has. None: keys that other formats may have, too.
+        options: Options of a config that a model with these weights needs, besides its size.
+        decoder_heads: Number of heads by width of the decoder.
+        two_way: Whether vicmae's checkpoints can be converted to it.
+    """
+
+    table_of: Callable[[Collection[str]], Table]
+    marks: re.Pattern[str] | None = None
+    options: Mapping[str, Any] = {}
+    decoder_heads: Mapping[int, int] = {}
+    two_way: bool = False
+
+    def model_options(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Returns the options of a config with which converted weights fit."""
+        return {**size_options(weights, self.decoder_heads), **self.options}
+
+
+# Of files that are not vicmae's.
+FORMATS: dict[str, Format] = {
+    'vicmae-official': Format(lambda _: official.TABLE, two_way=True),
+    'mae': Format(lambda _: mae.TABLE, two_way=True),
+}
+CHECKPOINT_FORMATS = (OURS, *FORMATS)
+
+
+def detect_format(keys: Collection[str]) -> str | None:
+    """Returns the format of a file, one of `CHECKPOINT_FORMATS`, or None."""
+    marked = _marked_format(keys)
+    if marked is not None:
+        return marked
+    if has_format(keys, OURS):
+        return OURS
+    if not has_format(keys, 'mae'):
+        return None
+    return 'vicmae-official' if any(key.startswith('projector.') for key in keys) else 'mae'
+
+
+def has_format(keys: Collection[str], checkpoint_format: str) -> bool:
+    """Returns whether a file has any key of a format, and none that marks another one.
+
+    Names of the projector don't count: two formats share them.
+    """
+    marked = _marked_format(keys)
+    marks = None if checkpoint_format == OURS else FORMATS[checkpoint_format].marks
+    if marks is not (None if marked is None else FORMATS[marked].marks):
+        return False
+    is_ours = checkpoint_format == OURS
+    table = official.TABLE if is_ours else FORMATS[checkpoint_format].table_of(keys)
+    return any(
+        name in keys and not name.startswith('projector.')
+        for place in table.places(keys, of_vicmae=is_ours)
+        for name in ((place.target,) if is_ours else place.sources)
+    )
+
+
+def _marked_format(keys: Collection[str]) -> str | None:
+    """Returns the format that has a key of its own."""
+    for name, checkpoint_format in FORMATS.items():
+        marks = checkpoint_format.marks
+        if marks is not None and any(marks.search(key) for key in keys):
+            return name
+    return None

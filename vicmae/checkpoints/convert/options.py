@@ -1,0 +1,85 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Options of a config with which converted weights fit.
+
+t h w the patch grid, D width.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+# By width and number of layers: `model_size`.
+MODEL_SIZES = {
+    (192, 12): 'tiny',
+    (384, 12): 'small',
+    (768, 12): 'base',
+    (1024, 24): 'large',
+    (1280, 32): 'huge',
+}
+
+
+def size_options(weights: Mapping[str, Tensor], decoder_heads: Mapping[int, int]) -> dict[str, Any]:
+    """Reads the options from the shapes of vicmae's weights. Numbers of heads are those of the published models.
+
+    Args:
+        weights: Converted weights.
+        decoder_heads: Number of heads by width of the decoder. 16 for other widths.
+    """
+    options: dict[str, Any] = {}
+    projection = weights.get('backbone.patch_embed.projection.weight')
+    if projection is not None:
+        options |= _arch_options(weights, projection) | _input_options(weights, projection)
+    embed = weights.get('neck.decoder_embed.weight')
+    if embed is not None:
+        options['model.neck.embed_dim'] = len(embed)
+        options['model.neck.depth'] = _count_layers(weights, 'neck.decoder_blocks')
+        options['model.neck.num_heads'] = decoder_heads.get(len(embed), 16)
+    classes = weights.get('head.fc.weight')
+    if classes is not None:
+        options['num_classes'] = len(classes)
+    if 'head.norm.weight' in weights:
+        options |= {'model.backbone.final_norm': False, 'model.head.norm': 'LN'}
+    return options
+
+
+def _arch_options(weights: Mapping[str, Tensor], projection: Tensor) -> dict[str, Any]:
+    width, depth = len(projection), _count_layers(weights, 'backbone.layers')
+    if (width, depth) in MODEL_SIZES:
+        return {'model_size': MODEL_SIZES[width, depth]}
+    hidden = weights.get('backbone.layers.0.ffn.layers.0.0.bias')
+    num_heads = 16 if width >= 1024 else max(1, width // 64)
+    arch = dict(embed_dims=width, num_layers=depth, num_heads=num_heads)
+    arch['feedforward_channels'] = 4 * width if hidden is None else len(hidden)
+    return {'model.backbone.arch': arch}
+
+
+def _input_options(weights: Mapping[str, Tensor], projection: Tensor) -> dict[str, Any]:
+    *tubelet, patch_size, _ = projection.shape[2:]
+    options: dict[str, Any] = dict(patch_size=patch_size)
+    in_space = weights.get('backbone.pos_embed')  # (1, [1 +] h*w, D)
+    if in_space is None:
+        return options
+    has_prefix = 'backbone.cls_token' in weights
+    num_places = in_space.shape[1] - has_prefix
+    options['image_size'] = math.isqrt(num_places) * patch_size
+    if tubelet:
+        options['model.backbone.tubelet_size'] = tubelet[0]
+        options['num_frames'] = _num_times(weights, num_places) * tubelet[0]
+    return options
+
+
+def _num_times(weights: Mapping[str, Tensor], num_places: int) -> int:
+    separable = weights.get('backbone.temporal_pos_embed')  # (1, t, D)
+    if separable is not None:
+        return separable.shape[1]
+    return weights['backbone.sinusoid_pos_embed'].shape[1] // num_places  # (1, t*h*w, D)
+
+
+def _count_layers(weights: Mapping[str, Tensor], stem: str) -> int:
+    numbers = [
+        int(m[1]) for m in map(re.compile(rf'{re.escape(stem)}\.(\d+)\.').match, weights) if m
+    ]
+    return max(numbers, default=-1) + 1
