@@ -8,12 +8,14 @@ import pytest
 import torch
 from mmengine.dataset import default_collate, pseudo_collate
 from mmpretrain.structures import DataSample
+from torch.distributed.utils import _recursive_to
 from torch.utils.data._utils.pin_memory import pin_memory
 
+from vicmae.datasets.loader.collate import collate_by_kind
 from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.errors import ConfigError, DataError
 from vicmae.models.data_preprocessors import LabelledPreprocessor, ViewPreprocessor
-from vicmae.structures import Clips, Views, as_batch, as_vector
+from vicmae.structures import Clips, Mixed, Views, as_batch, as_vector
 
 
 def samples_of(*shape, number=7, dtype=torch.uint8):
@@ -36,13 +38,23 @@ def pairs(number=7):
     ]
 
 
+def mixed_pairs():
+    """Samples of `pairs`, of which the first two and the last are of another size."""
+    return [
+        dict(one, inputs=[view[..., :2] for view in one['inputs']]) if n in (0, 1, 6) else one
+        for n, one in enumerate(pairs())
+    ]
+
+
 def make(kind):
+    if kind == 'mixed':
+        return as_batch(collate_by_kind(mixed_pairs()))
     if kind == 'views':
         return as_batch(default_collate(pairs()))
     return as_batch(pseudo_collate(samples_of(*dict(image=(3, 4, 4), clip=(5, 3, 4, 4))[kind])))
 
 
-KINDS = ['views', 'image', 'clip']
+KINDS = ['views', 'image', 'clip', 'mixed']
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -51,7 +63,7 @@ def test_length_is_the_number_of_samples(kind):
     assert len(batch) == 7
     for i in range(7):
         values = [float(view.unique()) for view in batch.sample(i)]
-        assert values == ([i, -i] if kind == 'views' else [i])
+        assert values == ([i] if kind in ('image', 'clip') else [i, -i])
 
 
 def test_samples_of_stacked_clips_and_views_are_found():
@@ -61,6 +73,33 @@ def test_samples_of_stacked_clips_and_views_are_found():
     views = Clips([torch.arange(6.0).view(6, 1, 1, 1, 1).expand(6, 5, 3, 2, 2)] * 2)
     assert len(views) == 2
     assert [float(view.unique()) for view in views.sample(1)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_mixed_batch_has_one_batch_of_each_kind_in_the_order_of_the_loader():
+    labelled = [*samples_of(3, 4, 4, number=2), *samples_of(5, 3, 4, 4, number=3)]
+    for samples, types, sizes in [
+        (mixed_pairs(), [Views, Views], [3, 4]),
+        (labelled, [Clips, Clips], [2, 3]),
+        ([*labelled[:2], *pairs(2)], [Clips, Views], [2, 2]),
+    ]:
+        batch = as_batch(collate_by_kind(samples))
+        assert [type(one) for one in batch.batches] == types
+        assert [len(one) for one in batch.batches] == sizes
+        assert len(batch) == len(samples)
+    assert batch.batches[0].data_samples[1].gt_label.item() == 1
+
+
+def test_mixed_batch_without_positions_has_one_batch_after_the_other():
+    batch = Mixed([make('views'), make('image')])
+    assert len(batch) == 14
+    assert [float(view.unique()) for view in batch.sample(9)] == [2]
+
+
+def test_ddp_can_copy_a_mixed_batch_to_a_device():
+    inputs = make('mixed').inputs
+    (copied,) = _recursive_to(inputs, torch.device('meta'), False)
+    assert copied[1]['inputs'][0].device.type == 'meta'
+    assert copied[1]['inputs'][0].shape == inputs[1]['inputs'][0].shape
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -81,7 +120,7 @@ def test_batch_keeps_its_type_and_content(kind, way, monkeypatch):
 def test_preprocessor_keeps_the_type_and_the_input(kind):
     batch = make(kind)
     keys = list(batch)
-    preprocessor = ViewPreprocessor() if kind == 'views' else LabelledPreprocessor()
+    preprocessor = LabelledPreprocessor() if kind in ('image', 'clip') else ViewPreprocessor()
     out = preprocessor(batch, training=True)
     assert type(out) is type(batch) and len(out) == 7 and list(batch) == keys
     for i in (0, 6):
@@ -94,6 +133,9 @@ def test_loader_delivers_typed_batches(num_workers):
     for samples, collate, kind in [
         (pairs(), default_collate, Views),
         (samples_of(5, 3, 4, 4), pseudo_collate, Clips),
+        (pairs(), collate_by_kind, Views),
+        (samples_of(5, 3, 4, 4), collate_by_kind, Clips),
+        (mixed_pairs(), collate_by_kind, Mixed),
     ]:
         loader = SteadyLoader(samples, batch_size=4, collate_fn=collate, num_workers=num_workers)
         batches = list(loader)

@@ -16,6 +16,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from vicmae.errors import ConfigError
+from vicmae.structures import Clips, Views, as_one_kind, is_mixed
 
 from .aggregators import MeanOverTime
 from .parts import Part, build_part, call_part
@@ -79,6 +80,23 @@ class FeatureModel(BaseModel):
             seeds: Seeds of the samples' masks, int64 (B,). None for random masks.
         """
 
+    def mixed_loss(self, batches: Sequence[Views | Clips]) -> dict[str, Tensor]:
+        """Computes the losses of a mixed batch, each the mean over all of its samples.
+
+        All kinds of data train the same parameters, so ranks may have different numbers of each kind, or none of one.
+        With batches of equal size, the mean over the ranks is the loss of one rank.
+
+        Args:
+            batches: The batch of each kind.
+        """
+        losses = [self.loss(**batch) for batch in batches]
+        num_samples = sum(map(len, batches))
+        shares = [len(batch) / num_samples for batch in batches]
+        return {
+            name: torch.stack([n * one[name] for n, one in zip(shares, losses, strict=True)]).sum(0)
+            for name in losses[0]
+        }
+
     def extract_feat(self, frames: Tensor) -> Tensor:
         """Encodes frames without masking, to one vector each: (B, C, H, W) -> (B, D)."""
         (tokens,) = self.backbone(frames)
@@ -115,6 +133,8 @@ class FeatureModel(BaseModel):
         seeds: Tensor | None = None,
     ) -> Any:
         """Runs MMEngine's modes: 'loss' in training, 'predict' in evaluation, 'tensor' for features."""
+        if mode == 'loss' and is_mixed(inputs):
+            return self._checked(self.mixed_loss([as_one_kind(batch) for batch in inputs]))
         if mode == 'loss':
             return self._checked(self.loss(inputs, data_samples, seeds))
         if mode == 'predict':

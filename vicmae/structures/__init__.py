@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-from .batch import NO_LABEL, Batch, Clips, Views, as_batch
+from .batch import NO_LABEL, Batch, Clips, Mixed, Views, as_batch, as_one_kind, is_mixed
 from .view_changes import FIELDS, STAGES, STEPS, UNCHANGED, as_vector
 
 __all__ = [
@@ -10,7 +10,10 @@ __all__ = [
     'UNCHANGED',
     'Batch',
     'Clips',
+    'Mixed',
     'Views',
     'as_batch',
+    'as_one_kind',
     'as_vector',
+    'is_mixed',
 ]

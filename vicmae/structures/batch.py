@@ -5,6 +5,7 @@ B samples, V views, C channels, T H W frames and pixels.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import count, islice
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -97,11 +98,66 @@ class Clips(_Batch):
         return list(pixels) if pixels.ndim == 5 else [pixels]
 
 
-Batch = Views | Clips
+class Mixed(_Batch):
+    """Batch of samples of several kinds, such as images and clips: one batch for each kind (`collate_by_kind`).
+
+    The batches in `inputs` are plain dicts, since DDP can't copy other dicts to a device; `batches` has their types.
+
+    Args:
+        inputs: `Views` or `Clips`, or dicts that `as_batch` converts to them.
+        positions: Where the samples of each batch are in the order of the loader. By default one batch follows the
+            other.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Mapping[str, Any]],
+        positions: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        batches = [as_one_kind(batch) for batch in inputs]
+        super().__init__(inputs=[dict(batch) for batch in batches])
+        numbers = count()
+        self.positions = positions or [list(islice(numbers, len(batch))) for batch in batches]
+
+    @property
+    def batches(self) -> list['Views | Clips']:
+        """The batch of each kind."""
+        return [as_one_kind(batch) for batch in self.inputs]
+
+    def replace(self, **items: Any) -> 'Mixed':
+        """Copies the batch with other items."""
+        return Mixed(**{**self, 'positions': self.positions, **items})
+
+    def __len__(self) -> int:
+        return sum(map(len, self.positions))
+
+    def sample(self, index: int) -> list[Tensor]:
+        """Returns the pixels of a sample, in the order of the loader, one tensor per view."""
+        for batch, positions in zip(self.batches, self.positions, strict=True):
+            if index in positions:
+                return batch.sample(positions.index(index))
+        raise IndexError(f'The batch has {len(self)} samples, got index {index}.')
+
+
+Batch = Views | Clips | Mixed
+
+
+def is_mixed(inputs: Any) -> bool:
+    """Returns whether the `inputs` of a batch are batches of one kind each, as those of `Mixed` are."""
+    return isinstance(inputs, (list, tuple)) and any(isinstance(one, Mapping) for one in inputs)
 
 
 def as_batch(data: Any) -> Batch:
-    """Converts a dict with `inputs` to a batch: to `Clips` if it has data samples, else to `Views`."""
+    """Converts a dict with `inputs` to a batch: of data samples to `Clips`, of batches to `Mixed`, else to `Views`."""
+    if isinstance(data, Mixed):
+        return data
+    if isinstance(data, Mapping) and is_mixed(data.get('inputs')):
+        return Mixed(**data)
+    return as_one_kind(data)
+
+
+def as_one_kind(data: Any) -> Views | Clips:
+    """Converts a dict with `inputs` to a batch of one kind."""
     if isinstance(data, (Views, Clips)):
         return data
     if not isinstance(data, Mapping) or 'inputs' not in data:

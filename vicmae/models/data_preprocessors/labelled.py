@@ -57,10 +57,10 @@ class LabelledPreprocessor(PixelPreprocessor):
         if augments and num_classes is None:
             raise ValueError('Mixup and cutmix need `num_classes`, got None. Set that of the head.')
 
-    def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
+    def prepare(self, data: Mapping[str, Any], training: bool) -> Batch:
         """Normalises the pixels. In training it also stacks and mixes them, with class shares for mixed samples."""
         if not training:
-            return super().forward(data, training)
+            return super().prepare(data, training)
         batch = self.take(data, training)
         samples = batch.data_samples
         images: Any = self.cast_data(torch.stack(list(batch.inputs)))

@@ -9,7 +9,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from vicmae.errors import ConfigError
-from vicmae.structures import Batch, as_batch
+from vicmae.structures import Batch, Mixed, as_batch, as_one_kind
 
 
 class PixelPreprocessor(BaseDataPreprocessor):
@@ -38,14 +38,21 @@ class PixelPreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
-        """Moves and normalises a batch from the loader."""
+        """Prepares a batch from the loader. Of a mixed one, it prepares the batch of each kind."""
+        batch = as_batch(data)
+        if isinstance(batch, Mixed):
+            return batch.replace(inputs=[self.prepare(one, training) for one in batch.inputs])
+        return self.prepare(batch, training)
+
+    def prepare(self, data: Mapping[str, Any], training: bool) -> Batch:
+        """Moves and normalises a batch of one kind."""
         batch = self.take(data, training)
         moved = batch.replace(**self.cast_data(dict(batch)))
         return moved.replace(inputs=[self.normalize(pixels) for pixels in moved.inputs])
 
     def take(self, data: Mapping[str, Any], training: bool) -> Any:
-        """Converts a batch from the loader to its type, and checks that the model can train on it."""
-        batch = as_batch(data)
+        """Converts a batch of one kind to its type, and checks that the model can train on it."""
+        batch = as_one_kind(data)
         if training and not isinstance(batch, self.trained_on):
             raise ConfigError(
                 f'{type(self).__name__} trains on {self.trained_on.__name__}, got a batch of '

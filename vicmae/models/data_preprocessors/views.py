@@ -25,11 +25,11 @@ class ViewPreprocessor(PixelPreprocessor):
 
     trained_on = Views
 
-    def forward(self, data: Mapping[str, Any], training: bool = False) -> Batch:
+    def prepare(self, data: Mapping[str, Any], training: bool) -> Batch:
         """Augments and normalises the pixels, and drops `augment`. Other items are only moved."""
         batch = self.take(data, training)
         if not isinstance(batch, Views):
-            return super().forward(batch, training)
+            return super().prepare(batch, training)
         # The host reads `augment`, so it stays there.
         augment = batch.get('augment') or [None] * len(batch.inputs)
         moved = Views(**self.cast_data({k: v for k, v in batch.items() if k != 'augment'}))

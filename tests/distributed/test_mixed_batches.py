@@ -1,0 +1,88 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Batches of several kinds: the loss is a mean over samples, on any number of ranks."""
+
+import pytest
+import torch
+from mmengine.model import MMDistributedDataParallel
+
+from vicmae.registry import MODELS
+from vicmae.structures import Mixed, Views
+from vicmae.testing import randomize, toy_vicmae_config
+from vicmae.utils.distributed import rank_and_world_size
+
+SAMPLES = 8
+# Ranks differ in their number of large images; the second rank has none.
+LARGE = {1: [3], 2: [3, 0], 4: [2, 0, 1, 0]}
+
+
+def toy_mae():
+    parts = toy_vicmae_config()
+    model = dict(type='MAE', reconstruction=dict(type='PixelReconstructionLoss'))
+    model |= {name: parts[name] for name in ('data_preprocessor', 'backbone', 'neck', 'aggregator')}
+    model['backbone'] |= dict(resize_positions=True)
+    return model
+
+
+def build(config):
+    torch.manual_seed(7)
+    model = MODELS.build(config)
+    model.init_weights()
+    return randomize(model).double()
+
+
+def toy_samples():
+    """Makes large and small images, each kind with the seeds of its masks."""
+    torch.manual_seed(0)
+    return [
+        (torch.randn(count, 3, side, side, dtype=torch.float64), torch.randint(2**62, (count,)))
+        for count, side in [(3, 24), (SAMPLES - 3, 16)]
+    ]
+
+
+def share_of(samples, rank, world_size):
+    """Returns the batch of a rank: of one kind, or mixed."""
+    num_large = LARGE[world_size]
+    counts = [num_large, [SAMPLES // world_size - count for count in num_large]]
+    parts = [
+        (pixels.split(of_ranks)[rank], seeds.split(of_ranks)[rank])
+        for (pixels, seeds), of_ranks in zip(samples, counts, strict=True)
+    ]
+    batches = [Views([pixels], seeds=seeds) for pixels, seeds in parts if len(pixels)]
+    return batches[0] if len(batches) == 1 else Mixed(batches)
+
+
+def losses_and_gradients(config, samples):
+    """One backward pass on this rank's share of the samples."""
+    rank, world_size = rank_and_world_size()
+    model = build(config)
+    wrapped = MMDistributedDataParallel(model) if world_size > 1 else model
+    losses = wrapped(**share_of(samples, rank, world_size), mode='loss')
+    model.parse_losses(losses)[0].backward()
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    return {name: value.detach() for name, value in losses.items()}, gradients
+
+
+def test_loss_of_a_mixed_batch_is_the_mean_over_its_samples():
+    samples = toy_samples()
+    losses, _ = losses_and_gradients(toy_mae(), samples)
+    model = build(toy_mae())
+    alone = [
+        model.loss([pixels[None]], seeds=seed[None])['loss_reconstruction']
+        for kind in samples
+        for pixels, seed in zip(*kind, strict=True)
+    ]
+    torch.testing.assert_close(losses['loss_reconstruction'], torch.stack(alone).mean())
+
+
+@pytest.mark.parametrize('world_size', [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_ranks_with_other_kinds_of_data_equal_one_process(gloo_pool, world_size):
+    samples = toy_samples()
+    losses, gradients = losses_and_gradients(toy_mae(), samples)
+    results = gloo_pool.run(losses_and_gradients, world_size, toy_mae(), samples)
+    for name, value in losses.items():
+        mean = sum(result[0][name].item() for result in results) / world_size
+        assert mean == pytest.approx(value.item(), rel=1e-12)
+    for _, averaged in results:
+        assert averaged.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(averaged[name], gradient, msg=name)
