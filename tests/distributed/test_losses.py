@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """W ranks with B pairs each are one process with W*B pairs: in the loss, and in what DDP makes of gradients."""
 
+import copy
 import itertools
 import math
 
@@ -12,11 +13,16 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vicmae.models.heads import MLPHead, apply_per_view
-from vicmae.models.losses import CosineLoss, InfoNCELoss, VICRegLoss, info_nce
+from vicmae.models.losses import CosineLoss, InfoNCELoss, SIGRegLoss, VICRegLoss, info_nce
 from vicmae.testing import randomize
 from vicmae.utils.distributed import rank_and_world_size
 
-LOSSES = {'InfoNCE': InfoNCELoss(0.1), 'VICReg': VICRegLoss(), 'Cosine': CosineLoss()}
+LOSSES = {
+    'InfoNCE': InfoNCELoss(0.1),
+    'VICReg': VICRegLoss(),
+    'Cosine': CosineLoss(),
+    'SIGReg': SIGRegLoss(0.5, num_slices=8),
+}
 TARGETS = ['shared', 'head of its own', 'stop-gradient', 'one view alone carries gradient']
 
 
@@ -25,7 +31,7 @@ class Embedder(nn.Module):
 
     def __init__(self, loss, target, norms):
         super().__init__()
-        self.loss = LOSSES[loss]
+        self.loss = copy.deepcopy(LOSSES[loss])  # a step draws directions and counts
         self.target = target
         self.trunk = nn.Linear(8, 6)
         self.projector = MLPHead(in_dim=6, hidden_dim=10, out_dim=6, num_blocks=1, norm=norms[0])

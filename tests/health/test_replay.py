@@ -117,7 +117,8 @@ def test_accumulated_batches_are_replayed_together(tmp_path, here):
 
 
 def test_what_the_model_draws_is_drawn_again(tmp_path, here):
-    rows = train(tmp_path, PoisonLoss(1), {'model.backbone.drop_path_rate': 0.5})
+    draws = {'backbone.drop_path_rate': 0.5, 'head.contrastive.type': 'SIGRegLoss'}
+    rows = train(tmp_path, PoisonLoss(1), {f'model.{name}': draws[name] for name in draws})
     (losses,) = replay(tmp_path / 'bad_steps/iter_2').losses
     assert losses == {name: rows[1][name] for name in losses}
 

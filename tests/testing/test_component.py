@@ -131,6 +131,7 @@ EXAMPLES = {
         (),
     ),
     'RandomMasking': (dict(), values_kept, (2, 4, 8)),
+    'SIGRegLoss': (dict(num_slices=64), contrast, ()),
     'SharedTarget': (
         dict(head=dict(type='MLPHead', in_dim=8, hidden_dim=8, out_dim=8)),
         embeddings,

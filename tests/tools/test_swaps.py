@@ -42,6 +42,17 @@ def test_teacher_and_vicreg_are_two_options(run_tool, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+    ('name', 'loss'), [('vicmae', 'model.head.contrastive'), ('simclr', 'model.contrastive')]
+)
+def test_sigreg_is_one_option(run_tool, tmp_path, name, loss):
+    config = ROOT / f'configs/{name}/{name}_vit-tiny-p8_debug.py'
+    ended = train(run_tool, tmp_path, f'{loss}.type=SIGRegLoss', config=config)
+    assert ended.status == 0, ended.err
+    assert re.search(r'loss_contrastive: 0\.\d+', ended.out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     ('option', 'gone'),
     [('model.head.contrastive=None', 'predictor'), ('model.head.reconstruction=None', 'neck')],
 )

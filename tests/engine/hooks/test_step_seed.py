@@ -2,8 +2,10 @@
 from types import SimpleNamespace
 
 import torch
+from torch import nn
 
 from vicmae.engine.hooks import StepSeedHook
+from vicmae.models.losses import SIGRegLoss
 
 
 def draw(seed, iteration, rank):
@@ -17,3 +19,19 @@ def test_random_numbers_of_a_step_depend_only_on_seed_iteration_and_rank():
     assert draw(7, 100, 1) == expected
     others = [draw(8, 100, 1), draw(7, 101, 1), draw(7, 100, 0), draw(7, 1, 100)]
     assert all(other != expected for other in others)
+
+
+def directions_of_step(seed, iteration, rank):
+    """The directions that a loss inside a model draws in a step."""
+    model = nn.Sequential(nn.Linear(2, 2), SIGRegLoss(num_slices=3))
+    runner = SimpleNamespace(seed=seed, iter=iteration, rank=rank, model=model)
+    hook = StepSeedHook()
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0)
+    return model[1].next_directions(torch.empty(2)).tolist()
+
+
+def test_shared_draws_of_a_step_depend_only_on_seed_and_iteration():
+    expected = directions_of_step(7, 100, 0)
+    assert directions_of_step(7, 100, 1) == expected
+    assert expected not in [directions_of_step(8, 100, 0), directions_of_step(7, 101, 0)]

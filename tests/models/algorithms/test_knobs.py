@@ -108,6 +108,20 @@ CASES = {
             'contrastive.temperature': 0.2,
         },
     ),
+    'SimCLR, SIGReg': (
+        {k: TOY[k] for k in ('backbone', 'aggregator', 'data_preprocessor')}
+        | dict(
+            type='SimCLR',
+            projector=dict(type='MLPHead', **HEAD),
+            contrastive=dict(type='SIGRegLoss', num_slices=8),
+        ),
+        {
+            'contrastive.weight': 0.5,
+            'contrastive.num_slices': 9,
+            'contrastive.num_knots': 5,
+            'contrastive.max_knot': 2.0,
+        },
+    ),
 }
 # What must not change the figures of one process: tested where it matters.
 ELSEWHERE = {

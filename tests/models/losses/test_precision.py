@@ -4,13 +4,20 @@
 import pytest
 import torch
 
-from vicmae.models.losses import CosineLoss, InfoNCELoss, PixelReconstructionLoss, VICRegLoss
+from vicmae.models.losses import (
+    CosineLoss,
+    InfoNCELoss,
+    PixelReconstructionLoss,
+    SIGRegLoss,
+    VICRegLoss,
+)
 from vicmae.models.losses.precision import full_precision
 
 LOSSES = {
     'InfoNCE': InfoNCELoss(temperature=0.05),
     'VICReg': VICRegLoss(),
     'Cosine': CosineLoss(),
+    'SIGReg': SIGRegLoss(num_slices=16).eval(),  # with the same directions
     'pixels': PixelReconstructionLoss(norm_pix=False),
     'normalised pixels': PixelReconstructionLoss(norm_pix=True),
 }
@@ -73,7 +80,7 @@ def test_the_largest_numbers_of_float16_stay_finite(loss, dtype):
         assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-@pytest.mark.parametrize('loss', [InfoNCELoss(), VICRegLoss(), CosineLoss()])
+@pytest.mark.parametrize('loss', [InfoNCELoss(), VICRegLoss(), CosineLoss(), SIGRegLoss()])
 def test_other_than_two_views_of_equal_shape_are_refused(loss):
     views = torch.randn(3, 4, 8)
     with pytest.raises(ValueError, match=r'must have the shape \(2, B, E\), got \(3, 4, 8\)'):

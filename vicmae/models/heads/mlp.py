@@ -72,4 +72,6 @@ class MLPHead(nn.Sequential):
 
 def apply_per_view(head: nn.Module, views: Tensor, name: str = 'target.head') -> Tensor:
     """Applies a head to each view separately, so that batch norm has statistics per view: (V, B, D) -> (V, B, E)."""
+    if isinstance(head, nn.Identity):
+        return views
     return torch.stack([call_part(name, head, view, returns='(B, E)') for view in views])

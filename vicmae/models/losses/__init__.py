@@ -2,12 +2,14 @@
 from .cosine import CosineLoss
 from .info_nce import InfoNCELoss, info_nce
 from .pixel_reconstruction import PixelReconstructionLoss, denormalize_patches, normalize_patches
+from .sigreg import SIGRegLoss
 from .vicreg import VICRegLoss
 
 __all__ = [
     'CosineLoss',
     'InfoNCELoss',
     'PixelReconstructionLoss',
+    'SIGRegLoss',
     'VICRegLoss',
     'denormalize_patches',
     'info_nce',
