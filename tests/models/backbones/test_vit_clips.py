@@ -125,12 +125,16 @@ def test_state_dict_names_of_image_and_clip_models_are_pinned():
         assert state['pos_embed'].shape == (1, 25, 16)
 
 
-def test_clip_model_without_tubelets_takes_single_images():
+@pytest.mark.parametrize('tubelet_size', [1, 2])
+def test_clip_model_encodes_images_as_the_image_model_does(pos_embed_type, tubelet_size, recwarn):
     image_model = build(**IMAGE)
-    vit, images = inflated(image_model, tubelet_size=1), torch.randn(2, 3, 16, 24)
-    with pytest.warns(UserWarning, match='resized from 4x4x6 to 1x4x6 patches'):
-        (tokens,) = vit(images)
-    torch.testing.assert_close(tokens, image_model(images)[0])
+    vit = inflated(image_model, tubelet_size=tubelet_size, pos_embed_type=pos_embed_type)
+    images = torch.randn(2, 3, 16, 24)
+    (tokens,) = vit(images)
+    torch.testing.assert_close(tokens, image_model(images)[0], rtol=1e-5, atol=1e-5)
+    assert torch.equal(vit(images.unsqueeze(2))[0], tokens)
+    assert torch.equal(vit(still(images, tubelet_size))[0], tokens)
+    assert not [w for w in recwarn if 'resized' in str(w.message)]  # images are expected
 
 
 def test_patches_are_ordered_by_time_then_row_then_column(pos_embed_type):
@@ -405,7 +409,7 @@ def test_pretrained_image_weights_are_inflated_and_not_reinitialised(tmp_path, p
         (dict(tubelet_size=-2), '`tubelet_size` must be at least 1, got -2.'),
         (
             dict(pos_embed_type='rope'),
-            "`pos_embed_type` must be one of separable, joint, got 'rope'.",
+            "`pos_embed_type` must be one of separable, joint, sinusoid, got 'rope'.",
         ),
         (dict(inflation='center'), "`inflation` must be one of average, centre, got 'center'."),
     ],
@@ -423,7 +427,6 @@ def test_impossible_clips_are_refused_at_construction(kwargs, message):
             torch.zeros(1, 3, 7, 16, 24),
             '`tubelet_size` 2 must divide the frames of clips, got 7. Use 6 or 8',
         ),
-        (torch.zeros(1, 3, 16, 24), 'got 1. Use 2 (an image: repeated).'),
         (
             torch.zeros(1, 4, 3, 16, 24),
             'Clips are (B, C, T, H, W) with C = 3, got (1, 4, 3, 16, 24). If frames come before '

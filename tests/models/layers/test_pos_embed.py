@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from vicmae.errors import CheckpointError
-from vicmae.models.layers import fit_pos_embed, resize_pos_embed, sincos_pos_embed
+from vicmae.models.layers import (
+    fit_pos_embed,
+    resize_pos_embed,
+    sincos_pos_embed,
+    sinusoid_pos_embed,
+)
 from vicmae.models.layers.pos_embed import grid_of_table
 
 
@@ -91,3 +96,17 @@ def test_resizing_keeps_positions_constant_along_an_axis():
     rows = rows.unflatten(0, (5, 9))
     torch.testing.assert_close(rows, rows[:, :1].expand(-1, 9, -1))
     assert not torch.allclose(rows[0], rows[1])
+
+
+def test_sinusoid_equals_its_formula():
+    table = sinusoid_pos_embed(50, 12)
+    for n in range(50):
+        for j in range(12):
+            angle = n / 10000 ** (2 * (j // 2) / 12)
+            expected = math.sin(angle) if j % 2 == 0 else math.cos(angle)
+            assert table[n, j].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_sinusoid_of_an_odd_width_is_refused():
+    with pytest.raises(ValueError, match='needs an even width, got 7'):
+        sinusoid_pos_embed(4, 7)

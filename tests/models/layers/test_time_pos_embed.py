@@ -62,15 +62,15 @@ def test_resizing_keeps_the_dtype(dtype):
 def test_positions_of_either_type_are_removed_and_restored(name, rows, shape):
     loaded = torch.randn(1, rows, 8)
     state = {f'backbone.{name}': loaded, 'backbone.pos_embed': torch.zeros(1)}
-    table = take_time_table(state, 'backbone.', (1, 3, 4))
+    pos_embed_type, table = take_time_table(state, 'backbone.', (1, 3, 4))
     assert list(state) == ['backbone.pos_embed']
     assert table.shape == shape
-    pos_embed_type = 'joint' if rows == 24 else 'separable'
+    assert pos_embed_type == ('joint' if rows == 24 else 'separable')
     assert torch.equal(shape_time_table(table, pos_embed_type, GRID, warn=True), loaded)
 
 
 def test_image_checkpoints_have_no_time_positions():
-    assert take_time_table({'pos_embed': torch.zeros(1)}, '', (1, 3, 4)) is None
+    assert take_time_table({'pos_embed': torch.zeros(1)}, '', (1, 3, 4)) == ('', None)
 
 
 def test_separable_positions_convert_to_equal_joint_ones():

@@ -27,17 +27,16 @@ from ..layers import (
     TIME_TABLES,
     Grid,
     as_clip,
+    check_pos_embed_type,
     checkpoint_layers,
     fit_patch_embed,
+    fit_position_tables,
     gather_tokens,
-    grid_of_table,
+    grid_positions,
     init_linear_layers,
     patchify,
-    resize_pos_embed,
-    resize_pos_embed_along_time,
-    shape_time_table,
-    sincos_pos_embed,
-    take_time_table,
+    space_table,
+    time_table,
     warn_of_resizing,
 )
 from ..masking import FrameMasking, Mask
@@ -67,7 +66,8 @@ class MaskedViT(VisionTransformer):
     With `num_frames` above 1 it encodes clips: patches are tubelets, and each attends to the whole clip. Checkpoints of
     image models load into clip models, and back. With the weights of an image model, a clip of equal frames has the
     features of one frame: position embeddings in time are learned, start at zero and are added to those in space, and
-    the input has one copy of the class token per time step of the grid (one is returned).
+    the input has one copy of the class token per time step of the grid (one is returned). A clip model encodes images
+    too: it repeats them to a tubelet, so that their grid has one time step.
 
     Args:
         arch: 'tiny', 'small', 'base', 'large', 'huge', or a dict with `embed_dims`, `num_layers`, `num_heads`
@@ -77,8 +77,14 @@ class MaskedViT(VisionTransformer):
         num_frames: Number of frames of a clip, 1 for images. By default 1, or 16 if `tubelet_size` is above 1. For
             clips of other lengths, position embeddings are interpolated.
         tubelet_size: Number of frames of a patch, which must divide `num_frames`.
-        pos_embed_type: Learned position embeddings of clips: 'separable', a vector for each time step of the grid, or
-            'joint', one for each time step and position in space.
+        pos_embed_type: Position embeddings of clips. 'separable' learns a vector for each time step of the grid,
+            'joint' one for each time step and position in space; both are added to the fixed ones in space. 'sinusoid'
+            is fixed: a 1D table over all patches in grid order, as in VideoMAE and OmniMAE. An image has the positions
+            of time step 0.
+        learn_pos_embed: Whether positions in space are trained too, that of the class token among them. All positions
+            then start with random values (MAE-ST).
+        repeat_cls_token: Whether clips have one copy of the class token per time step. False for a single one (MAE-ST):
+            image models then don't load into clip models exactly.
         inflation: How the patch embedding of an image model is loaded for clips: 'average' distributes it over the
             frames of a tubelet, 'centre' assigns it to the middle frame.
         resize_positions: Whether position embeddings are interpolated for inputs of another size than `img_size`. By
@@ -107,6 +113,8 @@ class MaskedViT(VisionTransformer):
         num_frames: int | None = None,
         tubelet_size: int = 1,
         pos_embed_type: str = 'separable',
+        learn_pos_embed: bool = False,
+        repeat_cls_token: bool = True,
         inflation: str = 'average',
         resize_positions: bool | None = None,
         masking: Any = None,
@@ -119,7 +127,7 @@ class MaskedViT(VisionTransformer):
         if num_frames is None:
             num_frames = 16 if tubelet_size > 1 else 1
         _check_frames(num_frames, tubelet_size)
-        _check_choice('pos_embed_type', pos_embed_type, tuple(TIME_TABLES))
+        check_pos_embed_type(pos_embed_type, learn_pos_embed)
         _check_choice('inflation', inflation, INFLATIONS)
         super().__init__(
             arch=_architecture(arch),
@@ -132,12 +140,14 @@ class MaskedViT(VisionTransformer):
         self.patch_size = (tubelet_size, patch_size, patch_size)
         self.num_frames = num_frames
         self.pos_embed_type = pos_embed_type
+        self.learn_pos_embed = learn_pos_embed
+        self.repeat_cls_token = repeat_cls_token
         self.inflation = inflation
         self.resize_positions = (
             out_type == 'featmap' if resize_positions is None else resize_positions
         )
         self.in_channels = self.patch_embed.projection.in_channels
-        self.pos_embed.requires_grad = False
+        self.pos_embed.requires_grad = learn_pos_embed and self.frozen_stages <= 0
         self.pos_embed.data.copy_(self._position_table())
         if self.takes_clips:
             self._extend_along_time()
@@ -165,13 +175,16 @@ class MaskedViT(VisionTransformer):
         self.patch_embed.projection = nn.Conv3d(
             self.in_channels, self.embed_dims, self.patch_size, self.patch_size, bias=has_bias
         )
-        frames, *places = self.grid
-        rows = frames if self.pos_embed_type == 'separable' else frames * math.prod(places)
-        table = nn.Parameter(torch.zeros(1, rows, self.embed_dims))
-        self.register_parameter(self._time_table_name, table)
+        table = nn.Parameter(time_table(self.pos_embed_type, self.grid, self.embed_dims))
+        self.register_parameter(TIME_TABLES[self.pos_embed_type], table)
+        table.requires_grad = self.pos_embed_type != 'sinusoid'
         if self.frozen_stages > 0:
             table.requires_grad = False
             self.patch_embed.requires_grad_(False)
+
+    @property
+    def _time_table(self) -> nn.Parameter | None:
+        return getattr(self, TIME_TABLES[self.pos_embed_type]) if self.takes_clips else None
 
     @property
     def takes_clips(self) -> bool:
@@ -186,7 +199,18 @@ class MaskedViT(VisionTransformer):
     def grid_of(self, x: Tensor) -> Grid:
         """Returns the number of patches along time, height and width of an input (B, C, H, W) or (B, C, T, H, W)."""
         frames, height, width = self.patch_size
-        return as_clip(x).shape[2] // frames, x.shape[-2] // height, x.shape[-1] // width
+        num_times = max(as_clip(x).shape[2] // frames, 1)
+        return num_times, x.shape[-2] // height, x.shape[-1] // width
+
+    def patches_of(self, x: Tensor) -> Tensor:
+        """Cuts an input into the patches that are encoded, in grid order: (B, C, H, W) or (B, C, T, H, W) -> (B, N, P).
+
+        An image becomes a still clip of one tubelet.
+        """
+        clips = as_clip(x)
+        if clips.shape[2] == 1:
+            clips = clips.expand(-1, -1, self.patch_size[0], -1, -1)
+        return patchify(clips, self.patch_size)
 
     def init_weights(self) -> None:
         """Initialises weights as in MAE: Xavier-uniformly, the patch embedding like a linear layer."""
@@ -195,15 +219,23 @@ class MaskedViT(VisionTransformer):
             super().init_weights()
         if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
             return
-        self.pos_embed.data.copy_(self._position_table())
-        if self.takes_clips:
-            nn.init.zeros_(getattr(self, self._time_table_name))
+        self._init_positions()
         init_linear_layers(self.layers)
         nn.init.xavier_uniform_(self.patch_embed.projection.weight.view(self.embed_dims, -1))
         if self.patch_embed.projection.bias is not None:
             nn.init.zeros_(self.patch_embed.projection.bias)
         if self.cls_token is not None:
             nn.init.normal_(self.cls_token, std=0.02)
+
+    def _init_positions(self) -> None:
+        if self.learn_pos_embed:
+            for table in (self.pos_embed, self._time_table):
+                if table is not None:
+                    nn.init.trunc_normal_(table, std=0.02)
+            return
+        self.pos_embed.data.copy_(self._position_table())
+        if self._time_table is not None:
+            self._time_table.data.copy_(time_table(self.pos_embed_type, self.grid, self.embed_dims))
 
     def _dump_init_info(self, *args: Any) -> None:
         """Keeps MMEngine from logging three lines per parameter."""
@@ -214,7 +246,7 @@ class MaskedViT(VisionTransformer):
         if mask is False and not self.takes_clips:
             return super().forward(as_clip(x).squeeze(2))
         grid = self.grid_of(x)
-        patches, positions = patchify(x, self.patch_size), self.positions(grid)
+        patches, positions = self.patches_of(x), self.positions(grid)
         if mask is False:
             outputs = self._run_layers(self.embed_patches(patches) + positions, grid[0])
             return tuple(
@@ -253,13 +285,16 @@ class MaskedViT(VisionTransformer):
 
     def positions(self, grid: Grid) -> Tensor:
         """Returns the position embeddings of a grid's patches, in grid order: (1, N, D)."""
-        in_space = self._resize_in_space(self.pos_embed, self.grid, grid)
-        in_space = in_space[:, self.num_extra_tokens :]  # (1, h*w, D)
-        if not self.takes_clips:
-            return in_space
-        table = getattr(self, self._time_table_name).unflatten(1, (self.grid[0], -1))
-        along_time = self._resize_in_time(table, self.grid, grid)  # (1, t, 1 or h*w, D)
-        return (in_space.unsqueeze(1) + along_time).flatten(1, 2)
+        positions = grid_positions(
+            self.pos_embed,
+            self._time_table,
+            self.pos_embed_type,
+            self.grid,
+            grid,
+            num_prefix_tokens=self.num_extra_tokens,
+            mode=self.interpolate_mode,
+        )
+        return positions[:, self.num_extra_tokens :]
 
     def encode(self, tokens: Tensor, num_times: int = 1) -> Tensor:
         """Encodes patch tokens with positions, of a grid with `num_times` time steps: (B, K, D) -> (B, 1 + K, D)."""
@@ -272,9 +307,9 @@ class MaskedViT(VisionTransformer):
         if self.cls_token is not None:
             # With t times as many patches, a single class token would get 1/t of its attention in the image model. The
             # copies are equal in every layer, so one of them is returned.
+            num_copies = num_times - 1 if self.repeat_cls_token else 0
             cls_token = self.cls_token + self.pos_embed[:, :1]
-            tokens = torch.cat([cls_token.expand(len(tokens), num_times, -1), tokens], dim=1)
-            num_copies = num_times - 1
+            tokens = torch.cat([cls_token.expand(len(tokens), 1 + num_copies, -1), tokens], dim=1)
         tokens = self.pre_norm(self.drop_after_pos(tokens))
         for depth, layer in enumerate(self.layers, start=1):
             tokens = layer(tokens)
@@ -289,25 +324,9 @@ class MaskedViT(VisionTransformer):
         return super()._format_output(x, hw)
 
     def _position_table(self) -> Tensor:
-        return sincos_pos_embed(
-            self.patch_resolution, self.embed_dims, num_prefix_tokens=self.num_extra_tokens
+        return space_table(
+            self.pos_embed_type, self.grid, self.embed_dims, num_prefix_tokens=self.num_extra_tokens
         )
-
-    def _resize_in_space(self, table: Tensor, source: Grid, target: Grid) -> Tensor:
-        return resize_pos_embed(
-            table,
-            (1, *source[1:]),
-            (1, *target[1:]),
-            num_prefix_tokens=self.num_extra_tokens,
-            mode=self.interpolate_mode,
-        )
-
-    def _resize_in_time(self, table: Tensor, source: Grid, target: Grid) -> Tensor:
-        return resize_pos_embed_along_time(table, source, target, mode=self.interpolate_mode)
-
-    @property
-    def _time_table_name(self) -> str:
-        return TIME_TABLES[self.pos_embed_type]
 
     def _check_input(self, x: Tensor) -> None:
         """Refuses sizes that patches don't divide (mmpretrain pads them), and warns once about each new size."""
@@ -318,7 +337,9 @@ class MaskedViT(VisionTransformer):
             )
         _check_sizes(x.shape[-2:], self.patch_size[-1], 'images')
         num_frames, tubelet_size = as_clip(x).shape[2], self.patch_size[0]
-        if not self.takes_clips and num_frames != 1:
+        if num_frames == 1:
+            num_frames = tubelet_size  # an image is repeated
+        elif not self.takes_clips:
             raise ConfigError(
                 f'This backbone encodes images (`num_frames=1`), got clips of {num_frames} frames. Set '
                 f'`backbone.num_frames={num_frames}`, or pass frames as images: (B*T, C, H, W).'
@@ -326,14 +347,15 @@ class MaskedViT(VisionTransformer):
         if num_frames % tubelet_size:
             raise ConfigError(
                 f'`tubelet_size` {tubelet_size} must divide the frames of clips, got {num_frames}. '
-                f'Use {_multiples_near(num_frames, tubelet_size)} (an image: repeated).'
+                f'Use {_multiples_near(num_frames, tubelet_size)}.'
             )
         grid = self.grid_of(x)
         if grid not in self._known_grids:
             if grid[1:] != self.grid[1:] and not self.resize_positions:
                 raise ConfigError(self._size_message(x))
             self._known_grids.add(grid)
-            if self.warns_of_resizing:
+            is_image = as_clip(x).shape[2] == 1  # expected, not a clip of another length
+            if self.warns_of_resizing and not (is_image and grid[1:] == self.grid[1:]):
                 warn_of_resizing(self.grid, grid)
 
     def _size_message(self, x: Tensor) -> str:
@@ -351,41 +373,31 @@ class MaskedViT(VisionTransformer):
         weight = state_dict.get(f'{prefix}patch_embed.projection.weight')
         table = state_dict.get(f'{prefix}pos_embed')
         if table is not None and table.ndim == 3:
-            is_image = weight is not None and weight.ndim == 4
-            self._fit_positions(state_dict, prefix, is_image)
+            if not self.num_extra_tokens and table.shape[1] == self.pos_embed.shape[1] + 1:
+                state_dict[f'{prefix}pos_embed'] = table[:, 1:]  # the checkpoint has a class token
+            fit_position_tables(
+                state_dict,
+                prefix,
+                pos_embed_type=self.pos_embed_type,
+                grid=self.grid,
+                has_time=self.takes_clips,
+                num_prefix_tokens=self.num_extra_tokens,
+                from_image=weight is not None and weight.ndim == 4,
+                mode=self.interpolate_mode,
+                warn=self.warns_of_resizing,
+            )
         if weight is not None and weight.ndim in (4, 5):
             tubelet_size = self.patch_size[0] if self.takes_clips else None
             state_dict[f'{prefix}patch_embed.projection.weight'] = fit_patch_embed(
                 weight, tubelet_size, self.inflation, warn=self.warns_of_resizing
             )
 
-    def _fit_positions(self, state_dict: dict[str, Any], prefix: str, is_image: bool) -> None:
-        """Fits the fixed position embeddings in space and, for clips, the learned ones in time."""
-        loaded = state_dict[f'{prefix}pos_embed']
-        num_patches = self.pos_embed.shape[1] - self.num_extra_tokens
-        if not self.num_extra_tokens and loaded.shape[1] == num_patches + 1:
-            loaded = loaded[:, 1:]  # the checkpoint has a class token
-        source = grid_of_table(
-            loaded[0, self.num_extra_tokens :], otherwise=(1, *self.patch_resolution)
-        )
-        along_time = take_time_table(state_dict, prefix, source)  # (1, t, 1 or h*w, D)
-        if along_time is None and self.takes_clips and is_image:
-            along_time = loaded.new_zeros(1, self.grid[0], 1, self.embed_dims)
-        source = (self.grid[0] if along_time is None else along_time.shape[1], *source[1:])
-        if source != self.grid and self.warns_of_resizing:
-            warn_of_resizing(source, self.grid)
-        loaded = self._resize_in_space(loaded, source, self.grid)
-        if along_time is not None and self.takes_clips:
-            along_time = self._resize_in_time(along_time, source, self.grid)
-            state_dict[f'{prefix}{self._time_table_name}'] = shape_time_table(
-                along_time, self.pos_embed_type, self.grid, warn=self.warns_of_resizing
-            )
-        elif along_time is not None:
-            mean = along_time.mean(dim=1, keepdim=True)
-            mean = self._resize_in_time(mean, (1, *source[1:]), self.grid).squeeze(1)
-            prefix_rows = loaded[:, : self.num_extra_tokens]
-            loaded = torch.cat([prefix_rows, loaded[:, self.num_extra_tokens :] + mean], dim=1)
-        state_dict[f'{prefix}pos_embed'] = loaded
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Returns the depth of a parameter and the number of depths, for layer-wise learning-rate decay."""
+        depth, depths = super().get_layer_depth(param_name, prefix)
+        # Otherwise positions in time are new when image weights are fine-tuned on clips.
+        is_table = param_name == f'{prefix}{TIME_TABLES[self.pos_embed_type]}'
+        return (0 if is_table and self.learn_pos_embed else depth), depths
 
     def _prepare_pos_embed(self, state_dict: Any, prefix: str, *_: Any, **__: Any) -> None:
         """Fits weights in mmpretrain's load hook, for other models with this backbone, such as detectors."""

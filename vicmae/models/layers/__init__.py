@@ -8,14 +8,20 @@ from .pos_embed import (
     grid_of_table,
     resize_pos_embed,
     sincos_pos_embed,
+    sinusoid_pos_embed,
     warn_of_resizing,
 )
 from .sync_batch_norm import SyncBatchNorm1d
 from .time_pos_embed import (
     TIME_TABLES,
+    check_pos_embed_type,
+    fit_position_tables,
+    grid_positions,
     resize_pos_embed_along_time,
     shape_time_table,
+    space_table,
     take_time_table,
+    time_table,
 )
 
 __all__ = [
@@ -24,12 +30,15 @@ __all__ = [
     'Grid',
     'SyncBatchNorm1d',
     'as_clip',
+    'check_pos_embed_type',
     'checkpoint_layers',
     'deflate',
     'fit_patch_embed',
     'fit_pos_embed',
+    'fit_position_tables',
     'gather_tokens',
     'grid_of_table',
+    'grid_positions',
     'inflate',
     'init_linear_layers',
     'patchify',
@@ -37,7 +46,10 @@ __all__ = [
     'resize_pos_embed_along_time',
     'shape_time_table',
     'sincos_pos_embed',
+    'sinusoid_pos_embed',
+    'space_table',
     'take_time_table',
+    'time_table',
     'unpatchify',
     'warn_of_resizing',
 ]
