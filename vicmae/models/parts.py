@@ -21,6 +21,8 @@ def build_part(
 ) -> Any:
     """Builds a part from its config. Returns a built module unchanged.
 
+    A class lists in `nested_parts` which of its arguments are always parts.
+
     Args:
         part: Config or module.
         nested: Names of arguments that are themselves parts.
@@ -34,10 +36,10 @@ def build_part(
             f'A part of a model must be a dict with a `type`, or a module, got {part!r}.'
         )
     part = dict(part)
-    for name in nested:
+    cls = MODELS.get(part['type']) if isinstance(part['type'], str) else part['type']
+    for name in (*nested, *getattr(cls, 'nested_parts', ())):
         if isinstance(part.get(name), Mapping):
             part[name] = build_part(part[name], **(nested_offers or {}))
-    cls = MODELS.get(part['type']) if isinstance(part['type'], str) else part['type']
     taken = inspect.signature(cls).parameters if cls is not None else {}
     return MODELS.build(part, default_args={k: v for k, v in offers.items() if k in taken})
 

@@ -12,13 +12,17 @@ def loss_slowly(predicted, patches, norm_pix):
     for b in range(len(patches)):
         for m in range(patches.shape[1]):
             target = patches[b, m].astype(np.float64)
-            if norm_pix:
+            if norm_pix == 'channel':  # values are ordered frame, row, column, channel
+                for c in range(3):
+                    values = target[c::3]
+                    target[c::3] = (values - values.mean()) / np.sqrt(values.var(ddof=1) + 1e-6)
+            elif norm_pix:
                 target = (target - target.mean()) / np.sqrt(target.var(ddof=1) + 1e-6)
             errors.append(((predicted[b, m] - target) ** 2).mean())
     return np.mean(errors)
 
 
-@pytest.mark.parametrize('norm_pix', [True, False])
+@pytest.mark.parametrize('norm_pix', [True, False, 'channel'])
 def test_loss_equals_a_loop_over_patches(norm_pix):
     predicted, patches = torch.randn(3, 5, 12), 4 + 3 * torch.randn(3, 5, 12)
     loss = PixelReconstructionLoss(norm_pix)(predicted, patches)
@@ -41,9 +45,37 @@ def test_normalised_target_ignores_a_patchs_brightness_and_contrast():
     )
 
 
-def test_denormalising_inverts_normalising():
+def test_target_normalised_per_channel_ignores_a_patchs_colour():
+    predicted, patches = torch.randn(2, 5, 12), torch.randn(2, 5, 12)
+    loss = PixelReconstructionLoss('channel')
+    colour = torch.randn(2, 5, 3).repeat(1, 1, 4)
+    expected = loss(predicted, patches).item()
+    assert loss(predicted, 7 * patches + colour).item() == pytest.approx(expected, rel=1e-4)
+    assert PixelReconstructionLoss()(predicted, patches + colour).item() != pytest.approx(
+        PixelReconstructionLoss()(predicted, patches).item(), rel=1e-2
+    )
+
+
+def test_one_channel_normalised_by_itself_is_the_whole_patch():
+    predicted, patches = torch.randn(2, 5, 12), torch.randn(2, 5, 12)
+    expected = PixelReconstructionLoss()(predicted, patches)
+    assert torch.equal(
+        PixelReconstructionLoss('channel', in_channels=1)(predicted, patches), expected
+    )
+
+
+def test_unknown_normalisation_is_refused():
+    with pytest.raises(
+        ValueError, match="`norm_pix` must be True, False or 'channel', got 'patch'"
+    ):
+        PixelReconstructionLoss('patch')
+
+
+@pytest.mark.parametrize('num_channels', [1, 3])
+def test_denormalising_inverts_normalising(num_channels):
     patches = 3 + 5 * torch.randn(2, 5, 12)
-    torch.testing.assert_close(denormalize_patches(normalize_patches(patches), patches), patches)
+    normalized = normalize_patches(patches, num_channels)
+    torch.testing.assert_close(denormalize_patches(normalized, patches, num_channels), patches)
 
 
 def test_patch_of_one_colour_stays_finite():

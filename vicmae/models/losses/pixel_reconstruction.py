@@ -8,18 +8,30 @@ from vicmae.registry import MODELS
 from .precision import full_precision
 
 
-def normalize_patches(patches: Tensor) -> Tensor:
-    """Normalises each patch to mean 0 and variance 1 over its values (MAE's `norm_pix`)."""
-    mean = patches.mean(dim=-1, keepdim=True)
-    variance = patches.var(dim=-1, keepdim=True)
-    return (patches - mean) / (variance + 1e-6) ** 0.5
+def normalize_patches(patches: Tensor, num_channels: int = 1) -> Tensor:
+    """Normalises each patch to mean 0 and variance 1 over its values (MAE's `norm_pix`), or of each of its channels."""
+    values = _per_channel(patches, num_channels)
+    return ((values - _mean(values)) / _deviation(values)).flatten(-2)
 
 
-def denormalize_patches(normalized: Tensor, patches: Tensor) -> Tensor:
+def denormalize_patches(normalized: Tensor, patches: Tensor, num_channels: int = 1) -> Tensor:
     """Scales normalised patches by the mean and variance of the true ones, to show them as images."""
-    mean = patches.mean(dim=-1, keepdim=True)
-    variance = patches.var(dim=-1, keepdim=True)
-    return normalized * (variance + 1e-6) ** 0.5 + mean
+    values = _per_channel(patches, num_channels)
+    scaled = _per_channel(normalized, num_channels) * _deviation(values)
+    return (scaled + _mean(values)).flatten(-2)
+
+
+def _per_channel(patches: Tensor, num_channels: int) -> Tensor:
+    """Splits the values of patches by channel, which come last in their order: (..., P) -> (..., P/C, C)."""
+    return patches.unflatten(-1, (-1, num_channels))
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.mean(dim=-2, keepdim=True)
+
+
+def _deviation(values: Tensor) -> Tensor:
+    return (values.var(dim=-2, keepdim=True) + 1e-6) ** 0.5
 
 
 @MODELS.register_module()
@@ -27,20 +39,25 @@ class PixelReconstructionLoss(nn.Module):
     """Computes the mean squared error over the masked patches (ViC-MAE, equation 3).
 
     Args:
-        norm_pix: Whether each target patch is normalised by its mean and variance.
+        norm_pix: Whether each target patch is normalised by its mean and variance. 'channel' normalises each channel of
+            a patch by itself (VideoMAE, OmniMAE).
+        in_channels: Number of colour channels, for 'channel'.
 
     Shape:
         (B, M, P), (B, M, P) -> ()
     """
 
-    def __init__(self, norm_pix: bool = True) -> None:
+    def __init__(self, norm_pix: bool | str = True, in_channels: int = 3) -> None:
         super().__init__()
+        if norm_pix not in (True, False, 'channel'):
+            raise ValueError(f"`norm_pix` must be True, False or 'channel', got {norm_pix!r}.")
         self.norm_pix = norm_pix
+        self.num_channels = in_channels if norm_pix == 'channel' else 1
 
     def forward(self, predicted: Tensor, patches: Tensor) -> Tensor:
         with full_precision(predicted, patches) as (predicted, patches):
             if patches.numel() == 0:  # nothing is masked: the mean would be 0/0
                 return predicted.sum()
             if self.norm_pix:
-                patches = normalize_patches(patches)
+                patches = normalize_patches(patches, self.num_channels)
             return (predicted - patches).square().mean()
