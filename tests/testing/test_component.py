@@ -8,7 +8,12 @@ from torch import nn
 
 from vicmae.models.layers.patchify import gather_tokens
 from vicmae.registry import MODELS
-from vicmae.testing import check_component, toy_transfer_config, toy_vicmae_config
+from vicmae.testing import (
+    check_component,
+    toy_transfer_config,
+    toy_vicmae_config,
+    toy_video_mae_config,
+)
 
 VICMAE = toy_vicmae_config()
 PARTS = {name: VICMAE[name] for name in ('data_preprocessor', 'backbone', 'aggregator')}
@@ -18,6 +23,11 @@ MASKING = VICMAE['backbone']['masking']
 def views():
     """Two views of eight images."""
     return [torch.randint(256, (8, 3, 16, 16), dtype=torch.uint8) for _ in range(2)]
+
+
+def clips():
+    """One view of four clips of four frames."""
+    return [torch.randint(256, (4, 3, 4, 16, 16), dtype=torch.uint8)]
 
 
 def labelled():
@@ -99,6 +109,11 @@ EXAMPLES = {
     'FrameMasking': (dict(), values_kept, (2, 4, 8)),
     'FrozenFeatures': (dict(PARTS), features, (8, 16)),
     'GeMPooling': (dict(), pooled, (2, 8)),
+    'ImageOrClipMasking': (
+        dict(image=MASKING, clip=dict(type='TubeMasking')),
+        values_kept,
+        (2, 4, 8),
+    ),
     'InfoNCELoss': (dict(), contrast, ()),
     'LabelledPreprocessor': (
         dict(num_classes=4, mixup_alpha=0.8, cutmix_alpha=1.0),
@@ -155,6 +170,7 @@ EXAMPLES = {
         lambda m: m((torch.randn(6, 8),)),
         (6, 4),
     ),
+    'TubeMasking': (dict(mask_ratio=0.75), values_kept, (2, 4, 8)),
     'VICRegLoss': (dict(), contrast, ()),
     'ViCMAE': (
         dict(VICMAE),
@@ -170,6 +186,7 @@ EXAMPLES = {
         'reconstruction',
         'contrastive',
     ),
+    'VideoMAE': (toy_video_mae_config(), total_loss(lambda: dict(inputs=clips())), ()),
     'ViewPreprocessor': (dict(), pixels(lambda: dict(inputs=views())), (8, 3, 16, 16)),
 }
 

@@ -7,7 +7,7 @@ from .memory import peak_memory
 from .poison import PoisonGradients, PoisonLoss, PoisonPixels
 from .toy_clips import write_clip
 from .toy_run import ToyModel, toy_runner
-from .toys import randomize, toy_transfer_config, toy_vicmae_config
+from .toys import randomize, toy_transfer_config, toy_vicmae_config, toy_video_mae_config
 
 __all__ = [
     'GlooPool',
@@ -21,5 +21,6 @@ __all__ = [
     'toy_runner',
     'toy_transfer_config',
     'toy_vicmae_config',
+    'toy_video_mae_config',
     'write_clip',
 ]

@@ -36,6 +36,29 @@ def toy_vicmae_config(norm: str | None = 'BN') -> dict[str, Any]:
     )
 
 
+def toy_video_mae_config(method: str = 'VideoMAE', **backbone: Any) -> dict[str, Any]:
+    """Returns the config of a masked autoencoder of clips of 4 x 16 x 16 in 2 x 4 x 4 patches.
+
+    Args:
+        method: Its type.
+        backbone: What is other than in VideoMAE.
+    """
+    toy = toy_vicmae_config()
+    settings = dict(
+        num_frames=4,
+        tubelet_size=2,
+        pos_embed_type='sinusoid',
+        with_cls_token=False,
+        masking=dict(type='TubeMasking', mask_ratio=0.75),
+    )
+    return dict(
+        {name: toy[name] for name in ('data_preprocessor', 'neck', 'aggregator')},
+        type=method,
+        backbone={**toy['backbone'], **settings, **backbone},
+        reconstruction=dict(type='PixelReconstructionLoss', norm_pix='channel'),
+    )
+
+
 def toy_transfer_config(**changes: Any) -> dict[str, Any]:
     """Returns the config of a `TransferClassifier` of four classes, with the backbone of `toy_vicmae_config`.
 

@@ -26,13 +26,21 @@ BACKBONE = {
     'backbone.qkv_bias': False,
     'backbone.final_norm': False,
     'backbone.with_cls_token': False,
+    'backbone.learn_pos_embed': True,
     'backbone.frozen_stages': 1,
     'backbone.pre_norm': True,
     'backbone.layer_scale_init_value': 0.1,
     'data_preprocessor.mean': (0.0, 0.0, 0.0),
     'data_preprocessor.std': (1.0, 1.0, 1.0),
 }
-NECK = {'neck.embed_dim': 16, 'neck.depth': 2, 'neck.num_heads': 4, 'neck.mlp_ratio': 2}
+NECK = {
+    'neck.embed_dim': 16,
+    'neck.depth': 2,
+    'neck.num_heads': 4,
+    'neck.mlp_ratio': 2,
+    'neck.learn_pos_embed': True,
+    'neck.own_cls_token': True,
+}
 # Per algorithm: its config, and for each value in it another one.
 CASES = {
     'ViC-MAE': (
@@ -130,7 +138,9 @@ ELSEWHERE = {
     'compat_rank_local_ids': 'several processes: tests/distributed',
     'out_type': "what mmpretrain's users get: test_vit.py",
     'resize_positions': 'other sizes: test_vit.py',
-    'num_frames': 'clips, and so the next three: test_vit_clips.py',
+    'in_channels': "of a loss with norm_pix='channel': test_pixel_reconstruction.py",
+    'num_frames': 'clips, and so the next four: test_vit_clips.py',
+    'repeat_cls_token': '',
     'tubelet_size': '',
     'pos_embed_type': '',
     'inflation': '',

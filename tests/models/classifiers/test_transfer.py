@@ -187,10 +187,8 @@ def test_pooling_over_time_is_refused_for_clip_backbones():
 
 
 def test_only_pretraining_methods_are_pretrainers():
-    names = sorted(
-        name for name, cls in MODELS.module_dict.items() if issubclass(cls, FeatureModel)
-    )
-    assert names == ['FrozenFeatures', 'MAE', 'SimCLR', 'TransferClassifier', 'ViCMAE']
-    pretrainers = [name for name in names if issubclass(MODELS.get(name), BasePretrainer)]
-    assert pretrainers == ['MAE', 'SimCLR', 'ViCMAE']
+    models = [cls for cls in MODELS.module_dict.values() if issubclass(cls, FeatureModel)]
+    assert len(models) > 4
+    for cls in models:
+        assert issubclass(cls, BasePretrainer) == ('.algorithms.' in cls.__module__), cls
     assert isinstance(MODELS.build(toy_transfer_config()), FeatureModel)

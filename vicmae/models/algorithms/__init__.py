@@ -3,5 +3,6 @@ from .base import BasePretrainer
 from .mae import MAE
 from .simclr import SimCLR
 from .vicmae import ViCMAE
+from .video_mae import VideoMAE
 
-__all__ = ['MAE', 'BasePretrainer', 'SimCLR', 'ViCMAE']
+__all__ = ['MAE', 'BasePretrainer', 'SimCLR', 'ViCMAE', 'VideoMAE']

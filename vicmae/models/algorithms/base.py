@@ -4,6 +4,7 @@
 B batch, C channels, H W pixels, K kept and M masked of N patches, P values per patch.
 """
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from vicmae.errors import ConfigError
 
 from ..feature_model import FeatureModel
-from ..layers import gather_tokens, patchify
+from ..layers import gather_tokens
 from ..masking import Mask
 from ..parts import Part, build_part, call_part
 
@@ -29,19 +30,32 @@ class BasePretrainer(FeatureModel):
 
     def build_neck(self, neck: Part) -> Any:
         """Builds the decoder that fits the backbone."""
-        frames, height, width = self.backbone.patch_size
         return build_part(
             neck,
             in_dim=self.backbone.embed_dims,
             grid=self.backbone.grid,
             num_prefix_tokens=self.backbone.num_extra_tokens,
-            patch_values=self.backbone.in_channels * frames * height * width,
+            pos_embed_type=self.backbone.pos_embed_type,
+            learn_pos_embed=self.backbone.learn_pos_embed,
+            patch_values=self.predicted_values,
         )
+
+    @property
+    def predicted_values(self) -> int:
+        """Number of values that the decoder predicts for each patch, P. Here the pixels of a patch."""
+        return self.backbone.in_channels * math.prod(self.backbone.patch_size)
+
+    def true_patches(self, views: Tensor) -> Tensor:
+        """Returns what is true of each patch, in grid order: (B, C, H, W) -> (B, N, P). Here its pixels."""
+        return self.backbone.patches_of(views)
+
+    def true_masked(self, views: Tensor, mask: Mask) -> Tensor:
+        """Returns what the decoder shall predict: (B, C, H, W) -> (B, M, P)."""
+        return gather_tokens(self.true_patches(views), mask.ids_masked)
 
     def predict_hidden(self, views: Tensor, tokens: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
         """Returns the predicted and the true masked patches, (B, M, P) each."""
-        predicted = self._decode(tokens, mask, views)
-        return predicted, gather_tokens(patchify(views, self.backbone.patch_size), mask.ids_masked)
+        return self._decode(tokens, mask, views), self.true_masked(views, mask)
 
     def reconstruct(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Masks frames and predicts the masked patches.
@@ -55,7 +69,7 @@ class BasePretrainer(FeatureModel):
             )
         tokens, mask = self.backbone(frames, mask=True)
         predicted = self._decode(tokens, mask, frames)
-        return predicted, patchify(frames, self.backbone.patch_size), mask.ids_masked
+        return predicted, self.true_patches(frames), mask.ids_masked
 
     def _decode(self, tokens: Tensor, mask: Mask, views: Tensor) -> Tensor:
         grid = self.backbone.grid_of(views)

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""MAE. V views, B batch, C channels, H W pixels, M masked patches, P values per patch."""
+"""MAE. V views, B batch, C channels, T H W frames and pixels, M masked patches, P values per patch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,8 +31,8 @@ class MAE(BasePretrainer):
         super().__init__(**model)
         self.backbone.require_masking()
         require_parameter_free(self.aggregator, 'MAE pools for evaluation only')
-        self.neck = self.build_neck(neck)
         self.reconstruction = build_part(reconstruction)
+        self.neck = self.build_neck(neck)
 
     @property
     def pixel_loss(self) -> Any:
@@ -45,7 +45,7 @@ class MAE(BasePretrainer):
         data_samples: DataSamples = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        views = torch.cat(list(inputs))  # (V*B, C, H, W)
+        views = torch.cat(list(inputs))  # (V*B, C, H, W) or (V*B, C, T, H, W)
         mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
         tokens, _ = self.backbone(views, mask)
         predicted, patches = self.predict_hidden(views, tokens, mask)  # (V*B, M, P) each

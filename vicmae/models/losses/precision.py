@@ -2,7 +2,7 @@
 """Computes losses in full precision."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import reduce
 
 import torch
@@ -23,5 +23,8 @@ def full_precision(*tensors: Tensor) -> Iterator[list[Tensor]]:
         360000.0
     """
     dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
-    with torch.autocast(tensors[0].device.type, enabled=False):
+    device = tensors[0].device.type
+    # The meta device, on which FLOPs are counted, has no autocast.
+    has_autocast = torch.amp.is_autocast_available(device)
+    with torch.autocast(device, enabled=False) if has_autocast else nullcontext():
         yield [tensor.to(dtype) for tensor in tensors]
