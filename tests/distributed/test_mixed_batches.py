@@ -15,12 +15,18 @@ SAMPLES = 8
 LARGE = {1: [3], 2: [3, 0], 4: [2, 0, 1, 0]}
 
 
-def toy_mae():
-    parts = toy_vicmae_config()
-    model = dict(type='MAE', reconstruction=dict(type='PixelReconstructionLoss'))
-    model |= {name: parts[name] for name in ('data_preprocessor', 'backbone', 'neck', 'aggregator')}
-    model['backbone'] |= dict(resize_positions=True)
-    return model
+def toy_config(method):
+    parts = toy_vicmae_config('SyncBN')
+    parts['backbone'] |= dict(resize_positions=True)
+    if method == 'ViCMAE':
+        return {**parts, 'head': {**parts['head'], 'contrastive_weight': 1.0}}
+    shared = {name: parts[name] for name in ('data_preprocessor', 'backbone', 'aggregator')}
+    if method == 'MAE':
+        loss = dict(type='PixelReconstructionLoss')
+        return dict(type='MAE', neck=parts['neck'], reconstruction=loss, **shared)
+    shared['backbone'].pop('masking')
+    contrastive = dict(type='InfoNCELoss')
+    return dict(type='SimCLR', projector=parts['predictor'], contrastive=contrastive, **shared)
 
 
 def build(config):
@@ -31,10 +37,10 @@ def build(config):
 
 
 def toy_samples():
-    """Makes large and small images, each kind with the seeds of its masks."""
+    """Makes two views of large and of small images, each kind with the seeds of its masks."""
     torch.manual_seed(0)
     return [
-        (torch.randn(count, 3, side, side, dtype=torch.float64), torch.randint(2**62, (count,)))
+        (torch.randn(count, 2, 3, side, side, dtype=torch.float64), torch.randint(2**62, (count,)))
         for count, side in [(3, 24), (SAMPLES - 3, 16)]
     ]
 
@@ -47,7 +53,7 @@ def share_of(samples, rank, world_size):
         (pixels.split(of_ranks)[rank], seeds.split(of_ranks)[rank])
         for (pixels, seeds), of_ranks in zip(samples, counts, strict=True)
     ]
-    batches = [Views([pixels], seeds=seeds) for pixels, seeds in parts if len(pixels)]
+    batches = [Views(pixels.unbind(1), seeds=seeds) for pixels, seeds in parts if len(pixels)]
     return batches[0] if len(batches) == 1 else Mixed(batches)
 
 
@@ -64,10 +70,10 @@ def losses_and_gradients(config, samples):
 
 def test_loss_of_a_mixed_batch_is_the_mean_over_its_samples():
     samples = toy_samples()
-    losses, _ = losses_and_gradients(toy_mae(), samples)
-    model = build(toy_mae())
+    losses, _ = losses_and_gradients(toy_config('MAE'), samples)
+    model = build(toy_config('MAE'))
     alone = [
-        model.loss([pixels[None]], seeds=seed[None])['loss_reconstruction']
+        model.loss(list(pixels[:, None]), seeds=seed[None])['loss_reconstruction']
         for kind in samples
         for pixels, seed in zip(*kind, strict=True)
     ]
@@ -75,10 +81,11 @@ def test_loss_of_a_mixed_batch_is_the_mean_over_its_samples():
 
 
 @pytest.mark.parametrize('world_size', [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_ranks_with_other_kinds_of_data_equal_one_process(gloo_pool, world_size):
-    samples = toy_samples()
-    losses, gradients = losses_and_gradients(toy_mae(), samples)
-    results = gloo_pool.run(losses_and_gradients, world_size, toy_mae(), samples)
+@pytest.mark.parametrize('method', ['MAE', 'ViCMAE', 'SimCLR'])
+def test_ranks_with_other_kinds_of_data_equal_one_process(gloo_pool, method, world_size):
+    config, samples = toy_config(method), toy_samples()
+    losses, gradients = losses_and_gradients(config, samples)
+    results = gloo_pool.run(losses_and_gradients, world_size, config, samples)
     for name, value in losses.items():
         mean = sum(result[0][name].item() for result in results) / world_size
         assert mean == pytest.approx(value.item(), rel=1e-12)

@@ -50,13 +50,14 @@ class ContrastiveCache(nn.Module):
             {**checkpoint(encode, *part, use_reentrant=False), **teach(*part)} for part in parts
         ]
         shares = [len(rows) / len(views) for rows, _ in parts]
-        return {name: _join([r[name] for r in results], shares) for name in results[0]}
+        return {name: join_parts([r[name] for r in results], shares) for name in results[0]}
 
     def extra_repr(self) -> str:
         return f'num_parts={self.num_parts}'
 
 
-def _join(values: list[Tensor], shares: list[float]) -> Tensor:
+def join_parts(values: list[Tensor], shares: list[float], dim: int = 0) -> Tensor:
+    """Joins the results of a batch's parts: vectors along `dim`, losses as the mean weighted by `shares`."""
     if values[0].ndim:
-        return torch.cat(values)
+        return torch.cat(values, dim)
     return torch.stack([v * share for v, share in zip(values, shares, strict=True)]).sum()

@@ -13,7 +13,9 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from vicmae.registry import MODELS
+from vicmae.structures import Clips, Views
 
+from ..contrastive_cache import join_parts
 from ..feature_model import DataSamples
 from ..heads.mlp import apply_per_view
 from ..losses import CosineLoss
@@ -156,21 +158,33 @@ class ViCMAE(BasePretrainer):
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Computes the losses of a batch of view pairs."""
+        return self.mixed_loss([Views(list(inputs), seeds=seeds)])
+
+    def mixed_loss(self, batches: Sequence[Views | Clips]) -> dict[str, Tensor]:
+        """Computes the losses of view pairs of several kinds, whose contrast is within all of them together."""
+        parts = [self.encode_views(batch.inputs, batch.get('seeds')) for batch in batches]
+        shares = [len(batch) / sum(map(len, batches)) for batch in batches]
+        encoded = {  # losses (), and vectors (V, B, D)
+            name: join_parts([part[name] for part in parts], shares, dim=1) for name in parts[0]
+        }
+        losses = {name: value for name, value in encoded.items() if value.ndim == 0}
+        if self.target is not None:
+            vectors = {name: value for name, value in encoded.items() if name not in losses}
+            losses['contrastive'] = self.contrast(**vectors)
+        return self.head.weigh(**losses)
+
+    def encode_views(self, inputs: Sequence[Tensor], seeds: Tensor | None) -> dict[str, Tensor]:
+        """Masks and encodes pairs of one kind: V times (B, C, H, W) -> losses of `encode`, its vectors (V, B, D)."""
         views = torch.cat(list(inputs))  # (V*B, C, H, W), view 1's samples first
         mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
         if self.contrastive_cache is None:
             encoded = {**self.encode(views, mask), **self.teach(views, mask)}
         else:
             encoded = self.contrastive_cache(self.encode, self.teach, views, mask)
-        losses = {name: value for name, value in encoded.items() if value.ndim == 0}
-        if self.target is not None:
-            per_view = {  # (V, B, D)
-                name: value.unflatten(0, (len(inputs), -1))
-                for name, value in encoded.items()
-                if name not in losses
-            }
-            losses['contrastive'] = self.contrast(**per_view)
-        return self.head.weigh(**losses)
+        return {
+            name: value.unflatten(0, (len(inputs), -1)) if value.ndim else value
+            for name, value in encoded.items()
+        }
 
     def encode(self, views: Tensor, mask: Mask) -> dict[str, Tensor]:
         """Computes the pooled tokens of views, and the reconstruction loss of their masked patches.
