@@ -5,7 +5,7 @@ B batch, C channels, T H W frames and pixels, K kept of N patches, D width.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -105,10 +105,10 @@ class FeatureModel(BaseModel):
     def extract_clip_feat(self, clips: Sequence[Tensor]) -> Tensor:
         """Encodes clips, or pools the features of their frames with `over_time`: B times (T, C, H, W) -> (B, D).
 
-        An image is a clip of one frame. For a backbone of images, clips may differ in T.
+        An image is a clip of one frame. Clips may differ in T, and for a backbone of clips also in H and W.
         """
         if self.backbone.takes_clips:
-            return self.extract_feat(torch.stack(list(clips)).transpose(1, 2))
+            return encode_by_shape(lambda same: self.extract_feat(same.transpose(1, 2)), clips)
         features = self.extract_feat(torch.cat(list(clips)))
         return torch.cat([self.over_time(f[None]) for f in features.split([len(c) for c in clips])])
 
@@ -169,3 +169,20 @@ class FeatureModel(BaseModel):
     def get_layer_depth(self, param_name: str) -> tuple[int, int]:
         """Returns the depth of a parameter, for layer-wise learning-rate decay."""
         return self.backbone.get_layer_depth(param_name, 'backbone.')
+
+
+def encode_by_shape(encode: Callable[[Tensor], Tensor], clips: Sequence[Tensor]) -> Tensor:
+    """Encodes clips of one shape together: B times (T, C, H, W) -> (B, D), in their order.
+
+    Args:
+        encode: Encodes clips of one shape: (n, T, C, H, W) -> (n, D).
+        clips: The clips.
+    """
+    groups: dict[torch.Size, list[int]] = {}
+    for number, clip in enumerate(clips):
+        groups.setdefault(clip.shape, []).append(number)
+    features = [encode(torch.stack([clips[i] for i in group])) for group in groups.values()]
+    if len(groups) == 1:
+        return features[0]
+    order = torch.tensor([i for group in groups.values() for i in group]).argsort()
+    return torch.cat(features)[order.to(features[0].device)]

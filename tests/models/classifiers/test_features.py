@@ -103,3 +103,18 @@ def test_frozen_features_refuse_training():
         MODELS.build(dict(features_config(), aggregator=dict(type='AttentionPooling')))
     with pytest.raises(ValueError, match='must be one of student, teacher'):
         MODELS.build(dict(features_config(), pretrained_branch='EMA'))
+
+
+def test_images_and_clips_of_several_lengths_are_encoded_in_their_order():
+    clip_model = dict(num_frames=4, tubelet_size=2, pos_embed_type='sinusoid')
+    model = MODELS.build(features_config(**clip_model)).eval()
+    clips = [torch.rand(length, 3, 16, 16) for length in (4, 1, 4, 2, 1)]
+    features = model.extract_clip_feat(clips)
+    alone = torch.cat([model.extract_clip_feat([clip]) for clip in clips])
+    torch.testing.assert_close(features, alone)
+    assert not torch.allclose(features, alone.flip(0))
+    classifier = MODELS.build(
+        toy_transfer_config(backbone=features_config(**clip_model)['backbone'])
+    )
+    classifier.backbone.load_state_dict(model.backbone.state_dict())
+    torch.testing.assert_close(classifier.eval().extract_clip_feat(clips), features)

@@ -17,7 +17,7 @@ from torch import Tensor
 from vicmae.checkpoints.fit import load_backbone, require_branch
 from vicmae.errors import ConfigError
 
-from ..feature_model import FeatureModel
+from ..feature_model import FeatureModel, encode_by_shape
 from ..parts import Part, build_part
 
 # A video has many views, so that they are encoded in parts of this size.
@@ -103,7 +103,7 @@ class BaseClassifier(FeatureModel):
 
     def extract_clip_feat(self, clips: Sequence[Tensor]) -> Tensor:
         if self.backbone.takes_clips:
-            return self.extract_feat(torch.stack(list(clips)))
+            return encode_by_shape(self.extract_feat, clips)
         return super().extract_clip_feat(clips)
 
     def predict(
