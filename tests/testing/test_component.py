@@ -130,6 +130,11 @@ EXAMPLES = {
         decode,
         (2, 12, 48),
     ),
+    'MAEST': (
+        toy_video_mae_config('MAEST', learn_pos_embed=True, pos_embed_type='separable'),
+        total_loss(lambda: dict(inputs=clips())),
+        (),
+    ),
     'MLPHead': (dict(in_dim=8, hidden_dim=16, out_dim=4), lambda m: m(torch.randn(6, 8)), (6, 4)),
     'MaskedViT': (
         dict(VICMAE['backbone']),
@@ -140,6 +145,7 @@ EXAMPLES = {
     'MaxPooling': (dict(), pooled, (2, 8)),
     'MeanOverTime': (dict(), pooled_over_time, (2, 8)),
     'MeanPooling': (dict(), pooled, (2, 8)),
+    'OmniMAE': (toy_video_mae_config('OmniMAE'), total_loss(lambda: dict(inputs=views())), ()),
     'PixelReconstructionLoss': (
         dict(),
         lambda m: m(torch.randn(2, 12, 48), torch.randn(2, 12, 48)),

@@ -12,7 +12,7 @@ from torch import Tensor
 from vicmae.errors import ConfigError
 
 from ..feature_model import FeatureModel
-from ..layers import gather_tokens
+from ..layers import PatchSize, gather_tokens
 from ..masking import Mask
 from ..parts import Part, build_part, call_part
 
@@ -43,7 +43,12 @@ class BasePretrainer(FeatureModel):
     @property
     def predicted_values(self) -> int:
         """Number of values that the decoder predicts for each patch, P. Here the pixels of a patch."""
-        return self.backbone.in_channels * math.prod(self.backbone.patch_size)
+        return self.backbone.in_channels * math.prod(self.predicted_patch_size)
+
+    @property
+    def predicted_patch_size(self) -> PatchSize:
+        """Frames, rows and columns of what is predicted for a patch."""
+        return self.backbone.patch_size
 
     def true_patches(self, views: Tensor) -> Tensor:
         """Returns what is true of each patch, in grid order: (B, C, H, W) -> (B, N, P). Here its pixels."""

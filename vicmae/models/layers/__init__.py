@@ -2,7 +2,7 @@
 from .activation_checkpointing import checkpoint_layers
 from .inflation import INFLATIONS, deflate, fit_patch_embed, inflate
 from .init_weights import init_linear_layers
-from .patchify import Grid, as_clip, gather_tokens, patchify, unpatchify
+from .patchify import Grid, PatchSize, as_clip, gather_tokens, patchify, unpatchify
 from .pos_embed import (
     fit_pos_embed,
     grid_of_table,
@@ -28,6 +28,7 @@ __all__ = [
     'INFLATIONS',
     'TIME_TABLES',
     'Grid',
+    'PatchSize',
     'SyncBatchNorm1d',
     'as_clip',
     'check_pos_embed_type',
