@@ -124,6 +124,54 @@ def test_shares_of_a_batch_add_up_and_follow_the_weights(debug):
     assert np.mean(images.shares) == pytest.approx(0.75, abs=0.02)
 
 
+def test_clips_are_shown_by_some_of_their_frames_as_the_model_gets_them(debug):
+    clip_views = [
+        dict(type='OpenVideo'),
+        dict(type='DistantClips', num_segments=2, clip_len=8, frame_stride=1),
+        dict(type='DecodeFrames'),
+        dict(
+            type='ClipViews',
+            on_device=True,
+            transforms=[dict(type='RandomResizedCrop', size=64), dict(type='RandomGrayscale')],
+        ),
+        dict(type='PackViews'),
+    ]
+    cfg = debug(
+        {
+            f'{SOURCES}.videos.pipeline': clip_views,
+            'train_dataloader.collate_fn': dict(type='collate_by_kind'),
+            'model.backbone.num_frames': 8,
+            'model.backbone.tubelet_size': 2,
+        }
+    )
+    images, videos = browse(cfg, number=4)
+    assert [len(sample.views) for sample in (*images.samples, *videos.samples)] == [2, 2, 8, 8]
+
+    loader = build_train_loader(cfg, num_workers=0)
+    preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    batches = [preprocessor(batch, training=True) for batch in loader]  # images and clips together
+    trained = [batch.sample(n) for batch in batches for n in range(len(batch))]
+    for sample in videos.samples:
+        clips = torch.stack(trained[sample.place]).transpose(1, 2)  # (V, T, C, H, W)
+        clips = preprocessor.denormalize(clips).movedim(2, -1).numpy()
+        expected = clips[:, [0, 2, 5, 7]].reshape(8, 64, 64, 3)
+        with open_video(sample.path) as video:
+            frames = video.frames(sample.frame_ids)
+        for number, view in enumerate(sample.views):
+            np.testing.assert_array_equal(view.view, expected[number])
+            place = 8 * (number // 4) + [0, 2, 5, 7][number % 4]
+            np.testing.assert_array_equal(view.frame, frames[place])
+            assert view.frame_id == sample.frame_ids[place]
+            assert view.box == sample.views[4 * (number // 4)].box
+        visible = np.stack([view.visible for view in sample.views]).reshape(2, 4, 8, 8, 8, 8, 3)
+        hidden = (visible == 128).all(axis=(3, 5, 6))  # of each clip and tubelet, (2, 4, 8, 8)
+        assert (~hidden).sum(axis=(1, 2, 3)).tolist() == [64, 64]  # of 256
+    page = render_browsed([images, videos], config='debug', epoch=0, facts={})
+    first = videos.samples[0]
+    seconds = (first.frame_ids[-1] - first.frame_ids[0]) / first.fps
+    assert f'2 clips of 8 frames in {seconds:.2f} s' in page
+
+
 def test_bad_files_are_named_and_others_shown(debug, demo_data, tmp_path):
     for n, path in enumerate(sorted((demo_data / 'images/train').rglob('*.jpg'))[:6]):
         (tmp_path / f'{n}.jpg').write_bytes(path.read_bytes() if n % 2 else b'<html>404</html>')

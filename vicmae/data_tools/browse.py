@@ -24,10 +24,11 @@ from vicmae.datasets.sources.source import Source
 from vicmae.datasets.transforms import ClipView
 from vicmae.errors import DataError
 from vicmae.io.image import EncodedImage
+from vicmae.models.layers import as_clip
 from vicmae.models.masking import seeds_of_views
 from vicmae.models.parts import build_preprocessor
 from vicmae.registry import MODELS
-from vicmae.structures import NO_LABEL, Batch, Clips, Views
+from vicmae.structures import NO_LABEL, Batch, Clips, Mixed, Views
 
 from .gaps import GapDraws, draw_gaps
 from .steps import steps
@@ -66,15 +67,17 @@ class ShownSample:
         place: Which one of the epoch's samples it is, from 0 on.
         path: Its file.
         label: Its class, with its share where the sample is mixed with another; empty where there is none.
-        frame_ids: Numbers of the frames that its views or its clip come from; none for an image.
+        frame_ids: Numbers of the frames that its views or its clips come from; none for an image.
+        num_clips: How many clips these are; 1 where they are none.
         fps: Frames per second of its video; 0 for an image.
-        views: Its views, or some frames of its clip.
+        views: Its views, or some frames of each of its clips.
     """
 
     place: int
     path: str
     label: str
     frame_ids: tuple[int, ...]
+    num_clips: int
     fps: float
     views: tuple[ShownView, ...]
 
@@ -227,58 +230,84 @@ def _show(loaded: Sequence[_Loaded], loader: DataLoader, cfg: Config) -> Iterato
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(cfg))
         batch = preprocessor(loader.collate_fn([one.packed for one in loaded]), training=True)
-        batch = batch.replace(inputs=[preprocessor.denormalize(one) for one in batch.inputs])
-        visible = _hide_patches(batch, cfg)
+        batch = _each_kind(batch, lambda one: _denormalize(one, preprocessor))
+        is_masked = cfg.model.backbone.get('masking') is not None and not isinstance(batch, Clips)
+        visible = _each_kind(batch, lambda one: _hide_patches(one, cfg)) if is_masked else None
     for n, one in enumerate(loaded):
         labels = batch.data_samples[n] if isinstance(batch, Clips) else None
-        hidden = None if visible is None else visible.sample(n)
-        yield _describe(one, batch.sample(n), hidden, labels)
+        hidden = None if visible is None else _clips(visible, n)
+        yield _describe(one, _clips(batch, n), hidden, labels)
 
 
-def _hide_patches(batch: Batch, cfg: Config) -> Views | None:
-    """Paints what the encoder doesn't see in training gray; None where it sees everything."""
-    masking = cfg.model.backbone.get('masking')
-    if masking is None or not isinstance(batch, Views):
-        return None
-    views = torch.stack(batch.inputs)  # (V, B, C, H, W)
-    size = cfg.model.backbone.get('patch_size', 16)
-    height, width = (pixels // size for pixels in views.shape[-2:])
-    pictures = views.flatten(0, 1)
+def _each_kind(batch: Batch, change: Callable[[Any], Batch]) -> Batch:
+    """Changes a batch, or the batch of each kind in a mixed one."""
+    if isinstance(batch, Mixed):
+        return batch.replace(inputs=[change(one) for one in batch.batches])
+    return change(batch)
+
+
+def _clips(batch: Batch, number: int) -> list[Tensor]:
+    """Returns the views of a sample as clips (T, C, H, W), where an image has one frame."""
+    views = batch.sample(number)
+    if not isinstance(batch, Clips):
+        return [as_clip(view[None])[0].transpose(0, 1) for view in views]
+    return [view if view.ndim == 4 else view[None] for view in views]
+
+
+def _denormalize(batch: Views | Clips, preprocessor: Any) -> Batch:
+    if isinstance(batch, Clips):
+        return batch.replace(inputs=[preprocessor.denormalize(one) for one in batch.inputs])
+    # Channels are the third last axis there, and the second one of views.
+    views = [view.movedim(1, -3) for view in batch.inputs]
+    return batch.replace(inputs=[preprocessor.denormalize(v).movedim(-3, 1) for v in views])
+
+
+def _hide_patches(batch: Views, cfg: Config) -> Batch:
+    """Paints what the encoder doesn't see in training gray."""
+    backbone = cfg.model.backbone
+    size, tubelet_size = backbone.get('patch_size', 16), backbone.get('tubelet_size', 1)
+    views = torch.stack(batch.inputs)  # (V, B, C, [T], H, W)
+    clips = as_clip(views.flatten(0, 1))  # (V*B, C, T, H, W)
+    num_frames, height, width = clips.shape[2:]
+    grid = (max(1, num_frames // tubelet_size), height // size, width // size)
     seeds = seeds_of_views(batch.get('seeds'), len(views))
-    mask = MODELS.build(masking)(len(pictures), (1, height, width), pictures.device, seeds)
-    visible = mask.visible.view(-1, 1, height, width)
-    visible = visible.repeat_interleave(size, dim=2).repeat_interleave(size, dim=3)
-    gray = torch.full_like(pictures, 128)
-    return batch.replace(inputs=list(torch.where(visible, pictures, gray).view_as(views)))
+    mask = MODELS.build(backbone.masking)(len(clips), grid, clips.device, seeds)
+    visible = mask.visible.view(-1, 1, *grid)
+    for dim, times in enumerate((num_frames // grid[0], size, size), start=2):
+        visible = visible.repeat_interleave(times, dim)
+    gray = torch.full_like(clips, 128)
+    return batch.replace(inputs=list(torch.where(visible, clips, gray).view_as(views)))
 
 
 def _describe(
-    one: _Loaded, views: Sequence[Tensor], visible: Sequence[Tensor] | None, labels: Any
+    one: _Loaded, clips: Sequence[Tensor], visible: Sequence[Tensor] | None, labels: Any
 ) -> ShownSample:
     seen = one.seen
     frames, ids = seen['frames'], seen.get('frame_ids', ())
-    if views[0].ndim == 4:  # a clip: (T, C, H, W)
-        chosen = np.linspace(0, len(views[0]) - 1, min(len(views[0]), _FRAMES_SHOWN)).round()
-        shown = [(int(n), views[0][int(n)]) for n in chosen]
-    else:
-        shown = [(min(n, len(frames) - 1), view) for n, view in enumerate(views)]
-    boxes: Sequence[Box | None] = one.boxes if len(one.boxes) == len(shown) else [None] * len(shown)
+    boxes: Sequence[Box | None] = one.boxes if len(one.boxes) == len(clips) else [None] * len(clips)
+    shown = []
+    for number, (clip, box) in enumerate(zip(clips, boxes, strict=True)):
+        count = len(clip)
+        for time in np.linspace(0, count - 1, min(count, _FRAMES_SHOWN)).round().astype(int):
+            # Both views of an image, or of a single frame, are made of that.
+            position = min(number * count + int(time), len(frames) - 1)
+            shown.append(
+                ShownView(
+                    frame=_decoded(frames[position]),
+                    frame_id=ids[position] if len(ids) else None,
+                    box=box,
+                    view=_picture(clip[time]),
+                    visible=None if visible is None else _picture(visible[number][time]),
+                )
+            )
     return ShownSample(
         place=one.place,
         path=seen['path'],
         label=_label(seen, labels),
         frame_ids=tuple(ids),
+        num_clips=seen.get('num_clips', 1),
         fps=seen.get('fps', 0.0),
-        views=tuple(
-            ShownView(
-                frame=_decoded(frames[n]),
-                frame_id=ids[n] if len(ids) else None,
-                box=box,
-                view=_picture(view),
-                visible=None if visible is None else _picture(visible[number]),
-            )
-            for number, ((n, view), box) in enumerate(zip(shown, boxes, strict=True))
-        ),
+        views=tuple(shown),
     )
 
 

@@ -88,7 +88,9 @@ def _describe_shares(source: ShownSource) -> str:
 def _describe_gap(sample: ShownSample) -> str:
     frames = sample.frame_ids[-1] - sample.frame_ids[0]
     if len(sample.frame_ids) > 2:
-        return f'clip of {len(sample.frame_ids)} frames in {frames / sample.fps:.2f} s'
+        clips = 'clip' if sample.num_clips == 1 else f'{sample.num_clips} clips'
+        length = len(sample.frame_ids) // sample.num_clips
+        return f'{clips} of {length} frames in {frames / sample.fps:.2f} s'
     return f'gap {frames / sample.fps:.2f} s, {count(frames, "frame")}'
 
 

@@ -69,7 +69,7 @@ class SourceSpeed:
     def _changes(self) -> Iterator[tuple[str, float, str, float]]:
         """Yields a cause, its seconds, a change, and the seconds that the change saves."""
         stages, spent = self.stages, self.stages.seconds
-        change = 'move it to the device with `on_device=True` of TwoViews'
+        change = 'move it to the device with `on_device=True` of the views'
         yield 'colour takes {}', spent['colour'], change, spent['colour']
         pack = 'pack with `python tools/dataset_converters/pack.py ...'
         if (side := stages.short_side or 0.0) > _LARGE:
