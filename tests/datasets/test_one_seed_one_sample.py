@@ -6,9 +6,11 @@ import shutil
 import pytest
 import torch
 
-from vicmae.datasets import MixedDataset, MixtureSampler
+from vicmae.datasets import MixedDataset, MixtureSampler, OneSourceBatches
 from vicmae.datasets.bad_files import BadFileLedger
+from vicmae.datasets.loader.collate import collate_by_kind
 from vicmae.datasets.loader.steady import SteadyLoader
+from vicmae.structures import Mixed
 
 STRONG = [
     dict(type='RandomResizedCrop', size=32),
@@ -126,3 +128,76 @@ def test_bytes_do_not_depend_on_global_random_numbers(demo_data, expected):
 def test_other_epochs_and_seeds_give_other_bytes(demo_data, expected):
     assert not set(samples(make_loader(demo_data), epoch=2)) & set(expected)
     assert not set(samples(make_loader(demo_data, seed=1))) & set(expected)
+
+
+def make_clip_loader(root, batches, num_workers=0, *, rank=0, world_size=1):
+    """Makes a loader of images and clips, both in a batch ('mixed') or one a step ('one source')."""
+    views = dict(transforms=STRONG, on_device=True)
+    clips = [
+        dict(type='OpenVideo'),
+        dict(type='DistantClips', num_segments=1, clip_len=4, frame_stride=2),
+        dict(type='DecodeFrames'),
+        dict(type='ClipViews', **views),
+    ]
+    pipelines = dict(Image=[dict(type='LoadImage'), dict(type='OneView', **views)], Video=clips)
+    pack = dict(type='PackViews')
+    sources = {
+        f'{kind.lower()}s': dict(
+            type=f'{kind}Folder',
+            data_root=f'{root}/{kind.lower()}s/train',
+            pipeline=[*pipeline, pack],
+            visits_per_opening=4 if kind == 'Video' else 1,
+        )
+        for kind, pipeline in pipelines.items()
+    }
+    mixed = MixedDataset(sources, weights=dict(images=1, videos=1))
+    sampler = MixtureSampler(mixed, seed=0, samples_per_epoch=32)
+    sampler.rank, sampler.world_size = rank, world_size
+    options = dict(num_workers=num_workers, collate_fn=collate_by_kind)
+    if batches == 'mixed':
+        return SteadyLoader(mixed, sampler=sampler, batch_size=4, **options)
+    return SteadyLoader(mixed, batch_sampler=OneSourceBatches(sampler, 4), **options)
+
+
+def clip_samples(loader, skip=0):
+    """Returns the samples of an epoch in order, each as its shape, its bytes, its augmentations and its seed."""
+    loader.skip(skip)
+    rows = []
+    for batch in loader:
+        kinds = batch.batches if isinstance(batch, Mixed) else [batch]
+        rows += [
+            (view.shape, view.numpy().tobytes(), augment.numpy().tobytes(), int(seed))
+            for one in kinds
+            for view, augment, seed in zip(*one.inputs, *one['augment'], one['seeds'], strict=True)
+        ]
+    return rows
+
+
+@pytest.fixture(scope='module', params=['mixed', 'one source'])
+def clips(request, demo_data):
+    return request.param, clip_samples(make_clip_loader(demo_data, request.param))
+
+
+def test_epoch_has_images_and_clips_and_no_sample_twice(clips):
+    assert len(clips[1]) == 32
+    assert sorted({shape for shape, *_ in clips[1]}) == [(3, 4, 32, 32), (3, 32, 32)]
+    assert len(set(clips[1])) == 32
+
+
+def test_clips_are_the_same_with_any_number_of_workers(demo_data, clips):
+    for num_workers in (1, 2):
+        assert clip_samples(make_clip_loader(demo_data, clips[0], num_workers)) == clips[1]
+
+
+def test_clips_are_the_same_on_one_rank_and_on_two(demo_data, clips):
+    parts = [
+        clip_samples(make_clip_loader(demo_data, clips[0], rank=rank, world_size=2))
+        for rank in range(2)
+    ]
+    assert len(parts[0]) == len(parts[1]) == 16
+    assert sorted(row for part in parts for row in part) == sorted(clips[1])
+
+
+@pytest.mark.parametrize('skip', [1, 6])
+def test_clips_are_the_same_after_resuming_in_mid_epoch(demo_data, clips, skip):
+    assert clip_samples(make_clip_loader(demo_data, clips[0]), skip) == clips[1][4 * skip :]

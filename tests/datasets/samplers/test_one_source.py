@@ -71,6 +71,25 @@ def test_source_without_weight_needs_no_batch():
     assert len(list(batches)) == len(batches) == 3
 
 
+def test_repeated_sampling_keeps_the_epoch_and_opens_each_video_once_in_four():
+    """As in OmniMAE: an epoch has each image once, and four samples of each of a quarter of the videos."""
+    videos = range(50, 82)
+    opened = Counter()
+    for epoch in range(4):
+        batches = make(sizes=(50, len(videos)))
+        batches.sampler.visits_per_opening = [1, 4]
+        batches.sampler.set_epoch(epoch)
+        epoch_keys = list(batches)
+        assert len(epoch_keys) == len(batches) == 50 // 4 + 32 // 4
+        of_videos = [batch for batch in epoch_keys if batch[0].index in videos]
+        assert all(len({key.index for key in batch}) == 1 for batch in of_videos)
+        assert all(len({key.visit for key in batch}) == 4 for batch in of_videos)
+        opened.update(batch[0].index for batch in of_videos)
+        images = [key.index for batch in epoch_keys for key in batch if key.index not in videos]
+        assert len(set(images)) == len(images) == 48
+    assert opened == Counter(videos)
+
+
 def test_other_samplers_are_refused():
     with pytest.raises(ConfigError, match='needs a MixtureSampler as the `sampler`, got range'):
         OneSourceBatches(range(4), 2)

@@ -108,6 +108,25 @@ def test_visits_differ():
     assert len({tuple(sample['frame_ids']) for sample in samples}) > 8
 
 
+def test_visits_to_a_video_are_different_clips_of_it_from_one_opening():
+    clips = [
+        dict(type='OpenVideo'),
+        dict(type='DistantClips', num_segments=1, clip_len=4, frame_stride=3),
+        dict(type='DecodeFrames'),
+        dict(type='ClipViews', transforms=[dict(type='RandomResizedCrop', size=8)]),
+        dict(type='PackViews'),
+    ]
+    samples = Readers([CountingReader] * 3, pipeline=clips).__getitems__(visits(1, 4))
+    (reader,) = CountingReader.opened
+    assert reader.name == 'v1'
+    (ids,) = reader.asked
+    assert ids == sorted(set(ids))
+    times = [sample['inputs'][0][0, :, 0, 0].tolist() for sample in samples]  # pixels are numbers
+    assert all(clip == list(range(clip[0], clip[0] + 12, 3)) for clip in times)
+    assert len({clip[0] for clip in times}) == 4
+    assert sorted({frame for clip in times for frame in clip}) == ids
+
+
 def test_notes_of_transforms_are_drained_once():
     pipeline = [dict(type='OpenVideo'), dict(type='DistantFramePair', window_seconds=60.0)]
     mixed = MixedDataset(dict(videos=Readers([CountingReader] * 2, pipeline=pipeline)))

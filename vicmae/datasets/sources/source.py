@@ -20,7 +20,10 @@ class Source(Dataset):
     Args:
         pipeline: Transforms of a sample.
         visits_per_opening: Number of samples drawn from a file when it is opened (repeated sampling), which saves
-            most of the work for videos. The length of an epoch stays; with k visits, k epochs visit all files.
+            most of the work for videos. The length of an epoch and the batch size stay, as both count samples; with k
+            visits, an epoch opens one of k files, and k epochs open all. Epochs of MAE-ST (800 'effective' ones) and of
+            OmniMAE (4 clips of a video, a quarter of the passes) are counted like this, and learning rates follow from
+            the batch size as they are.
         tags: Further items of every sample, such as `dict(probe='images', role='bank')`.
     """
 
