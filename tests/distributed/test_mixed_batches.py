@@ -7,15 +7,26 @@ from mmengine.model import MMDistributedDataParallel
 
 from vicmae.registry import MODELS
 from vicmae.structures import Mixed, Views
-from vicmae.testing import randomize, toy_vicmae_config
+from vicmae.testing import randomize, toy_vicmae_config, toy_video_mae_config
 from vicmae.utils.distributed import rank_and_world_size
 
 SAMPLES = 8
-# Ranks differ in their number of large images; the second rank has none.
-LARGE = {1: [3], 2: [3, 0], 4: [2, 0, 1, 0]}
+# Ranks differ in their numbers of the first kind; the second rank has none of it.
+OF_FIRST_KIND = {1: [3], 2: [3, 0], 4: [2, 0, 1, 0]}
+# Two kinds of images or clips, (C, [T], H, W).
+KINDS = {
+    'MAE': [(3, 24, 24), (3, 16, 16)],
+    'ViCMAE': [(3, 24, 24), (3, 16, 16)],
+    'SimCLR': [(3, 24, 24), (3, 16, 16)],
+    'VideoMAE': [(3, 2, 16, 16), (3, 4, 16, 16)],
+    'MAEST': [(3, 2, 16, 16), (3, 4, 16, 16)],
+    'OmniMAE': [(3, 16, 16), (3, 4, 16, 16)],
+}
 
 
 def toy_config(method):
+    if len(KINDS[method][1]) == 4:
+        return toy_video_mae_config(method)
     parts = toy_vicmae_config('SyncBN')
     parts['backbone'] |= dict(resize_positions=True)
     if method == 'ViCMAE':
@@ -36,19 +47,19 @@ def build(config):
     return randomize(model).double()
 
 
-def toy_samples():
-    """Makes two views of large and of small images, each kind with the seeds of its masks."""
+def toy_samples(method):
+    """Makes two views of samples of both kinds, each kind with the seeds of its masks."""
     torch.manual_seed(0)
     return [
-        (torch.randn(count, 2, 3, side, side, dtype=torch.float64), torch.randint(2**62, (count,)))
-        for count, side in [(3, 24), (SAMPLES - 3, 16)]
+        (torch.randn(count, 2, *shape, dtype=torch.float64), torch.randint(2**62, (count,)))
+        for count, shape in zip([3, SAMPLES - 3], KINDS[method], strict=True)
     ]
 
 
 def share_of(samples, rank, world_size):
     """Returns the batch of a rank: of one kind, or mixed."""
-    num_large = LARGE[world_size]
-    counts = [num_large, [SAMPLES // world_size - count for count in num_large]]
+    of_first = OF_FIRST_KIND[world_size]
+    counts = [of_first, [SAMPLES // world_size - count for count in of_first]]
     parts = [
         (pixels.split(of_ranks)[rank], seeds.split(of_ranks)[rank])
         for (pixels, seeds), of_ranks in zip(samples, counts, strict=True)
@@ -69,7 +80,7 @@ def losses_and_gradients(config, samples):
 
 
 def test_loss_of_a_mixed_batch_is_the_mean_over_its_samples():
-    samples = toy_samples()
+    samples = toy_samples('MAE')
     losses, _ = losses_and_gradients(toy_config('MAE'), samples)
     model = build(toy_config('MAE'))
     alone = [
@@ -81,9 +92,9 @@ def test_loss_of_a_mixed_batch_is_the_mean_over_its_samples():
 
 
 @pytest.mark.parametrize('world_size', [2, pytest.param(4, marks=pytest.mark.slow)])
-@pytest.mark.parametrize('method', ['MAE', 'ViCMAE', 'SimCLR'])
+@pytest.mark.parametrize('method', KINDS)
 def test_ranks_with_other_kinds_of_data_equal_one_process(gloo_pool, method, world_size):
-    config, samples = toy_config(method), toy_samples()
+    config, samples = toy_config(method), toy_samples(method)
     losses, gradients = losses_and_gradients(config, samples)
     results = gloo_pool.run(losses_and_gradients, world_size, config, samples)
     for name, value in losses.items():
