@@ -5,11 +5,16 @@ import torch
 from PIL import Image
 
 from vicmae.errors import ConfigError
-from vicmae.models.algorithms import ViCMAE
+from vicmae.models.algorithms import MAEST, OmniMAE, ViCMAE
 from vicmae.models.layers import gather_tokens
 from vicmae.models.losses import normalize_patches
 from vicmae.registry import MODELS
-from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
+from vicmae.testing import (
+    randomize,
+    toy_transfer_config,
+    toy_vicmae_config,
+    toy_video_mae_config,
+)
 from vicmae.visualization.reconstruction import (
     Reconstructions,
     draw_reconstructions,
@@ -94,6 +99,51 @@ def test_seed_determines_the_masks_and_keeps_the_random_state():
     assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_array_equal(first.output, second.output)
     assert (find_hidden(first) != find_hidden(other)).any()
+
+
+class ClipOracle(OmniMAE):
+    """Predicts what is hidden, each channel normalised."""
+
+    def reconstruct(self, frames):
+        _, patches, ids_masked = super().reconstruct(frames)
+        truth = normalize_patches(gather_tokens(patches, ids_masked), num_channels=3)
+        return truth, patches, ids_masked
+
+
+def make_clip_model(cls):
+    config = toy_video_mae_config()
+    config.pop('type')
+    config['aggregator'] = MODELS.build(config['aggregator'])
+    return randomize(cls(**config)).eval()
+
+
+def test_clips_are_rows_of_frames_which_a_perfect_predictor_restores():
+    clips = torch.randint(0, 90, (2, 4, 3, 16, 16), dtype=torch.uint8)  # (B, T, C, H, W)
+    drawn = draw_reconstructions(make_clip_model(ClipOracle), clips)
+    row = torch.cat(list(clips.permute(1, 0, 3, 4, 2)), dim=2).numpy()
+    np.testing.assert_array_equal(drawn.original, row)
+    assert drawn.masked.shape == drawn.output.shape == (2, 16, 64, 3)
+    assert np.abs(drawn.output.astype(int) - row).max() <= 1
+    frames = np.split(drawn.masked, 4, axis=2)
+    assert all(
+        find_hidden(Reconstructions(f, f, f)).sum(axis=1).tolist() == [12, 12] for f in frames
+    )
+
+
+def test_image_of_a_clip_model_is_one_picture():
+    frames = make_frames()
+    drawn = draw_reconstructions(make_clip_model(ClipOracle), frames)
+    np.testing.assert_array_equal(drawn.original, frames.permute(0, 2, 3, 1).numpy())
+    assert np.abs(drawn.output.astype(int) - drawn.original).max() <= 1
+    assert find_hidden(drawn).sum(axis=1).tolist() == [12, 12, 12]
+
+
+def test_clip_is_drawn_from_the_frames_that_mae_st_predicts():
+    clips = torch.randint(0, 90, (1, 4, 3, 16, 16), dtype=torch.uint8)
+    drawn = draw_reconstructions(make_clip_model(MAEST), clips)
+    first, last = np.split(drawn.original, 2, axis=2)
+    np.testing.assert_array_equal(first[0], clips[0, 0].permute(1, 2, 0))
+    np.testing.assert_array_equal(last[0], clips[0, 3].permute(1, 2, 0))
 
 
 def test_classifier_is_refused():

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Draws what a pretrained model makes of pictures and clips: input, what the encoder sees, output."""
+"""Draws what a pretrained model makes of images and videos: input, what the encoder sees, output."""
 
 import argparse
 import sys
@@ -23,7 +23,9 @@ def parse_args() -> argparse.Namespace:
     add_config_argument(parser)
     parser.add_argument('checkpoint', help='path of the checkpoint')
     parser.add_argument(
-        'files', nargs='+', help='images and videos; of a video the middle frame is drawn'
+        'files',
+        nargs='+',
+        help='images and videos; of a video the middle frame is drawn, or a clip if the model encodes clips',
     )
     parser.add_argument(
         '--out', type=Path, default=Path('reconstructions.png'), help='the picture to write'
@@ -55,9 +57,16 @@ def main() -> None:
         )
     cfg = load_config(args.config, args.cfg_options)
     model = load_model(cfg, args.checkpoint, device=args.device)
-    frames = torch.cat(load_clips(args.files, model.backbone.img_size, num_frames=1))
+    clips = load_clips(args.files, model.backbone.img_size, num_frames=model.backbone.num_frames)
+    lengths = {len(clip) for clip in clips}
+    if len(lengths) > 1:
+        raise ConfigError(
+            'The model encodes clips, of which a row of frames is drawn. Draw images and videos in two calls.'
+        )
+    frames = torch.cat(clips) if lengths == {1} else torch.stack(clips)
     drawn = draw_reconstructions(model, frames, seed=args.seed)
-    save_grid(drawn, args.out, columns=args.columns, zoom=args.zoom)
+    columns = args.columns if lengths == {1} else 1
+    save_grid(drawn, args.out, columns=columns, zoom=args.zoom)
     print(args.out)
 
 

@@ -1,11 +1,15 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Pictures of reconstructions. B batch, C channels, H W pixels, N patches, M masked, P values per patch."""
+"""Pictures of reconstructions.
+
+B batch, C channels, T H W frames and pixels, N patches, M masked, P values per patch, F frames that are shown.
+"""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -14,13 +18,14 @@ from vicmae.models.algorithms import BasePretrainer
 from vicmae.models.layers import gather_tokens, unpatchify
 from vicmae.models.losses import denormalize_patches
 
+_FRAMES_SHOWN = 4  # of a clip
 _READABLE_SIDE = 160  # pixels
 _TITLE_HEIGHT = 24
 _TITLES = ('input', 'masked', 'reconstruction')
 
 
 class Reconstructions(NamedTuple):
-    """Pictures of a batch, each (B, H, W, 3), uint8, RGB.
+    """Pictures of a batch, each (B, H, W, 3), uint8, RGB. That of a clip is a row of frames, (B, H, F*W, 3).
 
     Attributes:
         original: The input of the model.
@@ -35,13 +40,14 @@ class Reconstructions(NamedTuple):
 
 @torch.no_grad()
 def draw_reconstructions(model: Any, frames: Tensor, *, seed: int = 0) -> Reconstructions:
-    """Masks uint8 frames, lets a `ViCMAE` or `MAE` in evaluation mode predict the masked patches, and draws all three.
+    """Masks uint8 images or clips, lets a model in evaluation mode predict the masked patches, and draws all three.
 
     A model that predicts normalised patches (`norm_pix`) doesn't predict their mean and variance: these are taken from
-    the true patches.
+    the true patches. Of a clip, evenly spaced frames are drawn, among those that the model predicts.
 
     Shape:
         (B, C, H, W) -> three arrays (B, H, W, C)
+        (B, T, C, H, W) -> three arrays (B, H, F*W, C)
     """
     if not isinstance(model, BasePretrainer):
         raise ConfigError(
@@ -50,22 +56,29 @@ def draw_reconstructions(model: Any, frames: Tensor, *, seed: int = 0) -> Recons
     device = next(model.parameters()).device
     preprocessor = model.data_preprocessor
     views = preprocessor.normalize(frames.to(device))
+    views = views.transpose(1, 2) if views.ndim == 5 else views
     with torch.random.fork_rng(devices=[device] if device.type == 'cuda' else []):
         torch.manual_seed(seed)
         predicted, patches, ids_masked = model.reconstruct(views)
     if model.pixel_loss.norm_pix:
-        predicted = denormalize_patches(predicted, gather_tokens(patches, ids_masked))
+        num_channels = getattr(model.pixel_loss, 'num_channels', 1)
+        hidden = gather_tokens(patches, ids_masked)
+        predicted = denormalize_patches(predicted, hidden, num_channels)
     gray = torch.zeros_like(predicted)  # the mean colour, once denormalised
+    grid = model.backbone.grid_of(views)
 
-    def draw(values: Tensor) -> np.ndarray:
-        ids = ids_masked.unsqueeze(-1).expand_as(values)
-        filled = patches.scatter(1, ids, values)  # (B, N, P)
-        pictures = unpatchify(filled, model.backbone.patch_size, model.backbone.grid_of(views))
-        uint8 = preprocessor.denormalize(pictures.squeeze(2))
-        return uint8.permute(0, 2, 3, 1).cpu().numpy()
+    def draw(values: Tensor | None) -> np.ndarray:
+        filled = patches
+        if values is not None:
+            ids = ids_masked.unsqueeze(-1).expand_as(values)
+            filled = patches.scatter(1, ids, values.to(patches.dtype))  # (B, N, P)
+        pixels = unpatchify(filled, model.predicted_patch_size, grid)  # (B, C, T, H, W)
+        shown = min(pixels.shape[2], _FRAMES_SHOWN) if views.ndim == 5 else 1
+        steps = torch.linspace(0, pixels.shape[2] - 1, shown).long()
+        pictures = preprocessor.denormalize(pixels[:, :, steps].transpose(1, 2))
+        return rearrange(pictures, 'b t c h w -> b h (t w) c').cpu().numpy()
 
-    originals = frames.permute(0, 2, 3, 1).cpu().numpy()
-    return Reconstructions(originals, draw(gray), draw(predicted.to(patches.dtype)))
+    return Reconstructions(draw(None), draw(gray), draw(predicted))
 
 
 def save_grid(
