@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Masked autoencoders of clips: VideoMAE."""
 
+import pytest
 import torch
 
 from vicmae.models.layers import gather_tokens, patchify
@@ -92,3 +93,12 @@ def test_true_patches_are_in_grid_order():
     patches = patchify(clips, (2, 4, 4))
     assert torch.equal(model.true_patches(clips), patches)
     assert torch.equal(model.true_masked(clips, mask), gather_tokens(patches, mask.ids_masked))
+
+
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_loss():
+    model, clips = build(), torch.randn(2, 3, 4, 16, 16)
+    expected = model.loss([clips], seeds=torch.arange(2))['loss_reconstruction']
+    assert model.compile_layers(backend='aot_eager') == 3
+    found = model.loss([clips], seeds=torch.arange(2))['loss_reconstruction']
+    torch.testing.assert_close(found, expected)

@@ -3,8 +3,13 @@ import pytest
 import torch
 
 from vicmae.checkpoints.fit import load_weights
-from vicmae.models.layers import resize_pos_embed, sincos_pos_embed
-from vicmae.models.masking import RandomMasking
+from vicmae.models.layers import (
+    TIME_TABLES,
+    resize_pos_embed,
+    sincos_pos_embed,
+    sinusoid_pos_embed,
+)
+from vicmae.models.masking import RandomMasking, TubeMasking
 from vicmae.models.necks import MAEDecoder
 from vicmae.testing import peak_memory, randomize
 
@@ -127,3 +132,85 @@ def test_checkpointed_layers_give_the_same_gradients_at_less_memory():
         gradients.append([p.grad for p in decoder.parameters() if p.requires_grad])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
     assert memory[1] < 0.5 * memory[0]
+
+
+# Clips: every type of position embeddings, against the same weights on all patches.
+CLIP_GRID = (3, 2, 4)
+
+
+@pytest.mark.parametrize('pos_embed_type', ['separable', 'joint', 'sinusoid'])
+@pytest.mark.parametrize('num_prefix_tokens', [0, 1])
+def test_clips_are_decoded_as_all_patches_then_the_masked_ones(pos_embed_type, num_prefix_tokens):
+    decoder = toy_decoder(
+        CLIP_GRID, pos_embed_type=pos_embed_type, num_prefix_tokens=num_prefix_tokens
+    )
+    mask = TubeMasking(0.5)(2, CLIP_GRID, torch.device('cpu'))
+    tokens = torch.randn(2, num_prefix_tokens + 12, 12)
+    x = decoder.decoder_embed(tokens)
+    prefix, visible = x[:, :num_prefix_tokens], x[:, num_prefix_tokens:]
+    places = mask.ids_keep.unsqueeze(-1).expand(-1, -1, 16)
+    patches = decoder.mask_token.repeat(2, 24, 1).scatter(1, places, visible)
+    if pos_embed_type == 'sinusoid':
+        patches = patches + sinusoid_pos_embed(24, 16)
+    else:
+        table = getattr(decoder, f'decoder_{TIME_TABLES[pos_embed_type]}')
+        space = sincos_pos_embed((2, 4), 16)
+        along_time = table.unflatten(1, (3, -1)).expand(-1, -1, 8, -1).flatten(1, 2)
+        patches = patches + space.repeat(1, 3, 1) + along_time
+    x = torch.cat([prefix, patches], dim=1)
+    for block in decoder.decoder_blocks:
+        x = block(x)
+    everything = decoder.decoder_pred(decoder.decoder_norm(x))[:, num_prefix_tokens:]
+    expected = everything[~mask.visible].unflatten(0, (2, 12))
+    torch.testing.assert_close(decoder(tokens, mask), expected)
+
+
+@pytest.mark.parametrize('pos_embed_type', ['separable', 'joint'])
+def test_grid_of_one_time_step_has_the_decoder_of_images(pos_embed_type):
+    decoder, image_decoder = toy_decoder(pos_embed_type=pos_embed_type), toy_decoder()
+    names = list(image_decoder.state_dict())
+    assert list(decoder.state_dict()) == names
+    assert not [name for name in names if 'temporal' in name or 'cls_token' in name]
+    decoder.load_state_dict(image_decoder.state_dict())
+    mask, tokens = RandomMasking(0.6)(4, GRID, torch.device('cpu')), torch.randn(4, 7, 12)
+    assert torch.equal(decoder(tokens, mask), image_decoder(tokens, mask))
+
+
+@pytest.mark.parametrize('pos_embed_type', ['separable', 'joint', 'sinusoid'])
+@pytest.mark.parametrize('grid', [(3, 3, 3), (2, 3, 3), (1, 3, 3), (5, 3, 3), (3, 4, 6)])
+def test_clip_checkpoint_of_another_grid_decodes_as_its_own_decoder_on_that_grid(
+    pos_embed_type, grid
+):
+    trained = toy_decoder((3, 3, 3), pos_embed_type=pos_embed_type)
+    decoder = toy_decoder(grid, pos_embed_type=pos_embed_type)
+    load_weights(decoder, trained.state_dict(), source='a.pth')
+    if grid[0] == 1 and pos_embed_type != 'sinusoid':
+        along_time = trained.positions((3, 3, 3))[:, 1:].unflatten(1, (3, 9)).mean(1)
+        torch.testing.assert_close(decoder.positions(grid)[:, 1:], along_time)
+    else:
+        torch.testing.assert_close(decoder.positions(grid), trained.positions(grid))
+
+
+def test_decoder_of_images_loads_for_clips():
+    trained, decoder = toy_decoder((1, 2, 4)), toy_decoder(CLIP_GRID)
+    load_weights(decoder, trained.state_dict(), source='a.pth')
+    expected = trained.positions((1, 2, 4))
+    expected = torch.cat([expected, expected[:, 1:], expected[:, 1:]], dim=1)
+    torch.testing.assert_close(decoder.positions(CLIP_GRID), expected)
+
+
+def test_own_class_token_needs_one_of_the_encoder():
+    with pytest.raises(ValueError, match='`own_cls_token` replaces .* has 0 of them. Set'):
+        toy_decoder(num_prefix_tokens=0, own_cls_token=True)
+
+
+def test_checkpointed_and_half_precision_decoders_of_clips_give_the_same_predictions():
+    plain, decoder = toy_decoder(CLIP_GRID), toy_decoder(CLIP_GRID, with_cp=True)
+    decoder.load_state_dict(plain.state_dict())
+    mask = TubeMasking(0.5)(2, CLIP_GRID, torch.device('cpu'))
+    tokens = torch.randn(2, 13, 12)
+    expected = plain(tokens, mask)
+    assert torch.equal(decoder.train()(tokens, mask), expected)
+    with torch.autocast('cpu', torch.bfloat16):
+        rough = plain(tokens, mask).float()
+    assert (rough - expected).norm() < 0.05 * expected.norm()

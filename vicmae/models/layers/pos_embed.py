@@ -106,8 +106,9 @@ def grid_of_table(table: Tensor, *, otherwise: Grid) -> Grid:
     if side * side == num_patches:
         return (1, side, side)
     raise CheckpointError(
-        f'The position embeddings of the checkpoint are learned, for {num_patches} patches, which is neither the '
-        f"model's grid of {otherwise[1]}x{otherwise[2]} nor a square. Load them at the image size of their training."
+        f'The position embeddings of the checkpoint (learned, or a sinusoid) are for {num_patches} patches, which is '
+        f"neither the model's grid of {otherwise[1]}x{otherwise[2]} nor a square. Load them at the image size of their "
+        'training.'
     )
 
 
