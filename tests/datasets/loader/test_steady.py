@@ -22,7 +22,7 @@ from torch.utils.data import Dataset, default_collate
 from vicmae.datasets import ImageFolder, MixedDataset, MixtureSampler, SampleKey, VideoFolder
 from vicmae.datasets.bad_files import BadFile, BadFileLedger
 from vicmae.datasets.loader.steady import SteadyLoader
-from vicmae.errors import DataError
+from vicmae.errors import ConfigError, DataError
 from vicmae.testing import write_clip
 
 
@@ -534,6 +534,24 @@ def test_batches_come_in_shared_memory_without_a_second_copy():
     loader = make_loader(Files(8), num_workers=1, collate_fn=collate_and_look)
     for batch, was_shared in loader:
         assert was_shared and batch.is_shared()
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_samples_of_several_shapes_say_how_to_collate_them(num_workers):
+    shapes = [(3, 8, 8), (3, 4, 8, 8)]
+    samples = [dict(inputs=[torch.zeros(shape)]) for shape in shapes]
+    loader = SteadyLoader(samples, batch_size=2, num_workers=num_workers)
+    message = (
+        r"^`train_dataloader.collate_fn` can't join .* \[\(3, 4, 8, 8\)\] and \[\(3, 8, 8\)\]. Set"
+    )
+    with pytest.raises(ConfigError, match=message):
+        list(loader)
+    with pytest.raises(ValueError, match='user'):  # other errors stay as they are
+        list(SteadyLoader([1, 2], batch_size=2, collate_fn=fail_as_user))
+
+
+def fail_as_user(samples):
+    raise ValueError('user')
 
 
 def test_sampler_gets_the_batch_size():

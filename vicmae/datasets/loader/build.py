@@ -4,7 +4,6 @@ from typing import Any
 
 from mmengine.runner import Runner
 
-from .collate import collate_by_kind  # noqa: F401  registers it
 from .steady import SteadyLoader
 
 # Options of a config's data loaders that torch doesn't have. The first one is for the list of bad files.

@@ -17,19 +17,18 @@ def collate_by_kind(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     kinds: dict[Any, list[int]] = {}
     for position, sample in enumerate(samples):
-        kinds.setdefault(_kind_of(sample), []).append(position)
+        kinds.setdefault(kind_of(sample), []).append(position)
     batches = [_collate([samples[n] for n in positions]) for positions in kinds.values()]
     if len(batches) == 1:
         return batches[0]
     return dict(inputs=batches, positions=list(kinds.values()))
 
 
-def _kind_of(sample: dict[str, Any]) -> Any:
+def kind_of(sample: Any) -> tuple[Any, ...]:
     """Returns the shapes of a sample's views, or of its image or clip if it is labelled."""
     inputs = sample['inputs']
-    if isinstance(inputs, (list, tuple)):
-        return tuple(view.shape for view in inputs)
-    return inputs.shape
+    views = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    return tuple(tuple(view.shape) for view in views)
 
 
 def _collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:

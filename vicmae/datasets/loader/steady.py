@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from vicmae.errors import DataError, VicmaeError
+from vicmae.errors import ConfigError, DataError, VicmaeError
 from vicmae.structures import as_batch
 from vicmae.utils.log import warn
 
@@ -25,6 +25,7 @@ from ..bad_files import BadFile, BadFileLedger
 from ..sample_key import SampleKey
 from ..samplers import MixtureSampler
 from .board import Board, Note
+from .collate import kind_of
 from .guard import GuardedDataset, Report, index_of
 
 # Exit codes at signals from outside, which are not the fault of a file. 0 is torch's at SIGTERM from the parent.
@@ -41,7 +42,7 @@ _WORKER_OPTIONS = (
 
 
 class Delivery(NamedTuple):
-    """A batch and its report. The batch is None if none of its samples could be loaded."""
+    """A batch and its report. The batch is None if no sample could be loaded, an error if samples don't fit."""
 
     batch: Any
     report: Report
@@ -55,7 +56,24 @@ class _Collate:
 
     def __call__(self, loaded: tuple[list[Any], Report]) -> Delivery:
         samples, report = loaded
-        return Delivery(self.collate(samples) if samples else None, report)
+        try:
+            return Delivery(self.collate(samples) if samples else None, report)
+        except (RuntimeError, ValueError):
+            packed = all(isinstance(sample, Mapping) and 'inputs' in sample for sample in samples)
+            kinds = {kind_of(sample) for sample in samples} if packed else set()
+            if len(kinds) < 2:
+                raise
+            # The loader raises it, without the stack of a worker.
+            return Delivery(ConfigError(_several_kinds_text(kinds)), report)
+
+
+def _several_kinds_text(kinds: set[tuple[Any, ...]]) -> str:
+    shapes = ' and '.join(sorted(str(list(kind)) for kind in kinds))
+    return (
+        f"`train_dataloader.collate_fn` can't join samples whose views have the shapes {shapes}. Set "
+        "`train_dataloader.collate_fn=dict(type='collate_by_kind')`, or "
+        "`train_dataloader.batch_sampler=dict(type='OneSourceBatches')` for one source a step."
+    )
 
 
 class _Begin:
@@ -183,6 +201,8 @@ class SteadyLoader(DataLoader):
                     delivered += 1
                     excused.clear()
                     self._account(report)
+                    if isinstance(batch, Exception):
+                        raise batch
                     if batch is not None:
                         typed = isinstance(batch, Mapping) and 'inputs' in batch
                         yield as_batch(batch) if typed else batch
