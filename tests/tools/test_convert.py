@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Converting as a user does it: there, back, and a start from the result."""
+"""Converts as a user does: there, back, and a start from the result."""
 
 import json
 import re
@@ -9,9 +9,12 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from vicmae.apis import CHECKPOINT_FORMATS, load_model
-from vicmae.testing import toy_vicmae_config
+from vicmae.apis import CHECKPOINT_FORMATS, load_config, load_model
+from vicmae.cli.common import parse_value
+from vicmae.config.paths import project_file
+from vicmae.testing import randomize, toy_vicmae_config
 
+from ..checkpoints.public_models import OmniMAE
 from .conftest import DEBUG
 
 TOOL = 'model_converters/convert.py'
@@ -95,6 +98,46 @@ def test_complete_checkpoint_loads_strictly(run_tool, tmp_path):
     assert numbers(there.out, official)[1:] == numbers(back.out, again)[1:] == [0, 0, 0]
     command = f'python tools/train.py CONFIG --cfg-options load_from={again}'
     assert back.out.endswith(f'Start from it: {command}\n')
+
+
+@pytest.fixture(scope='module')
+def omnimae(run_tool, tmp_path_factory):
+    """A converted OmniMAE, and the options that the tool printed."""
+    path = tmp_path_factory.mktemp('omnimae')
+    torch.save(randomize(OmniMAE()).state_dict(), path / 'public.torch')
+    arguments = ['--from', 'omnimae', '--to', 'vicmae', path / 'public.torch', path / 'ours.pth']
+    ended = run_tool(TOOL, *arguments)
+    assert ended.status == 0, ended.err
+    assert numbers(ended.out, path / 'ours.pth')[1:] == [0, 0, 0]
+    return path / 'ours.pth', re.search('Options of its model: (.*)\n', ended.out)[1]
+
+
+def test_options_that_the_tool_prints_make_a_model_that_loads(omnimae):
+    checkpoint, printed = omnimae
+    overrides = dict(option.split('=', 1) for option in shlex.split(printed))
+    overrides = {key: parse_value(value) for key, value in overrides.items()}
+    assert overrides.pop('model.backbone.arch')['embed_dims'] == 16
+    arch = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64)
+    overrides |= {'model.backbone.arch': arch, 'model.neck.num_heads': 2}
+    cfg = load_config(project_file('configs/mae/mae_vit-tiny-p8_debug.py'), overrides)
+    load_model(cfg, checkpoint)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['finetune', 'finetune-video'])
+def test_converted_checkpoint_is_fine_tuned_with_the_printed_options(
+    run_tool, omnimae, tmp_path, kind
+):
+    checkpoint, printed = omnimae
+    options = [option for option in shlex.split(printed) if not option.startswith('model.neck')]
+    trained = run_tool(
+        'train.py',
+        f'vicmae_vit-tiny-p8_{kind}_debug',
+        *('--work-dir', tmp_path, '--no-validate', '--cfg-options'),
+        *(f'model.pretrained={checkpoint}', 'train_cfg.max_epochs=1', *options),
+    )
+    assert trained.status == 0, trained.err
+    assert re.search(r"Weights of '.*ours.pth' \(student\): 28 mapped, ", trained.out + trained.err)
 
 
 def test_errors_of_users_end_in_one_line(run_tool, ours, mae, tmp_path):

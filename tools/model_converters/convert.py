@@ -1,11 +1,15 @@
 #!/usr/bin/env python
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Converts checkpoints of the official ViC-MAE and MAE code to ours, and back; says what became of each key."""
+"""Converts public checkpoints of other methods to vicmae's format, and reports each key.
+
+Those of the official ViC-MAE code and of MAE are converted back, too. Those of MAE-ST, VideoMAE, VideoMAEv2 and OmniMAE
+are only read: of pretraining, with the decoder, or fine-tuned, with the classifier.
+"""
 
 import argparse
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 try:
     from vicmae.cli.common import add_trust_option, run_tool
@@ -15,11 +19,15 @@ if TYPE_CHECKING:
     from vicmae.apis import Conversion
 
 # Written out: `vicmae.apis.CHECKPOINT_FORMATS` takes seconds to import.
-FORMATS = ['vicmae', 'vicmae-official', 'mae']
+FORMATS = ['vicmae', 'vicmae-official', 'mae', 'mae-st', 'videomae', 'videomae-v2', 'omnimae']
 EXAMPLE = """\
-example:
+examples:
   python tools/model_converters/convert.py --from mae --to vicmae mae_pretrain_vit_base.pth mae.pth
   python tools/train.py CONFIG --cfg-options load_from=mae.pth default_hooks.checkpoint_fit.strict=False
+
+  python tools/model_converters/convert.py --from omnimae --to vicmae vitb_pretrain.torch omnimae.pth
+  python tools/train.py FINETUNE_CONFIG --cfg-options model.pretrained=omnimae.pth OPTIONS
+  (OPTIONS are those of the model, which the first command prints.)
 """
 
 
@@ -67,7 +75,27 @@ def main() -> None:
     print(conversion)
     print(f'{args.output}: {conversion.summary()}')
     if args.target_format == 'vicmae':
-        print(f'Start from it: {training_command(args.output, conversion)}')
+        print(f'Options of its model: {model_options(conversion)}')
+        if 'num_classes' in conversion.options:
+            print(f'Evaluate it: python tools/test.py CONFIG {shlex.quote(args.output)}')
+        else:
+            print(f'Start from it: {training_command(args.output, conversion)}')
+
+
+def model_options(conversion: 'Conversion') -> str:
+    """Returns the options of a config with which the weights fit, for `--cfg-options`."""
+    return ' '.join(
+        shlex.quote(f'{key}={as_text(value)}') for key, value in conversion.options.items()
+    )
+
+
+def as_text(value: Any) -> str:
+    """Writes a value as `--cfg-options` reads it, without spaces."""
+    if isinstance(value, dict):
+        return f'dict({",".join(f"{key}={as_text(item)}" for key, item in value.items())})'
+    if isinstance(value, list):
+        return f'[{",".join(map(as_text, value))}]'
+    return str(value)
 
 
 def training_command(checkpoint: str, conversion: 'Conversion') -> str:

@@ -19,6 +19,7 @@ from vicmae.utils.distributed import unwrapped
 from vicmae.utils.log import say, warn
 from vicmae.utils.names import name_some
 
+from .convert.formats import marked_format
 from .read import find_weights, load_checkpoint
 from .state import put_weights
 
@@ -238,8 +239,12 @@ def _read(path: str, map_location: Any = 'cpu') -> dict[str, Any] | None:
 
 def _why_unfit(model_state: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
     """Returns why weights don't fit, as a sentence; empty if the reason is unknown."""
-    if _OFFICIAL_PATCHES in weights or any(key.startswith('blocks.') for key in weights):
+    source = marked_format(weights)
+    if source is None and (
+        _OFFICIAL_PATCHES in weights or any(key.startswith('blocks.') for key in weights)
+    ):
         source = 'vicmae-official' if 'projector.0.weight' in weights else 'mae'
+    if source is not None:
         return (
             'The keys are those of an official checkpoint. Convert it first: python '
             f'tools/model_converters/convert.py --from {source} --to vicmae CHECKPOINT converted.pth '

@@ -52,8 +52,8 @@ _STAND_INS: list[Any] = [
         'numpy._core.multiarray.scalar',
     )
 ]
-# Keys of the weights in a checkpoint: MMEngine's, and that of MAE, ViC-MAE and timm.
-_STATE_NAMES = ('state_dict', 'model')
+# Keys of the weights in a checkpoint: MMEngine's; that of MAE, ViC-MAE and timm; DeepSpeed's; PySlowFast's.
+_STATE_NAMES = ('state_dict', 'model', 'module', 'model_state')
 
 
 def is_unread(value: Any) -> bool:
@@ -189,7 +189,7 @@ def _find_state(loaded: Any) -> tuple[Any, list[str]]:
     if isinstance(loaded, dict):
         for name in _STATE_NAMES:
             # A weight may also have such a name.
-            if name in loaded and not isinstance(loaded[name], Tensor):
+            if isinstance(loaded.get(name), dict):
                 return loaded[name], [str(key) for key in loaded if key != name]
     return loaded, []
 

@@ -264,7 +264,7 @@ def _require_pair(source_format: str, target_format: str) -> None:
     if target_format in _targets_of(source_format):
         return
     reason = (
-        f'{target_format!r} has other tensors, which are only read'
+        f'checkpoints of {target_format!r} are only read, as their tensors differ'
         if source_format == OURS
         else f'one of the formats must be {OURS!r}'
     )
@@ -299,7 +299,7 @@ def _require_format(weights: Mapping[str, Any], path: Path, checkpoint_format: s
         return
     detected = detect_format(weights)
     problem = f'{str(path)!r} is not a `{checkpoint_format}` checkpoint.'
-    if detected is None:
+    if detected in (None, checkpoint_format):
         raise CheckpointError(
             f'{problem} Its first keys are: {", ".join(list(weights)[:3])}. '
             f'The formats are: {", ".join(CHECKPOINT_FORMATS)}.'

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from . import mae, official
+from . import mae, mae_st, official, omni_mae, video_mae
 from .options import size_options
 from .table import Table
 
@@ -36,17 +36,40 @@ class Format(NamedTuple):
         return {**size_options(weights, self.decoder_heads), **self.options}
 
 
+_VIDEO_MAE = Format(
+    video_mae.table_of,
+    re.compile(r'blocks\.\d+\.attn\.q_bias$|encoder_to_decoder\.'),
+    {'model.backbone.pos_embed_type': 'sinusoid', 'model.backbone.with_cls_token': False},
+    decoder_heads={192: 3, 384: 6, 512: 8, 640: 8},
+)
 # Of files that are not vicmae's.
 FORMATS: dict[str, Format] = {
     'vicmae-official': Format(lambda _: official.TABLE, two_way=True),
     'mae': Format(lambda _: mae.TABLE, two_way=True),
+    'mae-st': Format(
+        mae_st.table_of,
+        re.compile(r'pos_embed_(spatial|temporal)$|blocks\.\d+\.attn\.q\.'),
+        {
+            'model.backbone.learn_pos_embed': True,
+            'model.backbone.repeat_cls_token': False,
+            'model.data_preprocessor.mean': [114.75] * 3,
+            'model.data_preprocessor.std': [57.375] * 3,
+        },
+    ),
+    'videomae': _VIDEO_MAE,
+    'videomae-v2': _VIDEO_MAE,
+    'omnimae': Format(
+        omni_mae.table_of,
+        re.compile(r'(^|\.)trunk\.(patch_embed\.proj\.1|blocks)\.'),
+        _VIDEO_MAE.options,
+    ),
 }
 CHECKPOINT_FORMATS = (OURS, *FORMATS)
 
 
 def detect_format(keys: Collection[str]) -> str | None:
     """Returns the format of a file, one of `CHECKPOINT_FORMATS`, or None."""
-    marked = _marked_format(keys)
+    marked = marked_format(keys)
     if marked is not None:
         return marked
     if has_format(keys, OURS):
@@ -61,7 +84,7 @@ def has_format(keys: Collection[str], checkpoint_format: str) -> bool:
 
     Names of the projector don't count: two formats share them.
     """
-    marked = _marked_format(keys)
+    marked = marked_format(keys)
     marks = None if checkpoint_format == OURS else FORMATS[checkpoint_format].marks
     if marks is not (None if marked is None else FORMATS[marked].marks):
         return False
@@ -74,7 +97,7 @@ def has_format(keys: Collection[str], checkpoint_format: str) -> bool:
     )
 
 
-def _marked_format(keys: Collection[str]) -> str | None:
+def marked_format(keys: Collection[str]) -> str | None:
     """Returns the format that has a key of its own."""
     for name, checkpoint_format in FORMATS.items():
         marks = checkpoint_format.marks

@@ -37,6 +37,8 @@ def size_options(weights: Mapping[str, Tensor], decoder_heads: Mapping[int, int]
         options['model.neck.embed_dim'] = len(embed)
         options['model.neck.depth'] = _count_layers(weights, 'neck.decoder_blocks')
         options['model.neck.num_heads'] = decoder_heads.get(len(embed), 16)
+    if 'neck.decoder_cls_token' in weights:
+        options['model.neck.own_cls_token'] = True
     classes = weights.get('head.fc.weight')
     if classes is not None:
         options['num_classes'] = len(classes)
@@ -67,7 +69,7 @@ def _input_options(weights: Mapping[str, Tensor], projection: Tensor) -> dict[st
     options['image_size'] = math.isqrt(num_places) * patch_size
     if tubelet:
         options['model.backbone.tubelet_size'] = tubelet[0]
-        options['num_frames'] = _num_times(weights, num_places) * tubelet[0]
+        options['model.backbone.num_frames'] = _num_times(weights, num_places) * tubelet[0]
     return options
 
 
