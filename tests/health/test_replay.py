@@ -12,9 +12,12 @@ from mmengine.hooks import Hook
 from rich.console import Console
 
 from vicmae.apis import build_runner, load_config
+from vicmae.apis.train_data import build_train_loader
 from vicmae.config.paths import project_file
+from vicmae.datasets import SampleKey
 from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.health.replay import print_replay, range_of, replay
+from vicmae.registry import MODELS
 from vicmae.testing import PoisonLoss
 
 DEBUG = project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py')
@@ -114,6 +117,38 @@ def test_accumulated_batches_are_replayed_together(tmp_path, here):
     assert result.losses == [{name: row[name] for name in result.losses[0]} for row in rows[4:6]]
     written = json.loads((tmp_path / 'bad_steps/iter_6/rank_0.json').read_text())
     assert result.grad_norm == float(written['grad_norm'])
+
+
+MIXED = {
+    'train_dataloader.dataset.sources.videos.pipeline': [
+        dict(type='OpenVideo'),
+        dict(type='DistantClips', num_segments=2, clip_len=4, frame_stride=1),
+        dict(type='DecodeFrames'),
+        dict(type='ClipViews', transforms=[dict(type='RandomResizedCrop', size=64)]),
+        dict(type='PackViews'),
+    ],
+    'train_dataloader.collate_fn': dict(type='collate_by_kind'),
+    'model.backbone.num_frames': 4,
+    'model.backbone.tubelet_size': 2,
+    'val_dataloader': None,
+}
+
+
+@pytest.mark.slow
+def test_batch_of_images_and_clips_is_replayed_bit_for_bit(tmp_path, here):
+    rows = train(tmp_path, PoisonLoss(5), MIXED)
+    result = replay(tmp_path / 'bad_steps/iter_6')
+    assert result.losses == [{name: rows[5][name] for name in result.losses[0]}]
+    assert result.exact
+    # The views of each sample are beside its file.
+    samples = result.record['batches'][0]['samples']
+    cfg = load_config(DEBUG, MIXED)
+    source = build_train_loader(cfg, num_workers=0).dataset
+    preprocessor = MODELS.build(cfg.model.data_preprocessor)
+    for sample, views in zip(samples, result.views, strict=True):
+        packed = source[SampleKey(*sample['key'])]['inputs']
+        clips = [view.unsqueeze(1) if view.ndim == 3 else view for view in packed]  # (C, T, H, W)
+        assert views == [range_of(preprocessor.normalize(clip.transpose(0, 1))) for clip in clips]
 
 
 def test_what_the_model_draws_is_drawn_again(tmp_path, here):
