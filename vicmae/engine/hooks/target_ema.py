@@ -4,20 +4,19 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from vicmae.models.targets import EMATarget
-from vicmae.models.targets.ema import check_momentum
+from vicmae.models.targets.teacher import check_momentum
 from vicmae.registry import HOOKS
 from vicmae.utils.distributed import unwrapped
 
 
 @HOOKS.register_module()
 class TargetEMAHook(Hook):
-    """Moves an `EMATarget` towards its student after each step that the optimizer takes.
+    """Moves EMA teachers (`EMATarget`, `LatentPredictionLoss`) towards the student after each optimizer step.
 
-    The momentum changes along a cosine in the course of the run (BYOL). Without an `EMATarget` the hook does nothing.
+    The momentum changes along a cosine in the course of the run (BYOL). Without a teacher the hook does nothing.
 
     Args:
-        begin_momentum: Momentum at the beginning; by default the `momentum` of the target.
+        begin_momentum: Momentum at the beginning; by default the `momentum` of the teacher.
         end_momentum: Momentum at the end; the same value as at the beginning keeps it constant.
     """
 
@@ -33,17 +32,17 @@ class TargetEMAHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Attaches the update to the optimizer."""
         model = unwrapped(runner.model)
-        if not isinstance(getattr(model, 'target', None), EMATarget):
+        teachers = list(getattr(model, 'teachers', {}).values())
+        if not teachers:
             return
-        if self.begin_momentum is None:
-            self.begin_momentum = model.target.momentum
 
         def update(optimizer: Any, *_: Any) -> None:
-            momentum = self.momentum_at(runner.iter / runner.max_iters)
             # Set where a device or a `GradScaler` skips the step of a fused optimizer.
             skipped = getattr(optimizer, 'found_inf', None)
-            model.update_target(momentum, skipped=skipped)
-            runner.message_hub.update_scalar('train/target_momentum', momentum)
+            for teacher in teachers:
+                momentum = self.momentum_at(runner.iter / runner.max_iters, teacher.momentum)
+                teacher.update(model, momentum, skipped)
+                runner.message_hub.update_scalar('train/target_momentum', momentum)
 
         self._handle = runner.optim_wrapper.optimizer.register_step_post_hook(update)
 
@@ -53,8 +52,11 @@ class TargetEMAHook(Hook):
             self._handle.remove()
             self._handle = None
 
-    def momentum_at(self, progress: float) -> float:
-        """Returns the momentum at a share of the run, from 0 to 1."""
+    def momentum_at(self, progress: float, begin: float | None = None) -> float:
+        """Returns the momentum at a share of the run, from 0 to 1, for a teacher that has `begin` as its own."""
         end = self.end_momentum
-        begin = end if self.begin_momentum is None else self.begin_momentum
+        if self.begin_momentum is not None:
+            begin = self.begin_momentum
+        elif begin is None:
+            begin = end
         return end - (end - begin) * (1 + math.cos(math.pi * progress)) / 2

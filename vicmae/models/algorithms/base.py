@@ -15,6 +15,7 @@ from ..feature_model import FeatureModel
 from ..layers import PatchSize, gather_tokens
 from ..masking import Mask
 from ..parts import Part, build_part, call_part
+from ..targets import EMATeacher
 
 
 class BasePretrainer(FeatureModel):
@@ -27,6 +28,32 @@ class BasePretrainer(FeatureModel):
     def __init__(self, **model: Any) -> None:
         super().__init__(**model)
         self.neck: Any = None
+
+    @property
+    def teachers(self) -> dict[str, EMATeacher]:
+        """Parts with an EMA teacher, by their path."""
+        return {
+            name: module
+            for name, module in self.named_modules()
+            if isinstance(module, EMATeacher) and module.followed
+        }
+
+    def init_weights(self) -> None:
+        """Initialises all weights, or loads those in `init_cfg`. Teachers start as copies of the student."""
+        super().init_weights()
+        # A pretrained checkpoint may contain a teacher.
+        if (self.init_cfg or {}).get('type') != 'Pretrained':
+            self.update_target(momentum=0.0)
+
+    def update_target(self, momentum: float | None = None, skipped: Tensor | None = None) -> None:
+        """Moves EMA teachers, if there are any, towards the student, unless `skipped` is 1."""
+        for teacher in self.teachers.values():
+            teacher.update(self, momentum, skipped)
+
+    def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Adds teachers, equal to the student, to a checkpoint without them, in place."""
+        for name, teacher in self.teachers.items():
+            teacher.start_in_checkpoint(state_dict, f'{prefix}{name}.', student=prefix)
 
     def build_neck(self, neck: Part) -> Any:
         """Builds the decoder that fits the backbone."""

@@ -93,7 +93,10 @@ class ViCMAE(BasePretrainer):
                 logging.WARNING,
             )
         if isinstance(self.target, EMATarget):
-            self.target.follow(*self.online)
+            embedder = 'predictor' if self.embedder is self.predictor else 'projector'
+            self.target.follow(
+                self, backbone='backbone', aggregator='aggregator', embedder=embedder
+            )
 
     def _require_equal_widths(self) -> None:
         if not isinstance(self.target, (SharedTarget, StopGradientTarget, EMATarget)):
@@ -120,36 +123,6 @@ class ViCMAE(BasePretrainer):
     def embedder(self) -> nn.Module:
         """Module that maps pooled tokens to embeddings: the projector, or the predictor if there is no projector."""
         return self.predictor if isinstance(self.projector, nn.Identity) else self.projector
-
-    @property
-    def online(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        """Modules that an EMA teacher averages, from pixels to embeddings."""
-        return self.backbone, self.aggregator, self.embedder
-
-    def init_weights(self) -> None:
-        """Initialises all weights, or loads those in `init_cfg`. A teacher starts as a copy of the student."""
-        super().init_weights()
-        # A pretrained checkpoint may contain a teacher.
-        if (self.init_cfg or {}).get('type') != 'Pretrained':
-            self.update_target(momentum=0.0)
-
-    def update_target(self, momentum: float | None = None, skipped: Tensor | None = None) -> None:
-        """Moves an EMA teacher towards the student, unless `skipped` is 1. Other targets have no teacher."""
-        if isinstance(self.target, EMATarget):
-            self.target.update(*self.online, momentum=momentum, skipped=skipped)
-
-    def fit_checkpoint(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Adds a teacher, equal to the student, to a checkpoint without one, in place."""
-        if not isinstance(self.target, EMATarget) or any(
-            key.startswith(f'{prefix}target.backbone.') for key in state_dict
-        ):
-            return
-        embedder = 'predictor' if self.embedder is self.predictor else 'projector'
-        for student in ('backbone', 'aggregator', embedder):
-            teacher = 'embedder' if student == embedder else student
-            for key in [key for key in state_dict if key.startswith(f'{prefix}{student}.')]:
-                name = key.removeprefix(f'{prefix}{student}.')
-                state_dict[f'{prefix}target.{teacher}.{name}'] = state_dict[key].clone()
 
     def loss(
         self,

@@ -8,5 +8,6 @@ A target is called with the student's pooled tokens, its embeddings, and a teach
 from .ema import EMATarget
 from .shared import SharedTarget
 from .stop_gradient import StopGradientTarget
+from .teacher import EMATeacher
 
-__all__ = ['EMATarget', 'SharedTarget', 'StopGradientTarget']
+__all__ = ['EMATarget', 'EMATeacher', 'SharedTarget', 'StopGradientTarget']

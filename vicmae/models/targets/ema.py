@@ -1,20 +1,20 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """EMA teacher. V views, B batch, C channels, H W pixels, D width, E embedding."""
 
-import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vicmae.registry import MODELS
 
 from ..heads.mlp import apply_per_view
 from ..masking import Mask
+from .teacher import EMATeacher
 
 
 @MODELS.register_module()
-class EMATarget(nn.Module):
+class EMATarget(EMATeacher):
     """Computes targets with a teacher, whose weights are an exponential moving average (EMA) of the student's.
 
     The teacher has an encoder, an aggregator and the student's first head: the projector if there is one
@@ -29,56 +29,12 @@ class EMATarget(nn.Module):
         teacher (V, B, D), from `encode` -> (V, B, E)
     """
 
-    required_hook = 'TargetEMAHook'
+    aggregator: Any
+    embedder: Any
 
     def __init__(self, momentum: float = 0.996, masked: bool = True) -> None:
-        super().__init__()
-        self.momentum = check_momentum('momentum', momentum)
+        super().__init__(momentum)
         self.masked = masked
-
-    def follow(self, backbone: nn.Module, aggregator: nn.Module, embedder: nn.Module) -> None:
-        """Creates the teacher as a copy of the student."""
-        parts: list[Any] = [backbone, aggregator, embedder]
-        self.backbone, self.aggregator, self.embedder = (
-            copy.deepcopy(part).requires_grad_(False) for part in parts
-        )
-        self.backbone.warns_of_resizing = False  # the student warns
-        self.train(self.training)
-
-    @torch.no_grad()
-    def update(
-        self,
-        backbone: nn.Module,
-        aggregator: nn.Module,
-        embedder: nn.Module,
-        *,
-        momentum: float | None = None,
-        skipped: Tensor | None = None,
-    ) -> None:
-        """Moves the teacher's parameters towards the student's: m * teacher + (1 - m) * student.
-
-        Buffers (batch norm statistics) are not averaged. If `skipped`, a number on the device, is 1, nothing changes.
-        """
-        weight = 1 - (self.momentum if momentum is None else check_momentum('momentum', momentum))
-
-        def parameters(*modules: nn.Module) -> list[Tensor]:
-            return [p for module in modules for p in module.parameters()]
-
-        teacher = parameters(self.backbone, self.aggregator, self.embedder)
-        student = parameters(backbone, aggregator, embedder)
-        if skipped is None:
-            torch._foreach_lerp_(teacher, student, weight)
-            return
-        differences = torch._foreach_sub(student, teacher)
-        torch._foreach_mul_(differences, weight * (1 - skipped))
-        torch._foreach_add_(teacher, differences)
-
-    def train(self, mode: bool = True) -> 'EMATarget':
-        """Sets the mode of the head only: its batch norm uses the batch, but the backbone drops no paths."""
-        super().train(mode)
-        if hasattr(self, 'backbone'):
-            self.backbone.eval()
-        return self
 
     @torch.no_grad()
     def encode(self, views: Tensor, mask: Mask) -> Tensor:
@@ -92,12 +48,3 @@ class EMATarget(nn.Module):
 
     def extra_repr(self) -> str:
         return f'momentum={self.momentum}, masked={self.masked}'
-
-
-def check_momentum(name: str, value: float) -> float:
-    """Returns a momentum, or raises a ValueError."""
-    if not 0 <= value <= 1:
-        raise ValueError(
-            f'`{name}` is the share of the teacher that is kept, in [0, 1], got {value}. Usual values are 0.99 to 1.'
-        )
-    return value
