@@ -12,17 +12,20 @@ from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_transfer_config, toy_vicmae_config
 
 
-@pytest.fixture
-def source():
+def pretrained(config):
     """A pretrained model with a teacher that differs from its student."""
-    config = toy_vicmae_config()
-    config['target'] = dict(type='EMATarget')
     model = MODELS.build(config)
     randomize(model.backbone, seed=1)
+    (teacher,) = model.teachers.values()
     with torch.no_grad():
-        for parameter in model.target.parameters():
+        for parameter in teacher.parameters():
             parameter.add_(0.5)
     return model
+
+
+@pytest.fixture
+def source():
+    return pretrained({**toy_vicmae_config(), 'target': dict(type='EMATarget')})
 
 
 def save(path, state, key='state_dict'):
@@ -49,6 +52,21 @@ def test_backbone_of_each_branch_loads_completely(tmp_path, source, branch):
     load_backbone(backbone, path, branch=branch)
     expected = source.backbone if branch == 'student' else source.target.backbone
     assert_equal(backbone.state_dict(), expected.state_dict())
+
+
+@pytest.mark.parametrize('kind', ['MAE', 'ViCMAE'])
+def test_teacher_of_a_latent_prediction_loads(tmp_path, kind):
+    config, loss = toy_vicmae_config(), dict(type='LatentPredictionLoss')
+    config['head']['reconstruction'] = loss
+    if kind == 'MAE':
+        config = {k: config[k] for k in ('backbone', 'neck', 'aggregator')}
+        config |= dict(type='MAE', reconstruction=loss)
+    model, backbone = pretrained(config), backbone_of()
+    path = save(tmp_path / 'a.pth', model.state_dict())
+    load_backbone(backbone, path, branch='teacher')
+    assert_equal(backbone.state_dict(), model.pixel_loss.backbone.state_dict())
+    load_backbone(backbone, path)
+    assert_equal(backbone.state_dict(), model.backbone.state_dict())
 
 
 def test_backbone_of_mmpretrain_loads(tmp_path, source):

@@ -15,7 +15,6 @@ from vicmae.checkpoints.state import collect_state
 from vicmae.engine.optimizers import GuardedOptimWrapper
 from vicmae.engine.sharding import FullyShard
 from vicmae.errors import ConfigError
-from vicmae.models.targets import EMATarget
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_vicmae_config
 from vicmae.utils.distributed import rank_and_world_size
@@ -34,6 +33,10 @@ CASES = {
     'evaluated in between': dict(**TEACHER, evaluate=True),
     'GeM and VICReg': dict(aggregator=dict(type='GeMPooling'), head=dict(contrastive='VICRegLoss')),
     'attention pooling': dict(aggregator=dict(type='AttentionPooling', num_heads=2)),
+    'latent prediction, cached': dict(
+        head=dict(reconstruction='LatentPredictionLoss'),
+        contrastive_cache=dict(type='ContrastiveCache', num_parts=2),
+    ),
     'cached': dict(contrastive_cache=dict(type='ContrastiveCache', num_parts=2)),
     'checkpointed': dict(backbone=dict(with_cp=True), neck=dict(with_cp=True)),
     'accumulated': ACCUMULATED,
@@ -51,6 +54,8 @@ def config_of(case):
         config[name] = case.get(name, config.get(name))
     loss = case.get('head', {}).get('contrastive', 'InfoNCELoss')
     config['head'] = {**config['head'], 'contrastive': dict(type=loss), 'contrastive_weight': 1.0}
+    if 'reconstruction' in case.get('head', {}):
+        config['head']['reconstruction'] = dict(type=case['head']['reconstruction'])
     return config
 
 
@@ -77,7 +82,7 @@ def train(kind, case, weights, batches, noise):
     options = copy.deepcopy(case.get('optim', {}))  # the wrapper takes `type` out
     optim = GuardedOptimWrapper(adamw, **options)
     optim.initialize_count_status(model, 0, STEPS)
-    if isinstance(model.target, EMATarget):
+    if model.teachers:
         optim.optimizer.register_step_post_hook(lambda *_: model.update_target(0.9))
     losses = []
     for views, draws in zip(batches, noise, strict=True):

@@ -19,14 +19,17 @@ CASES = {
         projector=PROJECTOR, target=dict(type='StopGradientTarget'), contrastive='CosineLoss'
     ),
     'VICReg': dict(contrastive='VICRegLoss'),
+    'SIGReg': dict(projector=PROJECTOR, target=dict(type='SharedTarget'), contrastive='SIGRegLoss'),
+    'latent prediction': dict(reconstruction='LatentPredictionLoss'),
     'cached': dict(contrastive_cache=dict(type='ContrastiveCache', num_parts=3)),
 }
 
 
-def config_of(contrastive='InfoNCELoss', **parts):
+def config_of(contrastive='InfoNCELoss', reconstruction='PixelReconstructionLoss', **parts):
     config = {**toy_vicmae_config(norm='SyncBN'), **parts}
     config['head'] = {
         **config['head'],
+        'reconstruction': dict(type=reconstruction),
         'contrastive': dict(type=contrastive),
         'contrastive_weight': 1.0,
     }

@@ -44,6 +44,16 @@ def test_losses_and_gradients_equal_those_of_the_whole_batch(num_parts, num_samp
     assert gradients.keys() == cached.keys()
 
 
+def test_predicted_tokens_equal_those_of_the_whole_batch():
+    views = [torch.randn(6, 3, 16, 16) for _ in range(2)]
+    head = toy_vicmae_config()['head'] | dict(reconstruction=dict(type='LatentPredictionLoss'))
+    losses, gradients = step(make_model(head=head), views)
+    in_parts, cached = step(make_model(3, head=head), views)
+    assert in_parts == pytest.approx(losses, rel=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(cached[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
 @pytest.mark.parametrize('early_stop', [True, False])
 @pytest.mark.parametrize('masked', [True, False])
 def test_teacher_runs_once_for_each_part_and_the_student_twice(masked, early_stop):

@@ -120,6 +120,12 @@ EXAMPLES = {
         pixels(labelled),
         (3, 16, 16),
     ),
+    # It gets its teacher from the model, too.
+    'LatentPredictionLoss': (
+        dict(VICMAE, head=VICMAE['head'] | dict(reconstruction=dict(type='LatentPredictionLoss'))),
+        total_loss(lambda: dict(inputs=views())),
+        (),
+    ),
     'MAE': (
         dict(PARTS, neck=VICMAE['neck'], reconstruction=VICMAE['head']['reconstruction']),
         total_loss(lambda: dict(inputs=views())),

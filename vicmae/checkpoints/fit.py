@@ -23,8 +23,12 @@ from .convert.formats import marked_format
 from .read import find_weights, load_checkpoint
 from .state import put_weights
 
-# Prefixes of the backbone's keys in a checkpoint of pretraining.
-BRANCHES = {'student': 'backbone.', 'teacher': 'target.backbone.'}
+# Prefixes of the backbone's keys in a checkpoint of pretraining; the first that occurs is used. The teacher is that of
+# an `EMATarget` or of a `LatentPredictionLoss`.
+BRANCHES = {
+    'student': ('backbone.',),
+    'teacher': ('target.backbone.', 'reconstruction.backbone.', 'head.reconstruction.backbone.'),
+}
 _PATCHES = 'patch_embed.projection.weight'
 _OFFICIAL_PATCHES = 'patch_embed.proj.weight'
 _MOST_NAMED = 6
@@ -166,14 +170,16 @@ def take_branch(
     weights: Mapping[str, Any], source: str, branch: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits weights into those of the backbone, without their prefix, and the rest."""
-    prefix = BRANCHES[branch]
-    branch_weights = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
-    if branch_weights:
-        return branch_weights, {k: weights[k] for k in weights if not k.startswith(prefix)}
+    for prefix in BRANCHES[branch]:
+        names = [key for key in weights if key.startswith(prefix)]
+        if names:
+            branch_weights = {key.removeprefix(prefix): weights[key] for key in names}
+            return branch_weights, {k: weights[k] for k in weights if not k.startswith(prefix)}
+    prefix = BRANCHES[branch][0]
     if branch == 'teacher':
         raise CheckpointError(
             f'There is no EMA teacher in {source} (no key starts with {prefix!r}): it was pretrained without an '
-            'EMATarget. Set `model.pretrained_branch=student`.'
+            'EMATarget or a LatentPredictionLoss. Set `model.pretrained_branch=student`.'
         )
     if _PATCHES in weights:
         return dict(weights), {}

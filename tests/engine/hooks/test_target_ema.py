@@ -37,10 +37,12 @@ class Watch(Hook):
         self.before_train(runner)
 
 
-def build(work_dir, *hooks, target='EMATarget', wrapper=None, **kwargs):
+def build(work_dir, *hooks, target='EMATarget', latent=None, wrapper=None, **kwargs):
     config = {**toy_vicmae_config(norm=None), 'target': dict(type=target)}
     if target == 'EMATarget':
         config['target']['momentum'] = 0.5
+    if latent is not None:
+        config['head']['reconstruction'] = dict(type='LatentPredictionLoss', momentum=latent)
     torch.manual_seed(0)
     samples = [{'inputs': list(torch.rand(2, 3, 16, 16))} for _ in range(4 * BATCHES)]
     loader = dict(
@@ -94,6 +96,18 @@ def test_teacher_is_updated_each_step_without_weight_decay(tmp_path):
         expected = m * teachers[step] + (1 - m) * students[step + 1]
         torch.testing.assert_close(teachers[step + 1], expected)
     assert all(changes(teachers))
+
+
+def test_each_teacher_is_updated_with_its_own_momentum(tmp_path):
+    students, teachers, runner = train(tmp_path, latent=0.9)
+    expected = [students[0], students[0]]
+    for step, student in enumerate(students[1:]):
+        for i, begin in enumerate([0.5, 0.9]):
+            m = momentum_at(step, BATCHES, begin)
+            expected[i] = m * expected[i] + (1 - m) * student
+    torch.testing.assert_close(teachers[-1], expected[0])
+    other = runner.model.head.reconstruction.backbone.get_parameter(WATCHED)
+    torch.testing.assert_close(other, expected[1])
 
 
 def test_momentum_of_the_hook_overrides_that_of_the_target(tmp_path):
@@ -207,6 +221,8 @@ def test_teacher_without_its_hook_is_refused_before_the_run(tmp_path):
     message = r'`target` is EMATarget, which does nothing without the hook TargetEMAHook: add .dict'
     with pytest.raises(ConfigError, match=message):
         build(tmp_path)
+    with pytest.raises(ConfigError, match='`head.reconstruction` is LatentPredictionLoss, which'):
+        build(tmp_path, target='SharedTarget', latent=0.9)
 
 
 @pytest.mark.parametrize('name', ['begin_momentum', 'end_momentum'])

@@ -100,6 +100,11 @@ CASES = {
         | dict(type='MAE', reconstruction=dict(type='PixelReconstructionLoss')),
         BACKBONE | NECK | {'reconstruction.norm_pix': False},
     ),
+    'MAE, latent prediction': (
+        {k: TOY[k] for k in ('backbone', 'neck', 'aggregator', 'data_preprocessor')}
+        | dict(type='MAE', reconstruction=dict(type='LatentPredictionLoss')),
+        {'reconstruction.momentum': 0.5, 'reconstruction.distance': 'l2'},
+    ),
     'SimCLR': (
         {k: TOY[k] for k in ('backbone', 'aggregator', 'data_preprocessor')}
         | dict(

@@ -7,6 +7,7 @@ import torch
 from vicmae.models.losses import (
     CosineLoss,
     InfoNCELoss,
+    LatentPredictionLoss,
     PixelReconstructionLoss,
     SIGRegLoss,
     VICRegLoss,
@@ -18,6 +19,7 @@ LOSSES = {
     'VICReg': VICRegLoss(),
     'Cosine': CosineLoss(),
     'SIGReg': SIGRegLoss(num_slices=16).eval(),  # with the same directions
+    'tokens': LatentPredictionLoss(),
     'pixels': PixelReconstructionLoss(norm_pix=False),
     'normalised pixels': PixelReconstructionLoss(norm_pix=True),
 }

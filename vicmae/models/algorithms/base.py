@@ -13,6 +13,7 @@ from vicmae.errors import ConfigError
 
 from ..feature_model import FeatureModel
 from ..layers import PatchSize, gather_tokens
+from ..losses import LatentPredictionLoss
 from ..masking import Mask
 from ..parts import Part, build_part, call_part
 from ..targets import EMATeacher
@@ -28,6 +29,11 @@ class BasePretrainer(FeatureModel):
     def __init__(self, **model: Any) -> None:
         super().__init__(**model)
         self.neck: Any = None
+
+    @property
+    def pixel_loss(self) -> Any:
+        """Loss of predicted and true patches. None for a method without a decoder."""
+        return None
 
     @property
     def teachers(self) -> dict[str, EMATeacher]:
@@ -56,7 +62,9 @@ class BasePretrainer(FeatureModel):
             teacher.start_in_checkpoint(state_dict, f'{prefix}{name}.', student=prefix)
 
     def build_neck(self, neck: Part) -> Any:
-        """Builds the decoder that fits the backbone."""
+        """Builds the decoder that fits the backbone, and the EMA encoder whose tokens it predicts, if any."""
+        if isinstance(self.pixel_loss, LatentPredictionLoss):
+            self.pixel_loss.follow(self, backbone='backbone')
         return build_part(
             neck,
             in_dim=self.backbone.embed_dims,
@@ -69,7 +77,9 @@ class BasePretrainer(FeatureModel):
 
     @property
     def predicted_values(self) -> int:
-        """Number of values that the decoder predicts for each patch, P. Here the pixels of a patch."""
+        """Number of values that the decoder predicts for each patch, P: pixels, or the width of a token."""
+        if isinstance(self.pixel_loss, LatentPredictionLoss):
+            return self.backbone.embed_dims
         return self.backbone.in_channels * math.prod(self.predicted_patch_size)
 
     @property
@@ -78,11 +88,13 @@ class BasePretrainer(FeatureModel):
         return self.backbone.patch_size
 
     def true_patches(self, views: Tensor) -> Tensor:
-        """Returns what is true of each patch, in grid order: (B, C, H, W) -> (B, N, P). Here its pixels."""
+        """Returns the true pixels of each patch, in grid order: (B, C, H, W) -> (B, N, P)."""
         return self.backbone.patches_of(views)
 
     def true_masked(self, views: Tensor, mask: Mask) -> Tensor:
         """Returns what the decoder shall predict: (B, C, H, W) -> (B, M, P)."""
+        if isinstance(self.pixel_loss, LatentPredictionLoss):
+            return gather_tokens(self.pixel_loss.encode(views), mask.ids_masked)
         return gather_tokens(self.true_patches(views), mask.ids_masked)
 
     def predict_hidden(self, views: Tensor, tokens: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
@@ -98,6 +110,11 @@ class BasePretrainer(FeatureModel):
         if self.neck is None:
             raise ConfigError(
                 f'This {type(self).__name__} has no `neck`, so it cannot reconstruct patches.'
+            )
+        if isinstance(self.pixel_loss, LatentPredictionLoss):
+            raise ConfigError(
+                'LatentPredictionLoss makes the decoder predict tokens, which are no pictures. Give a config with a '
+                '`PixelReconstructionLoss`.'
             )
         tokens, mask = self.backbone(frames, mask=True)
         predicted = self._decode(tokens, mask, frames)

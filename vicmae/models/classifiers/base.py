@@ -30,7 +30,8 @@ class BaseClassifier(FeatureModel):
     Args:
         pretrained: Path or URL of a checkpoint with the backbone: of pretraining, a converted official one, or of
             mmpretrain's `VisionTransformer`. None for random weights.
-        pretrained_branch: Weights to load: 'student', or 'teacher' for the EMA weights of an `EMATarget`.
+        pretrained_branch: Weights to load: 'student', or 'teacher' for the EMA weights of an `EMATarget` or a
+            `LatentPredictionLoss`.
         over_time: Pools the features of a clip's frames, for a backbone of images: `AttentionOverTime`, or None for
             `MeanOverTime`.
         freeze_backbone: Whether the backbone is not trained: it stays in evaluation mode and gets no gradients.

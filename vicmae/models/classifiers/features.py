@@ -19,7 +19,8 @@ class FrozenFeatures(FeatureModel):
     converted official checkpoint, or of mmpretrain's `VisionTransformer`.
 
     Args:
-        pretrained_branch: Weights to load: 'student', or 'teacher' for the EMA weights of an `EMATarget`.
+        pretrained_branch: Weights to load: 'student', or 'teacher' for the EMA weights of an `EMATarget` or a
+            `LatentPredictionLoss`.
         model: Arguments of `FeatureModel`. The aggregator must have no parameters.
     """
 

@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from .cosine import CosineLoss
 from .info_nce import InfoNCELoss, info_nce
+from .latent_prediction import LatentPredictionLoss
 from .pixel_reconstruction import PixelReconstructionLoss, denormalize_patches, normalize_patches
 from .sigreg import SIGRegLoss
 from .vicreg import VICRegLoss
@@ -8,6 +9,7 @@ from .vicreg import VICRegLoss
 __all__ = [
     'CosineLoss',
     'InfoNCELoss',
+    'LatentPredictionLoss',
     'PixelReconstructionLoss',
     'SIGRegLoss',
     'VICRegLoss',
