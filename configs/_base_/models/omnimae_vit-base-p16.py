@@ -1,0 +1,26 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""OmniMAE as its paper has it: of an image 0.9 and of a clip 0.95 is masked, at random; a decoder of 4 layers."""
+
+# Pipelines and model follow these: `--cfg-options image_size=96 patch_size=8 model_size=tiny`.
+image_size = 224
+patch_size = 16
+model_size = 'base'
+
+model = dict(
+    type='OmniMAE',
+    data_preprocessor=dict(type='ViewPreprocessor'),
+    backbone=dict(
+        type='MaskedViT',
+        tubelet_size=2,
+        pos_embed_type='sinusoid',
+        with_cls_token=False,
+        masking=dict(
+            type='ImageOrClipMasking',
+            image=dict(type='RandomMasking', mask_ratio=0.9),
+            clip=dict(type='RandomMasking', mask_ratio=0.95),
+        ),
+    ),
+    neck=dict(type='MAEDecoder', embed_dim=384, depth=4, num_heads=16),
+    reconstruction=dict(type='PixelReconstructionLoss', norm_pix='channel'),
+    aggregator=dict(type='MeanPooling'),  # for evaluation
+)
