@@ -1,8 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""ViC-MAE, MAE and SimCLR on a ViT once more: slowly, in NumPy and float64, formula by formula.
+"""ViC-MAE, MAE, SimCLR, VideoMAE, MAE-ST and OmniMAE once more: slowly, in NumPy and float64, formula by formula.
 
 Weights are a dict of arrays under the names of the official checkpoints (`blocks.0.attn.qkv.weight`).
-B batch, C channels, H W pixels, N patches, K kept, M masked, L tokens, D width, P values per patch, E embedding.
+B batch, C channels, T H W frames and pixels, t time steps, N patches, K kept, M masked, L tokens, D width, P values per
+patch, E embedding. Images are (B, C, H, W), clips (B, C, T, H, W).
 """
 
 import math
@@ -21,7 +22,8 @@ class Method:
     num_heads: int
     decoder_num_heads: int = 1
     mask_ratio: float = 0.5
-    norm_pix: bool = True
+    norm_pix: bool | str = True  # 'channel': each channel of a patch by itself
+    sinusoid: bool = False  # positions are one sinusoid over time, rows and columns
     temperature: float = 0.1
     reconstruction_weight: float = 0.97
     contrastive_weight: float = 0.03
@@ -81,25 +83,33 @@ def transformer(p: Arrays, name: str, x: np.ndarray, num_heads: int) -> np.ndarr
 # Patches and masks
 
 
-def cut(images: np.ndarray, size: int) -> np.ndarray:
-    """Patches row by row: (B, C, H, W) -> (B, N, C, size, size)."""
-    height, width = images.shape[-2:]
+def cut(pixels: np.ndarray, patch: tuple[int, ...]) -> np.ndarray:
+    """Patches by time, row and column: (B, C, [T,] H, W) -> (B, N, C, frames, height, width)."""
+    if pixels.ndim == 4:
+        pixels = pixels[:, :, None]
+    frames, height, width = (1, *patch)[-3:]
     patches = [
-        images[:, :, y : y + size, x : x + size]
-        for y in range(0, height, size)
-        for x in range(0, width, size)
+        pixels[:, :, f : f + frames, y : y + height, x : x + width]
+        for f in range(0, pixels.shape[2], frames)
+        for y in range(0, pixels.shape[3], height)
+        for x in range(0, pixels.shape[4], width)
     ]
     return np.stack(patches, axis=1)
 
 
-def patchify(images: np.ndarray, size: int) -> np.ndarray:
-    """Values of a patch as row, column, channel: (B, C, H, W) -> (B, N, P)."""
-    patches = cut(images, size).transpose(0, 1, 3, 4, 2)
+def patchify(pixels: np.ndarray, patch: tuple[int, ...]) -> np.ndarray:
+    """Values of a patch as frame, row, column, channel: (B, C, [T,] H, W) -> (B, N, P)."""
+    patches = cut(pixels, patch).transpose(0, 1, 3, 4, 5, 2)
     return patches.reshape(*patches.shape[:2], -1)
 
 
-def patch_size(p: Arrays) -> int:
-    return p['patch_embed.proj.weight'].shape[-1]
+def still_clip(images: np.ndarray, num_frames: int) -> np.ndarray:
+    """One frame, repeated: (B, C, H, W) -> (B, C, T, H, W)."""
+    return np.stack([images] * num_frames, axis=2)
+
+
+def patch_size(p: Arrays) -> tuple[int, ...]:
+    return p['patch_embed.proj.weight'].shape[2:]  # of a convolution
 
 
 def keep_lowest(noise: np.ndarray, mask_ratio: float) -> np.ndarray:
@@ -107,34 +117,77 @@ def keep_lowest(noise: np.ndarray, mask_ratio: float) -> np.ndarray:
     return np.argsort(noise, axis=1)[:, : int(noise.shape[1] * (1 - mask_ratio))]
 
 
+def keep_tubes(noise: np.ndarray, mask_ratio: float, num_times: int) -> np.ndarray:
+    """The same positions in each time step, noise (B, h*w) -> (B, K)."""
+    num_places = noise.shape[1]
+    order = np.argsort(noise, axis=1)[:, : num_places - int(mask_ratio * num_places)]
+    return np.concatenate([order + time * num_places for time in range(num_times)], axis=1)
+
+
+# Positions
+
+
+def sinusoid(num_positions: int, width: int) -> np.ndarray:
+    """Sines in even channels, cosines in odd ones, of falling frequency: (1, N, D)."""
+    table = np.empty((1, num_positions, width))
+    for position in range(num_positions):
+        for channel in range(width):
+            angle = position / 10000 ** (2 * (channel // 2) / width)
+            table[0, position, channel] = math.cos(angle) if channel % 2 else math.sin(angle)
+    return table
+
+
+def positions(p: Arrays, prefix: str, width: int, num_patches: int, method: Method) -> np.ndarray:
+    """Of the patches, without those of the class token: (1, N, D)."""
+    if method.sinusoid:
+        return sinusoid(num_patches, width)
+    in_space = p[f'{prefix}pos_embed'][:, num_prefix(p) :]
+    along_time = p.get(f'{prefix}temporal_pos_embed', np.zeros((1, 1, width)))
+    return np.concatenate([in_space + step for step in along_time[0]], axis=1)
+
+
+def num_prefix(p: Arrays) -> int:
+    return int('cls_token' in p)
+
+
 # Encoder, decoder, projector
 
 
 def encode(
-    p: Arrays, images: np.ndarray, num_heads: int, ids_keep: np.ndarray | None = None
+    p: Arrays, pixels: np.ndarray, method: Method, ids_keep: np.ndarray | None = None
 ) -> np.ndarray:
-    """Class token and patch tokens of the kept patches, or of all: (B, C, H, W) -> (B, 1 + K, D)."""
-    weight = p['patch_embed.proj.weight']  # of a convolution
-    tokens = np.einsum('bncyx,dcyx->bnd', cut(images, patch_size(p)), weight)
-    tokens = tokens + p['patch_embed.proj.bias'] + p['pos_embed'][:, 1:]
+    """Class token, if there is one, and tokens of the kept patches, or of all: (B, C, [T,] H, W) -> (B, [1+] K, D)."""
+    patches = cut(pixels, patch_size(p))
+    num_samples, num_patches = patches.shape[:2]
+    weight = p['patch_embed.proj.weight']
+    width = len(weight)
+    tokens = patches.reshape(num_samples, num_patches, -1) @ weight.reshape(width, -1).T
+    tokens = tokens + p['patch_embed.proj.bias'] + positions(p, '', width, num_patches, method)
     if ids_keep is not None:
         tokens = np.stack([t[ids] for t, ids in zip(tokens, ids_keep, strict=True)])
-    cls_token = np.repeat(p['cls_token'] + p['pos_embed'][:, :1], len(images), axis=0)
-    x = np.concatenate([cls_token, tokens], axis=1)
-    return layer_norm(p, 'norm', transformer(p, 'blocks', x, num_heads))
+    if num_prefix(p):
+        cls_token = np.repeat(p['cls_token'] + p['pos_embed'][:, :1], num_samples, axis=0)
+        tokens = np.concatenate([cls_token, tokens], axis=1)
+    return layer_norm(p, 'norm', transformer(p, 'blocks', tokens, method.num_heads))
 
 
-def decode(p: Arrays, tokens: np.ndarray, ids_keep: np.ndarray, num_heads: int) -> np.ndarray:
-    """Predicts every patch, in the order of the grid: (B, 1 + K, D) -> (B, N, P)."""
+def decode(
+    p: Arrays, tokens: np.ndarray, ids_keep: np.ndarray, num_patches: int, method: Method
+) -> np.ndarray:
+    """Predicts every patch, in the order of the grid: (B, [1+] K, D) -> (B, N, P)."""
     embedded = linear(p, 'decoder_embed', tokens)
     num_samples, _, width = embedded.shape
-    x = np.empty((num_samples, p['decoder_pos_embed'].shape[1], width))
+    first = num_prefix(p)
+    x = np.empty((num_samples, first + num_patches, width))
     x[:] = p['mask_token']
-    x[:, 0] = embedded[:, 0]
-    for sample, (visible, ids) in enumerate(zip(embedded[:, 1:], ids_keep, strict=True)):
-        x[sample, 1 + ids] = visible
-    x = transformer(p, 'decoder_blocks', x + p['decoder_pos_embed'], num_heads)
-    return linear(p, 'decoder_pred', layer_norm(p, 'decoder_norm', x))[:, 1:]
+    x[:, :first] = p.get('decoder_cls_token', embedded[:, :first])  # its own, or the encoder's
+    for sample, (visible, ids) in enumerate(zip(embedded[:, first:], ids_keep, strict=True)):
+        x[sample, first + ids] = visible
+    x[:, first:] += positions(p, 'decoder_', width, num_patches, method)
+    if first:
+        x[:, :1] += p['decoder_pos_embed'][:, :1]
+    x = transformer(p, 'decoder_blocks', x, method.decoder_num_heads)
+    return linear(p, 'decoder_pred', layer_norm(p, 'decoder_norm', x))[:, first:]
 
 
 def pool(tokens: np.ndarray) -> np.ndarray:
@@ -152,25 +205,33 @@ def project(p: Arrays, pooled: np.ndarray) -> np.ndarray:
 # Losses
 
 
-def pixel_targets(images: np.ndarray, size: int, norm_pix: bool) -> np.ndarray:
-    """What is predicted: (B, C, H, W) -> (B, N, P)."""
-    patches = patchify(images, size)
+def pixel_targets(pixels: np.ndarray, patch: tuple[int, ...], norm_pix: bool | str) -> np.ndarray:
+    """What is predicted: (B, C, [T,] H, W) -> (B, N, P)."""
+    patches = patchify(pixels, patch)
+    if norm_pix == 'channel':
+        channels = patches.reshape(*patches.shape[:2], -1, pixels.shape[1])
+        deviation = channels.std(2, ddof=1, keepdims=True)
+        channels = (channels - channels.mean(2, keepdims=True)) / (deviation + 1e-6)
+        return channels.reshape(patches.shape)
     if not norm_pix:
         return patches
     variance = patches.var(-1, ddof=1, keepdims=True)
     return (patches - patches.mean(-1, keepdims=True)) / np.sqrt(variance + 1e-6)
 
 
-def reconstruction_loss(
-    p: Arrays, images: np.ndarray, tokens: np.ndarray, ids_keep: np.ndarray, method: Method
-) -> float:
-    """Mean squared error of each patch, its mean over the masked patches."""
-    predicted = decode(p, tokens, ids_keep, method.decoder_num_heads)
-    targets = pixel_targets(images, patch_size(p), method.norm_pix)
-    errors = ((predicted - targets) ** 2).mean(axis=-1)  # (B, N)
+def masked_mean(errors: np.ndarray, ids_keep: np.ndarray) -> float:
+    """Mean over the masked patches of all samples: (B, N) -> ()."""
     masked = np.ones_like(errors)
     np.put_along_axis(masked, ids_keep, 0, axis=1)
     return (errors * masked).sum() / masked.sum()
+
+
+def reconstruction_loss(
+    p: Arrays, targets: np.ndarray, tokens: np.ndarray, ids_keep: np.ndarray, method: Method
+) -> float:
+    """Mean squared error of each patch, its mean over the masked patches."""
+    predicted = decode(p, tokens, ids_keep, targets.shape[1], method)
+    return masked_mean(((predicted - targets) ** 2).mean(axis=-1), ids_keep)
 
 
 def nt_xent(embeddings: np.ndarray, temperature: float) -> float:
@@ -190,16 +251,48 @@ def nt_xent(embeddings: np.ndarray, temperature: float) -> float:
 # Methods
 
 
+def autoencoder_loss(p: Arrays, pixels: np.ndarray, ids_keep: np.ndarray, method: Method) -> float:
+    """Encodes the kept patches and predicts the pixels of the others."""
+    tokens = encode(p, pixels, method, ids_keep)
+    targets = pixel_targets(pixels, patch_size(p), method.norm_pix)
+    return reconstruction_loss(p, targets, tokens, ids_keep, method)
+
+
 def mae_loss(p: Arrays, images: np.ndarray, noise: np.ndarray, method: Method) -> float:
     """MAE (https://arxiv.org/abs/2111.06377) on one view."""
+    return autoencoder_loss(p, images, keep_lowest(noise, method.mask_ratio), method)
+
+
+def video_mae_loss(p: Arrays, clips: np.ndarray, noise: np.ndarray, method: Method) -> float:
+    """VideoMAE (https://arxiv.org/abs/2203.12602); the noise is of the positions in space, (B, h*w)."""
+    num_times = clips.shape[2] // patch_size(p)[0]
+    return autoencoder_loss(p, clips, keep_tubes(noise, method.mask_ratio, num_times), method)
+
+
+def mae_st_loss(p: Arrays, clips: np.ndarray, noise: np.ndarray, method: Method) -> float:
+    """MAE-ST (https://arxiv.org/abs/2205.09113): half of the frames are predicted, one of each tubelet."""
     ids_keep = keep_lowest(noise, method.mask_ratio)
-    tokens = encode(p, images, method.num_heads, ids_keep)
-    return reconstruction_loss(p, images, tokens, ids_keep, method)
+    tokens = encode(p, clips, method, ids_keep)
+    _, height, width = patch_size(p)
+    targets = pixel_targets(predicted_frames(clips), (1, height, width), method.norm_pix)
+    return reconstruction_loss(p, targets, tokens, ids_keep, method)
+
+
+def predicted_frames(clips: np.ndarray) -> np.ndarray:
+    """Half of the frames, spread from the first to the last: (B, C, T, H, W) -> (B, C, T/2, H, W)."""
+    num_frames = clips.shape[2]
+    return clips[:, :, np.linspace(0, num_frames - 1, num_frames // 2).astype(int)]
+
+
+def omni_mae_loss(p: Arrays, pixels: np.ndarray, noise: np.ndarray, method: Method) -> float:
+    """OmniMAE (https://arxiv.org/abs/2206.08356): an image is the first time step of a clip that stands still."""
+    clips = still_clip(pixels, patch_size(p)[0]) if pixels.ndim == 4 else pixels
+    return autoencoder_loss(p, clips, keep_lowest(noise, method.mask_ratio), method)
 
 
 def simclr_loss(p: Arrays, views: list[np.ndarray], method: Method) -> float:
     """SimCLR (https://arxiv.org/abs/2002.05709) on a ViT that sees all patches and pools their mean."""
-    projected = [project(p, pool(encode(p, view, method.num_heads))) for view in views]
+    projected = [project(p, pool(encode(p, view, method))) for view in views]
     return nt_xent(np.concatenate(projected), method.temperature)
 
 
@@ -210,8 +303,9 @@ def vicmae_losses(
     errors, projected = [], []
     for view, own_noise in zip(views, np.split(noise, 2), strict=True):
         ids_keep = keep_lowest(own_noise, method.mask_ratio)
-        tokens = encode(p, view, method.num_heads, ids_keep)
-        errors.append(reconstruction_loss(p, view, tokens, ids_keep, method))
+        tokens = encode(p, view, method, ids_keep)
+        targets = pixel_targets(view, patch_size(p), method.norm_pix)
+        errors.append(reconstruction_loss(p, targets, tokens, ids_keep, method))
         projected.append(project(p, pool(tokens)))  # each view by itself: batch norm sees one
     contrast = nt_xent(np.concatenate(projected), method.temperature)
     return 0.5 * (errors[0] + errors[1]), contrast

@@ -190,7 +190,7 @@ def test_each_view_is_normalized_by_its_own_batch_statistics():
     setup = set_up(TOY, 5)
     views, noise, method = setup.given
     pooled = [
-        pool(encode(setup.weights, view, method.num_heads, keep_lowest(own, method.mask_ratio)))
+        pool(encode(setup.weights, view, method, keep_lowest(own, method.mask_ratio)))
         for view, own in zip(views, np.split(noise, 2), strict=True)
     ]
     apart = np.concatenate([project(setup.weights, view) for view in pooled])
