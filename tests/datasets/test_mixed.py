@@ -82,3 +82,24 @@ def test_metainfo_has_the_classes_of_each_source(demo_data):
     metainfo = MixedDataset(dict(images=images, videos=videos)).metainfo
     assert metainfo['images']['classes'] == metainfo['videos']['classes']
     assert len(metainfo['images']['classes']) == 4
+
+
+@pytest.mark.parametrize(
+    'pipeline',
+    [
+        [dict(type='OneView', transforms=[]), dict(type='PackImage')],
+        [dict(type='CenterCrop', size=16), dict(type='PackClip')],
+    ],
+    ids=['training', 'evaluation'],
+)
+def test_sample_has_the_name_of_its_source_and_its_tag_for_the_head(demo_data, pipeline):
+    folder = dict(
+        type='ImageFolder',
+        data_root=str(demo_data / 'images/val'),
+        pipeline=[dict(type='LoadImage'), *pipeline],
+    )
+    dataset = MixedDataset(dict(images=folder, places={**folder, 'tags': dict(head='images')}))
+    samples = [dataset[SampleKey(0, 0, start)]['data_samples'] for start in (0, dataset.sizes[0])]
+    assert [sample.source for sample in samples] == ['images', 'places']
+    assert [sample.get('head') for sample in samples] == [None, 'images']
+    assert [meta.get('head') for meta in dataset.metainfo.values()] == [None, 'images']

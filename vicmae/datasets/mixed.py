@@ -56,6 +56,7 @@ class MixedDataset(Dataset):
         for number, source in enumerate(self.sources):
             if isinstance(source, Source):
                 source.first_index = self.span_of(number)[0]
+                source.name = self.names[number]
 
     @property
     def metainfo(self) -> dict[str, Any]:

@@ -24,11 +24,13 @@ class Source(Dataset):
             visits, an epoch opens one of k files, and k epochs open all. Epochs of MAE-ST (800 'effective' ones) and of
             OmniMAE (4 clips of a video, a quarter of the passes) are counted like this, and learning rates follow from
             the batch size as they are.
-        tags: Further items of every sample, such as `dict(probe='images', role='bank')`.
+        tags: Further items of every sample, such as `dict(probe='images', role='bank')`, or `dict(head='images')` for
+            the head of a `SupervisedJoint` that classifies it.
     """
 
     kind = 'file'
     first_index = 0  # position in the `MixedDataset` that it is part of
+    name = ''  # the name there
 
     def __init__(
         self,
@@ -42,7 +44,8 @@ class Source(Dataset):
         self.pipeline = Pipeline(pipeline or [])
         self.visits_per_opening = visits_per_opening
         self.tags = tags or {}
-        self.metainfo: dict[str, Any] = {}
+        # Of the tags, the head is kept in checkpoints, with the classes.
+        self.metainfo: dict[str, Any] = {k: v for k, v in self.tags.items() if k == 'head'}
         self._notes: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -74,6 +77,8 @@ class Source(Dataset):
     ) -> list[dict[str, Any]]:
         """Returns the input of the first transform for visits to one sample."""
         info = {**self.get_data_info(index), **self.tags, 'kind': self.kind, 'notes': notes}
+        if self.name:
+            info['source'] = self.name
         info['sample_idx'] = self.first_index + index
         return [{**info, 'rng': key.generator()} for key in keys]
 

@@ -55,11 +55,13 @@ class PackViews(BaseTransform):
 class PackImage(BaseTransform):
     """Packs the view of a labelled image, for training a classifier.
 
-    **Required keys:** views, gt_label, path. **Result:** inputs (C, H, W) uint8, data_samples.
+    **Required keys:** views, gt_label, path. **Optional keys:** source, head. **Result:** inputs (C, H, W) uint8,
+    data_samples.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        sample = DataSample(metainfo=dict(path=results['path'])).set_gt_label(results['gt_label'])
+        meta = {key: results[key] for key in ('path', 'source', 'head') if key in results}
+        sample = DataSample(metainfo=meta).set_gt_label(results['gt_label'])
         return dict(inputs=_to_tensor(results['views'][0]), data_samples=sample)
 
 
@@ -76,7 +78,11 @@ class PackClip(BaseTransform):
     """
 
     def __init__(
-        self, meta_keys: tuple[str, ...] = ('path', 'kind', 'class_name', 'probe', 'role')
+        self,
+        meta_keys: tuple[str, ...] = (
+            *('path', 'kind', 'class_name'),
+            *('source', 'probe', 'role', 'head'),
+        ),
     ) -> None:
         self.meta_keys = meta_keys
 
