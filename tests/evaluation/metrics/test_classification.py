@@ -31,6 +31,39 @@ def evaluate(samples, **kwargs):
     return evaluator.evaluate(len(samples))
 
 
+def test_each_head_has_metrics_and_files_of_its_own(tmp_path):
+    torch.manual_seed(0)
+    sizes, classes = dict(images=20, videos=9), dict(images=6, videos=3)
+    heads = {
+        name: make_samples(torch.randn(n, c).softmax(dim=1), [i % c for i in range(n)])
+        for (name, n), c in zip(sizes.items(), classes.values(), strict=True)
+    }
+    expected = {
+        metric.replace('accuracy/', f'accuracy/{name}/'): value
+        for name, samples in heads.items()
+        for metric, value in evaluate(samples, topk=(1, 5)).items()
+    }
+    mixed = [dict(sample, head=name) for name, samples in heads.items() for sample in samples]
+    mixed = [dict(sample, sample_idx=i) for i, sample in enumerate(mixed[::2] + mixed[1::2])]
+    paths = {name: str(tmp_path / f'{name}.csv') for name in ('predictions', 'confusion')}
+    found = evaluate(
+        mixed,
+        topk=(1, 5),
+        predictions_file=paths['predictions'],
+        confusion_file=paths['confusion'],
+    )
+    # There are three classes of videos, and so no top5 of both.
+    for metric in ('top1', 'mean_class'):
+        both = [expected[f'accuracy/{name}/{metric}'] for name in heads]
+        expected[f'accuracy/mean/{metric}'] = np.mean(both)
+    assert found == pytest.approx(expected)
+    for name, size in sizes.items():
+        rows = list(csv.reader((tmp_path / f'predictions_{name}.csv').open()))
+        assert len(rows) == 1 + size
+        rows = list(csv.reader((tmp_path / f'confusion_{name}.csv').open()))
+        assert len(rows) == 1 + classes[name]
+
+
 def test_metrics_equal_a_loop_over_samples(tmp_path):
     torch.manual_seed(0)
     labels = torch.randint(0, 6, (200,)).clamp(max=4).tolist()

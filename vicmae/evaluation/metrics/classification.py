@@ -24,7 +24,9 @@ class ClassAccuracy(BaseMetric):
     """Top-k accuracies, and the mean over the classes of their top-1 accuracies.
 
     Samples have `pred_score` and `gt_label`. Reports in percent: `topK` for each k, and `mean_class`, in which a rare
-    class counts as much as a frequent one. A sample that two ranks got counts once.
+    class counts as much as a frequent one. A sample that two ranks got counts once. For a model with several heads,
+    such as `SupervisedJoint`, it reports these for each head (`images/top1`), and their means over the heads
+    (`mean/top1`). Files then have the head in their names: `predictions_images.csv`.
 
     Args:
         topk: Numbers of predictions per sample that may contain the true class. Those above the number of classes are
@@ -61,18 +63,37 @@ class ClassAccuracy(BaseMetric):
             scores = sample['pred_score'].float().cpu()
             label = int(sample['gt_label'])
             if not 0 <= label < len(scores):
+                head = f'heads.{sample["head"]}' if sample.get('head') else 'head'
                 raise DataError(
                     f'The label of {sample.get("path")!r} is {label}, but the head has {len(scores)} classes, from 0 '
-                    'on. Set `model.head.num_classes`, or correct the label.'
+                    f'on. Set `model.{head}.num_classes`, or correct the label.'
                 )
             views = sample.get('view_scores', scores[None])
             row = dict(scores=scores.numpy(), label=label, views=views.argmax(dim=1).tolist())
-            row |= {key: sample.get(key) for key in ('class_name', 'path', 'sample_idx')}
+            row |= {key: sample.get(key) for key in ('class_name', 'path', 'sample_idx', 'head')}
             self.results.append(row)
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Computes the accuracies, and writes the files."""
         rows = each_once(results)
+        heads = sorted({row['head'] for row in rows if row['head']})
+        if not heads:
+            return self._compute(rows)
+        of_heads = {
+            head: self._compute([r for r in rows if r['head'] == head], head) for head in heads
+        }
+        metrics = {
+            f'{head}/{k}': value for head, own in of_heads.items() for k, value in own.items()
+        }
+        if len(heads) > 1:
+            shared = set.intersection(*(set(own) for own in of_heads.values()))
+            for name in [name for name in of_heads[heads[0]] if name in shared]:
+                values = [own[name] for own in of_heads.values()]
+                metrics[f'mean/{name}'] = sum(values) / len(values)
+        return metrics
+
+    def _compute(self, rows: Sequence[dict[str, Any]], head: str = '') -> dict[str, float]:
+        """Computes the accuracies of one head."""
         scores = torch.stack([torch.from_numpy(row['scores']) for row in rows])  # (S, c)
         labels = torch.tensor([row['label'] for row in rows])
         # No threshold: mmpretrain's default, 0, counts a score that is rounded to 0 as wrong.
@@ -86,9 +107,9 @@ class ClassAccuracy(BaseMetric):
         if self.confusion_file:
             counts = zip(names.values(), confusion.tolist(), strict=True)
             table = [['true class', *names.values()], *([name, *row] for name, row in counts)]
-            _write_csv(self.confusion_file, table)
+            _write_csv(_of_head(self.confusion_file, head), table)
         if self.predictions_file:
-            _write_csv(self.predictions_file, _predictions(rows, names))
+            _write_csv(_of_head(self.predictions_file, head), _predictions(rows, names))
         return metrics
 
 
@@ -115,6 +136,12 @@ def _predictions(rows: Sequence[dict[str, Any]], names: dict[int, str]) -> Itera
         views = [names[label] for label in row['views']] if titles else []
         share = f'{row["scores"][predicted]:.4f}'
         yield [row['path'], names[row['label']], names[predicted], share, *views]
+
+
+def _of_head(path: str, head: str) -> str:
+    """Adds the name of a head to that of a file: 'predictions_images.csv'."""
+    stem, extension = os.path.splitext(path)
+    return f'{stem}_{head}{extension}' if head else path
 
 
 def _write_csv(path: str, rows: Iterable[list[Any]]) -> None:
