@@ -32,7 +32,8 @@ def clips():
 
 def labelled():
     """Eight images of four classes."""
-    samples = [DataSample().set_gt_label(i % 4) for i in range(8)]
+    sources = [dict(source=name) for name in ('images', 'videos')]  # for models with several heads
+    samples = [DataSample(metainfo=sources[i % 2]).set_gt_label(i % 4) for i in range(8)]
     return dict(inputs=list(views()[0]), data_samples=samples)
 
 
@@ -115,6 +116,11 @@ EXAMPLES = {
         (2, 4, 8),
     ),
     'InfoNCELoss': (dict(), contrast, ()),
+    'JointPreprocessor': (
+        dict(num_classes=dict(images=4, videos=4), mixup_alpha=0.8, cutmix_alpha=1.0),
+        pixels(labelled),
+        (3, 16, 16),
+    ),
     'LabelledPreprocessor': (
         dict(num_classes=4, mixup_alpha=0.8, cutmix_alpha=1.0),
         pixels(labelled),
@@ -172,6 +178,15 @@ EXAMPLES = {
     ),
     'StatisticsOverTime': (dict(), pooled_over_time, (2, 24)),
     'StopGradientTarget': (dict(), embeddings, (2, 6, 8)),
+    'SupervisedJoint': (
+        {
+            **{n: v for n, v in toy_transfer_config().items() if n not in ('type', 'head')},
+            'data_preprocessor': dict(type='JointPreprocessor'),
+            'heads': {n: toy_transfer_config()['head'] for n in ('images', 'videos')},
+        },
+        total_loss(labelled),
+        (),
+    ),
     'TransferClassifier': (
         toy_transfer_config(),
         total_loss(labelled),

@@ -85,7 +85,7 @@ _ITEM_EXTRAS = {
     'param_scheduler': ('convert_to_iter_based',),
 }
 # Dicts whose keys a user may choose.
-FREE_NAMES = ('custom_keys', 'default_hooks', 'sources', 'weights', 'tags')
+FREE_NAMES = ('custom_keys', 'default_hooks', 'sources', 'weights', 'tags', 'heads', 'loss_weights')
 
 
 def signature_of(name: str) -> Callable | None:

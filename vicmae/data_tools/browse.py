@@ -226,7 +226,8 @@ def _show(loaded: Sequence[_Loaded], loader: DataLoader, cfg: Config) -> Iterato
     """Collates samples, and runs the device's part of the augmentation and the mask over them."""
     if not loaded:
         return
-    preprocessor = build_preprocessor(cfg.model.data_preprocessor, cfg.model.get('head'))
+    heads = cfg.model.get('head') or cfg.model.get('heads')
+    preprocessor = build_preprocessor(cfg.model.data_preprocessor, heads)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(cfg))
         batch = preprocessor(loader.collate_fn([one.packed for one in loaded]), training=True)

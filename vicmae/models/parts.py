@@ -87,11 +87,19 @@ def _describe(value: Any) -> str:
     return 'None' if value is None else f'a {type(value).__name__}'
 
 
-def build_preprocessor(preprocessor: Part, head: Part | None) -> Any:
-    """Builds a data preprocessor, with the number of classes of the model's head."""
+def build_preprocessor(preprocessor: Part, head: Part | Mapping[str, Part] | None) -> Any:
+    """Builds a data preprocessor, with the number of classes of the model's head, or of each of its heads by name."""
+    value: Any
+    if isinstance(head, Mapping) and 'type' not in head:
+        value = {name: _num_classes(part) for name, part in head.items() if part is not None}
+    else:
+        value = _num_classes(head)
+    return build_part(preprocessor, **({} if value is None else dict(num_classes=value)))
+
+
+def _num_classes(head: Any) -> int | None:
     name = 'num_classes'
-    value = head.get(name) if isinstance(head, Mapping) else getattr(head, name, None)
-    return build_part(preprocessor, **({} if value is None else {name: value}))
+    return head.get(name) if isinstance(head, Mapping) else getattr(head, name, None)
 
 
 def output_width(head: nn.Module, in_dim: int) -> int:

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Prepares batches of labelled images and clips. B batch, V views, C channels, T H W frames and pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ class LabelledPreprocessor(PixelPreprocessor):
     def __init__(
         self,
         *,
-        num_classes: int | None = None,
+        num_classes: int | dict[str, int] | None = None,
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
         **kwargs: Any,
@@ -50,7 +50,7 @@ class LabelledPreprocessor(PixelPreprocessor):
                 raise ValueError(
                     f'`{name}` must not be negative, got {alpha}. Set 0 to disable it.'
                 )
-        self.num_classes = num_classes
+        self.num_classes: Any = num_classes
         augments: list[Any] = [Mixup(float(mixup_alpha))] if mixup_alpha else []
         augments += [CutMix(float(cutmix_alpha))] if cutmix_alpha else []
         self.mix = RandomBatchAugment(augments) if augments else None
@@ -62,21 +62,29 @@ class LabelledPreprocessor(PixelPreprocessor):
         if not training:
             return super().prepare(data, training)
         batch = self.take(data, training)
-        samples = batch.data_samples
-        images: Any = self.cast_data(torch.stack(list(batch.inputs)))
+        inputs = self.stack_and_mix(batch.inputs, batch.data_samples, self.num_classes)
+        return batch.replace(inputs=inputs)
+
+    def stack_and_mix(
+        self, inputs: Sequence[Tensor], samples: Sequence[Any], num_classes: int | None
+    ) -> Tensor:
+        """Stacks, normalises and mixes inputs of one shape. The samples get labels, or class shares, on the device."""
+        images: Any = self.cast_data(torch.stack(list(inputs)))
         labels: Any = self.cast_data(torch.cat([sample.gt_label for sample in samples]))
-        images, shares = self._mix(self.normalize(images), labels)
+        images, shares = self._mix(self.normalize(images), labels, num_classes)
         for number, sample in enumerate(samples):
             sample.set_gt_label(labels[number : number + 1])
             if shares is not None:
                 sample.set_gt_score(shares[number])
-        return batch.replace(inputs=images)
+        return images
 
-    def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _mix(
+        self, images: Tensor, labels: Tensor, num_classes: int | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Returns mixed images with their class shares (B, number of classes), or unmixed images with None."""
-        if self.mix is None or self.num_classes is None:
+        if self.mix is None or num_classes is None:
             return images, None
-        shares = F.one_hot(labels, self.num_classes).to(images.dtype)
+        shares = F.one_hot(labels, num_classes).to(images.dtype)
         with seeded_numpy(int(torch.randint(2**31, ()))):
             # Treat frames as channels: cutmix expects pixels in the last two of four dimensions.
             mixed, shares = self.mix(images.flatten(1, -3), shares)
