@@ -6,7 +6,7 @@ r"""One small ViT for images and videos of four classes each, in seconds on a CP
 Batches of one kind: `--cfg-options train_dataloader.batch_sampler.type=OneSourceBatches`.
 """
 
-_base_ = './supervised-joint_vit-base-p16_8xb64-amp-coslr-100e_in1k-k400.py'
+_base_ = './supervised-joint_vit-base-p16_8xb64-coslr-100e_in1k-k400.py'
 
 demo_data = dict(root='data/demo-debug', preset='debug')
 image_size = 64

@@ -164,9 +164,9 @@ def test_docstring_says_how_the_config_is_run(path):
 # Parts of names: CONTRIBUTING.md describes them.
 BACKBONE = r'vit-(tiny|small|base|large|huge)-p\d+'
 TRAINING = r'\d+xb\d+(-[a-z0-9]+)*-\d+e'
-PRETRAINING_NAME = rf'[a-z]+_{BACKBONE}(_[a-z0-9-]+)?_{TRAINING}_[a-z0-9-]+'
+PRETRAINING_NAME = rf'[a-z-]+_{BACKBONE}(_[a-z0-9-]+)?_{TRAINING}_[a-z0-9-]+'
 TRANSFER_NAME = rf'{BACKBONE}_[a-z]+-\d+e-pre_(((linear|attentive)-)?{TRAINING}|probes)_[a-z0-9-]+'
-SMALL_NAME = rf'[a-z]+_{BACKBONE}(_[a-z-]+)?_(debug|demo)'
+SMALL_NAME = rf'[a-z-]+_{BACKBONE}(_[a-z-]+)?_(debug|demo)'
 
 
 @every_config

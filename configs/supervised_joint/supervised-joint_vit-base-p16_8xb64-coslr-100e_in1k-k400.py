@@ -4,7 +4,7 @@ r"""One ViT-B/16 for the classes of ImageNet-1K and Kinetics-400, fine-tuned or 
 The recipe is our own: MAE's fine-tuning, on images and clips together. It stands for the supervised joint models of
 ViC-MAE's table, Omnivore and TubeViT, which have other backbones and more data. Not run at this scale here.
 
-    bash tools/dist_train.sh supervised-joint_vit-base-p16_8xb64-amp-coslr-100e_in1k-k400 8 \
+    bash tools/dist_train.sh supervised-joint_vit-base-p16_8xb64-coslr-100e_in1k-k400 8 \
         --cfg-options model.pretrained=CHECKPOINT
 
 From scratch, without `model.pretrained`, add `optim_wrapper.paramwise_cfg.layer_decay_rate=1.0`. A larger model is
