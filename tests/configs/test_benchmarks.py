@@ -146,24 +146,29 @@ def test_each_command_differs_in_numbers_alone_from_one_that_is_run(read_once):
     assert [group for group in groups.values() if len(group & run) != 1] == []
 
 
-@pytest.fixture(scope='session')
-def pretrained(tmp_path_factory):
-    """Weights of a run of pretraining at each shrunken size, which is the same for all."""
-    cfg = load(project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py'))
+def write_pretrained(config, path):
+    """Writes random weights of a config of pretraining at the size to which all are shrunken."""
+    cfg = load(config)
     shrink(cfg._cfg_dict)
-    path = tmp_path_factory.mktemp('pretrained') / 'epoch_1.pth'
+    shrink_clips(cfg._cfg_dict)
     torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, path)
     return path
 
 
-@distinct(TRAINED, [*TRAINED_SLOWLY, *(name for name in DEBUG if '_probes_' not in name)])
-def test_command_trains_two_steps_from_pretrained_weights(key, demo_data, pretrained, tmp_path):
-    cfg = shorten(load_command(key), demo_data, tmp_path)
+@pytest.fixture(scope='session')
+def pretrained(tmp_path_factory):
+    """Weights of a run of pretraining at each shrunken size, which is the same for all."""
+    path = tmp_path_factory.mktemp('pretrained') / 'epoch_1.pth'
+    return write_pretrained(project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py'), path)
+
+
+def train_two_steps(cfg, pretrained):
+    """Trains a shortened config from pretrained weights, which a frozen backbone keeps."""
     cfg.model.pretrained = str(pretrained)
     runner = build_runner(cfg, training=True)
     runner.train()
     assert runner.iter == 2
-    (log,) = tmp_path.glob('*/vis_data/scalars.json')
+    (log,) = Path(cfg.work_dir).glob('*/vis_data/scalars.json')
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     losses = [row['loss'] for row in rows if 'loss' in row]
     assert len(losses) == 2
@@ -176,6 +181,11 @@ def test_command_trains_two_steps_from_pretrained_weights(key, demo_data, pretra
         if name.startswith('layers.') and not value.equal(weights[f'backbone.{name}'])
     ]
     assert bool(moved) is not runner.model.freeze_backbone
+
+
+@distinct(TRAINED, [*TRAINED_SLOWLY, *(name for name in DEBUG if '_probes_' not in name)])
+def test_command_trains_two_steps_from_pretrained_weights(key, demo_data, pretrained, tmp_path):
+    train_two_steps(shorten(load_command(key), demo_data, tmp_path), pretrained)
 
 
 def test_each_command_builds_the_model_of_its_protocol(read_once):
