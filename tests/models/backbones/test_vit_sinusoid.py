@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vicmae.errors import ConfigError
+from vicmae.errors import CheckpointError, ConfigError
 from vicmae.models.backbones import MaskedViT
 from vicmae.models.layers import gather_tokens
 from vicmae.models.masking import TubeMasking
@@ -154,6 +154,20 @@ def test_image_checkpoint_gives_all_time_steps_its_positions_with_a_warning():
     (expected,), (found,) = image_model(x), vit(still)
     assert_same(found[:, 1:25], expected[:, 1:])
     assert_same(found[:, 0], expected[:, 0])
+
+
+def test_checkpoint_without_class_token_is_refused_by_a_model_with_one():
+    with pytest.raises(CheckpointError, match='no class token.*Set `model.backbone.with_cls_token'):
+        build().load_state_dict(build(with_cls_token=False).state_dict())
+
+
+def test_class_token_of_a_checkpoint_of_another_size_is_dropped():
+    trained = build(img_size=16)
+    vit = build(1, img_size=24, with_cls_token=False)
+    with pytest.warns(UserWarning, match='resized from 3x4x4 to 3x6x6'):
+        unused = vit.load_state_dict(trained.state_dict(), strict=False).unexpected_keys
+    assert unused == ['cls_token']
+    torch.testing.assert_close(vit.positions((3, 6, 6)), trained.positions((3, 6, 6)))
 
 
 def test_training_fixed_positions_is_refused():

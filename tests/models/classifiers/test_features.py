@@ -108,7 +108,7 @@ def test_frozen_features_refuse_training():
 def test_images_and_clips_of_several_lengths_are_encoded_in_their_order():
     clip_model = dict(num_frames=4, tubelet_size=2, pos_embed_type='sinusoid')
     model = MODELS.build(features_config(**clip_model)).eval()
-    clips = [torch.rand(length, 3, 16, 16) for length in (4, 1, 4, 2, 1)]
+    clips = [torch.rand(length, 3, 16, 16) for length in (4, 1, 2, 4, 1)]
     features = model.extract_clip_feat(clips)
     alone = torch.cat([model.extract_clip_feat([clip]) for clip in clips])
     torch.testing.assert_close(features, alone)

@@ -19,7 +19,7 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from vicmae.errors import ConfigError
+from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import MODELS
 
 from ..layers import (
@@ -373,8 +373,15 @@ class MaskedViT(VisionTransformer):
         weight = state_dict.get(f'{prefix}patch_embed.projection.weight')
         table = state_dict.get(f'{prefix}pos_embed')
         if table is not None and table.ndim == 3:
-            if not self.num_extra_tokens and table.shape[1] == self.pos_embed.shape[1] + 1:
-                state_dict[f'{prefix}pos_embed'] = table[:, 1:]  # the checkpoint has a class token
+            has_cls_token = f'{prefix}cls_token' in state_dict
+            rows, num_patches = table.shape[1], math.prod(self.patch_resolution)
+            if self.num_extra_tokens and not has_cls_token and rows == num_patches:
+                raise CheckpointError(
+                    'The backbone of the checkpoint has no class token, as in VideoMAE and OmniMAE. Set '
+                    '`model.backbone.with_cls_token=False`.'
+                )
+            if not self.num_extra_tokens and (has_cls_token or rows == num_patches + 1):
+                state_dict[f'{prefix}pos_embed'] = table[:, 1:]
             fit_position_tables(
                 state_dict,
                 prefix,
