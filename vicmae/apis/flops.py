@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Counts what a training sample costs. B batch, V views, C channels, T H W frames and pixels."""
+"""Counts what a training sample costs. B batch, C channels, T H W frames and pixels."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,17 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vicmae.config.load import load_config
 from vicmae.datasets.transforms.build import Pipeline
-from vicmae.errors import ConfigError
 from vicmae.registry import DATASETS, MODELS
-from vicmae.structures import NO_LABEL
-
-Shapes = tuple[torch.Size, ...]  # of each view, (C, H, W) or (C, T, H, W)
 
 _SIDE, _SECONDS, _FPS = 256, 4, 25  # of the blank files
 
 
 class Flops(NamedTuple):
-    """Floating-point operations of one training sample. A multiplication and an addition are two operations."""
+    """Floating-point operations of one training sample. A multiplication and an addition count as two."""
 
     forward: float
     backward: float
@@ -37,7 +33,7 @@ class Flops(NamedTuple):
 
 
 def count_flops(config: str | Path | Config) -> dict[str, Flops]:
-    """Counts the FLOPs of pretraining on one sample of each source of a config.
+    """Counts the FLOPs of training on one sample of each source of a config.
 
     Counted are matrix products, attention and convolutions of all views of the sample, with the decoder, the heads and
     a teacher. The data of the config is not read, and the model takes no memory: a blank image or video goes through
@@ -55,39 +51,50 @@ def count_flops(config: str | Path | Config) -> dict[str, Flops]:
     batch_size = cfg.train_dataloader.batch_size
     with torch.device('meta'):
         model = MODELS.build(cfg.model).train()
-    samples = _blank_samples(cfg)
-    counted = {shapes: _count_sample(model, shapes, batch_size) for shapes in samples.values()}
-    return {name: counted[shapes] for name, shapes in samples.items()}
+    counted: dict[Any, Flops] = {}  # by shape
+    costs = {}
+    for name, sample in _blank_samples(cfg).items():
+        key = repr(_shapes(sample['inputs']))
+        if key not in counted:
+            counted[key] = _count_sample(model, sample, batch_size)
+        costs[name] = counted[key]
+    return costs
 
 
-def _count_sample(model: Any, shapes: Shapes, batch_size: int) -> Flops:
+def _count_sample(model: Any, sample: Mapping[str, Any], batch_size: int) -> Flops:
     """Counts a batch without memory, and divides by its size."""
+    shapes, label = _shapes(sample['inputs']), sample.get('data_samples')
     with torch.device('meta'), FlopCounterMode(display=False) as counter:
-        batch = [torch.empty(batch_size, *shape) for shape in shapes]
-        loss, _ = model.parse_losses(model.loss(batch))
+        if label is None:
+            batch: tuple[Any, ...] = ([torch.empty(batch_size, *shape) for shape in shapes],)
+        else:
+            head = model.heads[label.head] if hasattr(model, 'heads') else model.head
+            label.set_gt_score(torch.empty(head.num_classes))  # as mixup makes them
+            batch = torch.empty(batch_size, *shapes), [label] * batch_size
+        loss, _ = model.parse_losses(model.loss(*batch))
         forward = counter.get_total_flops()
         loss.backward()
     backward = counter.get_total_flops() - forward
     return Flops(forward / batch_size, backward / batch_size)
 
 
-def _blank_samples(cfg: Config) -> dict[str, Shapes]:
-    """Runs a blank file through the pipeline of each source of the training data, for the shapes of its views."""
+def _shapes(inputs: Any) -> Any:
+    """Returns the shape of each view, or of a labelled image or clip."""
+    return [view.shape for view in inputs] if isinstance(inputs, list) else inputs.shape
+
+
+def _blank_samples(cfg: Config) -> dict[str, dict[str, Any]]:
+    """Runs a blank file through the pipeline of each source of the training data."""
     samples = {}
     with tempfile.TemporaryDirectory() as folder:
-        files = dict(image=Path(folder) / 'blank.png', video=Path(folder) / 'blank.mp4')
-        cv2.imwrite(str(files['image']), np.zeros((_SIDE, _SIDE, 3), np.uint8))
+        files = dict(image=f'{folder}/blank.png', video=f'{folder}/blank.mp4')
+        cv2.imwrite(files['image'], np.zeros((_SIDE, _SIDE, 3), np.uint8))
         _write_blank_video(files['video'])
         for name, source in _sources(cfg):
-            path = str(files[DATASETS.get(source['type']).kind])
-            blank = dict(path=path, gt_label=NO_LABEL, rng=np.random.default_rng(0))
-            packed = Pipeline(source['pipeline'])(blank)
-            if not isinstance(packed['inputs'], list):
-                raise ConfigError(
-                    f'FLOPs are counted for pretraining, but the source {name!r} of {cfg.filename!r} has labelled '
-                    'samples. Give a config of pretraining.'
-                )
-            samples[name] = tuple(view.shape for view in packed['inputs'])
+            kind = DATASETS.get(source['type']).kind
+            origin = dict(path=files[kind], kind=kind, source=name, head=name, gt_label=0)
+            blank = {**origin, **(source.get('tags') or {}), 'rng': np.random.default_rng(0)}
+            samples[name] = Pipeline(source['pipeline'])(blank)
     return samples
 
 
@@ -98,8 +105,8 @@ def _sources(cfg: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
     return ((name, source) for name, source in sources.items() if source is not None)
 
 
-def _write_blank_video(path: Path) -> None:
-    with av.open(str(path), 'w') as container:
+def _write_blank_video(path: str) -> None:
+    with av.open(path, 'w') as container:
         stream: Any = container.add_stream('mpeg4', rate=_FPS)
         stream.width, stream.height, stream.pix_fmt = _SIDE, _SIDE, 'yuv420p'
         frame = np.zeros((_SIDE, _SIDE, 3), np.uint8)

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument(
         '--flops',
         metavar='CONFIG',
-        help='count what pretraining costs: floating-point operations of one sample of each source',
+        help='count what training costs: floating-point operations of one sample of each source',
     )
     common.add_config_options(parser)
 
