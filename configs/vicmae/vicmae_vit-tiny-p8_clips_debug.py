@@ -1,0 +1,54 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""ViC-MAE on clips in seconds on a CPU: images and clips that are drawn on the spot, two epochs, kNN on both.
+
+vicmae train vicmae_vit-tiny-p8_clips_debug
+"""
+
+_base_ = [
+    '../_base_/models/vicmae_vit-base-p16.py',
+    '../_base_/datasets/demo-clips.py',
+    '../_base_/schedules/adamw-coslr-2e.py',
+    '../_base_/default_runtime.py',
+]
+
+image_size = 64
+patch_size = 8
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='MaskedViT',
+        arch=dict(embed_dims=64, num_layers=2, num_heads=2, feedforward_channels=128),
+        tubelet_size=2,
+        masking=dict(
+            type='ImageOrClipMasking',
+            image=dict(type='RandomMasking', mask_ratio=0.75),
+            clip=dict(type='RandomMasking', mask_ratio=0.9),
+        ),
+    ),
+    neck=dict(embed_dim=32, depth=1, num_heads=2),
+    predictor=dict(hidden_dim=64, out_dim=32),
+    target=dict(head=dict(hidden_dim=64, out_dim=32)),
+)
+
+train_image = [
+    dict(type='LoadImage'),
+    dict(type='TwoViews', transforms=_base_.crop_and_flip),
+    dict(type='PackViews'),
+]
+train_video = [
+    dict(type='OpenVideo'),
+    dict(type='DistantClips', num_segments=2, frame_stride=2),
+    dict(type='DecodeFrames'),
+    dict(type='ClipViews', transforms=_base_.crop_and_flip),
+    dict(type='PackViews'),
+]
+train_dataloader = dict(
+    dataset=dict(
+        sources=dict(images=dict(pipeline=train_image), videos=dict(pipeline=train_video)),
+    ),
+)
+default_hooks = dict(
+    logger=dict(interval=4),
+    checkpoint=dict(by_epoch=False, interval=4),
+)
