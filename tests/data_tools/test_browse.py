@@ -17,7 +17,9 @@ from vicmae.datasets.transforms.crop import crop_and_resize
 from vicmae.io.video import open_video
 from vicmae.registry import MODELS
 
-DEBUG = Path(__file__).parents[2] / 'configs/vicmae/vicmae_vit-tiny-p8_debug.py'
+CONFIGS = Path(__file__).parents[2] / 'configs'
+DEBUG = CONFIGS / 'vicmae/vicmae_vit-tiny-p8_debug.py'
+OMNIMAE = CONFIGS / 'omnimae/omnimae_vit-tiny-p8_debug.py'
 SOURCES = 'train_dataloader.dataset.sources'
 
 
@@ -25,12 +27,12 @@ SOURCES = 'train_dataloader.dataset.sources'
 def debug(demo_data):
     """Loads the debug config on demo data, with changes."""
 
-    def load(changes=None):
+    def load(changes=None, config=DEBUG):
         roots = {
             f'{SOURCES}.{kind}.data_root': str(demo_data / kind / 'train')
             for kind in ('images', 'videos')
         }
-        cfg = load_config(DEBUG, {**roots, **(changes or {})})
+        cfg = load_config(config, {**roots, **(changes or {})})
         cfg.pop('demo_data')  # they are there
         return cfg
 
@@ -124,52 +126,35 @@ def test_shares_of_a_batch_add_up_and_follow_the_weights(debug):
     assert np.mean(images.shares) == pytest.approx(0.75, abs=0.02)
 
 
-def test_clips_are_shown_by_some_of_their_frames_as_the_model_gets_them(debug):
-    clip_views = [
-        dict(type='OpenVideo'),
-        dict(type='DistantClips', num_segments=2, clip_len=8, frame_stride=1),
-        dict(type='DecodeFrames'),
-        dict(
-            type='ClipViews',
-            on_device=True,
-            transforms=[dict(type='RandomResizedCrop', size=64), dict(type='RandomGrayscale')],
-        ),
-        dict(type='PackViews'),
-    ]
-    cfg = debug(
-        {
-            f'{SOURCES}.videos.pipeline': clip_views,
-            'train_dataloader.collate_fn': dict(type='collate_by_kind'),
-            'model.backbone.num_frames': 8,
-            'model.backbone.tubelet_size': 2,
-        }
-    )
+def test_clips_are_shown_as_the_model_gets_them_beside_images(debug):
+    changes = on_device('images', 1) | on_device('videos', 3)
+    changes |= {f'{SOURCES}.videos.pipeline.1.num_segments': 2}
+    cfg = debug({**changes, 'train_dataloader.batch_sampler': None}, config=OMNIMAE)
     images, videos = browse(cfg, number=4)
-    assert [len(sample.views) for sample in (*images.samples, *videos.samples)] == [2, 2, 8, 8]
+    assert [len(sample.views) for sample in (*images.samples, *videos.samples)] == [1, 1, 8, 8]
 
     loader = build_train_loader(cfg, num_workers=0)
     preprocessor = MODELS.build(cfg.model.data_preprocessor)
-    batches = [preprocessor(batch, training=True) for batch in loader]  # images and clips together
+    batches = [preprocessor(batch, training=True) for batch in loader]  # of images and clips
     trained = [batch.sample(n) for batch in batches for n in range(len(batch))]
     for sample in videos.samples:
         clips = torch.stack(trained[sample.place]).transpose(1, 2)  # (V, T, C, H, W)
         clips = preprocessor.denormalize(clips).movedim(2, -1).numpy()
-        expected = clips[:, [0, 2, 5, 7]].reshape(8, 64, 64, 3)
         with open_video(sample.path) as video:
             frames = video.frames(sample.frame_ids)
         for number, view in enumerate(sample.views):
-            np.testing.assert_array_equal(view.view, expected[number])
-            place = 8 * (number // 4) + [0, 2, 5, 7][number % 4]
-            np.testing.assert_array_equal(view.frame, frames[place])
-            assert view.frame_id == sample.frame_ids[place]
+            np.testing.assert_array_equal(view.view, clips[number // 4, number % 4])
+            np.testing.assert_array_equal(view.frame, frames[number])
+            assert view.frame_id == sample.frame_ids[number]
             assert view.box == sample.views[4 * (number // 4)].box
         visible = np.stack([view.visible for view in sample.views]).reshape(2, 4, 8, 8, 8, 8, 3)
-        hidden = (visible == 128).all(axis=(3, 5, 6))  # of each clip and tubelet, (2, 4, 8, 8)
-        assert (~hidden).sum(axis=(1, 2, 3)).tolist() == [64, 64]  # of 256
+        hidden = (visible == 128).all(axis=(3, 5, 6))  # of each clip and frame, (2, 4, 8, 8)
+        assert (~hidden).sum(axis=(1, 2, 3)).tolist() == [12, 12]  # of 256, in tubelets of two
+        np.testing.assert_array_equal(hidden[:, ::2], hidden[:, 1::2])
     page = render_browsed([images, videos], config='debug', epoch=0, facts={})
     first = videos.samples[0]
     seconds = (first.frame_ids[-1] - first.frame_ids[0]) / first.fps
-    assert f'2 clips of 8 frames in {seconds:.2f} s' in page
+    assert f'2 clips of 4 frames in {seconds:.2f} s' in page
 
 
 def test_bad_files_are_named_and_others_shown(debug, demo_data, tmp_path):

@@ -26,8 +26,7 @@ from vicmae.errors import DataError
 from vicmae.io.image import EncodedImage
 from vicmae.models.layers import as_clip
 from vicmae.models.masking import seeds_of_views
-from vicmae.models.parts import build_preprocessor
-from vicmae.registry import MODELS
+from vicmae.models.parts import build_part, build_preprocessor
 from vicmae.structures import NO_LABEL, Batch, Clips, Mixed, Views
 
 from .gaps import GapDraws, draw_gaps
@@ -272,7 +271,7 @@ def _hide_patches(batch: Views, cfg: Config) -> Batch:
     num_frames, height, width = clips.shape[2:]
     grid = (max(1, num_frames // tubelet_size), height // size, width // size)
     seeds = seeds_of_views(batch.get('seeds'), len(views))
-    mask = MODELS.build(backbone.masking)(len(clips), grid, clips.device, seeds)
+    mask = build_part(backbone.masking)(len(clips), grid, clips.device, seeds)
     visible = mask.visible.view(-1, 1, *grid)
     for dim, times in enumerate((num_frames // grid[0], size, size), start=2):
         visible = visible.repeat_interleave(times, dim)
