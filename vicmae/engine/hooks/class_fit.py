@@ -114,7 +114,7 @@ def sets_by_head(dataset: Any, heads: Iterable[str], what: str) -> dict[str, lis
             names = [head.removeprefix('heads.') for head in heads]
             raise ConfigError(
                 f'The {what} set has a source with the head {name!r}, but the model has the heads {", ".join(names)}. '
-                f"Name the source as its head, or give it `tags=dict(head='{names[0]}')`."
+                f"Name the source as its head, give it `tags=dict(head='{names[0]}')`, or set it to None."
             )
         sets.setdefault(f'heads.{name}', []).append(source)
     return sets
