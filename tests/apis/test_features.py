@@ -100,6 +100,15 @@ def test_folder_is_encoded_as_its_files_in_batches_of_any_size(model, folder):
     torch.testing.assert_close(features[4:5], encode_files(model, files[4]))
 
 
+def test_model_of_clips_encodes_images_and_whole_clips(folder):
+    model = load_model('omnimae_vit-tiny-p8_debug')
+    features, files = encode_files(model, folder, return_paths=True)
+    for feature, clip in zip(features, load_clips(files, 64, num_frames=4), strict=True):
+        pixels = model.data_preprocessor.normalize(clip).transpose(0, 1)[None]
+        with torch.no_grad():
+            torch.testing.assert_close(feature, model.extract_feat(pixels)[0])
+
+
 def test_bad_file_is_named_or_left_out(model, folder, log):
     (folder / '1.jpg').write_bytes(b'torn')
     with pytest.raises(DataError, match=r"'.*/1\.jpg'"):

@@ -72,13 +72,15 @@ def encode_files(
     model: Any,
     paths: Paths,
     *,
-    num_frames: int = 8,
+    num_frames: int | None = None,
     batch_size: int = 32,
     on_bad_file: Literal['raise', 'skip'] = 'raise',
     return_paths: bool = False,
     progress: bool | None = None,
 ) -> Tensor | tuple[Tensor, list[str]]:
-    """Encodes images and videos, each to the mean of its frames' features.
+    """Encodes images and videos to one vector each.
+
+    That of a video is the mean of its frames' features, or the feature of a clip if the model encodes clips.
 
     Files are read batch by batch: memory doesn't grow with their number, but for the features.
 
@@ -86,7 +88,7 @@ def encode_files(
         model: From `load_model`.
         paths: A file, a folder with its sub-folders (sorted by path), or several of both. Images and videos are
             distinguished by extension.
-        num_frames: Evenly spaced frames of a video.
+        num_frames: Evenly spaced frames of a video. By default 8, or the frames of the model's clips.
         batch_size: Number of files in a batch.
         on_bad_file: 'raise' ends at the first file that can't be read; 'skip' leaves it out, with a warning.
         return_paths: Whether to return the path of each row too: of a folder's files, or without skipped ones.
@@ -105,6 +107,8 @@ def encode_files(
     if batch_size < 1:
         raise ValueError(f'`batch_size` must be at least 1, got {batch_size}.')
     files = list_media(paths)
+    if num_frames is None:
+        num_frames = model.backbone.num_frames if model.backbone.takes_clips else 8
     load = _clip_loader(model.backbone.img_size, num_frames)
     model.eval()
     features = torch.empty(0)
