@@ -20,8 +20,12 @@ WHOLE = [
     *sorted(project_file('configs/vicmae').glob('*official-code*.py')),
     *sorted(project_file('configs/vicmae').glob('*base-p16_8xb512-*_k400.py')),
     *sorted(project_file('configs/vicmae').glob('*base-p16_8xb512-*-mit.py')),
+    *sorted(project_file('configs/vicmae').glob('*base-p16_*clips_*.py')),
     *sorted(project_file('configs').glob('mae/*-p16_*.py')),
     *sorted(project_file('configs').glob('simclr/*-p16_*.py')),
+    *sorted(project_file('configs').glob('videomae/*-base-p16_*.py')),
+    *sorted(project_file('configs').glob('maest/*-base-p16_*.py')),
+    *sorted(project_file('configs').glob('omnimae/*-base-p16_*.py')),
 ]
 
 # One of each mechanism, trained in the fast tests.
@@ -62,11 +66,25 @@ def shrink(node):
             shrink(value)
 
 
+def shrink_clips(node):
+    """Clips of four frames in the place of longer ones."""
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        shrink_clips(item)
+    if isinstance(node, dict):
+        for key in node.keys() & {'clip_len', 'num_frames', 'num_segments'}:
+            node[key] = min(node[key], 4)
+
+
 def shorten(cfg, data, work_dir):
     """Two steps of four pairs in this process."""
     shrink(cfg._cfg_dict)
+    shrink_clips(cfg._cfg_dict)
     cfg.train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
     cfg.train_dataloader.sampler.samples_per_epoch = 8
+    if cfg.train_dataloader.get('batch_sampler'):  # a step of each source
+        cfg.train_dataloader.dataset.weights = dict.fromkeys(
+            cfg.train_dataloader.dataset.sources, 1
+        )
     for name, source in cfg.train_dataloader.dataset.sources.items():
         if source is not None:
             source.pop('ann_file', None)

@@ -20,7 +20,7 @@ from vicmae.config.paths import project_file
 from vicmae.registry import MODELS
 
 from .cached import load
-from .test_ablations import shrink
+from .test_ablations import shrink, shrink_clips
 from .test_configs import num_trained
 
 FOLDER = project_file('configs/vicmae/benchmarks')
@@ -76,15 +76,6 @@ def read_once(monkeypatch):
 def distinct(fast, slow):
     keys = [*fast, *(pytest.param(key, marks=pytest.mark.slow) for key in slow)]
     return pytest.mark.parametrize('key', keys, ids=lambda key: '-'.join(key))
-
-
-def shrink_clips(node):
-    """Clips of four frames in the place of longer ones."""
-    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        shrink_clips(item)
-    if isinstance(node, dict):
-        for key in node.keys() & {'clip_len', 'num_frames', 'num_segments'}:
-            node[key] = min(node[key], 4)
 
 
 def take_demo_data(source, data):
