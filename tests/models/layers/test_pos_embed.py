@@ -7,7 +7,7 @@ import torch
 
 from vicmae.errors import CheckpointError
 from vicmae.models.layers import (
-    fit_pos_embed,
+    fit_position_tables,
     resize_pos_embed,
     sincos_pos_embed,
     sinusoid_pos_embed,
@@ -75,9 +75,24 @@ def test_grid_of_learned_positions_is_the_models_or_a_square():
         grid_of_table(torch.randn(12, 8), otherwise=(1, 2, 2))
 
 
+def fit_image(table, grid):
+    state = {'backbone.pos_embed': table}
+    fit_position_tables(
+        state,
+        'backbone.',
+        pos_embed_type='separable',
+        grid=grid,
+        has_time=False,
+        num_prefix_tokens=1,
+        from_image=True,
+        warn=False,
+    )
+    return state['backbone.pos_embed']
+
+
 def test_positions_of_a_transposed_grid_are_resized():
     loaded = sincos_pos_embed((4, 6), 16, num_prefix_tokens=1)
-    fitted = fit_pos_embed(loaded, (1, 6, 4), num_prefix_tokens=1)
+    fitted = fit_image(loaded, (1, 6, 4))
     expected = resize_pos_embed(loaded, (1, 4, 6), (1, 6, 4), num_prefix_tokens=1)
     assert torch.equal(fitted, expected)
     assert not torch.equal(fitted, loaded)
@@ -86,7 +101,7 @@ def test_positions_of_a_transposed_grid_are_resized():
 def test_resizing_to_the_same_grid_changes_nothing():
     table = sincos_pos_embed((3, 5), 8, num_prefix_tokens=1)
     assert resize_pos_embed(table, (1, 3, 5), (1, 3, 5), num_prefix_tokens=1) is table
-    assert fit_pos_embed(table, (1, 3, 5), num_prefix_tokens=1) is table
+    assert fit_image(table, (1, 3, 5)) is table
 
 
 def test_resizing_keeps_positions_constant_along_an_axis():

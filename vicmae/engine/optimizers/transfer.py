@@ -17,7 +17,8 @@ class TransferOptimWrapperConstructor(CheckedOptimWrapperConstructor):
 
     With L layers, the learning rate of the head is multiplied by decay^(L - i) for layer i of 0..L-1, and by
     decay^(L + 1) for patch embedding and class token (BEiT, https://arxiv.org/abs/2106.08254, as MAE fine-tunes).
-    Positions along time, which are new as the head, have its learning rate. `lr_mult` of `custom_keys` multiplies.
+    Positions along time, which are new as the head, have its learning rate, but with `backbone.learn_pos_embed` that of
+    the patch embedding. `lr_mult` of `custom_keys` multiplies.
 
     Use `eta_min_ratio` in a schedule, not `eta_min`, to keep these ratios.
     """

@@ -4,7 +4,6 @@ from .inflation import INFLATIONS, deflate, fit_patch_embed, inflate
 from .init_weights import init_linear_layers
 from .patchify import Grid, PatchSize, as_clip, gather_tokens, patchify, unpatchify
 from .pos_embed import (
-    fit_pos_embed,
     grid_of_table,
     resize_pos_embed,
     sincos_pos_embed,
@@ -35,7 +34,6 @@ __all__ = [
     'checkpoint_layers',
     'deflate',
     'fit_patch_embed',
-    'fit_pos_embed',
     'fit_position_tables',
     'gather_tokens',
     'grid_of_table',

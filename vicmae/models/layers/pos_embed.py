@@ -79,12 +79,6 @@ def resize_pos_embed(
     )
 
 
-def fit_pos_embed(loaded: Tensor, grid: Grid, *, num_prefix_tokens: int) -> Tensor:
-    """Fits the position embeddings of a checkpoint to a model's grid. Their own grid is detected from their values."""
-    source = grid_of_table(loaded[0, num_prefix_tokens:], otherwise=grid)
-    return resize_pos_embed(loaded, source, grid, num_prefix_tokens=num_prefix_tokens)
-
-
 def grid_of_table(table: Tensor, *, otherwise: Grid) -> Grid:
     """Detects the grid of sine-cosine position embeddings (N, D), also of resized ones.
 
