@@ -44,9 +44,13 @@ def test_losses_and_gradients_equal_those_of_the_whole_batch(num_parts, num_samp
     assert gradients.keys() == cached.keys()
 
 
-def test_predicted_tokens_equal_those_of_the_whole_batch():
+def test_sigreg_and_predicted_tokens_equal_those_of_the_whole_batch():
     views = [torch.randn(6, 3, 16, 16) for _ in range(2)]
-    head = toy_vicmae_config()['head'] | dict(reconstruction=dict(type='LatentPredictionLoss'))
+    head = dict(
+        type='ViCMAEHead',
+        reconstruction=dict(type='LatentPredictionLoss'),
+        contrastive=dict(type='SIGRegLoss', num_slices=16),
+    )
     losses, gradients = step(make_model(head=head), views)
     in_parts, cached = step(make_model(3, head=head), views)
     assert in_parts == pytest.approx(losses, rel=1e-6)
