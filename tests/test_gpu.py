@@ -84,11 +84,15 @@ def test_sharded_model_trains_and_resumes_on_a_gpu(tmp_path, options):
     'options',
     [
         ['model.target.type=EMATarget', 'model.head.contrastive.type=VICRegLoss'],
+        [
+            'model.head.contrastive.type=SIGRegLoss',
+            'model.head.reconstruction.type=LatentPredictionLoss',
+        ],
         ['model.backbone.masking.type=BlockMasking', 'model.aggregator.type=AttentionPooling'],
         [f'{CACHE}.type=ContrastiveCache', f'{CACHE}.num_parts=4'],
         ['model.backbone.with_cp=True', 'model.neck.with_cp=True'],
     ],
-    ids=['teacher', 'parts', 'cache', 'checkpointed'],
+    ids=['teacher', 'SIGReg of predicted tokens', 'parts', 'cache', 'checkpointed'],
 )
 def test_swaps_train_on_a_gpu(tmp_path, options):
     train(tmp_path, options=options)
