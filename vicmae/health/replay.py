@@ -25,7 +25,7 @@ from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sample_key import SampleKey
 from vicmae.engine.bad_steps import WEIGHTS, named_losses
 from vicmae.engine.gradients import local_norms
-from vicmae.engine.hooks.step_seed import modules_with_shared_seed, seed_of_step
+from vicmae.engine.hooks.step_seed import modules_with_shared_seed
 from vicmae.engine.optimizers.bfloat16 import compute_in_bfloat16
 from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.utils.names import name_some
@@ -108,8 +108,7 @@ def replay(
         if described['step_seed'] is not None:
             torch.manual_seed(described['step_seed'])
             for module in modules_with_shared_seed(model):
-                iteration = described['iteration'] - 1
-                module.shared_seed = seed_of_step(row['seed'], iteration, rank=0)
+                module.shared_seed = described['shared_seed']
         for name, value in described['loss_weights'].items():
             path, _, attribute = name.rpartition('.')
             setattr(model.get_submodule(path), attribute, value)

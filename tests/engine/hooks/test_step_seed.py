@@ -6,6 +6,7 @@ from torch import nn
 
 from vicmae.engine.hooks import StepSeedHook
 from vicmae.models.losses import SIGRegLoss
+from vicmae.utils.distributed import rank_and_world_size
 
 
 def draw(seed, iteration, rank):
@@ -29,6 +30,17 @@ def directions_of_step(seed, iteration, rank):
     hook.before_train(runner)
     hook.before_train_iter(runner, 0)
     return model[1].next_directions(torch.empty(2)).tolist()
+
+
+def directions_of_rank():
+    """The directions of a step on this rank of a run, whose ranks have different seeds (`diff_rank_seed`)."""
+    rank, _ = rank_and_world_size()
+    return directions_of_step(7 + rank, 100, rank)
+
+
+def test_ranks_with_different_seeds_share_the_draws_of_the_first(gloo_pool):
+    first, second = gloo_pool.run(directions_of_rank, 2)
+    assert first == second == directions_of_step(7, 100, 0)
 
 
 def test_shared_draws_of_a_step_depend_only_on_seed_and_iteration():

@@ -205,7 +205,7 @@ class StepGuardHook(Hook):
 
 def _seen(runner: Any, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
     """Returns the current batch and its losses, for `write_record`."""
-    seeded = any(isinstance(hook, StepSeedHook) for hook in runner.hooks)
+    seeding = next((hook for hook in runner.hooks if isinstance(hook, StepSeedHook)), None)
     schedules = [hook for hook in runner.hooks if isinstance(hook, LossWeightScheduleHook)]
     epoch = runner.epoch
     if isinstance(runner.train_loop, IterLoop):  # its own epoch and batch count nothing
@@ -215,7 +215,8 @@ def _seen(runner: Any, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
         iteration=runner.iter + 1,
         epoch=epoch + 1,
         batch=number + 1,
-        step_seed=seed_of_step(runner.seed, runner.iter, runner.rank) if seeded else None,
+        step_seed=seeding and seed_of_step(runner.seed, runner.iter, runner.rank),
+        shared_seed=seeding and seeding.shared_seed(runner),
         loss_weights={hook.weight: hook.value_now(runner) for hook in schedules},
         losses=named_losses(outputs),
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from torch import nn
 
@@ -20,16 +21,25 @@ class StepSeedHook(Hook):
     """
 
     priority = 'VERY_HIGH'
-    _shared: Iterable[Any] = ()
+    _sharing: Iterable[Any] = ()
+    _first_seed = 0
 
     def before_train(self, runner: Any) -> None:
-        """Finds the modules that draw the same on all ranks."""
-        self._shared = modules_with_shared_seed(unwrapped(runner.model))
+        """Finds the modules that draw the same on all ranks, and the seed of rank 0."""
+        self._sharing = modules_with_shared_seed(unwrapped(runner.model))
+        # With `randomness.diff_rank_seed`, each rank has its own `runner.seed`.
+        seeds = [runner.seed]
+        broadcast_object_list(seeds)
+        (self._first_seed,) = seeds
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         torch.manual_seed(seed_of_step(runner.seed, runner.iter, runner.rank))
-        for module in self._shared:
-            module.shared_seed = seed_of_step(runner.seed, runner.iter, rank=0)
+        for module in self._sharing:
+            module.shared_seed = self.shared_seed(runner)
+
+    def shared_seed(self, runner: Any) -> int:
+        """Returns the seed of the current step that all ranks share."""
+        return seed_of_step(self._first_seed, runner.iter, rank=0)
 
 
 def seed_of_step(seed: int, iteration: int, rank: int) -> int:
