@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Prediction of an EMA encoder's tokens in seconds on a CPU: images and clips that are drawn on the spot, two epochs, kNN on both.
+"""Prediction of an EMA encoder's tokens in seconds on a CPU: images and clips that are drawn on the spot, kNN on both.
 
 vicmae train vicmae_vit-tiny-p8_latent-clips_debug
 """
