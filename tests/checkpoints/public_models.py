@@ -31,7 +31,7 @@ def sinusoid(num_positions, width):
 
 
 class Attention(nn.Module):
-    """Attends with heads one by one. `projection`: 'joined' (with a bias), 'no key bias' or 'separate' layers."""
+    """Attends with heads one by one. `projection`: 'joined' (with a bias), 'no bias', 'no key bias' or 'separate'."""
 
     def __init__(self, width, projection):
         super().__init__()
@@ -209,7 +209,15 @@ class MAEST(nn.Module):
 class OmniMAE(nn.Module):
     """https://arxiv.org/abs/2206.08356: an image is a still clip of one patch in time, and no class token."""
 
-    def __init__(self, image_size=16, side=4, width=16, decoder_width=8, num_classes=None):
+    def __init__(
+        self,
+        image_size=16,
+        side=4,
+        width=16,
+        decoder_width=8,
+        num_classes=None,
+        decoder_projection='no bias',  # as in the released models; the config of their training has biases
+    ):
         super().__init__()
         num_patches = NUM_TIMES * (image_size // side) ** 2
         trunk = nn.Module()
@@ -228,7 +236,7 @@ class OmniMAE(nn.Module):
         trunk.decoder = nn.Module()
         trunk.decoder.register_buffer('pos_embed', sinusoid(num_patches, width))
         trunk.decoder.decoder_embed = nn.Linear(width, decoder_width)
-        trunk.decoder.decoder_blocks = blocks(1, decoder_width, 'joined')
+        trunk.decoder.decoder_blocks = blocks(1, decoder_width, decoder_projection)
         trunk.decoder.norm = Norm(decoder_width)
         self.head = nn.Linear(decoder_width, 3 * TUBELET * side**2)
 

@@ -239,6 +239,15 @@ def test_head_in_a_container_is_found(tmp_path, head):
     assert not conversion.unused and not conversion.missing
 
 
+def test_biases_of_a_decoder_that_has_them_are_kept(tmp_path):
+    """The released decoders of OmniMAE have none, but its training code makes them."""
+    weights = randomize(OmniMAE(decoder_projection='joined')).state_dict()
+    conversion, checkpoint = convert(tmp_path, 'omnimae', weights)
+    assert not conversion.unused and not conversion.missing
+    bias = weights['trunk.decoder.decoder_blocks.0.attn.qkv.bias']
+    assert torch.equal(read_weights(checkpoint)['neck.decoder_blocks.0.attn.qkv.bias'], bias)
+
+
 def test_part_of_a_joined_tensor_alone_is_unused(tmp_path):
     weights = VideoMAE().state_dict()
     del weights['encoder.blocks.0.attn.v_bias']

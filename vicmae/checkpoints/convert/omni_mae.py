@@ -2,18 +2,21 @@
 """Names in checkpoints of OmniMAE's code, https://github.com/facebookresearch/omnivore/tree/main/omnimae.
 
 There, mask tokens and positions are added before the layer that changes to the width of the decoder. In vicmae they are
-added after it. As this layer is linear, its outputs for them are stored.
+added after it. As this layer is linear, its outputs for them are stored. The attention of the released decoders has no
+bias for queries, keys and values.
 """
 
+import re
 from collections.abc import Collection
 
 from torch import Tensor
 
 from . import mae
 from .positions import first_step, later_steps, stored_positions
-from .table import CONV_3D, LINEAR, NORM, TOKENS, Kind, Module, Table, prefix_before
+from .table import CONV_3D, LINEAR, NORM, TOKENS, VECTOR, Kind, Module, Table, prefix_before
 
 _PATCHES = 'trunk.patch_embed.proj.1.weight'
+_DECODER_QKV = r'trunk\.decoder\.decoder_blocks\.(\d+)\.attn\.qkv'
 _ROW: Kind = {'': 2}
 
 
@@ -31,10 +34,36 @@ def table_of(keys: Collection[str]) -> Table:
         return Table(modules, layers, mae.TABLE.layer, prefix)
     modules = dict(
         encoder=(*_ENCODER, Module('trunk.norm', 'backbone.ln1', NORM)),
-        decoder=(*_DECODER, Module(head, 'neck.decoder_pred', LINEAR)),
+        decoder=(
+            *_DECODER,
+            *_absent_biases(prefix, keys),
+            Module(head, 'neck.decoder_pred', LINEAR),
+        ),
     )
     layers |= dict(decoder=('trunk.decoder.decoder_blocks.{i}', 'neck.decoder_blocks.{i}'))
     return Table(modules, layers, mae.TABLE.layer, prefix)
+
+
+def _absent_biases(prefix: str, keys: Collection[str]) -> list[Module]:
+    """Lists biases of queries, keys and values of the decoder that the file lacks, as those of the released models."""
+    found = (re.fullmatch(rf'{re.escape(prefix)}({_DECODER_QKV})\.weight', key) for key in keys)
+    layers = {match[1]: match[2] for match in found if match}
+    return [
+        Module(
+            theirs=None,
+            ours=f'neck.decoder_blocks.{i}.attn.qkv.bias',
+            kind=VECTOR,
+            make=_zero_bias,
+            inputs=(f'{layer}.weight',),
+            note='zeros',
+        )
+        for layer, i in layers.items()
+        if f'{prefix}{layer}.bias' not in keys
+    ]
+
+
+def _zero_bias(weight: Tensor) -> Tensor:
+    return weight.new_zeros(len(weight))
 
 
 def _embedded_mask(token: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
