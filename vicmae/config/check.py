@@ -180,7 +180,14 @@ def _kinds_of(annotation: Any) -> set[Any]:
 
 def find_type(name: str) -> Any:
     """Returns the class or function of this name in any registry, None if there is none."""
-    found = (registry.get(name) for registry in _registries())
+    registries = _registries()
+    # `Registry.get` tries to import each name that it doesn't have, which would take most of the time.
+    for registry in registries:
+        registry.import_from_location()
+        for node in (registry, registry.parent):
+            if node is not None and name in node.module_dict:
+                return node.module_dict[name]
+    found = (registry.get(name) for registry in registries)  # names with a scope, and old ones
     return next((cls for cls in found if cls is not None), None)
 
 
