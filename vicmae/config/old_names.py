@@ -35,7 +35,7 @@ def command_of_old_name(stem: str, configs: Sequence[Path]) -> str | None:
             if path.parent.name == 'ablations' and path.stem.rsplit('_', 2)[0] == stem
         ]
         return f'vicmae train {longer[0]}' if len(longer) == 1 else None
-    folders = {path.parent for path in configs if path.parent.name == 'benchmarks'}
+    folders = {path.parent for path in configs if path.parts[-3:-1] == ('vicmae', 'benchmarks')}
     commands = read_benchmarks(folders.pop() / 'README.md') if folders else {}
     key = match['protocol'], match['data'], match['size']
     return benchmark_command(match['protocol'], *commands[key]) if key in commands else None
