@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from vicmae.apis import convert_checkpoint, load_model
+from vicmae.apis import convert_checkpoint, load_config, load_model
 from vicmae.checkpoints.convert.formats import FORMATS, detect_format
 from vicmae.checkpoints.convert.options import MODEL_SIZES
 from vicmae.checkpoints.read import read_weights
@@ -22,6 +22,11 @@ from .public_models import MAEST, NUM_FRAMES, FineTunedVideoMAE, OmniMAE, VideoM
 FIXED = dict(pos_embed_type='sinusoid', with_cls_token=False)
 LEARNED = dict(learn_pos_embed=True, repeat_cls_token=False)
 NUM_CLASSES = 3
+VIDEOMAE = dict(
+    base='videomae_vit-base-p16_8xb128-amp-coslr-800e_k400',
+    large='videomae_vit-large-p16_8xb128-amp-coslr-1600e_k400',
+    huge='videomae_vit-huge-p16_8xb128-amp-coslr-1600e_k400',
+)
 PRETRAINED = {
     'videomae': (VideoMAE, 'VideoMAE', FIXED, {}),
     'mae-st': (MAEST, 'MAEST', LEARNED, dict(own_cls_token=True)),
@@ -349,6 +354,33 @@ def test_options_of_a_classifier_describe_its_head(tmp_path):
         }.items()
     )
     assert not any(key.startswith('model.neck') for key in conversion.options)
+
+
+@pytest.mark.parametrize(
+    ('name', 'published', 'start'),
+    [
+        ('videomae', VIDEOMAE['base'], VIDEOMAE['huge']),
+        ('videomae', VIDEOMAE['large'], VIDEOMAE['base']),
+        ('videomae', VIDEOMAE['huge'], VIDEOMAE['base']),
+        (
+            'mae-st',
+            'maest_vit-base-p16_8xb64-amp-coslr-800e_k400',
+            'maest_vit-huge-p16_8xb64-amp-coslr-800e_k400',
+        ),
+        (
+            'omnimae',
+            'omnimae_vit-base-p16_8xb256-amp-coslr-800e_in1k-ssv2',
+            'omnimae_vit-huge-p14_8xb256-amp-coslr-800e_in1k-ssv2',
+        ),
+    ],
+)
+def test_options_of_published_sizes_turn_a_config_into_that_of_the_size(name, published, start):
+    expected = load_config(published).model
+    with torch.device('meta'):
+        weights = MODELS.build(expected).state_dict()
+    found = load_config(start, FORMATS[name].model_options(weights)).model
+    assert found.backbone.to_dict() == expected.backbone.to_dict()
+    assert found.neck.to_dict() == expected.neck.to_dict()
 
 
 def test_model_sizes_are_those_of_the_backbone():
