@@ -45,7 +45,10 @@ train_video = [
 ]
 train_dataloader = dict(
     dataset=dict(
-        sources=dict(images=dict(pipeline=train_image), videos=dict(pipeline=train_video)),
+        sources=dict(
+            images=dict(pipeline=train_image),
+            videos=dict(pipeline=train_video, visits_per_opening=1),
+        ),
     ),
 )
 default_hooks = dict(

@@ -29,7 +29,7 @@ train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='MixedDataset',
-        # Every sample once an epoch. weights=dict(images=1, videos=1) would make batches half and half.
+        # An epoch has as many samples as both sources. `weights=dict(images=1, videos=1)` makes batches half and half.
         sources=dict(
             images=dict(
                 type='ImageFolder',

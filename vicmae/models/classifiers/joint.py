@@ -29,8 +29,8 @@ class SupervisedJoint(BaseClassifier):
     Use it where one model has to classify images and videos, as Omnivore (https://arxiv.org/abs/2201.08377) and TubeViT
     (https://arxiv.org/abs/2212.03229) do. A batch may hold images, clips or both: each sample trains the head that is
     named as its source in `MixedDataset`, or by `tags=dict(head=...)` of the source. The loss is the mean of the
-    weighted losses of all labelled samples, of all ranks: it doesn't depend on how samples are put into batches.
-    Samples without a label are left out.
+    weighted losses of all labelled samples, of all ranks: it doesn't depend on their order, nor on which rank has them.
+    With gradient accumulation, each small batch counts the same. Samples without a label are left out.
 
     Args:
         heads: Parts that classify the pooled vector, by name: a `TransferHead` for each data set, or None for none. A
