@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from vicmae.config.load import load_config
-from vicmae.config.quick_start import QuickStart, fitting_patch_size
+from vicmae.config.quick_start import METHODS, QuickStart, fitting_patch_size
 from vicmae.errors import ConfigError, DataError
 
 
@@ -30,6 +30,24 @@ def test_config_trains_on_the_folders_at_the_size(folders, tmp_path):
     assert cfg.train_cfg.max_epochs == 30
     assert cfg.work_dir == str(out / 'run')
     assert cfg.val_dataloader is None
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_config_of_each_method_trains_on_the_folders_that_it_takes(folders, tmp_path, method):
+    taken = {kind: folders[kind] for kind in METHODS[method].kinds}
+    cfg = load_config(QuickStart(str(tmp_path), **taken, method=method, image_size=64).write())
+    assert cfg.model.type.lower() == method
+    assert cfg.model.backbone.arch == 'small'
+    trained = {kind: source for kind, source in sources_of(cfg).items() if source}
+    assert {kind: source.data_root for kind, source in trained.items()} == taken
+    assert not any(source.get('ann_file') for source in trained.values())
+    assert cfg.val_dataloader is None
+
+
+def test_kind_that_the_method_does_not_take_is_refused(folders, tmp_path):
+    with pytest.raises(ConfigError, match='videos alone, got `--images`.*vicmae, mae, omnimae'):
+        QuickStart(str(tmp_path), **folders, method='videomae').write()
+    assert not (tmp_path / 'config.py').exists()
 
 
 @pytest.mark.parametrize('kind', ['images', 'videos'])

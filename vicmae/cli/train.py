@@ -70,6 +70,11 @@ def _add_quick_start_options(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='images or videos in a folder for each class, or in `train` and `val` with these: measures kNN accuracy',
     )
+    own.add_argument(
+        '--method',
+        choices=['vicmae', 'mae', 'videomae', 'maest', 'omnimae'],
+        help='how to pretrain (default: vicmae); videomae and maest take videos alone',
+    )
     own.add_argument('--out', metavar='DIR', help='folder of the config and the run')
     own.add_argument('--image-size', type=int, metavar='PIXELS', help='default: 224')
     own.add_argument(
@@ -129,7 +134,7 @@ _KEYS = {
 
 def _own_folder_options(args: argparse.Namespace) -> list[str]:
     """Returns the names of the given options that write a config."""
-    names = ('images', 'videos', 'labelled', 'out', *_KEYS, 'config_only')
+    names = ('images', 'videos', 'labelled', 'method', 'out', *_KEYS, 'config_only')
     return [name for name in names if getattr(args, name) not in (None, False)]
 
 

@@ -5,18 +5,35 @@ import csv
 import math
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
 from vicmae.datasets import ImageFolder, VideoFolder
 from vicmae.errors import ConfigError, DataError
 from vicmae.io.extensions import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from vicmae.utils.names import name_some
 
-BASE = 'vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data'
+
+class Method(NamedTuple):
+    """What a method needs of a run on own data."""
+
+    base: str  # the config to change
+    kinds: tuple[str, ...] = ('images', 'videos')
+    mixes_kinds: bool = True  # in a batch
+
+
+METHODS = {
+    'vicmae': Method('vicmae/vicmae_vit-small-p16_1xb64-amp-coslr-100e_own-data'),
+    'mae': Method('mae/mae_vit-base-p16_8xb512-amp-coslr-800e_in1k-k400'),
+    'videomae': Method('videomae/videomae_vit-base-p16_8xb128-amp-coslr-800e_k400', ('videos',)),
+    'maest': Method('maest/maest_vit-base-p16_8xb64-amp-coslr-800e_k400', ('videos',)),
+    'omnimae': Method(
+        'omnimae/omnimae_vit-base-p16_8xb256-amp-coslr-800e_in1k-ssv2', mixes_kinds=False
+    ),
+}
 TRAIN_NAMES, TEST_NAMES = ('train', 'training'), ('val', 'test', 'validation', 'valid')
 _KINDS: dict[str, tuple[type[ImageFolder] | type[VideoFolder], tuple[str, ...]]] = {
     'images': (ImageFolder, IMAGE_EXTENSIONS),
@@ -30,7 +47,7 @@ _CONFIG = Template('''r"""Pretraining on own data, written by `vicmae train`. Ed
     vicmae train $path
 """
 
-_base_ = 'vicmae::vicmae/$base.py'
+_base_ = 'vicmae::$base.py'
 
 work_dir = $work_dir
 
@@ -51,6 +68,16 @@ train_cfg = dict(max_epochs=$epochs, val_interval=$val_interval)
 default_hooks = dict(logger=dict(interval=10))
 $evaluation''')
 
+_NO_EVALUATION = """
+# No labels, no probe.
+val_dataloader = None
+val_evaluator = None
+val_cfg = None
+test_dataloader = None
+test_evaluator = None
+test_cfg = None
+"""
+
 _EVALUATION = Template("""
 # kNN on labelled files: those of the bank vote for the class of each query.
 test_image = [dict(type='LoadImage'), dict(type='CenterCrop'), dict(type='PackClip')]
@@ -62,7 +89,7 @@ test_video = [
     dict(type='PackClip'),
 ]
 val_dataloader = dict(
-    _delete_=True,  # the base has none
+    _delete_=True,
     batch_size=$batch_size,
     num_workers=$num_workers,
     persistent_workers=True,
@@ -90,23 +117,29 @@ class QuickStart:
         out: Folder of the config and, below it, of the run.
         images: Folder of pictures, at any depth.
         videos: Folder of clips, at any depth.
+        method: One of `METHODS`.
         labelled: Folder of class folders, or of `train` and `val` with class folders each, for kNN.
         image_size: Pixels of the crops' side.
         patch_size: Pixels of a patch's side; by default 16, or what gives 8 to 16 patches a side.
         model_size: 'tiny', 'small', 'base', 'large' or 'huge'.
         epochs: Length of the run.
-        batch_size: Samples in a step; by default 64, or as many as there are.
+        batch_size: Samples in a step; by default 64, or as many as there are (of each kind, with 'omnimae').
     """
 
     out: str
     images: str | None = None
     videos: str | None = None
+    method: str = 'vicmae'
     labelled: str | None = None
     image_size: int = 224
     patch_size: int | None = None
     model_size: str = 'small'
     epochs: int = 100
     batch_size: int | None = None
+
+    @property
+    def _method(self) -> Method:
+        return METHODS[self.method]
 
     @property
     def path(self) -> Path:
@@ -122,11 +155,14 @@ class QuickStart:
         counts = {kind: _count(kind, folder) for kind, folder in self._folders()}
         if not counts:
             raise ConfigError('Give images or videos to train on: `--images DIR`, `--videos DIR`.')
-        batch_size = self.batch_size or min(64, sum(counts.values()))
+        self._require_kinds(counts)
+        # A batch of one kind needs as many samples of each.
+        samples = sum(counts.values()) if self._method.mixes_kinds else min(counts.values())
+        batch_size = self.batch_size or min(64, samples)
         num_workers = min(4, os.cpu_count() or 1)
         text = _CONFIG.substitute(
             path=shlex.quote(str(self.path)),
-            base=BASE,
+            base=self._method.base,
             work_dir=repr(os.path.abspath(os.path.join(self.out, 'run'))),
             image_size=self.image_size,
             patch_size=self.patch_size or fitting_patch_size(self.image_size),
@@ -162,6 +198,16 @@ class QuickStart:
                 f'`--patch-size` must divide `--image-size`, got {self.patch_size} and {self.image_size}.'
             )
 
+    def _require_kinds(self, counts: Iterable[str]) -> None:
+        """Refuses a kind of data that the method doesn't train on."""
+        for kind in counts:
+            if kind not in self._method.kinds:
+                others = [name for name, method in METHODS.items() if kind in method.kinds]
+                raise ConfigError(
+                    f'`--method {self.method}` trains on {" and ".join(self._method.kinds)} alone, got `--{kind}`. '
+                    f'Leave it out, or choose {", ".join(others)}.'
+                )
+
     def _folders(self) -> Iterator[tuple[str, str]]:
         for kind, folder in (('images', self.images), ('videos', self.videos)):
             if folder is not None:
@@ -171,7 +217,8 @@ class QuickStart:
         folders = dict(self._folders())
         lines = ['        sources=dict(']
         for kind in _KINDS:
-            value = f'dict(data_root={folders[kind]!r})' if kind in folders else 'None'
+            # Without the list of the base, which names its own files.
+            value = f"dict(data_root={folders[kind]!r}, ann_file='')" if kind in folders else 'None'
             lines.append(f'            {kind}={value},')
         lines.append('        ),')
         if len(counts) == 2:
@@ -187,7 +234,7 @@ class QuickStart:
 
     def _evaluation(self, num_workers: int) -> str:
         if self.labelled is None:
-            return ''
+            return _NO_EVALUATION
         root = Path(os.path.abspath(self.labelled))
         if not root.is_dir():
             raise DataError(f'`--labelled`: there is no folder {str(root)!r}.')
