@@ -98,7 +98,7 @@ def test_training_without_packages_ends_in_one_message(bare_vicmae):
 def test_configs_are_listed_without_packages(bare_vicmae):
     ended = bare_vicmae('configs', 'debug', 'mae_vit')
     assert (ended.returncode, ended.stderr) == (0, '')
-    assert '\nvicmae_vit-tiny-p8_debug ' in ended.stdout
+    assert '\n  vicmae_vit-tiny-p8_debug ' in ended.stdout
 
 
 @pytest.mark.parametrize('tool', ['train.py', 'test.py', 'demo.py'])
