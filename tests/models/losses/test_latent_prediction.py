@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.logging import MMLogger
 
 from vicmae.checkpoints.fit import load_weights
@@ -9,7 +10,7 @@ from vicmae.errors import ConfigError
 from vicmae.models.layers import gather_tokens
 from vicmae.models.losses import LatentPredictionLoss
 from vicmae.registry import MODELS
-from vicmae.testing import randomize, toy_vicmae_config
+from vicmae.testing import randomize, toy_vicmae_config, toy_video_mae_config
 
 CLIPS = dict(num_frames=4, tubelet_size=2)
 
@@ -89,6 +90,22 @@ def test_student_and_decoder_get_all_gradients_and_the_teacher_none(kind):
         assert parameter.requires_grad == trained, name
         assert (parameter.grad is not None) == trained, name
     assert model.neck.decoder_pred.out_features == model.backbone.embed_dims
+
+
+@pytest.mark.parametrize('method', ['VideoMAE', 'MAEST', 'OmniMAE'])
+def test_methods_of_clips_predict_tokens_in_place_of_pixels(method):
+    config = toy_video_mae_config(method)
+    model = MODELS.build({**config, 'reconstruction': dict(type='LatentPredictionLoss')})
+    model.init_weights()
+    clips = torch.randn(2, 3, 4, 16, 16)
+    (loss,) = model.loss([clips]).values()
+    loss.backward()
+    assert model.neck.decoder_pred.weight.grad.abs().sum() > 0
+    assert not any(parameter.requires_grad for parameter in model.pixel_loss.parameters())
+    mask = model.backbone.draw_mask(clips)
+    tokens = model.backbone(clips)[0]  # the teacher starts as the student
+    targets = F.layer_norm(gather_tokens(tokens, mask.ids_masked), tokens.shape[-1:])
+    torch.testing.assert_close(model.true_masked(clips, mask), targets)
 
 
 def test_targets_depend_on_the_whole_view_and_not_on_the_mask():

@@ -20,11 +20,23 @@ def test_images_and_clips_get_the_masks_of_their_own_masking(grid, masking):
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize(('image', 'clip'), [(0.9, 0.5), (0.5, 0.99)])
+def test_ratio_that_keeps_no_patch_is_refused_at_construction(image, clip):
+    masking = dict(
+        type='ImageOrClipMasking',
+        image=dict(type='RandomMasking', mask_ratio=image),
+        clip=dict(type='RandomMasking', mask_ratio=clip),
+    )
+    backbone = dict(type='MaskedViT', arch='tiny', img_size=16, patch_size=8, num_frames=4)
+    with pytest.raises(ValueError, match='patches leaves none to encode'):
+        build_part({**backbone, 'masking': masking}, nested=('masking',))
+
+
 def test_both_maskings_are_built_from_a_config_of_the_backbone():
     backbone = dict(
         type='MaskedViT',
         arch='tiny',
-        img_size=32,
+        img_size=64,
         patch_size=8,
         masking=dict(
             type='ImageOrClipMasking',

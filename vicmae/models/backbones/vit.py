@@ -163,8 +163,9 @@ class MaskedViT(VisionTransformer):
                 'random patches of them.',
                 stacklevel=2,
             )
-        if masking is not None and hasattr(masking, 'count_kept'):
-            masking.count_kept(math.prod(self.grid))  # raises an error if no patch is kept
+        # A masking without this method may be a user's.
+        if hasattr(masking, 'require_kept'):
+            masking.require_kept(self.grid)
         if with_cp:
             checkpoint_layers(self.layers)
 

@@ -1,6 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Masks that differ for images and clips. B batch."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,13 @@ class ImageOrClipMasking(nn.Module):
         super().__init__()
         self.image = image
         self.clip = clip
+
+    def require_kept(self, grid: Grid) -> None:
+        """Raises a ValueError if no patch of an image or of a clip is kept."""
+        parts: list[tuple[Any, int]] = [(self.image, 1), (self.clip, grid[0])]
+        for masking, times in parts:
+            if hasattr(masking, 'require_kept'):
+                masking.require_kept((times, *grid[1:]))
 
     def forward(
         self, batch_size: int, grid: Grid, device: torch.device, seeds: Tensor | None = None

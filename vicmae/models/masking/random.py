@@ -59,6 +59,10 @@ class RandomMasking(nn.Module):
             )
         return num_keep
 
+    def require_kept(self, grid: Grid) -> None:
+        """Raises a ValueError if no patch of a grid is kept."""
+        self.count_kept(math.prod(grid))
+
     def rank(self, noise: Tensor, grid: Grid, seeds: Tensor | None = None) -> Tensor:
         """Changes the order in which patches are kept. Here it is that of the noise: (B, N) -> (B, N)."""
         return noise
