@@ -14,7 +14,7 @@ default_hooks = dict(
         type='StepSeedHook'
     ),  # what is drawn in a step follows from the seed, also after a resume
     step_guard=dict(type='StepGuardHook', max_bad_steps=10),  # skips steps that are NaN
-    target_ema=dict(type='TargetEMAHook'),  # moves EMA teachers; rests where there are none
+    target_ema=dict(type='TargetEMAHook'),  # moves EMA teachers, if there are any
     data_log=dict(type='DataLogHook', interval=50),  # samples by source, bad files
     progress=dict(type='ProgressHook'),
     preemption=dict(type='PreemptionHook'),  # SIGTERM, SIGUSR1: a checkpoint, and the end

@@ -4,8 +4,8 @@
 V-JEPA (https://arxiv.org/abs/2404.08471) has clips of 16 frames with tubelets of 2, blocks of 15 % and of 70 % of the
 area that are masked in all frames, a predictor of 12 layers of 384, L1, EMA of 0.998 to 1, and 6.25e-4 for 3072 clips.
 Different here: images too, of which 75 % is masked; one mask of a clip, of 90 %, instead of two; positions in time are
-learned; the EMA along a cosine; a constant weight decay. ViT-L: `--cfg-options model_size=large`. Not run at
-this scale here.
+learned; the EMA along a cosine; a constant weight decay. V-JEPA evaluates its EMA encoder: in transfer,
+`model.pretrained_branch=teacher` takes it. ViT-L: `--cfg-options model_size=large`. Not run at this scale here.
 
     bash tools/dist_train.sh configs/vicmae/vicmae_vit-base-p16_latent-clips_8xb128-amp-coslr-300e_in1k-k400.py 8
 """
