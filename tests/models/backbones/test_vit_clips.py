@@ -402,9 +402,10 @@ def test_pretrained_image_weights_are_inflated_and_not_reinitialised(tmp_path, p
     [
         (
             dict(num_frames=15),
-            '`tubelet_size` 2 must divide `num_frames`, got 15. Use 14 or 16 frames.',
+            '`tubelet_size` 2 must divide `num_frames`, got 15. '
+            'Set `model.backbone.num_frames` to 14 or 16.',
         ),
-        (dict(num_frames=1), '`tubelet_size` 2 must divide `num_frames`, got 1. Use 2 frames.'),
+        (dict(num_frames=1), 'got 1. Set `model.backbone.num_frames` to 2.'),
         (dict(num_frames=0), '`num_frames` must be at least 1, got 0. Use 1 for images.'),
         (dict(tubelet_size=-2), '`tubelet_size` must be at least 1, got -2.'),
         (

@@ -156,9 +156,23 @@ def test_image_checkpoint_gives_all_time_steps_its_positions_with_a_warning():
     assert_same(found[:, 0], expected[:, 0])
 
 
-def test_checkpoint_without_class_token_is_refused_by_a_model_with_one():
-    with pytest.raises(CheckpointError, match='no class token.*Set `model.backbone.with_cls_token'):
-        build().load_state_dict(build(with_cls_token=False).state_dict())
+@pytest.mark.parametrize(
+    ('options', 'needed'),
+    [
+        ({}, ''),
+        (dict(pos_embed_type='joint'), 'pos_embed_type=sinusoid'),
+        (dict(num_frames=12, tubelet_size=3), 'tubelet_size=2'),
+        (IMAGE, 'pos_embed_type=sinusoid tubelet_size=2 num_frames=6'),
+    ],
+)
+def test_model_with_a_class_token_names_all_options_of_a_checkpoint_without_one(options, needed):
+    pretrained = build(with_cls_token=False).state_dict()
+    with pytest.raises(
+        CheckpointError, match='The backbone of the checkpoint has no class token'
+    ) as raised:
+        build(**options).load_state_dict(pretrained)
+    line = ' '.join(f'model.backbone.{o}' for o in ['with_cls_token=False', *needed.split()])
+    assert f'`--cfg-options {line}`' in str(raised.value)
 
 
 def test_class_token_of_a_checkpoint_of_another_size_is_dropped():

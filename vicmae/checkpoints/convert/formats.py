@@ -20,7 +20,7 @@ class Format(NamedTuple):
     Attributes:
         table_of: Returns the table of a file, from its keys.
         marks: Pattern of keys that no other format has. None: keys that other formats may have, too.
-        options: Options of a config that a model with these weights needs, besides its size.
+        options: Options of a config that a model needs, besides those that its weights show.
         decoder_heads: Number of heads by width of the decoder.
         two_way: Whether vicmae's checkpoints can be converted to it.
     """
@@ -39,7 +39,6 @@ class Format(NamedTuple):
 _VIDEO_MAE = Format(
     video_mae.table_of,
     re.compile(r'blocks\.\d+\.attn\.q_bias$|encoder_to_decoder\.'),
-    {'model.backbone.pos_embed_type': 'sinusoid', 'model.backbone.with_cls_token': False},
     decoder_heads={192: 3, 384: 6, 512: 8, 640: 8},
 )
 # Of files that are not vicmae's.
@@ -61,7 +60,6 @@ FORMATS: dict[str, Format] = {
     'omnimae': Format(
         omni_mae.table_of,
         re.compile(r'(^|\.)trunk\.(patch_embed\.proj\.1|blocks)\.'),
-        _VIDEO_MAE.options,
     ),
 }
 CHECKPOINT_FORMATS = (OURS, *FORMATS)

@@ -19,6 +19,12 @@ MODEL_SIZES = {
     (1024, 24): 'large',
     (1280, 32): 'huge',
 }
+# Position embeddings of clips, by `pos_embed_type`.
+TIME_TABLES = {
+    'separable': 'temporal_pos_embed',  # (1, t, D)
+    'joint': 'joint_pos_embed',  # (1, t*h*w, D)
+    'sinusoid': 'sinusoid_pos_embed',  # (1, t*h*w, D)
+}
 
 
 def size_options(weights: Mapping[str, Tensor], decoder_heads: Mapping[int, int]) -> dict[str, Any]:
@@ -32,6 +38,8 @@ def size_options(weights: Mapping[str, Tensor], decoder_heads: Mapping[int, int]
     projection = weights.get('backbone.patch_embed.projection.weight')
     if projection is not None:
         options |= _arch_options(weights, projection) | _input_options(weights, projection)
+        for name, value in clip_options(weights).items():
+            options[f'model.backbone.{name}'] = value
     embed = weights.get('neck.decoder_embed.weight')
     if embed is not None:
         options['model.neck.embed_dim'] = len(embed)
@@ -59,25 +67,41 @@ def _arch_options(weights: Mapping[str, Tensor], projection: Tensor) -> dict[str
 
 
 def _input_options(weights: Mapping[str, Tensor], projection: Tensor) -> dict[str, Any]:
-    *tubelet, patch_size, _ = projection.shape[2:]
+    patch_size = projection.shape[-1]
     options: dict[str, Any] = dict(patch_size=patch_size)
     in_space = weights.get('backbone.pos_embed')  # (1, [1 +] h*w, D)
     if in_space is None:
         return options
-    has_prefix = 'backbone.cls_token' in weights
-    num_places = in_space.shape[1] - has_prefix
-    options['image_size'] = math.isqrt(num_places) * patch_size
-    if tubelet:
-        options['model.backbone.tubelet_size'] = tubelet[0]
-        options['model.backbone.num_frames'] = _num_times(weights, num_places) * tubelet[0]
+    options['image_size'] = math.isqrt(_num_places(weights, 'backbone.')) * patch_size
     return options
 
 
-def _num_times(weights: Mapping[str, Tensor], num_places: int) -> int:
-    separable = weights.get('backbone.temporal_pos_embed')  # (1, t, D)
-    if separable is not None:
-        return separable.shape[1]
-    return weights['backbone.sinusoid_pos_embed'].shape[1] // num_places  # (1, t*h*w, D)
+def clip_options(weights: Mapping[str, Tensor], prefix: str = 'backbone.') -> dict[str, Any]:
+    """Reads the options of a `MaskedViT` that its class token and time need, where they aren't the default.
+
+    Args:
+        weights: Weights of vicmae.
+        prefix: Prefix of the backbone's keys.
+    """
+    options: dict[str, Any] = {}
+    if f'{prefix}cls_token' not in weights:
+        options['with_cls_token'] = False
+    for pos_embed_type, name in TIME_TABLES.items():
+        table = weights.get(f'{prefix}{name}')
+        if table is None:
+            continue
+        if pos_embed_type != 'separable':
+            options['pos_embed_type'] = pos_embed_type
+        places = 1 if pos_embed_type == 'separable' else _num_places(weights, prefix)
+        tubelet_size = weights[f'{prefix}patch_embed.projection.weight'].shape[2]
+        options['tubelet_size'] = tubelet_size
+        options['num_frames'] = table.shape[1] // places * tubelet_size
+    return options
+
+
+def _num_places(weights: Mapping[str, Tensor], prefix: str) -> int:
+    has_cls_token = f'{prefix}cls_token' in weights
+    return weights[f'{prefix}pos_embed'].shape[1] - has_cls_token  # (1, [1 +] h*w, D)
 
 
 def _count_layers(weights: Mapping[str, Tensor], stem: str) -> int:

@@ -19,6 +19,7 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from vicmae.checkpoints.convert.options import clip_options
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import MODELS
 
@@ -377,10 +378,7 @@ class MaskedViT(VisionTransformer):
             has_cls_token = f'{prefix}cls_token' in state_dict
             rows, num_patches = table.shape[1], math.prod(self.patch_resolution)
             if self.num_extra_tokens and not has_cls_token and rows == num_patches:
-                raise CheckpointError(
-                    'The backbone of the checkpoint has no class token, as in VideoMAE and OmniMAE. Set '
-                    '`model.backbone.with_cls_token=False`.'
-                )
+                raise CheckpointError(self._no_cls_token_message(clip_options(state_dict, prefix)))
             if not self.num_extra_tokens and (has_cls_token or rows == num_patches + 1):
                 state_dict[f'{prefix}pos_embed'] = table[:, 1:]
             fit_position_tables(
@@ -399,6 +397,18 @@ class MaskedViT(VisionTransformer):
             state_dict[f'{prefix}patch_embed.projection.weight'] = fit_patch_embed(
                 weight, tubelet_size, self.inflation, warn=self.warns_of_resizing
             )
+
+    def _no_cls_token_message(self, options: dict[str, Any]) -> str:
+        """Returns an error message with all options in which this model differs from the checkpoint's."""
+        known = dict(pos_embed_type=self.pos_embed_type, tubelet_size=self.patch_size[0])
+        if self.takes_clips:
+            # Positions are fitted to clips of any length.
+            known['num_frames'] = options.get('num_frames', self.num_frames)
+        needed = [f'model.backbone.{k}={v}' for k, v in options.items() if known.get(k) != v]
+        return (
+            'The backbone of the checkpoint has no class token, as in VideoMAE and OmniMAE. Set all of: '
+            f'`--cfg-options {" ".join(needed)}`.'
+        )
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter and the number of depths, for layer-wise learning-rate decay."""
@@ -444,7 +454,7 @@ def _check_frames(num_frames: int, tubelet_size: int) -> None:
     if num_frames % tubelet_size:
         raise ConfigError(
             f'`tubelet_size` {tubelet_size} must divide `num_frames`, got {num_frames}. '
-            f'Use {_multiples_near(num_frames, tubelet_size)} frames.'
+            f'Set `model.backbone.num_frames` to {_multiples_near(num_frames, tubelet_size)}.'
         )
 
 

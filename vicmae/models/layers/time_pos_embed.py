@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vicmae.checkpoints.convert.options import TIME_TABLES
 from vicmae.errors import ConfigError
 
 from .patchify import Grid
@@ -22,13 +23,6 @@ from .pos_embed import (
     sinusoid_pos_embed,
     warn_of_resizing,
 )
-
-# Types of position embeddings, and the names of their tables in time, of shape (1, t, D), or (1, t*h*w, D).
-TIME_TABLES = {
-    'separable': 'temporal_pos_embed',
-    'joint': 'joint_pos_embed',
-    'sinusoid': 'sinusoid_pos_embed',
-}
 
 
 def check_pos_embed_type(pos_embed_type: str, learn_pos_embed: bool) -> None:
