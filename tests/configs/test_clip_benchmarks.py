@@ -5,16 +5,23 @@ import re
 
 import pytest
 
+from vicmae.apis import build_runner
 from vicmae.config.paths import project_file
 
 from .cached import load
-from .test_benchmarks import shorten, train_two_steps, write_pretrained
+from .test_benchmarks import shorten, shorten_probes, train_two_steps, write_pretrained
 
 METHODS = ('videomae', 'maest', 'omnimae')
 FOLDERS = [project_file('configs') / method for method in METHODS]
 TRANSFER = [path for folder in FOLDERS for path in sorted(folder.glob('benchmarks/*.py'))]
 
+PROBES = [path for path in TRANSFER if '_probes_' in path.name]
+
 every_transfer = pytest.mark.parametrize('path', TRANSFER, ids=lambda path: path.stem)
+every_trained = pytest.mark.parametrize(
+    'path', [path for path in TRANSFER if path not in PROBES], ids=lambda path: path.stem
+)
+every_probe = pytest.mark.parametrize('path', PROBES, ids=lambda path: path.stem)
 
 
 def pretraining_of(path):
@@ -24,10 +31,32 @@ def pretraining_of(path):
 
 
 @pytest.mark.slow
-@every_transfer
+@every_trained
 def test_weights_of_pretraining_are_trained_two_steps(path, demo_data, tmp_path):
     pretrained = write_pretrained(pretraining_of(path), tmp_path / 'pretrained.pth')
     train_two_steps(shorten(load(path), demo_data, tmp_path / 'run'), pretrained)
+
+
+@pytest.mark.slow
+@every_probe
+def test_frozen_features_of_pretraining_are_probed(path, demo_data, tmp_path):
+    pretrained = write_pretrained(pretraining_of(path), tmp_path / 'pretrained.pth')
+    cfg = shorten_probes(load(path), demo_data)
+    cfg.test_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
+    cfg.test_cfg.cache_dir = None
+    cfg.update(work_dir=str(tmp_path), launcher='none', load_from=str(pretrained))
+    figures = build_runner(cfg, training=False).test()
+    kind = 'images' if path.stem.endswith('in1k') else 'videos'
+    assert {f'{kind}/knn10_top1', f'{kind}/linear_top1'} <= figures.keys()
+
+
+@every_probe
+def test_a_probe_of_videos_takes_one_clip_of_the_frames_of_the_model(path):
+    cfg = load(path)
+    for source in cfg.test_dataloader.dataset.sources.values():
+        types = [step.type for step in source.pipeline]
+        assert ('UniformClips' in types) == (source.type == 'VideoFolder')
+    assert cfg.model.backbone.get('num_frames', 16) == 16
 
 
 @every_transfer
