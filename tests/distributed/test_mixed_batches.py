@@ -98,6 +98,9 @@ def test_ranks_with_other_kinds_of_data_equal_one_process(gloo_pool, method, wor
     losses, gradients = losses_and_gradients(config, samples)
     results = gloo_pool.run(losses_and_gradients, world_size, config, samples)
     for name, value in losses.items():
+        # A mean over the samples of one kind, of which a rank may have none.
+        if name in ('reconstruction_image', 'reconstruction_clip'):
+            continue
         mean = sum(result[0][name].item() for result in results) / world_size
         assert mean == pytest.approx(value.item(), rel=1e-12)
     for _, averaged in results:

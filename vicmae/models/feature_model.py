@@ -6,6 +6,7 @@ B batch, C channels, T H W frames and pixels, K kept of N patches, D width.
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -84,18 +85,23 @@ class FeatureModel(BaseModel):
         """Computes the losses of a mixed batch, each the mean over all of its samples.
 
         All kinds of data train the same parameters, so ranks may have different numbers of each kind, or none of one.
-        With batches of equal size, the mean over the ranks is the loss of one rank.
+        With batches of equal size, the mean over the ranks is the loss of one rank. What is logged of one kind only is
+        the mean over the samples of this kind.
 
         Args:
             batches: The batch of each kind.
         """
         losses = [self.loss(**batch) for batch in batches]
-        num_samples = sum(map(len, batches))
-        shares = [len(batch) / num_samples for batch in batches]
-        return {
-            name: torch.stack([n * one[name] for n, one in zip(shares, losses, strict=True)]).sum(0)
-            for name in losses[0]
-        }
+        means = {}
+        for name in dict.fromkeys(chain.from_iterable(losses)):
+            with_name = [
+                (len(b), v[name]) for b, v in zip(batches, losses, strict=True) if name in v
+            ]
+            # A loss counts as 0 for other kinds: its weight must not depend on the kinds that a rank has.
+            counted = map(len, batches) if 'loss' in name else (n for n, _ in with_name)
+            num_samples = sum(counted)
+            means[name] = torch.stack([n / num_samples * value for n, value in with_name]).sum(0)
+        return means
 
     def extract_feat(self, frames: Tensor) -> Tensor:
         """Encodes frames without masking, to one vector each: (B, C, H, W) -> (B, D)."""

@@ -28,7 +28,8 @@ def images_and_clips():
 
 
 def loss_of(model, inputs, seeds):
-    return model.loss([inputs], seeds=seeds)['loss_reconstruction']
+    views = inputs if isinstance(inputs, list) else [inputs]
+    return model.loss(views, seeds=seeds)['loss_reconstruction']
 
 
 def test_image_equals_its_still_clip_of_one_tubelet():
@@ -64,6 +65,21 @@ def test_mixed_batch_has_the_mean_loss_of_its_samples():
     found = model(**batch, mode='loss')['loss_reconstruction']
     one, other = loss_of(model, images, seeds[:3]), loss_of(model, clips, seeds[3:])
     torch.testing.assert_close(found, (3 * one + 2 * other) / 5)
+
+
+def test_each_kind_is_logged_apart_and_only_the_sum_is_trained():
+    model, (images, clips) = build(), images_and_clips()
+    seeds = torch.arange(5)
+    image, clip = Views([images], seeds=seeds[:3]), Views([clips], seeds=seeds[3:])
+    mixed = model(**Mixed([image, clip]), mode='loss')
+    assert set(mixed) == {'loss_reconstruction', 'reconstruction_image', 'reconstruction_clip'}
+    for kind, batch in (('image', image), ('clip', clip)):
+        alone = model(**batch, mode='loss')
+        assert set(alone) == {'loss_reconstruction', f'reconstruction_{kind}'}
+        for logged in (alone, mixed):
+            torch.testing.assert_close(logged[f'reconstruction_{kind}'], loss_of(model, **batch))
+            assert not logged[f'reconstruction_{kind}'].requires_grad
+    assert model.parse_losses(mixed)[0] == mixed['loss_reconstruction']
 
 
 def test_every_parameter_is_trained_by_either_kind():

@@ -98,8 +98,7 @@ def test_methods_of_clips_predict_tokens_in_place_of_pixels(method):
     model = MODELS.build({**config, 'reconstruction': dict(type='LatentPredictionLoss')})
     model.init_weights()
     clips = torch.randn(2, 3, 4, 16, 16)
-    (loss,) = model.loss([clips]).values()
-    loss.backward()
+    model.loss([clips])['loss_reconstruction'].backward()
     assert model.neck.decoder_pred.weight.grad.abs().sum() > 0
     assert not any(parameter.requires_grad for parameter in model.pixel_loss.parameters())
     mask = model.backbone.draw_mask(clips)

@@ -1,11 +1,15 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """OmniMAE."""
 
+from collections.abc import Sequence
 from typing import Any
+
+from torch import Tensor
 
 from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 
+from ..feature_model import DataSamples
 from .mae import MAE
 
 
@@ -42,3 +46,14 @@ class OmniMAE(MAE):
                 'OmniMAE encodes images as clips of one tubelet, but this backbone encodes images only. Set '
                 '`backbone.num_frames=16` and `backbone.tubelet_size=2`, or use `MAE`.'
             )
+
+    def loss(
+        self,
+        inputs: Sequence[Tensor],
+        data_samples: DataSamples = None,
+        seeds: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        losses = super().loss(inputs, data_samples, seeds)
+        # As for `ImageOrClipMasking`, one time step is an image.
+        kind = 'image' if self.backbone.grid_of(inputs[0])[0] == 1 else 'clip'
+        return {**losses, f'reconstruction_{kind}': losses['loss_reconstruction'].detach()}
