@@ -11,7 +11,7 @@ import torch
 from mmengine.optim import OptimWrapper
 
 from vicmae.datasets.samplers import MixtureSampler, OneSourceBatches
-from vicmae.models.losses import CosineLoss
+from vicmae.models.losses import InfoNCELoss
 from vicmae.utils.distributed import unwrapped
 
 from .position import step_schedules
@@ -75,7 +75,7 @@ def check_negatives(runner: Any) -> str | None:
     loss = getattr(getattr(model, 'head', model), 'contrastive', None)
     batches = loader.batch_sampler
     sampler = getattr(batches, 'sampler', None)
-    if loss is None or isinstance(loss, CosineLoss) or not isinstance(sampler, MixtureSampler):
+    if not isinstance(loss, InfoNCELoss) or not isinstance(sampler, MixtureSampler):
         return None
     batch = batches.batch_size * runner.world_size
     for name, size, count, visits in zip(

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from vicmae.datasets import ImageFolder, MixedDataset
 from vicmae.datasets.samplers import MixtureSampler
 from vicmae.engine.start_checks import check_evaluation_data, check_negatives
-from vicmae.models.losses import CosineLoss, InfoNCELoss
+from vicmae.models.losses import CosineLoss, InfoNCELoss, SIGRegLoss, VICRegLoss
 from vicmae.testing import toy_runner
 
 
@@ -126,7 +126,11 @@ def test_batch_with_copies_of_a_file_as_negatives_warns(options, message):
     'options',
     [
         dict(batch_size=8, images=Files(8)),
-        dict(batch_size=8, images=Files(3), loss=CosineLoss()),
+        # Losses without negatives.
+        *(
+            dict(batch_size=8, images=Files(3), loss=loss)
+            for loss in (CosineLoss(), SIGRegLoss(), VICRegLoss())
+        ),
         dict(batch_size=64, videos=Files(99, visits=4)),
     ],
 )
