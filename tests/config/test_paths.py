@@ -106,3 +106,8 @@ def test_names_of_all_configs_differ():
 def test_part_of_a_name_is_completed():
     with pytest.raises(ConfigError, match='Did you mean vicmae_vit-small-p16_1xb64.*own-data'):
         find_config('own-data')
+
+
+def test_configs_that_start_with_the_name_are_suggested_first():
+    with pytest.raises(ConfigError, match='Did you mean omnimae_vit-base-p16_8xb256.* or omnimae_'):
+        find_config('omnimae')

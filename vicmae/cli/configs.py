@@ -112,9 +112,8 @@ def _count_flops(args: argparse.Namespace) -> None:
     costs = count_flops(load_config(args.flops, args.cfg_options or {}))
     width = max(map(len, costs))
     for name, cost in costs.items():
-        passes = f'forward {_giga(cost.forward)} + backward {_giga(cost.backward)}'
-        print(f'{name:<{width}}  {_giga(cost.total)} GFLOPs a sample ({passes})')
-
-
-def _giga(number: float) -> str:
-    return f'{number / 1e9:.4g}'
+        unit, scale = ('GFLOPs', 1e9) if cost.total >= 1e9 else ('MFLOPs', 1e6)
+        total, forward, backward = (
+            f'{number / scale:.4g}' for number in (cost.total, cost.forward, cost.backward)
+        )
+        print(f'{name:<{width}}  {total} {unit} a sample (forward {forward} + backward {backward})')

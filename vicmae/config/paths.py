@@ -66,7 +66,9 @@ def find_config(name: str, package: Path = PACKAGE) -> Path:
     # The user's own files too: a path may be misspelt.
     known = [path.stem for path in (*configs, *Path(name).parent.glob('*.py'))]
     named = Path(stem).name
-    holding = [name for name in dict.fromkeys(known) if named in name][:3]
+    holding = [name for name in dict.fromkeys(known) if named in name]
+    # Those that start with it go first: a benchmark names its pretraining in the middle.
+    holding = sorted(holding, key=lambda name: not name.startswith(named))[:3]
     meant = (
         f' Did you mean {" or ".join(holding)}?'
         if holding
