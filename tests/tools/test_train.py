@@ -36,7 +36,8 @@ def assert_one_line(ended, pattern):
 def test_debug_config_trains_and_prints_its_last_checkpoint(trained):
     assert (trained / 'last_checkpoint').read_text() == str(trained / 'iter_16.pth')
     out = (trained / 'out.txt').read_text()
-    assert 'Training on 48 images, 16 videos: 8 batches of 8 an epoch' in out
+    sources = '48 images (0.67 visits each), 16 videos (2 visits each)'
+    assert f'Training on {sources}: 8 batches of 8 an epoch' in out
     losses = [float(v) for v in re.findall(r' loss_reconstruction: ([\d.]+)', out)]
     assert len(losses) == 4
     assert losses[-1] < losses[0]
@@ -85,7 +86,7 @@ def test_images_or_videos_alone_train(run_tool, tmp_path, off, rest):
     options = ['--no-validate', '--cfg-options', f'{off}=None', *SHORT]
     ended = run_tool('train.py', DEBUG, '--work-dir', tmp_path, *options)
     assert ended.status == 0, ended.err
-    assert f'Training on {rest}: 2 batches' in ended.out
+    assert f'Training on {rest}: 2 batches' in re.sub(r' \(\S+ visits each\)', '', ended.out)
 
 
 @pytest.mark.slow
@@ -96,7 +97,10 @@ def test_one_class_of_each_kind_trains(run_tool, place, tmp_path):
     options = ['--no-validate', '--cfg-options', *options, *SHORT]
     ended = run_tool('train.py', DEBUG, '--work-dir', tmp_path, *options)
     assert ended.status == 0, ended.err
-    assert 'Training on 12 images, 4 videos: 2 batches of 8' in ended.out
+    assert (
+        'Training on 12 images (0.67 visits each), 4 videos (2 visits each): 2 batches of 8'
+        in ended.out
+    )
 
 
 @pytest.mark.slow
@@ -109,7 +113,10 @@ def test_one_image_and_one_video_train(run_tool, place, tmp_path):
     options = ['--no-validate', '--cfg-options', *roots, *SHORT]
     ended = run_tool('train.py', DEBUG, '--work-dir', tmp_path, *options)
     assert ended.status == 0, ended.err
-    assert 'Training on 1 images, 1 videos: 2 batches of 8' in ended.out
+    assert (
+        'Training on 1 images (8 visits each), 1 videos (8 visits each): 2 batches of 8'
+        in ended.out
+    )
 
 
 @pytest.mark.slow
@@ -127,7 +134,7 @@ def test_paper_config_trains_on_a_cpu_with_a_batch_of_two(run_tool, place, tmp_p
     ended = run_tool(*begin, *options)
     assert ended.status == 0, ended.err
     assert 'No GPU: training in float32' in ended.out
-    assert 'Training on 48 images, 16 videos: 2 batches of 2' in ended.out
+    assert re.search(r'Training on 48 images .*, 16 videos .*: 2 batches of 2', ended.out)
 
 
 # ------------------------------------------------------------------------- testing
@@ -188,7 +195,7 @@ def write(path, content):
 WRONG = {
     'missing data root': (
         lambda d: ['--cfg-options', f'{IMAGES}.data_root=/no/images'],
-        r"`data_root` of ImageFolder must be a folder, got '/no/images', which does not exist",
+        r"`train_dataloader`, source 'images': `data_root` of ImageFolder must be a folder, got '/no/images', which d",
     ),
     'empty folder': (
         lambda d: ['--cfg-options', f'{VIDEOS}.data_root={d}'],
@@ -247,6 +254,14 @@ def test_error_of_a_user_ends_in_one_line(run_tool, tmp_path, fault):
     options, pattern = WRONG[fault]
     ended = run_tool('train.py', DEBUG, '--no-validate', *options(tmp_path))
     assert_one_line(ended, pattern)
+
+
+def test_missing_data_of_the_evaluation_ends_with_the_option_that_omits_it(run_tool, tmp_path):
+    root = 'val_dataloader.dataset.sources.image_bank.data_root=/no'
+    ended = run_tool('train.py', DEBUG, '--work-dir', tmp_path, '--cfg-options', root)
+    assert_one_line(
+        ended, r"`val_dataloader`, source 'image_bank': .*'/no'.*`--no-validate` trains"
+    )
 
 
 def test_missing_config_ends_in_one_line(run_tool):

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from vicmae.checkpoints.read import require_checkpoint
 from vicmae.config.check import places_of
+from vicmae.datasets.samplers import MixtureSampler
 from vicmae.engine.hardware import (
     adapt_to_cpu,
     choose_precision,
@@ -132,8 +133,19 @@ def no_batch_text(loader: DataLoader, world_size: int = 1) -> str:
 def _log_start(runner: Runner) -> None:
     loader = runner.train_dataloader
     dataset = loader.dataset
-    sizes = zip(getattr(dataset, 'sizes', ()), getattr(dataset, 'names', ()), strict=True)
-    sources = ', '.join(f'{size:,} {name}' for size, name in sizes) or f'{len(dataset):,} samples'
+    named = zip(getattr(dataset, 'sizes', ()), getattr(dataset, 'names', ()), strict=True)
+    texts = [f'{size:,} {name}' for size, name in named] or [f'{len(dataset):,} samples']
+    sampler = loader.batch_sampler.sampler
+    if isinstance(sampler, MixtureSampler):
+        visits = [
+            f'{count / max(size, 1):.2g}'
+            for count, size in zip(sampler.counts, sampler.sizes, strict=True)
+        ]
+        texts = [
+            text if number == '1' else f'{text} ({number} visits each)'
+            for text, number in zip(texts, visits, strict=True)
+        ]
+    sources = ', '.join(texts)
     runner.logger.info(
         f'Training on {sources}: {count_of(len(loader), "batch", "batches")} of {loader.batch_sampler.batch_size} '
         f'an epoch on each of {count_of(runner.world_size, "process", "processes")}. Config, environment and log: '

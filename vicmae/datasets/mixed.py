@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from vicmae.errors import ConfigError
+from vicmae.errors import ConfigError, DataError
 from vicmae.registry import DATASETS
 
 from .sample_key import SampleKey, as_sample_key
@@ -38,7 +38,7 @@ class MixedDataset(Dataset):
         for name, source in sources.items():
             _require_type(name, source, sources)
         built = {
-            name: DATASETS.build(source) if isinstance(source, dict) else source
+            name: _build(name, source) if isinstance(source, dict) else source
             for name, source in sources.items()
             if source is not None
         }
@@ -119,6 +119,14 @@ class MixedDataset(Dataset):
                 f'`weights` must not be negative, and one must be positive, got {dict(weights)}.'
             )
         return values
+
+
+def _build(name: str, source: dict[str, Any]) -> Any:
+    """Builds a source. What is wrong with its data is said with its name."""
+    try:
+        return DATASETS.build(source)
+    except DataError as error:
+        raise DataError(f'source {name!r}: {error}') from error
 
 
 def _require_type(name: str, source: Any, sources: dict[str, Any]) -> None:

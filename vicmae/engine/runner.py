@@ -27,7 +27,7 @@ from vicmae.checkpoints.state import shard_moments_on_loading, whole_state
 from vicmae.checkpoints.write import as_plain, restore_histories, write_checkpoint
 from vicmae.datasets.bad_files import BadFileLedger
 from vicmae.datasets.loader.build import build_loader
-from vicmae.errors import CheckpointError, ConfigError
+from vicmae.errors import CheckpointError, ConfigError, DataError
 from vicmae.evaluation.evaluator import ProbeEvaluator
 from vicmae.models.feature_model import FeatureModel
 from vicmae.registry import HOOKS, MODEL_WRAPPERS, RUNNERS
@@ -101,14 +101,18 @@ class VicmaeRunner(Runner):
         role = self._role or next(
             (r for r in ('train', 'val') if dataloader == getattr(self, f'_{r}_dataloader')), 'test'
         )
-        loader = build_loader(
-            dataloader,
-            seed=seed,
-            diff_rank_seed=diff_rank_seed,
-            replace=role == 'train',
-            # A sharded model needs as many forward passes, of as many samples, on each rank.
-            stand_ins=role != 'train' and isinstance(self.model, FullyShard),
-        )
+        try:
+            loader = build_loader(
+                dataloader,
+                seed=seed,
+                diff_rank_seed=diff_rank_seed,
+                replace=role == 'train',
+                # A sharded model needs as many forward passes, of as many samples, on each rank.
+                stand_ins=role != 'train' and isinstance(self.model, FullyShard),
+            )
+        except DataError as error:
+            hint = ' `--no-validate` trains without evaluation.' if role == 'val' else ''
+            raise DataError(f'`{role}_dataloader`, {error}{hint}') from error
         dataset: Any = loader.dataset
         visits = getattr(dataset, 'visits_per_opening', 1)
         most_visits = max(visits) if isinstance(visits, Sequence) else visits

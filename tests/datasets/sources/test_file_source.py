@@ -239,7 +239,10 @@ def test_listed_file_that_is_missing_is_a_bad_file(tmp_path):
 
 
 def test_missing_list_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"Can't read the list `ann_file` '.*no\.txt': No such"):
+    with pytest.raises(
+        DataError,
+        match=r"Can't read the list `ann_file` '.*no\.txt': No such.* `ann_file=''` reads",
+    ):
         ImageFolder(str(tmp_path), str(tmp_path / 'no.txt'))
 
 

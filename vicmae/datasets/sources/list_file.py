@@ -91,7 +91,9 @@ class ListFile:
         )
 
     def _unreadable(self, error: OSError) -> DataError:
-        return DataError(f"Can't read the list `ann_file` {self.path!r}: {error.strerror}.")
+        missing = isinstance(error, FileNotFoundError)
+        hint = " `ann_file=''` reads the folder without a list." if missing else ''
+        return DataError(f"Can't read the list `ann_file` {self.path!r}: {error.strerror}.{hint}")
 
 
 def _stamp_of(file: BinaryIO) -> tuple[int, int]:
