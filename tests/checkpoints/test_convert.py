@@ -377,22 +377,62 @@ def test_gap_in_the_layers_is_missing(tmp_path):
 
 def test_tensor_of_another_kind_is_not_mapped(tmp_path):
     state = official_state()
-    state['patch_embed.proj.weight'] = torch.ones(WIDTH, 3, 2, PATCH_SIZE, PATCH_SIZE)  # of videos
+    state['pos_embed'] = torch.ones(1, 4, 4, WIDTH)  # by row and column
     state['projector.4.weight'] = torch.ones(8, 16)  # a projector without norms
     state['norm.bias'] = 'a text'
     torch.save(dict(model=state), tmp_path / 'in.pth')
     conversion, _ = to_ours(tmp_path / 'in.pth')
     assert [tuple(entry) for entry in conversion.unused] == [
-        ('patch_embed.proj.weight', (16, 3, 2, 4, 4), '5 dimensions instead of 4'),
+        ('pos_embed', (1, 4, 4, 16), '4 dimensions instead of 3'),
         ('norm.bias', None, 'str instead of a tensor'),
         ('projector.4.weight', (8, 16), '2 dimensions instead of 1'),
     ]
     assert sorted(conversion.missing) == [
         'backbone.ln1.bias',
-        'backbone.patch_embed.projection.weight',
+        'backbone.pos_embed',
         'projector.4.weight',
     ]
     assert '\n  norm.bias (str instead of a tensor)\n' in str(conversion)
+
+
+CLIPS = torch.ones(WIDTH, 3, 2, PATCH_SIZE, PATCH_SIZE)
+PATCHES, OUR_PATCHES = 'patch_embed.proj.weight', 'backbone.patch_embed.projection.weight'
+
+
+@pytest.mark.parametrize('target_format', ['mae', OFFICIAL])
+def test_model_of_clips_has_no_format_of_image_models(tmp_path, target_format):
+    state = load_model(toy_config()).state_dict() | {OUR_PATCHES: CLIPS}
+    torch.save(state, tmp_path / 'in.pth')
+    message = f"in.pth' can't be converted to `{target_format}`: it is of a model of clips .`{OUR_PATCHES}` has 5"
+    with pytest.raises(CheckpointError, match=f'{message}.*model.pretrained=.*in.pth'):
+        convert(tmp_path / 'in.pth', tmp_path / 'out.pth', OURS, target_format)
+    assert not (tmp_path / 'out.pth').exists()
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda s: s | {PATCHES: CLIPS}, 'model of clips .* are: mae-st, videomae'),
+        (
+            lambda s: {'pos_embed': s['pos_embed'], 'x': s['norm.bias']},
+            'no patch embedding .* and no layers .*: pos_embed, x',
+        ),
+        (
+            lambda s: {k: v for k, v in s.items() if not k.startswith('blocks.')},
+            'have no layers .`backbone.layers.0',
+        ),
+        (
+            lambda s: {k: v for k, v in s.items() if k != PATCHES},
+            'have no patch embedding .`backbone',
+        ),
+    ],
+    ids=['clips', 'nearly empty', 'no layers', 'no patches'],
+)
+def test_file_without_an_encoder_is_not_converted(tmp_path, change, message):
+    torch.save(dict(model=change(official_state())), tmp_path / 'in.pth')
+    with pytest.raises(CheckpointError, match=message):
+        to_ours(tmp_path / 'in.pth', 'mae')
+    assert not (tmp_path / 'ours.pth').exists()
 
 
 def test_entries_that_are_not_weights_are_named_and_left_out(tmp_path):

@@ -75,7 +75,8 @@ def main() -> None:
     print(conversion)
     print(f'{args.output}: {conversion.summary()}')
     if args.target_format == 'vicmae':
-        print(f'Options of its model: {model_options(conversion)}')
+        if conversion.options:
+            print(f'Options of its model: {model_options(conversion)}')
         if 'num_classes' in conversion.options:
             print(f'Evaluate it: python tools/test.py CONFIG {shlex.quote(args.output)}')
         else:

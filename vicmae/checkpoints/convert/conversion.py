@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.utils.files import require_folder, whole_file, why_unwritten
+from vicmae.utils.names import name_some
 from vicmae.version import __version__
 
 from ..read import read_checkpoint, require_checkpoint
@@ -24,6 +25,8 @@ from .formats import CHECKPOINT_FORMATS, FORMATS, OURS, detect_format, has_forma
 from .table import Place
 
 __all__ = ['CHECKPOINT_FORMATS', 'Conversion', 'convert_checkpoint']
+
+_PATCH_EMBEDDINGS = ('patch_embed.projection.weight', 'patch_embed.proj.weight')
 
 
 class Mapped(NamedTuple):
@@ -148,6 +151,8 @@ def convert_checkpoint(
     weights, left_behind = read_checkpoint(source)
     _require_format(weights, source, source_format)
     conversion, tensors = _convert(weights, source_format, target_format, left_behind)
+    if source_format != target_format:
+        _require_encoder(conversion, tensors, source)
     for path in outputs:
         require_folder(path.parent, 'target')
     _write_whole(target, partial(_save, tensors, conversion, target.suffix == '.safetensors'))
@@ -308,6 +313,42 @@ def _require_format(weights: Mapping[str, Any], path: Path, checkpoint_format: s
     raise CheckpointError(
         f'{problem} It looks like a `{detected}` checkpoint: use --from {detected}, with --to {" or ".join(targets)}.'
     )
+
+
+def _require_encoder(conversion: Conversion, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuses weights without a patch embedding or without layers: no model could use them."""
+    problem = f"{str(path)!r} can't be converted to `{conversion.target_format}`:"
+    to_ours = conversion.target_format == OURS
+    for key in conversion.unused:
+        if key.source.endswith(_PATCH_EMBEDDINGS) and len(key.shape or ()) == 5:
+            image_format = conversion.source_format if to_ours else conversion.target_format
+            clip_formats = [name for name in FORMATS if not FORMATS[name].two_way]
+            raise CheckpointError(
+                f'{problem} it is of a model of clips (`{key.source}` has {key.reason}), and `{image_format}` is a '
+                'format of models of images. '
+                + (
+                    f'Formats of models of clips are: {", ".join(clip_formats)}.'
+                    if to_ours
+                    else f'Convert a model of images, or use this one in vicmae: `model.pretrained={path}`.'
+                )
+            )
+    patches, layers = (
+        ('backbone.patch_embed.projection.weight', 'backbone.layers.')
+        if to_ours
+        else ('patch_embed.proj.weight', 'blocks.')
+    )
+    lacking = [] if patches in tensors else [f'patch embedding (`{patches}`)']
+    if not any(name.startswith(layers) for name in tensors):
+        lacking.append(f'layers (`{layers}0...`)')
+    if lacking:
+        keys = [
+            *(entry.source for entry in conversion.mapped),
+            *(key.source for key in conversion.unused),
+        ]
+        raise CheckpointError(
+            f'{problem} its encoder would have no {" and no ".join(lacking)}. Give the checkpoint of a whole encoder '
+            f'in the format `{conversion.source_format}`. The keys of this one are: {name_some(keys)}.'
+        )
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
