@@ -19,7 +19,7 @@ from vicmae.utils.distributed import unwrapped
 from vicmae.utils.log import say, warn
 from vicmae.utils.names import name_some
 
-from .convert.formats import marked_format
+from .convert.formats import FORMATS, marked_format
 from .read import find_weights, load_checkpoint
 from .state import put_weights
 
@@ -32,6 +32,10 @@ BRANCHES = {
 _PATCHES = 'patch_embed.projection.weight'
 _OFFICIAL_PATCHES = 'patch_embed.proj.weight'
 _MOST_NAMED = 6
+_CONVERT = (
+    'If it was written by other code, convert it first: python tools/model_converters/convert.py --from FORMAT --to '
+    f'vicmae CHECKPOINT converted.pth. FORMAT is one of: {", ".join(FORMATS)}.'
+)
 _READS_NOTHING: ContextVar[bool] = ContextVar('reads_nothing', default=False)
 
 
@@ -114,7 +118,7 @@ def load_weights(
         raise CheckpointError(
             f'{source} does not fit the model: only {len(report.mapped)} of {len(model.state_dict())} weights fit.\n'
             + '\n'.join((report._replace(unused=[]) if allow_unused else report).misfits())
-            + f'\n{_why_unfit(model.state_dict(), fitted) or advice}'
+            + f'\n{_why_unfit(model.state_dict(), fitted) or (advice if report.mapped else f"{advice} {_CONVERT}")}'
         )
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
@@ -186,7 +190,7 @@ def take_branch(
     raise CheckpointError(
         _why_unfit({}, weights)
         or f'There is no backbone in {source}: no key starts with {prefix!r}, and there is no {_PATCHES!r}. Its first '
-        f'keys are: {name_some(list(weights))}.'
+        f'keys are: {name_some(list(weights))}. {_CONVERT}'
     )
 
 

@@ -71,8 +71,10 @@ def test_grid_is_detected_from_resized_positions(grid, dtype):
 def test_grid_of_learned_positions_is_the_models_or_a_square():
     assert grid_of_table(torch.randn(9, 8), otherwise=(1, 2, 2)) == (1, 3, 3)
     assert grid_of_table(torch.randn(12, 8), otherwise=(1, 3, 4)) == (1, 3, 4)
-    with pytest.raises(CheckpointError, match='for 12 patches, which is neither .* 2x2 nor a'):
-        grid_of_table(torch.randn(12, 8), otherwise=(1, 2, 2))
+    with pytest.raises(
+        CheckpointError, match='`a.pos_embed` .* for 12 patches, .* 2x2 nor a .*with_cls_token'
+    ):
+        grid_of_table(torch.randn(12, 8), otherwise=(1, 2, 2), name='a.pos_embed')
 
 
 def fit_image(table, grid):

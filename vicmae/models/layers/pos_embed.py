@@ -79,10 +79,15 @@ def resize_pos_embed(
     )
 
 
-def grid_of_table(table: Tensor, *, otherwise: Grid) -> Grid:
+def grid_of_table(table: Tensor, *, otherwise: Grid, name: str = 'pos_embed') -> Grid:
     """Detects the grid of sine-cosine position embeddings (N, D), also of resized ones.
 
     The grid of learned ones is `otherwise` if the number of patches is equal, else a square.
+
+    Args:
+        table: Position embeddings of the patches.
+        otherwise: Grid of the model.
+        name: Key of the embeddings in the checkpoint, for errors.
     """
     num_patches = len(table)
     by_column, by_row = table.float().chunk(2, dim=1)
@@ -100,9 +105,9 @@ def grid_of_table(table: Tensor, *, otherwise: Grid) -> Grid:
     if side * side == num_patches:
         return (1, side, side)
     raise CheckpointError(
-        f'The position embeddings of the checkpoint (learned, or a sinusoid) are for {num_patches} patches, which is '
-        f"neither the model's grid of {otherwise[1]}x{otherwise[2]} nor a square. Load them at the image size of their "
-        'training.'
+        f'`{name}` of the checkpoint (learned, or a sinusoid) is for {num_patches} patches, which is neither the '
+        f"model's grid of {otherwise[1]}x{otherwise[2]} nor a square. Use the config of its training: another method "
+        'may have a class token (`model.backbone.with_cls_token`) or another image size.'
     )
 
 

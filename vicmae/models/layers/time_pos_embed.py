@@ -133,8 +133,9 @@ def fit_position_tables(
         mode: Interpolation in space.
         warn: Whether to warn of a change of positions.
     """
-    in_space = state_dict[f'{prefix}pos_embed']
-    source = grid_of_table(in_space[0, num_prefix_tokens:], otherwise=(1, *grid[1:]))
+    name = f'{prefix}pos_embed'
+    in_space = state_dict[name]
+    source = grid_of_table(in_space[0, num_prefix_tokens:], otherwise=(1, *grid[1:]), name=name)
     loaded_type, along_time = take_time_table(state_dict, prefix, source)  # (1, t, S, D)
     if along_time is None and has_time and from_image:
         along_time = in_space.new_zeros(1, grid[0], 1, in_space.shape[-1])
