@@ -49,8 +49,9 @@ class Views(_Batch):
         views = list(inputs) if isinstance(inputs, (list, tuple)) else []
         if not views or not all(isinstance(view, Tensor) for view in views):
             raise DataError(
-                f'A batch for pretraining has one tensor (B, C, H, W) for each view in `inputs`, got {_say(inputs)}. '
-                "End the pipeline with `PackViews`, and set `train_dataloader.collate_fn=dict(type='default_collate')`."
+                'A batch for pretraining has a list with one tensor for each view in `inputs`, (B, C, H, W) of images '
+                f'or (B, C, T, H, W) of clips, got {_say(inputs)}. End the pipeline with `PackViews`, and set '
+                "`train_dataloader.collate_fn=dict(type='default_collate')`, or 'collate_by_kind' for batches of both."
             )
         if len({len(view) for view in views}) > 1:
             raise DataError(

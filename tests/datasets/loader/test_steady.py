@@ -21,6 +21,7 @@ from torch.utils.data import Dataset, default_collate
 
 from vicmae.datasets import ImageFolder, MixedDataset, MixtureSampler, SampleKey, VideoFolder
 from vicmae.datasets.bad_files import BadFile, BadFileLedger
+from vicmae.datasets.loader.build import build_loader
 from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.errors import ConfigError, DataError
 from vicmae.testing import write_clip
@@ -561,3 +562,9 @@ def test_sampler_gets_the_batch_size():
 def test_options_are_checked():
     with pytest.raises(ValueError, match='`sample_seconds` must be positive, got 0'):
         SteadyLoader(Files(2), sample_seconds=0)
+
+
+def test_collate_function_that_cannot_be_called_is_refused():
+    config = dict(dataset=Files(2), batch_size=2)
+    with pytest.raises(ConfigError, match='got None. Set `collate_fn=.*collate_by_kind'):
+        build_loader(config | dict(collate_fn=None))

@@ -4,6 +4,8 @@ from typing import Any
 
 from mmengine.runner import Runner
 
+from vicmae.errors import ConfigError
+
 from .steady import SteadyLoader
 
 # Options of a config's data loaders that torch doesn't have. The first one is for the list of bad files.
@@ -23,6 +25,14 @@ def build_loader(
     `config` has options of torch's DataLoader with `dataset` and `sampler` as dicts, and `LOADER_OPTIONS`.
     """
     options = {name: value for name, value in config.items() if name not in LOADER_OPTIONS}
+    if not isinstance(options.get('collate_fn', {}), Mapping) and not callable(
+        options['collate_fn']
+    ):
+        raise ConfigError(
+            f'`collate_fn` of a data loader is a dict with `type`, got {options["collate_fn"]!r}. Set '
+            "`collate_fn=dict(type='default_collate')`, or 'collate_by_kind' for batches of images and clips, or "
+            "'pseudo_collate' for labelled data."
+        )
     if options.get('batch_sampler'):  # torch refuses the two together
         options.pop('drop_last', None)
     if options.get('num_workers', 0) == 0:  # torch refuses these without workers
