@@ -91,6 +91,7 @@ class FeatureModel(BaseModel):
         Args:
             batches: The batch of each kind.
         """
+        batches = [as_one_kind(batch) for batch in batches]
         losses = [self.loss(**batch) for batch in batches]
         means = {}
         for name in dict.fromkeys(chain.from_iterable(losses)):

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from vicmae.errors import ConfigError
+from vicmae.errors import ConfigError, DataError
 from vicmae.registry import MODELS
 from vicmae.testing import randomize, toy_vicmae_config
 
@@ -148,3 +148,14 @@ def test_algorithm_whose_loss_returns_something_else_is_named(losses, got):
     model.loss = lambda *_: losses
     with pytest.raises(ConfigError, match=rf'`ViCMAE.loss` must return a dict.*{got}'):
         model([torch.zeros(2, 3, 16, 16)] * 2, mode='loss')
+
+
+@pytest.mark.parametrize('make', [make_mae, make_simclr, make_vicmae])
+def test_views_of_a_loss_are_a_list_of_one_shape(make):
+    model, images = make(), torch.randn(4, 3, 16, 16)
+    with pytest.raises(DataError, match=r'list with one tensor for each view .* a tensor \(4, 3'):
+        model.loss(images)
+    with pytest.raises(DataError, match=r'got \(4, 3, 16, 16\) and \(4, 3, 8, 8\)'):
+        model.loss([images, images[..., :8, :8]])
+    with pytest.raises(DataError, match=r'A batch is a dict with `inputs`, got a tensor \(4, 3'):
+        model.mixed_loss([images, images])

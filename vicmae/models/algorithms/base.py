@@ -5,11 +5,14 @@ B batch, C channels, H W pixels, K kept and M masked of N patches, P values per 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from vicmae.errors import ConfigError
+from vicmae.errors import ConfigError, DataError
+from vicmae.structures import Views
 
 from ..feature_model import FeatureModel
 from ..layers import PatchSize, gather_tokens
@@ -60,6 +63,17 @@ class BasePretrainer(FeatureModel):
         """Adds teachers, equal to the student, to a checkpoint without them, in place."""
         for name, teacher in self.teachers.items():
             teacher.start_in_checkpoint(state_dict, f'{prefix}{name}.', student=prefix)
+
+    def join_views(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Concatenates views of one shape, view 1's samples first: V times (B, C, H, W) -> (V*B, C, H, W)."""
+        views = Views(inputs).inputs
+        if len({view.shape for view in views}) > 1:
+            raise DataError(
+                f'{type(self).__name__} encodes all views together, so they must have one shape, got '
+                f'{" and ".join(str(tuple(view.shape)) for view in views)}. Make views of one size. Images and clips '
+                'are two batches of `mixed_loss`.'
+            )
+        return torch.cat(views)
 
     def build_neck(self, neck: Part) -> Any:
         """Builds the decoder that fits the backbone, and the EMA encoder whose tokens it predicts, if any."""

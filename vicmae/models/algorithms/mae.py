@@ -4,7 +4,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vicmae.registry import MODELS
@@ -45,7 +44,8 @@ class MAE(BasePretrainer):
         data_samples: DataSamples = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        views = torch.cat(list(inputs))  # (V*B, C, H, W) or (V*B, C, T, H, W)
+        """Predicts the masked patches of all views: V times (B, C, H, W) or clips (B, C, T, H, W)."""
+        views = self.join_views(inputs)  # (V*B, C, H, W) or (V*B, C, T, H, W)
         mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
         tokens, _ = self.backbone(views, mask)
         predicted, patches = self.predict_hidden(views, tokens, mask)  # (V*B, M, P) each

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vicmae.registry import MODELS
-from vicmae.structures import Clips, Views
+from vicmae.structures import Clips, Views, as_one_kind
 
 from ..feature_model import DataSamples
 from ..heads.mlp import apply_per_view
@@ -39,10 +39,12 @@ class SimCLR(BasePretrainer):
         data_samples: DataSamples = None,
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        return self.mixed_loss([Views(list(inputs))])
+        """Matches the views of each sample: V times (B, C, H, W)."""
+        return self.mixed_loss([Views(inputs)])
 
     def mixed_loss(self, batches: Sequence[Views | Clips]) -> dict[str, Tensor]:
         """Matches the views of samples within the batches of all kinds together."""
+        batches = [as_one_kind(batch) for batch in batches]
         views = torch.cat([self._encode_views(batch.inputs) for batch in batches], dim=1)
         embedded = apply_per_view(self.projector, views, 'projector')
         loss = call_part('contrastive', self.contrastive, embedded, embedded, returns='()')
@@ -50,5 +52,5 @@ class SimCLR(BasePretrainer):
 
     def _encode_views(self, inputs: Sequence[Tensor]) -> Tensor:
         """Encodes views of one kind: V times (B, C, H, W) -> (V, B, D)."""
-        pooled = self.extract_feat(torch.cat(list(inputs)))  # (V*B, D)
+        pooled = self.extract_feat(self.join_views(inputs))  # (V*B, D)
         return pooled.unflatten(0, (len(inputs), -1))

@@ -8,12 +8,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from vicmae.registry import MODELS
-from vicmae.structures import Clips, Views
+from vicmae.structures import Clips, Views, as_one_kind
 
 from ..contrastive_cache import join_parts
 from ..feature_model import DataSamples
@@ -131,10 +130,11 @@ class ViCMAE(BasePretrainer):
         seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Computes the losses of a batch of view pairs."""
-        return self.mixed_loss([Views(list(inputs), seeds=seeds)])
+        return self.mixed_loss([Views(inputs, seeds=seeds)])
 
     def mixed_loss(self, batches: Sequence[Views | Clips]) -> dict[str, Tensor]:
         """Computes the losses of view pairs of several kinds, whose contrast is within all of them together."""
+        batches = [as_one_kind(batch) for batch in batches]
         parts = [self.encode_views(batch.inputs, batch.get('seeds')) for batch in batches]
         shares = [len(batch) / sum(map(len, batches)) for batch in batches]
         encoded = {  # losses (), and vectors (V, B, D)
@@ -148,7 +148,7 @@ class ViCMAE(BasePretrainer):
 
     def encode_views(self, inputs: Sequence[Tensor], seeds: Tensor | None) -> dict[str, Tensor]:
         """Masks and encodes pairs of one kind: V times (B, C, H, W) -> losses of `encode`, its vectors (V, B, D)."""
-        views = torch.cat(list(inputs))  # (V*B, C, H, W), view 1's samples first
+        views = self.join_views(inputs)  # (V*B, C, H, W), view 1's samples first
         mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
         if self.contrastive_cache is None:
             encoded = {**self.encode(views, mask), **self.teach(views, mask)}
