@@ -1,7 +1,8 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 r"""kNN, linear probe and logistic regression of frozen features, on images and on clips, in seconds on a CPU.
 
-Pretraining: vicmae train vicmae_vit-tiny-p8_debug, or any other debug config.
+Pretraining: vicmae train vicmae_vit-tiny-p8_debug, or the debug config of MAE or SimCLR. A model of clips needs the
+options in docs/guides/transfer.md, "Transfer a model of clips".
 
     vicmae test vicmae_vit-tiny-p8_probes_debug CHECKPOINT
 """
