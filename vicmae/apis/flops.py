@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import cv2
 import numpy as np
 import torch
@@ -106,6 +105,9 @@ def _sources(cfg: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _write_blank_video(path: str) -> None:
+    # Training from shards imports `vicmae.apis`, but no PyAV.
+    import av
+
     with av.open(path, 'w') as container:
         stream: Any = container.add_stream('mpeg4', rate=_FPS)
         stream.width, stream.height, stream.pix_fmt = _SIDE, _SIDE, 'yuv420p'
