@@ -10,9 +10,9 @@ from vicmae.models.layers import (
     fit_position_tables,
     resize_pos_embed,
     sincos_pos_embed,
-    sinusoid_pos_embed,
 )
 from vicmae.models.layers.pos_embed import grid_of_table
+from vicmae.utils.sinusoid import sinusoid_pos_embed
 
 
 def embed_slowly(rows, columns, width):

@@ -7,11 +7,11 @@ from vicmae.models.layers import (
     TIME_TABLES,
     resize_pos_embed,
     sincos_pos_embed,
-    sinusoid_pos_embed,
 )
 from vicmae.models.masking import RandomMasking, TubeMasking
 from vicmae.models.necks import MAEDecoder
 from vicmae.testing import peak_memory, randomize
+from vicmae.utils.sinusoid import sinusoid_pos_embed
 
 GRID = (1, 3, 5)
 

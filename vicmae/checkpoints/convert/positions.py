@@ -6,8 +6,9 @@ t h w the patch grid, N = t*h*w patches, D width, `projection` the patch embeddi
 
 import math
 
-import torch
 from torch import Tensor
+
+from vicmae.utils.sinusoid import sinusoid_pos_embed
 
 from .table import TOKENS, Module
 
@@ -17,13 +18,11 @@ IMAGE_SIZE = 224
 
 
 def sinusoid(projection: Tensor, width: int) -> Tensor:
-    """Computes the positions of VideoMAE: sines in even channels, cosines in odd ones, (1, N, D)."""
+    """Computes the positions of VideoMAE, (1, N, D)."""
     num_positions = _num_times(projection) * math.prod(
         IMAGE_SIZE // side for side in projection.shape[-2:]
     )
-    exponents = torch.arange(0, width, 2, dtype=torch.float64) / width
-    angles = torch.arange(num_positions, dtype=torch.float64)[:, None] * 10000.0**-exponents
-    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[None].float()
+    return sinusoid_pos_embed(num_positions, width)[None]
 
 
 def first_step(table: Tensor, projection: Tensor) -> Tensor:

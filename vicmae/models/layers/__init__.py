@@ -7,7 +7,6 @@ from .pos_embed import (
     grid_of_table,
     resize_pos_embed,
     sincos_pos_embed,
-    sinusoid_pos_embed,
     warn_of_resizing,
 )
 from .sync_batch_norm import SyncBatchNorm1d
@@ -45,7 +44,6 @@ __all__ = [
     'resize_pos_embed_along_time',
     'shape_time_table',
     'sincos_pos_embed',
-    'sinusoid_pos_embed',
     'space_table',
     'take_time_table',
     'time_table',

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from vicmae.checkpoints.convert.options import TIME_TABLES
 from vicmae.errors import ConfigError
+from vicmae.utils.sinusoid import sinusoid_pos_embed
 
 from .patchify import Grid
 from .pos_embed import (
     grid_of_table,
     resize_pos_embed,
     sincos_pos_embed,
-    sinusoid_pos_embed,
     warn_of_resizing,
 )
 

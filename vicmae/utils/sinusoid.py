@@ -1,0 +1,25 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Fixed 1D position embeddings, for models and for checkpoints that don't store them. D width."""
+
+import torch
+from torch import Tensor
+
+
+def sinusoid_pos_embed(num_positions: int, embed_dim: int) -> Tensor:
+    """Computes the fixed 1D embedding of transformers, for patches that are numbered in grid order.
+
+    Channel j of position n is sin(n / 10000^(j/D)) for even j, and cos(n / 10000^((j-1)/D)) for odd j.
+    (https://arxiv.org/abs/1706.03762, section 3.5; as in VideoMAE and OmniMAE.)
+
+    Shape:
+        -> (num_positions, D)
+
+    Example:
+        >>> sinusoid_pos_embed(8 * 14 * 14, 8)[0]
+        tensor([0., 1., 0., 1., 0., 1., 0., 1.])
+    """
+    if embed_dim % 2:
+        raise ValueError(f'A sinusoid position embedding needs an even width, got {embed_dim}.')
+    frequencies = 10000.0 ** (-torch.arange(0, embed_dim, 2, dtype=torch.float64) / embed_dim)
+    angles = torch.arange(num_positions, dtype=torch.float64)[:, None] * frequencies  # (n, D/2)
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1).float()
