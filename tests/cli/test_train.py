@@ -1,12 +1,16 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """`vicmae train` without a config, on folders."""
 
+import argparse
 import os
 import re
 import subprocess
 import sys
 
 import pytest
+
+from vicmae.cli import train
+from vicmae.config.quick_start import METHODS
 
 
 def vicmae_train(*options, cwd=None):
@@ -60,3 +64,11 @@ def test_folders_train_a_tiny_model_and_measure_knn(demo_data, tmp_path):
     again = vicmae_train(*options)
     assert again.returncode == 1
     assert 'holds a run' in again.stderr
+
+
+def test_every_method_of_own_folders_is_a_choice():
+    # Written out in the command, since `METHODS` takes seconds to import.
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    (method,) = [action for action in parser._actions if action.dest == 'method']
+    assert method.choices == list(METHODS)
