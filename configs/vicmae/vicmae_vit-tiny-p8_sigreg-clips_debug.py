@@ -4,15 +4,7 @@
 vicmae train vicmae_vit-tiny-p8_sigreg-clips_debug
 """
 
-_base_ = [
-    '../_base_/models/vicmae_vit-base-p16.py',
-    '../_base_/datasets/demo-clips.py',
-    '../_base_/schedules/adamw-coslr-2e.py',
-    '../_base_/default_runtime.py',
-]
-
-image_size = 64
-patch_size = 8
+_base_ = './vicmae_vit-tiny-p8_clips_debug.py'
 
 model = dict(
     backbone=dict(
@@ -34,28 +26,3 @@ model = dict(
     ),
 )
 custom_hooks = []  # the weight has no schedule
-
-train_image = [
-    dict(type='LoadImage'),
-    dict(type='TwoViews', transforms=_base_.crop_and_flip),
-    dict(type='PackViews'),
-]
-train_video = [
-    dict(type='OpenVideo'),
-    dict(type='DistantClips', num_segments=2, frame_stride=2),
-    dict(type='DecodeFrames'),
-    dict(type='ClipViews', transforms=_base_.crop_and_flip),
-    dict(type='PackViews'),
-]
-train_dataloader = dict(
-    dataset=dict(
-        sources=dict(
-            images=dict(pipeline=train_image),
-            videos=dict(pipeline=train_video, visits_per_opening=1),
-        ),
-    ),
-)
-default_hooks = dict(
-    logger=dict(interval=4),
-    checkpoint=dict(by_epoch=False, interval=4),
-)
