@@ -141,7 +141,7 @@ class FeatureModel(BaseModel):
     ) -> Any:
         """Runs MMEngine's modes: 'loss' in training, 'predict' in evaluation, 'tensor' for features."""
         if mode == 'loss' and is_mixed(inputs):
-            return self._checked(self.mixed_loss([as_one_kind(batch) for batch in inputs]))
+            return self._checked(self.mixed_loss(inputs))
         if mode == 'loss':
             return self._checked(self.loss(inputs, data_samples, seeds))
         if mode == 'predict':

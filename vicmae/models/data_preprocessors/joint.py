@@ -18,8 +18,7 @@ class JointPreprocessor(LabelledPreprocessor):
     """Prepares labelled images and clips of several data sets, each for its head of a `SupervisedJoint`.
 
     In training, each sample gets `head`, the name of its head, or None if it has no label. Mixup and cutmix mix samples
-    of one head and shape. The order of a batch is kept; of a `Mixed` one, one kind follows the
-    other.
+    of one head and shape. The order of a batch is kept; of a `Mixed` one, one kind follows the other.
 
     Args:
         num_classes: Number of classes of each head, by name. The model fills it in from its heads.
