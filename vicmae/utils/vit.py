@@ -1,8 +1,23 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Fixed 1D position embeddings, for models and for checkpoints that don't store them. D width."""
+"""What models and checkpoints both know of a vision transformer. t h w the patch grid, D width."""
 
 import torch
 from torch import Tensor
+
+# Width, depth and attention heads of the usual sizes. (mmpretrain's 'small' is an older one of width 768 and depth 8.)
+SIZES = {
+    'tiny': (192, 12, 3),
+    'small': (384, 12, 6),
+    'base': (768, 12, 12),
+    'large': (1024, 24, 16),
+    'huge': (1280, 32, 16),
+}
+# Position embeddings of clips, by `pos_embed_type`.
+TIME_TABLES = {
+    'separable': 'temporal_pos_embed',  # (1, t, D)
+    'joint': 'joint_pos_embed',  # (1, t*h*w, D)
+    'sinusoid': 'sinusoid_pos_embed',  # (1, t*h*w, D)
+}
 
 
 def sinusoid_pos_embed(num_positions: int, embed_dim: int) -> Tensor:

@@ -8,7 +8,7 @@ from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 from vicmae.structures import Mixed, Views
 from vicmae.testing import randomize, toy_video_mae_config
-from vicmae.utils.sinusoid import sinusoid_pos_embed
+from vicmae.utils.vit import sinusoid_pos_embed
 
 MASKING = dict(
     type='ImageOrClipMasking',

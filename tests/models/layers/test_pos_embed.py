@@ -12,7 +12,7 @@ from vicmae.models.layers import (
     sincos_pos_embed,
 )
 from vicmae.models.layers.pos_embed import grid_of_table
-from vicmae.utils.sinusoid import sinusoid_pos_embed
+from vicmae.utils.vit import sinusoid_pos_embed
 
 
 def embed_slowly(rows, columns, width):

@@ -11,7 +11,7 @@ from vicmae.models.layers import (
 from vicmae.models.masking import RandomMasking, TubeMasking
 from vicmae.models.necks import MAEDecoder
 from vicmae.testing import peak_memory, randomize
-from vicmae.utils.sinusoid import sinusoid_pos_embed
+from vicmae.utils.vit import sinusoid_pos_embed
 
 GRID = (1, 3, 5)
 

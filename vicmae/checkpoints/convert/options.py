@@ -11,20 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
+from vicmae.utils.vit import SIZES, TIME_TABLES
+
 # By width and number of layers: `model_size`.
-MODEL_SIZES = {
-    (192, 12): 'tiny',
-    (384, 12): 'small',
-    (768, 12): 'base',
-    (1024, 24): 'large',
-    (1280, 32): 'huge',
-}
-# Position embeddings of clips, by `pos_embed_type`.
-TIME_TABLES = {
-    'separable': 'temporal_pos_embed',  # (1, t, D)
-    'joint': 'joint_pos_embed',  # (1, t*h*w, D)
-    'sinusoid': 'sinusoid_pos_embed',  # (1, t*h*w, D)
-}
+MODEL_SIZES = {(width, depth): name for name, (width, depth, _) in SIZES.items()}
 
 
 def size_options(weights: Mapping[str, Tensor], decoder_heads: Mapping[int, int]) -> dict[str, Any]:

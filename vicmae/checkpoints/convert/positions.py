@@ -8,7 +8,7 @@ import math
 
 from torch import Tensor
 
-from vicmae.utils.sinusoid import sinusoid_pos_embed
+from vicmae.utils.vit import sinusoid_pos_embed
 
 from .table import TOKENS, Module
 

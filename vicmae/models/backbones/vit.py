@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor
 from vicmae.checkpoints.convert.options import clip_options
 from vicmae.errors import CheckpointError, ConfigError
 from vicmae.registry import MODELS
+from vicmae.utils.vit import SIZES
 
 from ..layers import (
     INFLATIONS,
@@ -42,16 +43,9 @@ from ..layers import (
 )
 from ..masking import FrameMasking, Mask
 
-# The usual sizes. (mmpretrain's 'small' is an older one of width 768 and depth 8.)
 ARCHITECTURES: dict[str, dict[str, int]] = {
     name: dict(embed_dims=width, num_layers=depth, num_heads=heads, feedforward_channels=4 * width)
-    for name, width, depth, heads in [
-        ('tiny', 192, 12, 3),
-        ('small', 384, 12, 6),
-        ('base', 768, 12, 12),
-        ('large', 1024, 24, 16),
-        ('huge', 1280, 32, 16),
-    ]
+    for name, (width, depth, heads) in SIZES.items()
 }
 _ARCHITECTURE_KEYS = ('embed_dims', 'num_layers', 'num_heads', 'feedforward_channels')
 

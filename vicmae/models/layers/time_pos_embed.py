@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vicmae.checkpoints.convert.options import TIME_TABLES
 from vicmae.errors import ConfigError
-from vicmae.utils.sinusoid import sinusoid_pos_embed
+from vicmae.utils.vit import TIME_TABLES, sinusoid_pos_embed
 
 from .patchify import Grid
 from .pos_embed import (
