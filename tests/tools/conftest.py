@@ -56,8 +56,9 @@ def preloaded():
     )
     assert process.stdout.readline() == 'ready\n'
     yield process
-    process.stdin.close()
-    process.wait()
+    # Not by closing stdin: a fork of this process, such as a forgotten worker of a loader, holds it open, too.
+    print(file=process.stdin, flush=True)
+    process.wait(60)
 
 
 @pytest.fixture(scope='session')

@@ -2,7 +2,7 @@
 """Runs tools in forks of one process that has imported everything: a start takes no six seconds.
 
 Each line of stdin is a job: argv, cwd, env, stdout, stderr (files), and kill_after, if not None the seconds after
-which it gets SIGKILL. Each line of stdout is its exit status.
+which it gets SIGKILL. Each line of stdout is its exit status. An empty line ends the process.
 """
 
 import json
@@ -60,7 +60,9 @@ def main():
     yapf_api.FormatCode = lambda text, **_: (text, True)  # as in tests/conftest.py
     registered_names()  # imports what registries import when they are first asked
     print('ready', flush=True)
-    for line in sys.stdin:
+    for line in iter(sys.stdin.readline, '\n'):
+        if not line:
+            return
         job = json.loads(line)
         kill_after = job.pop('kill_after')
         pid = os.fork()

@@ -23,6 +23,7 @@ import torch.distributed as dist
 
 _SECONDS_TO_TELL = 1.0
 _SECONDS_AFTER_A_FAILURE = 10.0
+_SECONDS_TO_END = 10.0
 # Ranks import what they run (seconds), and connect to each other at once; rarely, gloo leaves them waiting for ever.
 _SECONDS_TO_MEET = 60.0
 _ATTEMPTS_TO_MEET = 3
@@ -110,7 +111,11 @@ class GlooPool:
             pipe.close()
         for process in self._processes:
             process.terminate()
-            process.join()
+        for process in self._processes:
+            process.join(_SECONDS_TO_END)
+            if process.is_alive():  # what ran there handles SIGTERM, or a thread of it doesn't end
+                process.kill()
+                process.join()
         for file in self._stacks:
             file.close()
         self._processes, self._pipes, self._stacks = [], [], []
