@@ -1,0 +1,6 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""ViC-MAE on videos only."""
+
+_base_ = './vicmae.py'
+
+train_dataloader = dict(dataset=dict(sources=dict(images=None)))

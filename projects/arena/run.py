@@ -1,0 +1,332 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Pretrains every row of the arena with the same budget, and scores its frozen features.
+
+    python projects/arena/run.py                                # all rows, three seeds, the same FLOPs
+    python projects/arena/run.py --budget 180s                # the same wall time; the machine does nothing else
+    python projects/arena/run.py --rows vicmae mae --seeds 1    # some
+
+Each run writes one JSON file to projects/arena/results. What is there is not run again, so the command continues where
+it was stopped. First it chooses the learning rate of each row: three values, a quarter of the FLOPs, one seed.
+`python projects/arena/page.py` makes the tables.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rows import HERE, ROWS, UNTRAINED, Row
+
+from data import ROOT, labelled_sets, prepare
+
+FLOPS = 8e12
+LEARNING_RATES = (1e-3, 2e-3, 4e-3)
+SEARCH_SHARE = 1 / 4
+_SEARCH_SEED = 100  # not one of the tables
+_MAX_DEVIATION = 0.05  # of the wall time
+RESULTS = HERE / 'results'
+WORK = Path('work_dirs/arena')
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run: a row with a seed, a learning rate and a budget.
+
+    Attributes:
+        table: Folder of its result: flops, time or search.
+        budget: Its size, by the unit: flops or seconds.
+    """
+
+    row: str
+    table: str
+    seed: int
+    lr: float
+    budget: dict[str, float]
+
+    @property
+    def name(self) -> str:
+        """Name of the run, and of its files."""
+        what = f'lr{self.lr:g}' if self.table == 'search' else f'seed{self.seed}'
+        return f'{self.table}/{self.row}/{what}'
+
+    @property
+    def path(self) -> Path:
+        """Path of the result."""
+        return RESULTS / f'{self.name}.json'
+
+
+def main() -> int:
+    """Runs what is missing."""
+    args = parse_args()
+    if args.one:
+        run(Task(**json.loads(args.one)))
+        return 0
+    data = args.data.resolve()
+    os.chdir(ROOT)
+    prepare(data)
+    _write_sets()
+    rows = [ROWS[name] for name in (ROWS if 'all' in args.rows else args.rows)]
+    searches = [
+        Task(row.name, 'search', _SEARCH_SEED, rate, dict(flops=SEARCH_SHARE * args.flops))
+        for row in rows
+        if row.name not in UNTRAINED
+        for rate in LEARNING_RATES
+    ]
+    failed = run_all(searches, args.jobs)
+    table, budget = (
+        ('time', dict(seconds=args.seconds)) if args.seconds else ('flops', dict(flops=args.flops))
+    )
+    seeds = [
+        (seed, row) for seed in range(args.seeds) for row in rows if row.name != 'floor' or not seed
+    ]
+    failed += run_all(
+        [Task(row.name, table, seed, best_rate(row), budget) for seed, row in seeds], args.jobs
+    )
+    for name in failed:
+        print(f'error: {name} failed, {WORK / name}.txt says why.', file=sys.stderr)
+    return bool(failed)
+
+
+def run_all(tasks: Sequence[Task], jobs: int) -> list[str]:
+    """Runs those tasks that have no result, each in its own process. Returns the names of those that failed."""
+    missing = [task for task in tasks if not task.path.exists()]
+    done = len(tasks) - len(missing)
+    begun, failed = time.monotonic(), []
+    threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+
+    def start(task: Task) -> tuple[Task, int, float]:
+        log = WORK / f'{task.name}.txt'
+        log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, __file__, '--one', json.dumps(asdict(task))]
+        before = time.monotonic()
+        with open(log, 'w') as out:
+            env = {**os.environ, 'OMP_NUM_THREADS': threads}
+            status = subprocess.run(
+                command, stdout=out, stderr=subprocess.STDOUT, env=env
+            ).returncode
+        return task, status, time.monotonic() - before
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for number, (task, status, seconds) in enumerate(pool.map(start, missing), 1):
+            left = (time.monotonic() - begun) / number * (len(missing) - number)
+            text = _describe(task) if not status else 'FAILED'
+            print(
+                f'[{done + number}/{len(tasks)}] {task.name}: {text}, {seconds:.0f} s; {left / 60:.0f} min left',
+                flush=True,
+            )
+            failed += [task.name] * bool(status)
+    return failed
+
+
+def run(task: Task) -> None:
+    """Trains and scores one row, and writes its result."""
+    import torch
+    from budget import fast_bfloat16
+    from scoring import score, score_floor
+
+    import vicmae
+
+    torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
+    result: dict[str, Any] = dict(
+        **asdict(task),
+        config=str(ROWS[task.row].config.relative_to(ROOT)),
+        threads=torch.get_num_threads(),
+        dtype='bfloat16' if fast_bfloat16() else 'float32',
+        machine=_processor(),
+        versions=dict(
+            python=platform.python_version(), torch=torch.__version__, vicmae=vicmae.__version__
+        ),
+        commit=_commit(),
+        date=datetime.date.today().isoformat(),
+    )
+    if task.row == 'floor':
+        result['right'] = score_floor(labelled_sets())
+    else:
+        model, trained = train(task)
+        result |= trained
+        result['right'], result['health'] = score(
+            model, labelled_sets(), search=task.table == 'search'
+        )
+    task.path.parent.mkdir(parents=True, exist_ok=True)
+    part = task.path.with_suffix('.part')
+    part.write_text(json.dumps(result, indent=1) + '\n')
+    part.replace(task.path)
+
+
+def train(task: Task) -> tuple[Any, dict[str, Any]]:
+    """Trains the model of a row for its budget; returns it with what that took. Random weights are drawn."""
+    from budget import (
+        NUM_STEPS_NOT_TIMED,
+        NUM_STEPS_TIMED,
+        Clock,
+        count_step_flops,
+        fast_bfloat16,
+        measure_step,
+    )
+
+    from vicmae.apis import build_runner, draw_weights, load_config
+    from vicmae.registry import MODELS
+
+    cfg = load_config(ROWS[task.row].config)
+    cfg.launcher, cfg.randomness.seed = 'none', task.seed
+    cfg.optim_wrapper.optimizer.lr = task.lr
+    if fast_bfloat16():
+        cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
+    cfg.default_hooks.checkpoint.update(save_optimizer=False, save_param_scheduler=False)
+    if task.table == 'search':
+        for source in cfg.train_dataloader.dataset.sources.values():
+            if source is not None:
+                source.shards = [path for path in source.shards if not path.endswith('/dev')]
+    if task.row == 'random':
+        model = MODELS.build(cfg.model)
+        draw_weights(model, task.seed)
+        return model, {}
+
+    def runner_of(steps: float, folder: str) -> Any:
+        cfg.work_dir = str(WORK / folder)
+        cfg.train_dataloader.sampler.samples_per_epoch = (
+            round(steps) * cfg.train_dataloader.batch_size
+        )
+        return build_runner(cfg.copy(), training=True)
+
+    step_flops = count_step_flops(cfg)
+    if 'flops' in task.budget:
+        steps = task.budget['flops'] / step_flops
+    else:
+        pace = measure_step(runner_of(NUM_STEPS_NOT_TIMED + NUM_STEPS_TIMED, f'{task.name}-pace'))
+        steps = task.budget['seconds'] / pace
+    clock = Clock()
+    runner = runner_of(steps, task.name)
+    runner.register_hook(clock)
+    runner.train()
+    steps = len(clock.ends) - 1
+    if (
+        'seconds' in task.budget
+        and abs(clock.seconds / task.budget['seconds'] - 1) > _MAX_DEVIATION
+    ):
+        raise SystemExit(
+            f'error: {clock.seconds:.0f} s of training in place of {task.budget["seconds"]:.0f}. Does this machine do '
+            'something else?'
+        )
+    batch_size = cfg.train_dataloader.batch_size
+    return runner.model, dict(
+        iterations=steps,
+        batch_size=batch_size,
+        samples=steps * batch_size,
+        flops=steps * step_flops,
+        seconds=round(clock.seconds, 1),
+    )
+
+
+def best_rate(row: Row) -> float:
+    """Returns the learning rate with the best score of the search."""
+    if row.name in UNTRAINED:
+        return 0.0
+    return max(
+        LEARNING_RATES, key=lambda rate: _score_of(Task(row.name, 'search', _SEARCH_SEED, rate, {}))
+    )
+
+
+def _score_of(task: Task) -> float:
+    right = json.loads(task.path.read_text())['right']
+    top1 = {
+        name: 100 * marks['logistic'].count('1') / len(marks['logistic'])
+        for name, marks in right.items()
+    }
+    videos = [value for name, value in top1.items() if name != 'images']
+    return (top1['images'] + sum(videos) / len(videos)) / 2
+
+
+def _describe(task: Task) -> str:
+    right = json.loads(task.path.read_text())['right']
+    parts = [
+        f'{name} {100 * m["logistic"].count("1") / len(m["logistic"]):.1f}'
+        for name, m in right.items()
+    ]
+    return f'{_score_of(task):.1f} ({", ".join(parts)})'
+
+
+def _write_sets() -> None:
+    """Writes what the results say of each test sample: its group. No names of files, and no pictures."""
+    path = RESULTS / 'sets.json'
+    if path.exists():
+        return
+    sets = {}
+    for labelled in labelled_sets():
+        tested = sum(query for _, query in labelled.parts(search=False)).astype(bool)
+        labels = labelled.labels[tested]
+        counts = [int((labels == label).sum()) for label in set(labels.tolist())]
+        sets[labelled.name] = dict(
+            groups=labelled.groups[tested].tolist(),
+            classes=len(set(labelled.labels.tolist())),
+            chance=round(100 * max(counts) / len(labels), 2),
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(sets) + '\n')
+
+
+def _processor() -> str:
+    names = [
+        line for line in Path('/proc/cpuinfo').read_text().splitlines() if 'model name' in line
+    ]
+    return f'{names[0].partition(": ")[2]}, {len(os.sched_getaffinity(0))} cores'
+
+
+def _commit() -> str:
+    return subprocess.run(
+        ['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True
+    ).stdout.strip()
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads and checks the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = os.environ.get('ARENA_DATA', ROOT / '../shared/data')
+    parser.add_argument(
+        '--data', type=Path, default=Path(default), help='folder with real_mini and motion_mini'
+    )
+    parser.add_argument(
+        '--rows',
+        nargs='+',
+        default=['all'],
+        choices=['all', *ROWS],
+        metavar='ROW',
+        help='rows to run (all)',
+    )
+    parser.add_argument('--seeds', type=int, default=3, help='number of seeds (3)')
+    parser.add_argument(
+        '--budget',
+        default=f'{FLOPS:g}',
+        help=f'FLOPs of a run, or seconds such as 180s ({FLOPS:g} FLOPs)',
+    )
+    parser.add_argument(
+        '--jobs', type=int, default=1, help='runs at a time, for a budget of FLOPs (1)'
+    )
+    parser.add_argument('--one', help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    try:
+        amount = float(args.budget.removesuffix('s'))
+    except ValueError:
+        parser.error(
+            f'`--budget` is a number of FLOPs, or of seconds such as 180s, got {args.budget!r}.'
+        )
+    args.seconds = amount if args.budget.endswith('s') else None
+    args.flops = FLOPS if args.seconds else amount
+    if args.seconds and args.jobs > 1:
+        parser.error('Runs at fixed wall time run alone: `--jobs 1`.')
+    return args
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
