@@ -45,9 +45,10 @@ def _encode_batch(model: Any, pixels: Tensor) -> Tensor:
     if pixels.ndim == 4 or backbone.takes_clips:
         inputs = normal.transpose(1, 2) if pixels.ndim == 5 else normal
         (tokens,) = backbone(inputs)
-        patches = backbone.split_prefix(tokens)[1]
-        times, *_ = backbone.grid_of(inputs)
-        steps = patches.float().unflatten(1, (times, -1)).mean(dim=2)  # (S, T', D)
+        patches, _ = backbone.split_prefix(tokens)
+        steps = (
+            patches.float().unflatten(1, backbone.grid_of(inputs)).mean(dim=(2, 3))
+        )  # (S, T', D)
         return steps[:, 0] if pixels.ndim == 4 else StatisticsOverTime()(steps)
     frames = _encode_batch(model, pixels.flatten(0, 1))
     return StatisticsOverTime()(frames.unflatten(0, pixels.shape[:2]))
