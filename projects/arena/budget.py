@@ -1,11 +1,10 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""How many iterations a budget pays for, and what they compute in."""
+"""How many iterations a budget pays for."""
 
 import time
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -50,8 +49,3 @@ def measure_step(runner: Runner) -> float:
     runner.register_hook(clock)
     runner.train()
     return float(np.diff(clock.ends)[NUM_STEPS_NOT_TIMED:].mean())
-
-
-def fast_bfloat16() -> bool:
-    """Returns whether this processor has instructions for bfloat16. One without them is ten times slower in it."""
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -130,17 +130,17 @@ def run_all(tasks: Sequence[Task], jobs: int) -> list[str]:
 def run(task: Task) -> None:
     """Trains and scores one row, and writes its result."""
     import torch
-    from budget import fast_bfloat16
     from scoring import score, score_floor
 
     import vicmae
+    from vicmae.engine.hardware import cpu_has_bfloat16
 
     torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
     result: dict[str, Any] = dict(
         **asdict(task),
         config=str(ROWS[task.row].config.relative_to(ROOT)),
         threads=torch.get_num_threads(),
-        dtype='bfloat16' if fast_bfloat16() else 'float32',
+        dtype='bfloat16' if cpu_has_bfloat16() else 'float32',
         machine=_processor(),
         versions=dict(
             python=platform.python_version(), torch=torch.__version__, vicmae=vicmae.__version__
@@ -169,17 +169,17 @@ def train(task: Task) -> tuple[Any, dict[str, Any]]:
         NUM_STEPS_TIMED,
         Clock,
         count_step_flops,
-        fast_bfloat16,
         measure_step,
     )
 
     from vicmae.apis import build_runner, draw_weights, load_config
+    from vicmae.engine.hardware import cpu_has_bfloat16
     from vicmae.registry import MODELS
 
     cfg = load_config(ROWS[task.row].config)
     cfg.launcher, cfg.randomness.seed = 'none', task.seed
     cfg.optim_wrapper.optimizer.lr = task.lr
-    if fast_bfloat16():
+    if cpu_has_bfloat16():
         cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
     cfg.default_hooks.checkpoint.update(save_optimizer=False, save_param_scheduler=False)
     if task.table == 'search':

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from budget import fast_bfloat16
 from torch import Tensor
 
 from data import LabelledSet
+from vicmae.engine.hardware import cpu_has_bfloat16
 from vicmae.engine.optimizers.bfloat16 import compute_in_bfloat16
 from vicmae.evaluation.metrics.knn import effective_rank, knn_predict, mean_cosine
 from vicmae.evaluation.metrics.linear_probe import fit_logistic_regression
@@ -35,7 +35,7 @@ def encode(model: Any, pixels: Tensor) -> Tensor:
     """Encodes images (S, C, H, W) to (S, D), or clips (S, T, C, H, W) to (S, 3 * D)."""
     model.eval()
     size = max(1, _BATCH_FRAMES // (pixels.shape[1] if pixels.ndim == 5 else 1))
-    with compute_in_bfloat16(model) if fast_bfloat16() else nullcontext():
+    with compute_in_bfloat16(model) if cpu_has_bfloat16() else nullcontext():
         return torch.cat([_encode_batch(model, part).float() for part in pixels.split(size)])
 
 

@@ -125,6 +125,15 @@ def test_without_a_gpu_mixed_precision_is_float32_unless_bfloat16_is_set(dtype, 
     assert cfg.optim_wrapper == dict(type=kind)
 
 
+@pytest.mark.parametrize('has', [True, False])
+def test_bfloat16_on_a_cpu_without_it_is_warned_of(has, monkeypatch, log):
+    monkeypatch.setattr('vicmae.engine.hardware.cpu_has_bfloat16', lambda: has)
+    cfg = Config(dict(optim_wrapper=dict(type='BFloat16OptimWrapper')))
+    adapt_to_cpu(cfg)
+    assert cfg.optim_wrapper.type == 'BFloat16OptimWrapper'
+    assert any('emulates it' in line for line in log) != has
+
+
 @pytest.mark.parametrize(
     ('dtype', 'kind'), [('float16', 'AmpOptimWrapper'), ('bfloat16', 'BFloat16OptimWrapper')]
 )

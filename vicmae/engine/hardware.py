@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from vicmae.utils.log import say
+from vicmae.utils.log import say, warn
 
 _FUSED = ('Adam', 'AdamW')
 
@@ -19,6 +19,11 @@ def adapt_to_cpu(cfg: Config) -> None:
         dtype = 'bfloat16' if bfloat16 else 'float32'
         say(f'No GPU: training in {dtype}, without AmpOptimWrapper.')
         _leave_amp(wrapper, 'BFloat16OptimWrapper' if bfloat16 else 'OptimWrapper')
+    if wrapper.get('type') == 'BFloat16OptimWrapper' and not cpu_has_bfloat16():
+        warn(
+            'This CPU has no instructions for bfloat16, and emulates it up to ten times slower than float32. Set '
+            '`optim_wrapper.type=OptimWrapper`.'
+        )
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(name):
             cfg[name].pin_memory = False
@@ -28,6 +33,11 @@ def adapt_to_cpu(cfg: Config) -> None:
     if cfg.model_wrapper_cfg.get('type') == ddp:
         # The Runner's own choice hands `device_ids` to DDP, which refuses them on a CPU.
         cfg.model_wrapper_cfg.setdefault('device_ids', None)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Returns whether matrix products in bfloat16 are fast on this CPU: AVX-512 BF16, AMX, or Arm's BF16."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def choose_precision(cfg: Config) -> None:
