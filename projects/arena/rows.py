@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""The rows of the arena, in the order of its tables. A row is a config of `configs/` or one of `UNTRAINED`."""
+"""The rows of the arena, in the order of its tables. A row is a config below `configs/`, or one of `UNTRAINED`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,19 @@ class Row:
     def config(self) -> Path:
         """Path of the config. Random weights are those of the reference's encoder."""
         name = REFERENCE if self.name in UNTRAINED else self.name
-        return HERE / f'configs/{name}.py'
+        return HERE / 'configs' / ('' if self.group == 'main' else self.group) / f'{name}.py'
+
+    @property
+    def searched(self) -> str | None:
+        """Row whose learning rate it has: its own, or the reference's for a variant of that. None for no training."""
+        if self.name in UNTRAINED:
+            return None
+        return self.name if self.group == 'main' else REFERENCE
+
+    @property
+    def max_seeds(self) -> int | None:
+        """Number of seeds at most."""
+        return 1 if self.group == 'ablation' or self.name == 'floor' else None
 
 
 _ROWS = (
@@ -48,5 +60,19 @@ _ROWS = (
     Row('sigreg', 'ViC-MAE with SIGReg'),
     Row('sigreg-95', 'SIGReg, 95 % dropped, no decoder'),
     Row('latent', 'latent prediction'),
+    Row('gap-same', 'gap 0: two views of one frame', 'ablation'),
+    Row('gap-short', 'gap 0.2 s', 'ablation'),
+    Row('gap-whole', 'halves of the whole video', 'ablation'),
+    Row('mask-50', '50 % masked', 'ablation'),
+    Row('mask-90', '90 % masked', 'ablation'),
+    Row('weight-0.01', 'contrastive weight 0.01', 'ablation'),
+    Row('weight-0.1', 'contrastive weight 0.1', 'ablation'),
+    Row('weight-0.3', 'contrastive weight 0.3', 'ablation'),
+    Row('batch-32', '32 pairs a step', 'ablation'),
+    Row('batch-64', '64 pairs a step', 'ablation'),
+    Row('batch-256', '256 pairs a step', 'ablation'),
+    Row('clips', 'two clips as the pair', 'motion'),
+    Row('weight-falls', 'weight falls to 0 at the end', 'motion'),
 )
+GROUPS = tuple(dict.fromkeys(row.group for row in _ROWS))
 ROWS = {row.name: row for row in _ROWS}

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Pretrains every row of the arena with the same budget, and scores its frozen features.
 
-    python projects/arena/run.py                                # all rows, three seeds, the same FLOPs
+    python projects/arena/run.py                                # the methods, three seeds, the same FLOPs
     python projects/arena/run.py --budget 180s                # the same wall time; the machine does nothing else
     python projects/arena/run.py --rows vicmae mae --seeds 1    # some
 
@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rows import HERE, ROWS, UNTRAINED, Row
+from rows import GROUPS, HERE, ROWS, Row
 
 from data import ROOT, labelled_sets, prepare
 
@@ -74,23 +74,24 @@ def main() -> int:
     os.chdir(ROOT)
     prepare(data)
     _write_sets()
-    rows = [ROWS[name] for name in (ROWS if 'all' in args.rows else args.rows)]
+    rows = chosen_rows(args.rows)
     searches = [
-        Task(row.name, 'search', _SEARCH_SEED, rate, dict(flops=SEARCH_SHARE * args.flops))
-        for row in rows
-        if row.name not in UNTRAINED
+        Task(name, 'search', _SEARCH_SEED, rate, dict(flops=SEARCH_SHARE * args.flops))
+        for name in dict.fromkeys(row.searched for row in rows)
+        if name is not None
         for rate in LEARNING_RATES
     ]
     failed = run_all(searches, args.jobs)
     table, budget = (
         ('time', dict(seconds=args.seconds)) if args.seconds else ('flops', dict(flops=args.flops))
     )
-    seeds = [
-        (seed, row) for seed in range(args.seeds) for row in rows if row.name != 'floor' or not seed
+    runs = [
+        Task(row.name, table, seed, best_rate(row), budget)
+        for seed in range(args.seeds)
+        for row in rows
+        if row.max_seeds is None or seed < row.max_seeds
     ]
-    failed += run_all(
-        [Task(row.name, table, seed, best_rate(row), budget) for seed, row in seeds], args.jobs
-    )
+    failed += run_all(runs, args.jobs)
     for name in failed:
         print(f'error: {name} failed, {WORK / name}.txt says why.', file=sys.stderr)
     return bool(failed)
@@ -186,7 +187,7 @@ def train(task: Task) -> tuple[Any, dict[str, Any]]:
         for source in cfg.train_dataloader.dataset.sources.values():
             if source is not None:
                 source.shards = [path for path in source.shards if not path.endswith('/dev')]
-    if task.row == 'random':
+    if ROWS[task.row].searched is None:
         model = MODELS.build(cfg.model)
         draw_weights(model, task.seed)
         return model, {}
@@ -229,11 +230,15 @@ def train(task: Task) -> tuple[Any, dict[str, Any]]:
 
 def best_rate(row: Row) -> float:
     """Returns the learning rate with the best score of the search."""
-    if row.name in UNTRAINED:
+    if row.searched is None:
         return 0.0
-    return max(
-        LEARNING_RATES, key=lambda rate: _score_of(Task(row.name, 'search', _SEARCH_SEED, rate, {}))
-    )
+    tasks = {rate: Task(row.searched, 'search', _SEARCH_SEED, rate, {}) for rate in LEARNING_RATES}
+    return max(LEARNING_RATES, key=lambda rate: _score_of(tasks[rate]))
+
+
+def chosen_rows(names: Sequence[str]) -> list[Row]:
+    """Returns the rows of these names and groups, in the order of the tables."""
+    return [row for row in ROWS.values() if {row.name, row.group, 'all'} & set(names)]
 
 
 def _score_of(task: Task) -> float:
@@ -299,10 +304,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--rows',
         nargs='+',
-        default=['all'],
-        choices=['all', *ROWS],
+        default=['main'],
+        choices=['all', *GROUPS, *ROWS],
         metavar='ROW',
-        help='rows to run (all)',
+        help=f'rows to run, by name or group: all, {", ".join(GROUPS)} (main)',
     )
     parser.add_argument('--seeds', type=int, default=3, help='number of seeds (3)')
     parser.add_argument(

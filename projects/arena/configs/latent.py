@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Prediction of an EMA encoder's tokens, instead of pixels, on images and clips, close to V-JEPA."""
 
-_base_ = './vicmae-clips.py'
+_base_ = './motion/clips.py'
 
 model = dict(
     backbone=dict(

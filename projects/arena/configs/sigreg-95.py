@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """SIGReg on images and clips without a decoder: 95 % of a clip is dropped, and 75 % of an image of only 64 patches."""
 
-_base_ = './vicmae-clips.py'
+_base_ = './motion/clips.py'
 
 model = dict(
     backbone=dict(

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """ViC-MAE on clips: a pair is two clips of a video or two views of an image; 0.75 of an image, 0.9 of a clip masked."""
 
-_base_ = './vicmae.py'
+_base_ = '../vicmae.py'
 
 model = dict(
     backbone=dict(

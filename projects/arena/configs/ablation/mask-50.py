@@ -1,0 +1,6 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""ViC-MAE with 50 % of the patches masked."""
+
+_base_ = '../vicmae.py'
+
+model = dict(backbone=dict(masking=dict(mask_ratio=0.5)))

@@ -1,0 +1,211 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""The arena compares methods fairly: rows differ in the method alone, and the test data choose nothing."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from vicmae.apis import draw_weights, load_config
+from vicmae.config.paths import project_file
+from vicmae.registry import MODELS
+
+PROJECT = project_file('projects/arena')
+DATA = project_file('.') / '../shared/data'
+MODULES = ('rows', 'data', 'budget', 'scoring', 'run')
+
+needs_data = pytest.mark.skipif(
+    not (DATA / 'motion_mini').is_dir(), reason=f'needs the real pictures and clips at {DATA}'
+)
+
+
+@pytest.fixture(scope='module')
+def arena():
+    """The modules of the project, which are scripts beside each other."""
+    sys.path.insert(0, str(PROJECT))
+    modules = {name: importlib.import_module(name) for name in MODULES}
+    yield type('Arena', (), modules)
+    sys.path.remove(str(PROJECT))
+    for name in MODULES:
+        del sys.modules[name]
+
+
+@pytest.fixture(scope='module')
+def configs(arena):
+    return {name: load_config(row.config) for name, row in arena.rows.ROWS.items()}
+
+
+def transforms_in(node):
+    """Yields each transform of a pipeline, also those inside others."""
+    if isinstance(node, dict):
+        if 'type' in node:
+            yield node
+        for value in node.values():
+            yield from transforms_in(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from transforms_in(value)
+
+
+def test_rows_have_one_encoder_one_optimizer_and_one_schedule(arena, configs):
+    reference = configs[arena.rows.REFERENCE]
+    for name, cfg in configs.items():
+        assert cfg.model.backbone.arch == reference.model.backbone.arch, name
+        assert (cfg.image_size, cfg.patch_size, cfg.num_frames) == (48, 8, 8), name
+        assert cfg.optim_wrapper == reference.optim_wrapper, name
+        assert cfg.param_scheduler == reference.param_scheduler, name
+        assert cfg.train_cfg == reference.train_cfg, name
+
+
+def test_every_config_is_a_row_and_every_row_has_a_config(arena):
+    names = {row.config.stem for row in arena.rows.ROWS.values()}
+    assert names == {path.stem for path in (PROJECT / 'configs').glob('[!_]*/*.py')} | {
+        path.stem for path in (PROJECT / 'configs').glob('*.py')
+    }
+
+
+def test_no_row_flips_videos(configs):
+    for name, cfg in configs.items():
+        for source, settings in cfg.train_dataloader.dataset.sources.items():
+            if settings is not None and source != 'images':
+                types = [t['type'] for t in transforms_in(settings.pipeline)]
+                assert 'RandomFlip' not in types, name
+
+
+def test_no_row_reads_a_test_file_in_training(configs):
+    for name, cfg in configs.items():
+        for settings in cfg.train_dataloader.dataset.sources.values():
+            for path in settings.shards if settings is not None else ():
+                assert path.endswith(('/fit', '/dev')), name
+
+
+@pytest.fixture
+def clips(arena):
+    """Makes a set of six persons whose two classes are in different halves of the picture."""
+    labels = np.arange(60) % 2
+    pixels = np.random.default_rng(0).integers(0, 60, (60, 8, 3, 48, 48), np.uint8)
+    pixels[labels == 1, :, :, :24] += 150
+    pixels[:, 1::2] //= 2
+    groups = np.array([f'person{i // 10}' for i in range(60)])
+    splits = np.array(['fit'] * 20 + ['dev'] * 10 + ['val'] * 30)
+    return arena.data.LabelledSet('utdd', pixels, labels, splits, groups)
+
+
+def test_each_clip_is_a_query_once_and_its_group_is_not_in_the_bank(clips):
+    parts = clips.parts(search=False)
+    assert sum(query.astype(int) for _, query in parts).tolist() == [1] * 60
+    for bank, query in parts:
+        assert not set(clips.groups[bank]) & set(clips.groups[query])
+        assert len(set(clips.groups[query])) == 1
+
+
+def test_search_uses_no_test_sample(arena, clips):
+    (bank, query) = clips.parts(search=True)[0]
+    assert not (bank & query).any()
+    assert 'val' not in clips.splits[bank | query]
+    model = MODELS.build(load_config(arena.rows.ROWS['vicmae'].config).model)
+    before, _ = arena.scoring.score(model, [clips], search=True)
+    clips.pixels[clips.splits == 'val'] = 0
+    assert arena.scoring.score(model, [clips], search=True)[0] == before
+
+
+@pytest.mark.parametrize('name', ['vicmae', 'clips', 'supervised'])
+def test_easy_classes_are_told_apart_by_features_of_frames_and_of_clips(arena, clips, name):
+    model = MODELS.build(load_config(arena.rows.ROWS[name].config).model)
+    draw_weights(model, 0)
+    right, health = arena.scoring.score(model, [clips], search=False)
+    assert all(set(marks) <= {'0', '1'} and len(marks) == 60 for marks in right['utdd'].values())
+    assert right['utdd']['logistic'].count('1') > 55
+    assert health['utdd/effective_rank'] > 1
+    features = arena.scoring.encode(model, torch.from_numpy(clips.pixels))
+    assert features.shape == (60, 3 * 192)  # mean, change and spread
+
+
+def test_floor_is_the_nearest_neighbour_of_frame_differences(arena, clips):
+    marks = arena.scoring.score_floor([clips])['utdd']['logistic']
+    change = np.abs(np.diff(clips.pixels.astype(float).mean(axis=2), axis=1)).mean(axis=1)
+    small = change.reshape(60, 24, 2, 24, 2).mean(axis=(2, 4)).reshape(60, -1)
+    for i, mark in enumerate(marks):
+        others = np.flatnonzero(clips.groups != clips.groups[i])
+        nearest = others[np.linalg.norm(small[others] - small[i], axis=1).argmin()]
+        assert mark == str(int(clips.labels[nearest] == clips.labels[i]))
+
+
+def test_flops_of_a_step_are_the_mean_over_the_sources(arena):
+    one, other, both = (
+        arena.budget.count_step_flops(load_config(PROJECT / f'configs/{name}.py'))
+        for name in ('vicmae-images', 'vicmae-videos', 'vicmae')
+    )
+    assert one == pytest.approx(other)  # frames are images
+    assert both == pytest.approx(one)
+    omni = load_config(PROJECT / 'configs/omnimae.py')
+    costs = arena.budget.count_flops(omni)
+    per_sample = {name: c.forward + c.backward for name, c in costs.items()}
+    mean = (5 * per_sample['images'] + 3 * per_sample['videos']) / 8
+    assert arena.budget.count_step_flops(omni) == pytest.approx(64 * mean)
+
+
+def test_finished_runs_are_not_repeated(arena, tmp_path, monkeypatch):
+    monkeypatch.setattr(arena.run, 'RESULTS', tmp_path)
+    task = arena.run.Task('vicmae', 'flops', 0, 1e-3, dict(flops=1e9))
+    task.path.parent.mkdir(parents=True)
+    task.path.write_text('{}')
+    assert arena.run.run_all([task], jobs=1) == []
+    assert task.path.read_text() == '{}'
+
+
+@needs_data
+def test_a_fifth_of_train_is_held_out_by_group(arena):
+    samples = arena.data.read_samples(DATA)
+    for name in arena.data.SETS:
+        own = [sample for sample in samples if sample.set == name]
+        counts = Counter(sample.split for sample in own)
+        share = counts['dev'] / (counts['fit'] + counts['dev'])
+        assert 0.12 < share < 0.26, name
+        fit, dev = ({s.group for s in own if s.split == split} for split in ('fit', 'dev'))
+        assert not fit & dev
+
+
+@pytest.mark.slow
+@needs_data
+def test_a_run_ends_with_a_result_and_a_second_command_repeats_nothing(arena, tmp_path):
+    """All in one: packing, the search, training, scoring and going on."""
+    copy = tmp_path / 'projects/arena'
+    copy.parent.mkdir()
+    for name in ('configs', 'tools', 'vicmae', 'projects'):
+        source = project_file(name)
+        if name != 'projects':
+            (tmp_path / name).symlink_to(source)
+    subprocess.run(['cp', '-r', PROJECT, copy], check=True)
+    subprocess.run(['rm', '-rf', copy / 'results'], check=True)
+    command = [sys.executable, copy / 'run.py', '--data', DATA.resolve(), '--seeds', '1']
+    command += ['--rows', 'floor', 'random', 'mae-images', '--budget', '2e11']
+    env = os.environ | dict(PYTHONPATH=str(project_file('.')))
+    first = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
+    assert first.returncode == 0, first.stdout + first.stderr
+    results = {
+        path.relative_to(copy / 'results').as_posix(): json.loads(path.read_text())
+        for path in (copy / 'results').rglob('*.json')
+    }
+    sets = results.pop('sets.json')
+    assert len([name for name in results if name.startswith('search/mae-images/')]) == 3
+    trained = results['flops/mae-images/seed0.json']
+    assert trained['flops'] == pytest.approx(2e11, rel=0.15)  # a whole number of steps
+    assert trained['samples'] == trained['iterations'] * trained['batch_size']
+    for result in results.values():
+        tested = {name: len(marks['knn']) for name, marks in result['right'].items()}
+        if result['table'] != 'search':
+            assert tested == {name: len(one['groups']) for name, one in sets.items()}
+    assert {name: len(one['groups']) for name, one in sets.items()} == dict(
+        images=1358, ut=120, skate=189, utdd=669, utdc=160
+    )
+    stamps = {path: path.stat().st_mtime_ns for path in (copy / 'results').rglob('*.json')}
+    second = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert second.returncode == 0
+    assert stamps == {path: path.stat().st_mtime_ns for path in (copy / 'results').rglob('*.json')}
