@@ -1,7 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The arena compares methods fairly: rows differ in the method alone, and the test data choose nothing."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -18,22 +17,10 @@ from vicmae.registry import MODELS
 
 PROJECT = project_file('projects/arena')
 DATA = project_file('.') / '../shared/data'
-MODULES = ('rows', 'data', 'budget', 'scoring', 'run')
 
 needs_data = pytest.mark.skipif(
     not (DATA / 'motion_mini').is_dir(), reason=f'needs the real pictures and clips at {DATA}'
 )
-
-
-@pytest.fixture(scope='module')
-def arena():
-    """The modules of the project, which are scripts beside each other."""
-    sys.path.insert(0, str(PROJECT))
-    modules = {name: importlib.import_module(name) for name in MODULES}
-    yield type('Arena', (), modules)
-    sys.path.remove(str(PROJECT))
-    for name in MODULES:
-        del sys.modules[name]
 
 
 @pytest.fixture(scope='module')

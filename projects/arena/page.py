@@ -1,0 +1,254 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""Writes the page and the picture of the arena from its results.
+
+    python projects/arena/page.py            # docs/results/arena.md and docs/images/arena.png
+    python projects/arena/page.py --check    # fails if the page is not what the results give
+
+The conclusions are written by hand, in projects/arena/conclusions.md.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import matplotlib
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+from bootstrap import compare, spread_over_groups
+from results import FIGURES, HERE, VIDEO_SETS, Result, Results
+from rows import REFERENCE, ROWS, Row
+
+ROOT = HERE.parents[1]
+PAGE, PICTURE = ROOT / 'docs/results/arena.md', ROOT / 'docs/images/arena.png'
+TABLES = dict(flops='Equal FLOPs', time='Equal time')
+SETS = ('images', *VIDEO_SETS)
+SEEDS = 3
+_LINK = '../../projects/arena/results'
+
+
+def main() -> int:
+    """Writes the page, or compares it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--check', action='store_true', help='write nothing, fail if it differs')
+    args = parser.parse_args()
+    results = Results()
+    text = write_page(results)
+    if args.check:
+        if PAGE.read_text(encoding='utf-8') != text:
+            print(f'{PAGE} is not that of the results: python projects/arena/page.py')
+            return 1
+        return 0
+    PAGE.write_text(text, encoding='utf-8')
+    draw(results, PICTURE)
+    return 0
+
+
+def write_page(results: Results) -> str:
+    """Returns the page in Markdown."""
+    conclusions = HERE / 'conclusions.md'
+    parts = [
+        '# The arena: every method on the same real data',
+        '<!-- Written by projects/arena/page.py. Edit projects/arena/conclusions.md instead. -->',
+    ]
+    if conclusions.exists():
+        parts.append(conclusions.read_text(encoding='utf-8').strip())
+    for table, title in TABLES.items():
+        parts += [f'## {title}', *_describe_table(results, table)]
+    for group, title, text in (
+        ('ablation', 'Ablations', 'ViC-MAE on both with one change, one seed, equal FLOPs.'),
+        (
+            'motion',
+            'Variants that may keep motion',
+            'ViC-MAE on both with one change, equal FLOPs, with the learning rate of ViC-MAE.',
+        ),
+    ):
+        rows = [ROWS[REFERENCE], *(row for row in ROWS.values() if row.group == group)]
+        parts += [f'## {title}', text, _table_of(results, 'flops', rows)]
+    parts += [
+        '## Learning rates',
+        'Score on the held-out fifth of the training data, with a quarter of the FLOPs. The best is bold.',
+        _table_of_search(results),
+    ]
+    return '\n\n'.join(parts) + '\n'
+
+
+def _describe_table(results: Results, table: str) -> list[str]:
+    rows = [row for row in ROWS.values() if row.group == 'main']
+    runs = [run for row in rows for run in results.of(table, row.name)]
+    if not runs:
+        return ['Not run yet.']
+    parts = [_conditions(runs), _table_of(results, table, rows)]
+    if results.of(table, REFERENCE):
+        parts += [
+            'Differences to ViC-MAE on both, in points, with their 95 % intervals:',
+            _table_of_differences(results, table, rows),
+        ]
+    return parts
+
+
+def _conditions(runs: Sequence[Result]) -> str:
+    """Says how the runs were made, from what they wrote."""
+    contents = [run.content for run in runs]
+    budgets = {_budget(content['budget']) for content in contents}
+    dates = sorted({content['date'] for content in contents})
+    machines = {
+        f'{c["machine"]}, {c["threads"]} threads a run, {c.get("dtype", "float32")}'
+        for c in contents
+    }
+    versions = {f'torch {c["versions"]["torch"]}' for c in contents}
+    commits = sorted({content['commit'] for content in contents})
+    return (
+        f'Budget of a run: {" or ".join(sorted(budgets))}. {"; ".join(sorted(machines))}; '
+        f'{", ".join(sorted(versions))}; {dates[0]}{" to " + dates[-1] if len(dates) > 1 else ""}; '
+        f'commits {", ".join(commits)}.'
+    )
+
+
+def _budget(budget: dict[str, float]) -> str:
+    if 'seconds' in budget:
+        return f'{budget["seconds"]:.0f} s of training'
+    return (
+        f'{budget["flops"] / 1e12:g} TFLOPs (multiplications and additions, forward and backward)'
+    )
+
+
+def _table_of(results: Results, table: str, rows: Sequence[Row]) -> str:
+    columns = ('score', 'images', 'videos', 'motion', *VIDEO_SETS)
+    titles = [
+        'pretraining', *columns, 'images, kNN', 'spread over persons', 'GFLOPs a sample', 'steps',
+        'seconds', 'seeds',
+    ]  # fmt: skip
+    runs_of = {row.name: results.of(table, row.name) for row in rows}
+    means = {
+        row.name: {name: _mean(runs_of[row.name], name) for name in columns}
+        for row in rows
+        if runs_of[row.name]
+    }
+    best = {name: max((values[name] for values in means.values()), default=0) for name in columns}
+    lines = []
+    for row in rows:
+        runs = runs_of[row.name]
+        if not runs:
+            lines.append([row.title, 'not run', *[''] * (len(titles) - 2)])
+            continue
+        values = means[row.name]
+        figures = [
+            f'**{values[name]:.1f}**' if values[name] == best[name] else f'{values[name]:.1f}'
+            for name in columns
+        ]
+        spread = spread_over_groups(runs, results.sets['utdd']['groups'], 'utdd')
+        content = runs[0].content
+        trained = 'flops' in content
+        wanted = SEEDS if row.max_seeds is None else row.max_seeds
+        lines.append(
+            [
+                f'[{row.title}]({_LINK}/{table}/{row.name})',
+                *figures,
+                f'{mean(run.accuracy("images", "knn") for run in runs):.1f}',
+                f'{spread:.1f}',
+                f'{content["flops"] / content["samples"] / 1e9:.2f}' if trained else '',
+                f'{content["iterations"]}' if trained else '',
+                f'{mean(run.content["seconds"] for run in runs):.0f}' if trained else '',
+                f'{len(runs)}' + (f' of {wanted}' if len(runs) < wanted else ''),
+            ]
+        )
+    chance = ['chance', '', *[''] * 3]
+    if results.sets and table and rows[0].name == 'floor':
+        sets = results.sets
+        chance = [
+            'chance', '', f'{sets["images"]["chance"]:.1f}', '', '',
+            *(f'{sets[name]["chance"]:.1f}' for name in VIDEO_SETS),
+        ]  # fmt: skip
+        lines.append([*chance, *[''] * (len(titles) - len(chance))])
+    return _markdown(titles, lines)
+
+
+def _mean(runs: Sequence[Result], name: str) -> float:
+    return mean(run.figure(name) for run in runs)
+
+
+def _table_of_differences(results: Results, table: str, rows: Sequence[Row]) -> str:
+    reference = results.of(table, REFERENCE)
+    lines = []
+    for row in rows:
+        runs = results.of(table, row.name)
+        if runs and row.name != REFERENCE:
+            intervals = compare(runs, reference, results.sets)
+            lines.append([row.title, *(str(intervals[name]) for name in FIGURES)])
+    return _markdown(['pretraining', *FIGURES], lines)
+
+
+def _table_of_search(results: Results) -> str:
+    runs_of = {
+        row.name: sorted(results.of('search', row.name), key=lambda run: run.content['lr'])
+        for row in ROWS.values()
+        if row.searched == row.name
+    }
+    rates = sorted({run.content['lr'] for runs in runs_of.values() for run in runs})
+    lines = []
+    for name, runs in runs_of.items():
+        scores = {run.content['lr']: run.figure('score') for run in runs}
+        best = max(scores.values(), default=0)
+        cells = [
+            ''
+            if rate not in scores
+            else f'{scores[rate]:.1f}'
+            if scores[rate] < best
+            else f'**{scores[rate]:.1f}**'
+            for rate in rates
+        ]
+        lines.append([ROWS[name].title, *cells])
+    return _markdown(['pretraining', *(f'{rate:g}' for rate in rates)], lines)
+
+
+def _markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ['---', *['--:'] * (len(titles) - 1)]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in (titles, rule, *lines))
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draws FLOPs against the score on images, on videos and on both. A line joins a quarter of the FLOPs and all."""
+    plt.rcParams.update({'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False})
+    panels = dict(images='images', videos='videos', score='both')
+    figure, all_axes = plt.subplots(1, 3, figsize=(12, 5.2), layout='constrained')
+    rows = [row for row in ROWS.values() if row.group == 'main']
+    colours = plt.get_cmap('tab20')
+    handles: dict[str, Any] = {}
+    for axes, (name, title) in zip(all_axes, panels.items(), strict=True):
+        for number, row in enumerate(rows):
+            runs = results.of('flops', row.name)
+            if not runs:
+                continue
+            values = [run.figure(name) for run in runs]
+            colour = 'black' if row.name == REFERENCE else colours(number % 20)
+            if 'flops' not in runs[0].content:
+                style = '--' if row.name == 'floor' else ':'
+                handles[row.title] = axes.axhline(mean(values), color='grey', linestyle=style)
+                continue
+            flops = mean(run.content['flops'] / run.content['samples'] for run in runs) / 1e9
+            handles[row.title] = axes.errorbar(
+                flops,
+                mean(values),
+                [[mean(values) - min(values)], [max(values) - mean(values)]],
+                fmt='*' if row.name == REFERENCE else 'os^vD'[number % 5],
+                markersize=11 if row.name == REFERENCE else 6,
+                color=colour,
+                capsize=2,
+            )
+        axes.set_xscale('log')
+        axes.set_title(title)
+        axes.set_xlabel('GFLOPs of training on a sample')
+    all_axes[0].set_ylabel('top-1 of logistic regression, %')
+    names = [title.replace('**', '') for title in handles]
+    figure.legend(list(handles.values()), names, loc='outside lower center', ncols=5, frameon=False)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

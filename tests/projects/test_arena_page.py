@@ -1,0 +1,170 @@
+# Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
+"""The intervals of the arena are those of a paired bootstrap, and its page says what the results say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PERSONS = [f'person{i % 8}' for i in range(160)]
+GROUPS = dict(
+    images=[f'g{i}' for i in range(100)],
+    ut=[f'seq{i % 20}' for i in range(120)],
+    skate=[f'look{i % 30}' for i in range(90)],
+    utdd=PERSONS,
+    utdc=PERSONS[:80],
+)
+SETS = {name: dict(groups=groups, classes=4, chance=25.0) for name, groups in GROUPS.items()}
+
+
+def run_of(arena, rng, seed, *, accuracy=0.5, row='mae', table='flops', by_group=0.0):
+    """Makes a run whose samples are right with a probability that differs between groups."""
+    right = {}
+    for name, groups in GROUPS.items():
+        names, ids = np.unique(groups, return_inverse=True)
+        chances = accuracy + by_group * np.random.default_rng(len(names)).standard_normal(
+            len(names)
+        )
+        marks = ''.join(map(str, (rng.random(len(ids)) < chances[ids]).astype(int)))
+        right[name] = dict(logistic=marks, knn=marks)
+    content = dict(
+        row=row, table=table, seed=seed, lr=1e-3, budget=dict(flops=1e12), iterations=10,
+        batch_size=8, samples=80, flops=9.6e11, seconds=12.0, threads=2, dtype='float32',
+        machine='a machine', versions=dict(torch='2.12.1'), commit='abc1234', date='2026-12-01',
+        right=right,
+    )  # fmt: skip
+    return arena.results.Result(Path('none'), content)
+
+
+def test_bootstrap_equals_a_slow_one(arena):
+    rng = np.random.default_rng(0)
+    ours = [run_of(arena, rng, seed, accuracy=0.6) for seed in range(3)]
+    theirs = [run_of(arena, rng, seed, accuracy=0.5) for seed in range(3)]
+    replicates = 50
+    intervals = arena.bootstrap.compare(ours, theirs, SETS, replicates=replicates)
+    draw = arena.bootstrap._draw
+    scores = []
+    for r in range(replicates):
+        values = {}
+        for name, groups in GROUPS.items():
+            names = sorted(set(groups))
+            total, count = 0.0, 0
+            for seed, times in enumerate(draw('seeds', 3, replicates)[r]):
+                for group, copies in zip(
+                    names, draw(' '.join(names), len(names), replicates)[r], strict=True
+                ):
+                    for i in (i for i, own in enumerate(groups) if own == group):
+                        delta = float(ours[seed].marks(name)[i]) - float(
+                            theirs[seed].marks(name)[i]
+                        )
+                        total += times * copies * delta
+                        count += times * copies
+            values[name] = 100 * total / count
+        videos = np.mean([values[name] for name in ('ut', 'skate', 'utdd', 'utdc')])
+        scores.append((values['images'] + videos) / 2)
+    low, high = np.percentile(scores, [2.5, 97.5])
+    assert (intervals['score'].low, intervals['score'].high) == pytest.approx((low, high))
+    plain = np.mean(
+        [a.figure('score') - b.figure('score') for a, b in zip(ours, theirs, strict=True)]
+    )
+    assert intervals['score'].value == pytest.approx(plain)
+
+
+def test_interval_contains_the_true_difference_as_often_as_it_says(arena):
+    rng = np.random.default_rng(1)
+    trials = 120
+    hits = 0
+    for _ in range(trials):
+        ours, theirs = (
+            [run_of(arena, rng, seed, accuracy=level, by_group=0.1) for seed in range(3)]
+            for level in (0.6, 0.5)
+        )
+        interval = arena.bootstrap.compare(ours, theirs, SETS, replicates=300)['score']
+        hits += interval.low <= 10 <= interval.high
+    assert 0.85 < hits / trials <= 1
+
+
+def test_a_row_does_not_differ_from_itself(arena):
+    runs = [run_of(arena, np.random.default_rng(2), seed) for seed in range(3)]
+    for interval in arena.bootstrap.compare(runs, runs, SETS, replicates=100).values():
+        assert (interval.value, interval.low, interval.high) == (0, 0, 0)
+
+
+def test_persons_of_two_sets_are_drawn_together(arena):
+    """Where a person is hard in both sets, the interval of both is as wide as that of one."""
+    rng = np.random.default_rng(3)
+    ours, theirs = ([run_of(arena, rng, seed)] for seed in (0, 0))
+    for runs, person in ((ours, 'person0'), (theirs, 'person1')):
+        for name in ('utdd', 'utdc'):
+            marks = ''.join('1' if group == person else '0' for group in GROUPS[name])
+            runs[0].content['right'][name] = dict(logistic=marks, knn=marks)
+    intervals = arena.bootstrap.compare(ours, theirs, SETS, replicates=2000)
+    only_one = {name: SETS[name] for name in SETS}
+    names = [f'other{g}' for g in PERSONS[:80]]
+    only_one['utdc'] = dict(SETS['utdc'], groups=names)
+    apart = arena.bootstrap.compare(ours, theirs, only_one, replicates=2000)
+    assert apart['motion'].high - apart['motion'].low < 0.85 * (
+        intervals['motion'].high - intervals['motion'].low
+    )
+
+
+def test_spread_over_persons_is_that_of_their_accuracies(arena):
+    runs = [run_of(arena, np.random.default_rng(4), seed) for seed in range(2)]
+    by_person = [
+        100
+        * np.mean(
+            [
+                [m for m, g in zip(run.marks('utdd'), PERSONS, strict=True) if g == person]
+                for run in runs
+            ]
+        )
+        for person in sorted(set(PERSONS))
+    ]
+    spread = arena.bootstrap.spread_over_groups(runs, PERSONS, 'utdd')
+    assert spread == pytest.approx(np.std(by_person, ddof=1))
+
+
+@pytest.fixture
+def folder(arena, tmp_path):
+    """A folder with results of three rows, one of them with a single seed."""
+    rng = np.random.default_rng(5)
+    (tmp_path / 'sets.json').write_text(json.dumps(SETS))
+    for row, seeds, level in (('vicmae', 3, 0.7), ('mae', 3, 0.5), ('simclr', 1, 0.4)):
+        for seed in range(seeds):
+            path = tmp_path / 'flops' / row / f'seed{seed}.json'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(run_of(arena, rng, seed, accuracy=level, row=row).content))
+    return tmp_path
+
+
+def test_page_has_the_means_of_the_results_and_names_what_is_missing(arena, folder):
+    results = arena.results.Results(folder)
+    page = arena.page.write_page(results)
+    runs = results.of('flops', 'mae')
+    mean = np.mean([run.figure('score') for run in runs])
+    assert f'[MAE, both](../../projects/arena/results/flops/mae) | {mean:.1f} |' in page
+    assert '| VideoMAE | not run |' in page
+    assert '| 1 of 3 |' in page
+    assert '## Equal time\n\nNot run yet.' in page
+    interval = arena.bootstrap.compare(runs, results.of('flops', 'vicmae'), SETS)['images']
+    assert str(interval) in page
+    arena.page.draw(results, folder / 'picture.png')
+    assert (folder / 'picture.png').stat().st_size > 10_000
+
+
+def test_page_without_results_can_be_written(arena, tmp_path):
+    assert 'Not run yet.' in arena.page.write_page(arena.results.Results(tmp_path))
+
+
+def test_broken_result_is_named(arena, folder):
+    path = folder / 'flops/mae/seed1.json'
+    path.write_text('{"row": ')
+    with pytest.raises(SystemExit, match='seed1.json.*is no JSON'):
+        arena.results.Results(folder).of('flops', 'mae')
+
+
+def test_published_page_is_that_of_the_results(arena):
+    assert arena.page.PAGE.read_text(encoding='utf-8') == arena.page.write_page(
+        arena.results.Results()
+    )
