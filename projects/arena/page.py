@@ -44,7 +44,8 @@ def main() -> int:
             return 1
         return 0
     PAGE.write_text(text, encoding='utf-8')
-    draw(results, PICTURE)
+    if results.of('flops', REFERENCE):
+        draw(results, PICTURE)
     return 0
 
 
@@ -57,6 +58,8 @@ def write_page(results: Results) -> str:
     ]
     if conclusions.exists():
         parts.append(conclusions.read_text(encoding='utf-8').strip())
+    if results.of('flops', REFERENCE):
+        parts.append(f'![Cost of a sample and score of each method](../images/{PICTURE.name})')
     for table, title in TABLES.items():
         parts += [f'## {title}', *_describe_table(results, table)]
     for group, title, text in (
