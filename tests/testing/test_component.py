@@ -98,6 +98,11 @@ EXAMPLES = {
     'AttentionOverTime': (dict(in_dim=8, num_heads=2), pooled_over_time, (2, 8)),
     'AttentionPooling': (dict(in_dim=8, num_heads=2), pooled, (2, 8)),
     'BlockMasking': (dict(), values_kept, (2, 4, 8)),
+    'ChannelShareHead': (
+        dict(in_dim=8, hidden_dim=16, out_dim=4),
+        lambda m: m(torch.randn(6, 8)),
+        (6, 4),
+    ),
     'ClsPooling': (dict(), pooled, (2, 8)),
     'ContrastiveCache': (dict(num_parts=2), in_parts, (8, 3)),
     'CosineLoss': (dict(), contrast, ()),
