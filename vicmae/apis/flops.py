@@ -63,14 +63,17 @@ def count_flops(config: str | Path | Config) -> dict[str, Flops]:
 def _count_sample(model: Any, sample: Mapping[str, Any], batch_size: int) -> Flops:
     """Counts a batch without memory, and divides by its size."""
     shapes, label = _shapes(sample['inputs']), sample.get('data_samples')
+    items: dict[str, Any] = {}
     with torch.device('meta'), FlopCounterMode(display=False) as counter:
         if label is None:
             batch: tuple[Any, ...] = ([torch.empty(batch_size, *shape) for shape in shapes],)
+            if 'times' in sample:
+                items['times'] = [torch.zeros(batch_size) for _ in shapes]
         else:
             head = model.heads[label.head] if hasattr(model, 'heads') else model.head
             label.set_gt_score(torch.empty(head.num_classes))  # as mixup makes them
             batch = torch.empty(batch_size, *shapes), [label] * batch_size
-        loss, _ = model.parse_losses(model.loss(*batch))
+        loss, _ = model.parse_losses(model.loss(*batch, **items))
         forward = counter.get_total_flops()
         loss.backward()
     backward = counter.get_total_flops() - forward

@@ -138,12 +138,16 @@ class FeatureModel(BaseModel):
         data_samples: DataSamples = None,
         mode: str = 'tensor',
         seeds: Tensor | None = None,
+        **items: Any,
     ) -> Any:
-        """Runs MMEngine's modes: 'loss' in training, 'predict' in evaluation, 'tensor' for features."""
+        """Runs MMEngine's modes: 'loss' in training, 'predict' in evaluation, 'tensor' for features.
+
+        The `loss` of pretraining also gets the `times` of views, if the batch has them.
+        """
         if mode == 'loss' and is_mixed(inputs):
             return self._checked(self.mixed_loss(inputs))
         if mode == 'loss':
-            return self._checked(self.loss(inputs, data_samples, seeds))
+            return self._checked(self.loss(inputs, data_samples, seeds, **items))
         if mode == 'predict':
             return self.predict(inputs, data_samples or [])
         if mode == 'tensor':

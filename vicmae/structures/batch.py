@@ -42,7 +42,8 @@ class Views(_Batch):
 
     Args:
         inputs: V tensors (B, C, [T], H, W).
-        items: `seeds` (B,) of the masks; `augment`, V tensors (B, F) with the values of `vicmae.structures.FIELDS`.
+        items: `seeds` (B,) of the masks; `augment`, V tensors (B, F) with the values of `vicmae.structures.FIELDS`;
+            `times`, V tensors (B,) with the time in the video, in seconds, that each view shows.
     """
 
     def __init__(self, inputs: Sequence[Tensor], **items: Any) -> None:

@@ -67,3 +67,37 @@ def test_views_of_a_clip_are_packed_separately():
     assert inputs.shape == (6, 2, 3, 4, 6)
     assert np.array_equal(inputs[4, 1].permute(1, 2, 0).numpy(), views[9])
     assert PackClip()({**sample, 'num_clips': 1, 'num_crops': 1})['inputs'].shape == (12, 3, 4, 6)
+
+
+def packed_times(views, **results):
+    packed = PackViews(with_times=True)(dict(views=views, rng=np.random.default_rng(0), **results))
+    assert all(time.dtype == torch.float32 for time in packed['times'])
+    return [time.item() for time in packed['times']]
+
+
+def test_times_are_those_of_the_first_and_last_frame_in_seconds():
+    views = frames(2)
+    assert packed_times(views, frame_ids=[15, 45], fps=30.0) == [0.5, 1.5]
+    assert packed_times(views, frame_ids=[5, 10, 40], fps=10.0) == [0.5, 4.0]
+    assert packed_times(views, frame_ids=[15], fps=30.0) == [0.5, 0.5]
+    assert packed_times(views[:1], frame_ids=[15], fps=30.0) == [0.5]
+
+
+def test_time_of_a_clip_is_that_of_its_middle():
+    clips = [frames(3), frames(3)]
+    ids = [0, 2, 4, 10, 12, 14]
+    assert packed_times(clips, frame_ids=ids, num_clips=2, fps=4.0) == [0.5, 3.0]
+
+
+def test_time_of_images_is_0():
+    assert packed_times(frames(2)) == [0.0, 0.0]
+
+
+def test_times_change_nothing_else():
+    results = dict(views=frames(2), frame_ids=[3, 9], fps=3.0)
+    with_times, without = (
+        PackViews(flag)(dict(results, rng=np.random.default_rng(0))) for flag in (True, False)
+    )
+    assert [time.item() for time in with_times.pop('times')] == [1.0, 3.0]
+    assert with_times.keys() == without.keys()
+    assert with_times['seeds'] == without['seeds']

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from vicmae.datasets.loader.collate import collate_by_kind
 from vicmae.models.data_preprocessors import ViewPreprocessor
 from vicmae.structures import Clips, as_vector
 
@@ -66,3 +67,12 @@ def test_normalisation_is_not_in_checkpoints():
 def test_mean_and_std_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match='`mean` and `std` must have the same length, got 3 and 1'):
         ViewPreprocessor(std=(1.0,))
+
+
+def test_times_of_views_reach_the_model():
+    times = [torch.tensor(0.5), torch.tensor(1.5)]
+    sample = dict(inputs=[torch.zeros(3, 8, 8, dtype=torch.uint8)] * 2, seeds=1, times=times)
+    clip = {**sample, 'inputs': [torch.zeros(3, 2, 8, 8, dtype=torch.uint8)] * 2}
+    batch = ViewPreprocessor()(collate_by_kind([sample, clip, sample]), training=True)
+    assert [len(one['times'][0]) for one in batch.batches] == [2, 1]
+    assert torch.equal(batch.batches[0]['times'][1], torch.tensor([1.5, 1.5]))

@@ -33,22 +33,45 @@ def _clip_to_tensor(frames: Sequence[np.ndarray]) -> Tensor:
 class PackViews(BaseTransform):
     """Packs views of images or clips for pretraining, with the augmentations that the device applies.
 
-    **Required keys:** views, rng. **Optional keys:** augment. **Result:** inputs, one uint8 tensor per view, (C, H, W)
-    or, of a clip, (C, T, H, W); augment, one float32 vector per view, with the values of `vicmae.structures.FIELDS`;
-    seeds, the int64 seed of the sample's masks.
+    **Required keys:** views, rng. **Optional keys:** augment; with `with_times` also frame_ids, fps and num_clips.
+    **Result:** inputs, one uint8 tensor per view, (C, H, W) or, of a clip, (C, T, H, W); augment, one float32 vector
+    per view, with the values of `vicmae.structures.FIELDS`; seeds, the int64 seed of the sample's masks; with
+    `with_times` also times, one float32 per view.
+
+    Args:
+        with_times: Whether to add the time of each view in seconds, for parts of `ViCMAE` that need it: that of
+            its frame or of the middle of its clip, at the average frame rate of the video. It is 0 for images.
     """
+
+    def __init__(self, with_times: bool = False) -> None:
+        self.with_times = with_times
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         views = results['views']
         # Always present, so that a batch may mix samples with and without it.
         augment = results.get('augment', [as_vector({})] * len(views))
-        return dict(
+        packed = dict(
             inputs=[
                 _to_tensor(v) if isinstance(v, np.ndarray) else _clip_to_tensor(v) for v in views
             ],
             augment=[torch.from_numpy(numbers) for numbers in augment],
             seeds=int(results['rng'].integers(2**63)),
         )
+        if self.with_times:
+            packed['times'] = list(_view_times(results, len(views)))
+        return packed
+
+
+def _view_times(results: dict[str, Any], num_views: int) -> Tensor:
+    """Returns the time in seconds of each view of a pair of frames, or of clips: (V,)."""
+    if 'frame_ids' not in results:
+        return torch.zeros(num_views)
+    num_shown = results.get('num_clips', len(results['frame_ids']))
+    ids = np.reshape(results['frame_ids'], (num_shown, -1))
+    middles = (ids[:, 0] + ids[:, -1]) / 2 / results['fps']
+    # As `TwoViews` does: the first and the last frame, or one frame twice. Clips have one view each.
+    shown = np.linspace(0, num_shown - 1, num_views).astype(int)
+    return torch.tensor(middles[shown], dtype=torch.float32)
 
 
 @TRANSFORMS.register_module()

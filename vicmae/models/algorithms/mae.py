@@ -43,6 +43,7 @@ class MAE(BasePretrainer):
         inputs: Sequence[Tensor],
         data_samples: DataSamples = None,
         seeds: Tensor | None = None,
+        times: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Predicts the masked patches of all views: V times (B, C, H, W) or clips (B, C, T, H, W)."""
         views = self.join_views(inputs)  # (V*B, C, H, W) or (V*B, C, T, H, W)

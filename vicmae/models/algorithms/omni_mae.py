@@ -52,6 +52,7 @@ class OmniMAE(MAE):
         inputs: Sequence[Tensor],
         data_samples: DataSamples = None,
         seeds: Tensor | None = None,
+        times: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         losses = super().loss(inputs, data_samples, seeds)
         # As for `ImageOrClipMasking`, one time step is an image.

@@ -38,6 +38,7 @@ class SimCLR(BasePretrainer):
         inputs: Sequence[Tensor],
         data_samples: DataSamples = None,
         seeds: Tensor | None = None,
+        times: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Matches the views of each sample: V times (B, C, H, W)."""
         return self.mixed_loss([Views(inputs)])

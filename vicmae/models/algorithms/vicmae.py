@@ -128,9 +128,10 @@ class ViCMAE(BasePretrainer):
         inputs: Sequence[Tensor],
         data_samples: DataSamples = None,
         seeds: Tensor | None = None,
+        times: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Computes the losses of a batch of view pairs."""
-        return self.mixed_loss([Views(inputs, seeds=seeds)])
+        return self.mixed_loss([Views(inputs, seeds=seeds, times=times)])
 
     def mixed_loss(self, batches: Sequence[Views | Clips]) -> dict[str, Tensor]:
         """Computes the losses of view pairs of several kinds, whose contrast is within all of them together."""
