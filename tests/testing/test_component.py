@@ -192,6 +192,12 @@ EXAMPLES = {
         total_loss(labelled),
         (),
     ),
+    'TimedPredictor': (
+        dict(in_dim=8, predictor=dict(type='MLPHead', in_dim=8, hidden_dim=16, out_dim=4)),
+        lambda m: m(torch.randn(6, 8), torch.rand(6)),
+        (6, 4),
+        'predictor',
+    ),
     'TransferClassifier': (
         toy_transfer_config(),
         total_loss(labelled),

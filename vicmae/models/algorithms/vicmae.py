@@ -8,15 +8,17 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from vicmae.errors import ConfigError
 from vicmae.registry import MODELS
 from vicmae.structures import Clips, Views, as_one_kind
 
 from ..contrastive_cache import join_parts
 from ..feature_model import DataSamples
-from ..heads.mlp import apply_per_view
+from ..heads import TimedPredictor, apply_per_view
 from ..losses import CosineLoss
 from ..masking import Mask, seeds_of_views
 from ..parts import Part, build_part, call_part, output_width, require_parameter_free
@@ -79,10 +81,14 @@ class ViCMAE(BasePretrainer):
         width = self.backbone.embed_dims
         self.projector = nn.Identity() if projector is None else build_part(projector, in_dim=width)
         projected = output_width(self.projector, width)
+        offers: Any = dict(in_dim=projected)  # also to the predictor inside a `TimedPredictor`
         identity = nn.Identity()
-        self.predictor = identity if predictor is None else build_part(predictor, in_dim=projected)
+        self.predictor = (
+            identity if predictor is None else build_part(predictor, nested_offers=offers, **offers)
+        )
         self.target = build_part(target, nested=('head',), nested_offers=dict(in_dim=width))
         self._require_equal_widths()
+        self._require_targets_without_time()
         if isinstance(self.head.contrastive, CosineLoss) and isinstance(self.target, SharedTarget):
             keeper = 'nothing' if self.head.reconstruction is None else 'only the reconstruction'
             print_log(
@@ -113,6 +119,19 @@ class ViCMAE(BasePretrainer):
                 + ('.' if head is None else ', or change `target.head.out_dim`.')
             )
 
+    def _require_targets_without_time(self) -> None:
+        has_head = getattr(self.target, 'head', None) is not None
+        if self.predicts_with_time and self.embedder is self.predictor and not has_head:
+            raise ValueError(
+                f'{type(self.target).__name__} would compare a TimedPredictor with its own output, and the time alone '
+                'would tell which views belong together. Add a `projector`, or a `target.head` of a `SharedTarget`.'
+            )
+
+    @property
+    def predicts_with_time(self) -> bool:
+        """Whether the predictor gets the time between the views."""
+        return self.target is not None and isinstance(self.predictor, TimedPredictor)
+
     @property
     def pixel_loss(self) -> Any:
         """Loss of predicted and true patches."""
@@ -142,10 +161,23 @@ class ViCMAE(BasePretrainer):
             name: join_parts([part[name] for part in parts], shares, dim=1) for name in parts[0]
         }
         losses = {name: value for name, value in encoded.items() if value.ndim == 0}
+        vectors = {name: value for name, value in encoded.items() if name not in losses}
+        seconds = self.seconds_between(batches)
         if self.target is not None:
-            vectors = {name: value for name, value in encoded.items() if name not in losses}
-            losses['contrastive'] = self.contrast(**vectors)
+            losses['contrastive'] = self.contrast(**vectors, seconds=seconds)
         return self.head.weigh(**losses)
+
+    def seconds_between(self, batches: Sequence[Views | Clips]) -> Tensor | None:
+        """Returns the time from each view to the other, (V, B), if a part needs it."""
+        if not self.predicts_with_time:
+            return None
+        if any(batch.get('times') is None for batch in batches):
+            raise ConfigError(
+                '`TimedPredictor` needs the times of the views, but the batch has none. End each '
+                "pipeline of the training data with `dict(type='PackViews', with_times=True)`."
+            )
+        times = torch.cat([torch.stack(batch['times']) for batch in batches], dim=1)
+        return times.flip(0) - times
 
     def encode_views(self, inputs: Sequence[Tensor], seeds: Tensor | None) -> dict[str, Tensor]:
         """Masks and encodes pairs of one kind: V times (B, C, H, W) -> losses of `encode`, its vectors (V, B, D)."""
@@ -183,10 +215,16 @@ class ViCMAE(BasePretrainer):
             return {}
         return {'teacher': self.target.encode(views, mask)}
 
-    def contrast(self, pooled: Tensor, teacher: Tensor | None = None) -> Tensor:
-        """Computes the contrastive loss from the pooled tokens of student and teacher, (V, B, D) each."""
+    def contrast(
+        self, pooled: Tensor, teacher: Tensor | None = None, seconds: Tensor | None = None
+    ) -> Tensor:
+        """Computes the contrastive loss from the pooled tokens of student and teacher, (V, B, D) each.
+
+        A `TimedPredictor` also gets the seconds from each view to the other, (V, B).
+        """
         projected = apply_per_view(self.projector, pooled, 'projector')  # (V, B, E)
-        predictions = apply_per_view(self.predictor, projected, 'predictor')
+        time: Any = (seconds,) if self.predicts_with_time else ()
+        predictions = apply_per_view(self.predictor, projected, 'predictor', *time)
         embedded = predictions if self.embedder is self.predictor else projected
         targets = call_part('target', self.target, pooled, embedded, teacher, returns='(V, B, E)')
         loss = self.head.contrastive

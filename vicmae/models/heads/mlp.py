@@ -70,8 +70,15 @@ class MLPHead(nn.Sequential):
         init_linear_layers(self)
 
 
-def apply_per_view(head: nn.Module, views: Tensor, name: str = 'target.head') -> Tensor:
-    """Applies a head to each view separately, so that batch norm has statistics per view: (V, B, D) -> (V, B, E)."""
+def apply_per_view(
+    head: nn.Module, views: Tensor, name: str = 'target.head', *more: Tensor
+) -> Tensor:
+    """Applies a head to each view separately, so that batch norm has statistics per view: (V, B, D) -> (V, B, E).
+
+    Each view of `more` is a further argument of the head.
+    """
     if isinstance(head, nn.Identity):
         return views
-    return torch.stack([call_part(name, head, view, returns='(B, E)') for view in views])
+    return torch.stack(
+        [call_part(name, head, *view, returns='(B, E)') for view in zip(views, *more, strict=True)]
+    )
