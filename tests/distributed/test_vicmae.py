@@ -21,17 +21,25 @@ CASES = {
     'VICReg': dict(contrastive='VICRegLoss'),
     'SIGReg': dict(projector=PROJECTOR, target=dict(type='SharedTarget'), contrastive='SIGRegLoss'),
     'latent prediction': dict(reconstruction='LatentPredictionLoss'),
+    'time': dict(
+        predictor=dict(type='TimedPredictor', predictor=PROJECTOR),
+        order=dict(type='FrameOrderLoss', hidden_dim=16),
+    ),
     'cached': dict(contrastive_cache=dict(type='ContrastiveCache', num_parts=3)),
 }
 
 
-def config_of(contrastive='InfoNCELoss', reconstruction='PixelReconstructionLoss', **parts):
+def config_of(
+    contrastive='InfoNCELoss', reconstruction='PixelReconstructionLoss', order=None, **parts
+):
     config = {**toy_vicmae_config(norm='SyncBN'), **parts}
     config['head'] = {
         **config['head'],
         'reconstruction': dict(type=reconstruction),
         'contrastive': dict(type=contrastive),
         'contrastive_weight': 1.0,
+        'order': order,
+        'order_weight': 1.0,
     }
     return config
 
@@ -46,7 +54,11 @@ def losses_and_gradients(config, views, noise):
     share = noise.chunk(world_size, dim=1)[rank].flatten(0, 1)
     model.backbone.masking.noise = lambda *_: share
     wrapped = MMDistributedDataParallel(model) if world_size > 1 else model
-    losses = wrapped(list(views.chunk(world_size, dim=1)[rank]), mode='loss')
+    # The samples of the first of two ranks are images, without time between their views.
+    seconds = (torch.arange(PAIRS) - PAIRS // 2).clamp(min=0) * 0.4
+    times = torch.stack([seconds, torch.zeros(PAIRS)]).to(views.dtype)
+    batch = (list(x.chunk(world_size, dim=1)[rank]) for x in (views, times))
+    losses = wrapped(next(batch), times=next(batch), mode='loss')
     total, _ = model.parse_losses(losses)
     total.backward()
     gradients = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
@@ -58,7 +70,7 @@ def joined(gradients):
 
 
 def assert_equal_to_one_process(results, losses, gradients, limit):
-    for name in ('loss_reconstruction', 'loss_contrastive'):
+    for name in [name for name in losses if name.startswith('loss_')]:
         mean = sum(r[0][name].item() for r in results) / len(results)
         assert mean == pytest.approx(losses[name].item(), rel=limit)
     for _, averaged in results:

@@ -112,6 +112,11 @@ EXAMPLES = {
         total_loss(lambda: dict(inputs=views())),
         (),
     ),
+    'FrameOrderLoss': (
+        dict(in_dim=8, hidden_dim=16),
+        lambda m: m(torch.randn(2, 6, 8), torch.rand(2, 6))['order'],
+        (),
+    ),
     'FrameMasking': (dict(), values_kept, (2, 4, 8)),
     'FrozenFeatures': (dict(PARTS), features, (8, 16)),
     'GeMPooling': (dict(), pooled, (2, 8)),

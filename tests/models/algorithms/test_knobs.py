@@ -95,6 +95,26 @@ CASES = {
         TOY | dict(aggregator=dict(type='AttentionPooling', num_heads=2)),
         {'aggregator.num_heads': 4},
     ),
+    'ViC-MAE, time': (
+        TOY
+        | dict(
+            predictor=dict(type='TimedPredictor', predictor=TOY['predictor']),
+            target=dict(type='SharedTarget', head=dict(type='ChannelShareHead', share=0.5, **HEAD)),
+            head=TOY['head'] | dict(order=dict(type='FrameOrderLoss', hidden_dim=16)),
+        ),
+        {
+            'predictor.periods': (0.5, 3.0),
+            'predictor.predictor.hidden_dim': 32,
+            'predictor.predictor.out_dim and target.head.out_dim': 4,
+            'predictor.predictor.num_blocks': 1,
+            'predictor.predictor.norm': 'LN',
+            'target.head.share': 0.25,
+            'head.order_weight': 0.5,
+            'head.order.edges': (0.1,),
+            'head.order.hidden_dim': 32,
+            'head.order.num_blocks': 2,
+        },
+    ),
     'MAE': (
         {k: TOY[k] for k in ('backbone', 'neck', 'aggregator', 'data_preprocessor')}
         | dict(type='MAE', reconstruction=dict(type='PixelReconstructionLoss')),
@@ -185,6 +205,7 @@ def is_part(owner, name):
         ('ViCMAE', 'projector'),
         ('ViCMAE', 'predictor'),
         ('ViCMAE', 'contrastive_cache'),
+        ('ViCMAEHead', 'order'),
     }
 
 
@@ -213,7 +234,8 @@ def fingerprint(config):
         model.data_preprocessor.std = model.data_preprocessor.std[:1]
     inputs = model.data_preprocessor(dict(inputs=list(views)), training=True)['inputs']
     torch.manual_seed(2)
-    total, losses = model.parse_losses(model.loss(inputs))
+    times = [torch.zeros(6), torch.tensor([0.0, 0.2, 0.4, 0.8, 1.6, 3.2])]
+    total, losses = model.parse_losses(model.loss(inputs, times=times))
     total.backward()
     with torch.no_grad():
         for parameter in model.parameters():

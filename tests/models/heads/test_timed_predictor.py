@@ -79,7 +79,7 @@ def test_each_view_gets_the_signed_time_to_the_other():
 
 def test_batch_without_times_is_refused_with_the_fix():
     batch = make_batch(last=1.0)
-    with pytest.raises(ConfigError, match=r"needs the times .*type='PackViews', with_times=T"):
+    with pytest.raises(ConfigError, match=r"need the times .*type='PackViews', with_times=T"):
         make_model(predictor=TIMED).loss(batch['inputs'])
 
 

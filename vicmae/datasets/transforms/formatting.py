@@ -39,7 +39,7 @@ class PackViews(BaseTransform):
     `with_times` also times, one float32 per view.
 
     Args:
-        with_times: Whether to add the time of each view in seconds, for parts of `ViCMAE` that need it: that of
+        with_times: Whether to add the time of each view in seconds, for `TimedPredictor` and `FrameOrderLoss`: that of
             its frame or of the middle of its clip, at the average frame rate of the video. It is 0 for images.
     """
 

@@ -67,13 +67,15 @@ class ViCMAE(BasePretrainer):
         super().__init__(**model)
         self.backbone.require_masking()
         self.target: Any = None
-        self.head = build_part(head, nested=('reconstruction', 'contrastive'))
+        losses = ('reconstruction', 'contrastive', 'order')
+        width = self.backbone.embed_dims
+        self.head = build_part(head, nested=losses, nested_offers=dict(in_dim=width))
         if self.head.reconstruction is not None:
             self.neck = self.build_neck(_require_part(neck, 'neck', 'reconstruction'))
         if self.head.contrastive is not None:
             target = _require_part(target, 'target', 'contrastive')
             self._build_branches(projector, predictor, target)
-        else:
+        elif self.order_loss is None:
             require_parameter_free(self.aggregator, '`head.contrastive` is None')
         self.contrastive_cache = build_part(contrastive_cache) if contrastive_cache else None
 
@@ -128,6 +130,11 @@ class ViCMAE(BasePretrainer):
             )
 
     @property
+    def order_loss(self) -> Any:
+        """Loss of the order of frames. None without one, or for a head that doesn't know it."""
+        return getattr(self.head, 'order', None)
+
+    @property
     def predicts_with_time(self) -> bool:
         """Whether the predictor gets the time between the views."""
         return self.target is not None and isinstance(self.predictor, TimedPredictor)
@@ -165,15 +172,17 @@ class ViCMAE(BasePretrainer):
         seconds = self.seconds_between(batches)
         if self.target is not None:
             losses['contrastive'] = self.contrast(**vectors, seconds=seconds)
+        if self.order_loss is not None:
+            losses.update(self.order_loss(vectors['pooled'], seconds))
         return self.head.weigh(**losses)
 
     def seconds_between(self, batches: Sequence[Views | Clips]) -> Tensor | None:
         """Returns the time from each view to the other, (V, B), if a part needs it."""
-        if not self.predicts_with_time:
+        if self.order_loss is None and not self.predicts_with_time:
             return None
         if any(batch.get('times') is None for batch in batches):
             raise ConfigError(
-                '`TimedPredictor` needs the times of the views, but the batch has none. End each '
+                '`TimedPredictor` and `FrameOrderLoss` need the times of the views, but the batch has none. End each '
                 "pipeline of the training data with `dict(type='PackViews', with_times=True)`."
             )
         times = torch.cat([torch.stack(batch['times']) for batch in batches], dim=1)
@@ -205,7 +214,7 @@ class ViCMAE(BasePretrainer):
             encoded['reconstruction'] = call_part(
                 'head.reconstruction', self.head.reconstruction, predicted, patches, returns='()'
             )
-        if self.target is not None:
+        if self.target is not None or self.order_loss is not None:
             encoded['pooled'] = self.pool(tokens)
         return encoded
 
