@@ -18,7 +18,7 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 from bootstrap import compare, spread_over_groups
-from results import FIGURES, HERE, VIDEO_SETS, Result, Results
+from results import FIGURES, HERE, RESULTS, VIDEO_SETS, Result, Results
 from rows import REFERENCE, ROWS, Row
 
 ROOT = HERE.parents[1]
@@ -35,17 +35,20 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--check', action='store_true', help='write nothing, fail if it differs')
+    parser.add_argument('--results', type=Path, default=RESULTS, help='folder of the results')
+    parser.add_argument('--out', type=Path, default=PAGE, help='the page; links fit the default')
     args = parser.parse_args()
-    results = Results()
+    results = Results(args.results)
     text = write_page(results)
     if args.check:
-        if PAGE.read_text(encoding='utf-8') != text:
-            print(f'{PAGE} is not that of the results: python projects/arena/page.py')
+        if not args.out.exists() or args.out.read_text(encoding='utf-8') != text:
+            print(f'{args.out} is not that of the results. Run: python projects/arena/page.py')
             return 1
         return 0
-    PAGE.write_text(text, encoding='utf-8')
+    args.out.write_text(text, encoding='utf-8')
     if results.of('flops', REFERENCE):
-        draw(results, PICTURE)
+        picture = PICTURE if args.out == PAGE else args.out.with_suffix('.png')
+        draw(results, picture)
     return 0
 
 
@@ -59,7 +62,7 @@ def write_page(results: Results) -> str:
     if conclusions.exists():
         parts.append(conclusions.read_text(encoding='utf-8').strip())
     if results.of('flops', REFERENCE):
-        parts.append(f'![Cost of a sample and score of each method](../images/{PICTURE.name})')
+        parts.append(f'![FLOPs of pretraining and score of each method](../images/{PICTURE.name})')
     for table, title in TABLES.items():
         parts += [f'## {title}', *_describe_table(results, table)]
     for group, title, text in (
@@ -74,7 +77,8 @@ def write_page(results: Results) -> str:
         parts += [f'## {title}', text, _table_of(results, 'flops', rows)]
     parts += [
         '## Learning rates',
-        'Score on the held-out fifth of the training data, with a quarter of the FLOPs. The best is bold.',
+        'Score on the held-out fifth of the training data, with a quarter of the FLOPs. The best is bold,\n'
+        'with a star if it is the smallest or largest tried: a better one may be beyond.',
         _table_of_search(results),
     ]
     return '\n\n'.join(parts) + '\n'
@@ -196,15 +200,12 @@ def _table_of_search(results: Results) -> str:
     lines = []
     for name, runs in runs_of.items():
         scores = {run.content['lr']: run.figure('score') for run in runs}
-        best = max(scores.values(), default=0)
-        cells = [
-            ''
-            if rate not in scores
-            else f'{scores[rate]:.1f}'
-            if scores[rate] < best
-            else f'**{scores[rate]:.1f}**'
-            for rate in rates
-        ]
+        best = max(scores, key=scores.__getitem__, default=None)
+        star = r'\*' if len(scores) > 2 and best in (min(scores), max(scores)) else ''
+        cells = [f'{scores[rate]:.1f}' if rate in scores else '' for rate in rates]
+        if best is not None:
+            place = rates.index(best)
+            cells[place] = f'**{cells[place]}**{star}'
         lines.append([ROWS[name].title, *cells])
     return _markdown(['pretraining', *(f'{rate:g}' for rate in rates)], lines)
 
@@ -215,42 +216,58 @@ def _markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draws FLOPs against the score on images, on videos and on both. A line joins a quarter of the FLOPs and all."""
-    plt.rcParams.update({'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False})
+    """Draws FLOPs of pretraining against the score on images, on videos and on both.
+
+    A line joins the run of equal FLOPs (filled) and that of equal time (open). Bars: all seeds.
+    """
     panels = dict(images='images', videos='videos', score='both')
-    figure, all_axes = plt.subplots(1, 3, figsize=(12, 5.2), layout='constrained')
     rows = [row for row in ROWS.values() if row.group == 'main']
-    colours = plt.get_cmap('tab20')
-    handles: dict[str, Any] = {}
-    for axes, (name, title) in zip(all_axes, panels.items(), strict=True):
-        for number, row in enumerate(rows):
-            runs = results.of('flops', row.name)
-            if not runs:
-                continue
-            values = [run.figure(name) for run in runs]
-            colour = 'black' if row.name == REFERENCE else colours(number % 20)
-            if 'flops' not in runs[0].content:
-                style = '--' if row.name == 'floor' else ':'
-                handles[row.title] = axes.axhline(mean(values), color='grey', linestyle=style)
-                continue
-            flops = mean(run.content['flops'] / run.content['samples'] for run in runs) / 1e9
-            handles[row.title] = axes.errorbar(
-                flops,
-                mean(values),
-                [[mean(values) - min(values)], [max(values) - mean(values)]],
-                fmt='*' if row.name == REFERENCE else 'os^vD'[number % 5],
-                markersize=11 if row.name == REFERENCE else 6,
-                color=colour,
-                capsize=2,
-            )
-        axes.set_xscale('log')
-        axes.set_title(title)
-        axes.set_xlabel('GFLOPs of training on a sample')
-    all_axes[0].set_ylabel('top-1 of logistic regression, %')
-    names = [title.replace('**', '') for title in handles]
-    figure.legend(list(handles.values()), names, loc='outside lower center', ncols=5, frameon=False)
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    style = {'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False}
+    with plt.rc_context(style):
+        figure, all_axes = plt.subplots(1, 3, figsize=(12, 5.8), layout='constrained')
+        handles: dict[str, Any] = {}
+        for axes, (name, title) in zip(all_axes, panels.items(), strict=True):
+            for number, row in enumerate(rows):
+                handle = _draw_row(axes, results, row, name, number)
+                if handle is not None:
+                    handles.setdefault(row.title.replace('**', ''), handle)
+            axes.set_xscale('log')
+            axes.set_title(title)
+            axes.set_xlabel('TFLOPs of pretraining')
+            axes.xaxis.set_major_formatter('{x:g}')
+            axes.xaxis.set_minor_formatter('{x:g}')
+        all_axes[0].set_ylabel('top-1 of logistic regression, %')
+        legend = dict(loc='outside lower center', ncols=4, frameon=False)
+        figure.legend(list(handles.values()), list(handles), **legend)
+        figure.savefig(path, dpi=90)
+        plt.close(figure)
+
+
+def _draw_row(axes: Any, results: Results, row: Row, name: str, number: int) -> Any:
+    reference = row.name == REFERENCE
+    colour = 'black' if reference else plt.get_cmap('tab20')(number % 20)
+    marker, size = ('*', 12) if reference else ('os^vD'[number % 5], 6)
+    handle, ends = None, []
+    for table in TABLES:
+        runs = results.of(table, row.name)
+        if not runs:
+            continue
+        values = [run.figure(name) for run in runs]
+        middle = mean(values)
+        if 'flops' not in runs[0].content:
+            dashes = '--' if row.name == 'floor' else ':'
+            return axes.axhline(middle, color='grey', linestyle=dashes)
+        flops = mean(run.content['flops'] for run in runs) / 1e12
+        bar = [[middle - min(values)], [max(values) - middle]]
+        drawn = axes.errorbar(
+            flops, middle, bar, fmt=marker, markersize=size, color=colour, capsize=2,
+            markerfacecolor=colour if table == 'flops' else 'white',
+        )  # fmt: skip
+        handle = handle or drawn
+        ends.append((flops, middle))
+    if len(ends) > 1:
+        axes.plot(*zip(*ends, strict=True), color=colour, linewidth=0.8, alpha=0.6)
+    return handle
 
 
 if __name__ == '__main__':

@@ -83,7 +83,25 @@ class Results:
     def of(self, table: str, row: str) -> list[Result]:
         """Returns the runs of a row in a table (flops, time, search), in the order of their names."""
         paths = sorted((self.folder / table / row).glob('*.json'))
-        return [Result(path, _read(path)) for path in paths]
+        return [self._check(Result(path, _read(path)), row) for path in paths]
+
+    def _check(self, result: Result, row: str) -> Result:
+        """Refuses a file that is not a result of this row, or not on the sets of `sets.json`."""
+        content, path = result.content, str(result.path)
+        if content.get('row') != row:
+            raise SystemExit(
+                f'error: {path!r} is of row {content.get("row")!r}, not {row!r}. Remove it.'
+            )
+        if content.get('table') == 'search':  # on other samples: those of `dev`
+            return result
+        counts = {name: len(one['groups']) for name, one in self.sets.items()}
+        right = content.get('right', {})
+        tested = {name: len(marks['logistic']) for name, marks in right.items()}
+        if tested != counts:
+            raise SystemExit(
+                f'error: {path!r} has marks of {tested}, but sets.json has {counts}. Remove it, and run it again.'
+            )
+        return result
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -164,6 +164,52 @@ def test_broken_result_is_named(arena, folder):
         arena.results.Results(folder).of('flops', 'mae')
 
 
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [(dict(row='simclr'), "seed1.json' is of row 'simclr'"), (dict(right={}), 'has marks of {}')],
+)
+def test_result_of_another_row_or_on_other_samples_is_named(arena, folder, change, message):
+    path = folder / 'flops/mae/seed1.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(SystemExit, match=message):
+        arena.results.Results(folder).of('flops', 'mae')
+
+
+def test_check_fails_once_the_results_have_changed(arena, folder, monkeypatch):
+    out = folder / 'page.md'
+
+    def run_page(*options):
+        monkeypatch.setattr(
+            'sys.argv', ['page.py', '--results', str(folder), '--out', str(out), *options]
+        )
+        return arena.page.main()
+
+    assert run_page('--check') == 1
+    assert run_page() == 0
+    assert run_page('--check') == 0
+    assert out.with_suffix('.png').exists()
+    (folder / 'flops/mae/seed2.json').unlink()
+    assert run_page('--check') == 1
+
+
+def test_best_learning_rate_at_the_end_of_the_search_has_a_star(arena, folder):
+    rng = np.random.default_rng(6)
+    for row, levels in (('mae', (0.3, 0.6, 0.4)), ('omnimae', (0.3, 0.4, 0.6))):
+        for rate, level in zip((0.001, 0.002, 0.004), levels, strict=True):
+            run = run_of(arena, rng, 100, accuracy=level, row=row, table='search')
+            path = folder / 'search' / row / f'lr{rate}.json'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(run.content | dict(lr=rate)))
+    lines = arena.page.write_page(arena.results.Results(folder)).splitlines()
+    inside, end = (
+        next(line for line in reversed(lines) if line.startswith(f'| {title} |'))
+        for title in ('MAE, both', 'OmniMAE')
+    )
+    assert inside.count('**') == end.count('**') == 2
+    assert '\\*' not in inside
+    assert end.endswith('**\\* |')
+
+
 def test_published_page_is_that_of_the_results(arena):
     assert arena.page.PAGE.read_text(encoding='utf-8') == arena.page.write_page(
         arena.results.Results()
