@@ -87,6 +87,7 @@ def test_time_of_a_clip_is_that_of_its_middle():
     clips = [frames(3), frames(3)]
     ids = [0, 2, 4, 10, 12, 14]
     assert packed_times(clips, frame_ids=ids, num_clips=2, fps=4.0) == [0.5, 3.0]
+    assert packed_times(clips[:1], frame_ids=ids, fps=4.0) == [1.75]
 
 
 def test_time_of_images_is_0():

@@ -58,15 +58,17 @@ class PackViews(BaseTransform):
             seeds=int(results['rng'].integers(2**63)),
         )
         if self.with_times:
-            packed['times'] = list(_view_times(results, len(views)))
+            packed['times'] = list(_view_times(results))
         return packed
 
 
-def _view_times(results: dict[str, Any], num_views: int) -> Tensor:
+def _view_times(results: dict[str, Any]) -> Tensor:
     """Returns the time in seconds of each view of a pair of frames, or of clips: (V,)."""
+    num_views = len(results['views'])
     if 'frame_ids' not in results:
         return torch.zeros(num_views)
-    num_shown = results.get('num_clips', len(results['frame_ids']))
+    shows_frames = isinstance(results['views'][0], np.ndarray)
+    num_shown = len(results['frame_ids']) if shows_frames else results.get('num_clips', 1)
     ids = np.reshape(results['frame_ids'], (num_shown, -1))
     middles = (ids[:, 0] + ids[:, -1]) / 2 / results['fps']
     # As `TwoViews` does: the first and the last frame, or one frame twice. Clips have one view each.
