@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from results import FIGURES, Result
 
 REPLICATES = 10_000

@@ -17,6 +17,7 @@ import matplotlib
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
+
 from bootstrap import compare, spread_over_groups
 from results import FIGURES, HERE, RESULTS, VIDEO_SETS, Result, Results
 from rows import REFERENCE, ROWS, Row

@@ -24,9 +24,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rows import GROUPS, HERE, ROWS, Row
-
 from data import ROOT, labelled_sets, prepare
+from rows import GROUPS, HERE, ROWS, Row
 
 FLOPS = 8e12
 LEARNING_RATES = (1e-3, 2e-3, 4e-3)
@@ -131,9 +130,9 @@ def run_all(tasks: Sequence[Task], jobs: int) -> list[str]:
 def run(task: Task) -> None:
     """Trains and scores one row, and writes its result."""
     import torch
-    from scoring import score, score_floor
 
     import vicmae
+    from scoring import score, score_floor
     from vicmae.engine.hardware import cpu_has_bfloat16
 
     torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
@@ -172,7 +171,6 @@ def train(task: Task) -> tuple[Any, dict[str, Any]]:
         count_step_flops,
         measure_step,
     )
-
     from vicmae.apis import build_runner, draw_weights, load_config
     from vicmae.engine.hardware import cpu_has_bfloat16
     from vicmae.registry import MODELS
