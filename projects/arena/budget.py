@@ -38,6 +38,11 @@ class Clock(Hook):
         self.ends.append(time.perf_counter())
 
     @property
+    def steps(self) -> int:
+        """Number of iterations."""
+        return len(self.ends) - 1
+
+    @property
     def seconds(self) -> float:
         """Seconds of training, with the start of the workers."""
         return self.ends[-1] - self.ends[0]

@@ -27,6 +27,7 @@ PAGE, PICTURE = ROOT / 'docs/results/arena.md', ROOT / 'docs/images/arena.png'
 TABLES = dict(flops='Equal FLOPs', time='Equal time')
 SETS = ('images', *VIDEO_SETS)
 SEEDS = 3
+_DIFFERENCES = 'Differences to ViC-MAE on both, in points, with their 95 % intervals:'
 _LINK = '../../projects/arena/results'
 
 
@@ -76,7 +77,15 @@ def write_page(results: Results) -> str:
     ):
         rows = [ROWS[REFERENCE], *(row for row in ROWS.values() if row.group == group)]
         parts += [f'## {title}', text, _table_of(results, 'flops', rows)]
+        if results.of('flops', REFERENCE) and group == 'motion':
+            parts += [_DIFFERENCES, _table_of_differences(results, 'flops', rows)]
     parts += [
+        '## Other ways to measure',
+        'Weights of equal FLOPs. kNN has 10 neighbours and the folds of the score. The attentive probe trains four\n'
+        'queries and a linear classifier on frozen tokens. Fine-tuning trains one encoder of clips with a head for\n'
+        'each set on all labels of `train`, for as many FLOPs as pretraining had. Both are tested on `val`: 36 clips\n'
+        'of ut, 47 of skate, 334 of utdd, 80 of utdc.',
+        _table_of_protocols(results),
         '## Learning rates',
         'Score on the held-out fifth of the training data, with a quarter of the FLOPs. The best is bold,\n'
         'with a star if it is the smallest or largest tried: a better one may be beyond.',
@@ -93,7 +102,7 @@ def _describe_table(results: Results, table: str) -> list[str]:
     parts = [_conditions(runs), _table_of(results, table, rows)]
     if results.of(table, REFERENCE):
         parts += [
-            'Differences to ViC-MAE on both, in points, with their 95 % intervals:',
+            _DIFFERENCES,
             _table_of_differences(results, table, rows),
         ]
     return parts
@@ -189,6 +198,26 @@ def _table_of_differences(results: Results, table: str, rows: Sequence[Row]) -> 
             intervals = compare(runs, reference, results.sets)
             lines.append([row.title, *(str(intervals[name]) for name in FIGURES)])
     return _markdown(['pretraining', *FIGURES], lines)
+
+
+def _table_of_protocols(results: Results) -> str:
+    protocols = dict(
+        knn=('flops', 'kNN'), attentive=('flops', 'attentive'), finetune=('finetune', 'fine-tuned')
+    )
+    names = ('images', 'videos', 'motion')
+    titles = [f'{title}: {name}' for _, title in protocols.values() for name in names]
+    lines = []
+    for row in (row for row in ROWS.values() if row.group == 'main' and row.name != 'floor'):
+        cells = []
+        for classifier, (table, _) in protocols.items():
+            runs = [run for run in results.of(table, row.name) if run.has(classifier)]
+            cells += [
+                f'{mean(run.figure(name, classifier) for run in runs):.1f}' if runs else ''
+                for name in names
+            ]
+        if any(cells):
+            lines.append([row.title, *cells])
+    return _markdown(['pretraining', *titles], lines) if lines else 'Not run yet.'
 
 
 def _table_of_search(results: Results) -> str:

@@ -54,6 +54,10 @@ class Result:
     path: Path
     content: dict[str, Any]
 
+    def has(self, classifier: str) -> bool:
+        """Returns whether the run was measured by a classifier: logistic, knn, attentive or finetune."""
+        return all(classifier in marks for marks in self.content['right'].values())
+
     def marks(self, name: str, classifier: str = 'logistic') -> NDArray[np.bool_]:
         """Returns whether each test sample of a set was classified right, (N,)."""
         return np.array(list(self.content['right'][name][classifier])) == '1'
@@ -92,7 +96,7 @@ class Results:
             raise SystemExit(
                 f'error: {path!r} is of row {content.get("row")!r}, not {row!r}. Remove it.'
             )
-        if content.get('table') == 'search':  # on other samples: those of `dev`
+        if content.get('table') in ('search', 'finetune'):  # on other samples: of `dev`, of `val`
             return result
         counts = {name: len(one['groups']) for name, one in self.sets.items()}
         right = content.get('right', {})

@@ -7,6 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 REFERENCE = 'vicmae'  # the row with which all others are compared
 UNTRAINED = ('floor', 'random')
+FINETUNED = ('random', 'mae', 'omnimae', 'simclr', 'vicmae')
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ _ROWS = (
     Row('batch-256', '256 pairs a step', 'ablation'),
     Row('clips', 'two clips as the pair', 'motion'),
     Row('weight-falls', 'weight falls to 0 at the end', 'motion'),
+    Row('knows-time', 'predictor knows the time between frames', 'motion'),
+    Row('half-channels', 'contrast on half of the channels', 'motion'),
+    Row('order', 'order and distance of frames as a second target', 'motion'),
 )
 GROUPS = tuple(dict.fromkeys(row.group for row in _ROWS))
 ROWS = {row.name: row for row in _ROWS}

@@ -20,19 +20,19 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from data import ROOT, labelled_sets, prepare
-from rows import GROUPS, HERE, ROWS, Row
+from results import RESULTS, Result
+from rows import FINETUNED, GROUPS, ROWS, Row
 
 FLOPS = 8e12
 LEARNING_RATES = (1e-3, 2e-3, 4e-3)
 SEARCH_SHARE = 1 / 4
 _SEARCH_SEED = 100  # not one of the tables
 _MAX_DEVIATION = 0.05  # of the wall time
-RESULTS = HERE / 'results'
 WORK = Path('work_dirs/arena')
 
 
@@ -41,7 +41,7 @@ class Task:
     """A run: a row with a seed, a learning rate and a budget.
 
     Attributes:
-        table: Folder of its result: flops, time or search.
+        table: Folder of its result: flops, time, search or finetune.
         budget: Its size, by the unit: flops or seconds.
     """
 
@@ -91,6 +91,16 @@ def main() -> int:
         if row.max_seeds is None or seed < row.max_seeds
     ]
     failed += run_all(runs, args.jobs)
+    if args.finetune:
+        lr = best_rate(ROWS['supervised'])
+        failed += run_all(
+            [
+                replace(run, table='finetune', lr=lr, budget=dict(flops=args.flops))
+                for run in runs
+                if run.row in FINETUNED
+            ],
+            args.jobs,
+        )
     for name in failed:
         print(f'error: {name} failed, {WORK / name}.txt says why.', file=sys.stderr)
     return bool(failed)
@@ -132,7 +142,7 @@ def run(task: Task) -> None:
     import torch
 
     import vicmae
-    from scoring import score, score_floor
+    from scoring import classify, score, score_floor
     from vicmae.engine.hardware import cpu_has_bfloat16
 
     torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
@@ -153,9 +163,12 @@ def run(task: Task) -> None:
     else:
         model, trained = train(task)
         result |= trained
-        result['right'], result['health'] = score(
-            model, labelled_sets(), search=task.table == 'search'
-        )
+        if task.table == 'finetune':
+            result['right'] = classify(model, labelled_sets())
+        else:
+            result['right'], result['health'] = score(
+                model, labelled_sets(), search=task.table == 'search'
+            )
     task.path.parent.mkdir(parents=True, exist_ok=True)
     part = task.path.with_suffix('.part')
     part.write_text(json.dumps(result, indent=1) + '\n')
@@ -171,30 +184,19 @@ def train(task: Task) -> tuple[Any, dict[str, Any]]:
         count_step_flops,
         measure_step,
     )
-    from vicmae.apis import build_runner, draw_weights, load_config
-    from vicmae.engine.hardware import cpu_has_bfloat16
+    from vicmae.apis import build_runner, draw_weights
     from vicmae.registry import MODELS
 
-    cfg = load_config(ROWS[task.row].config)
-    cfg.launcher, cfg.randomness.seed = 'none', task.seed
-    cfg.optim_wrapper.optimizer.lr = task.lr
-    if cpu_has_bfloat16():
-        cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
-    cfg.default_hooks.checkpoint.update(save_optimizer=False, save_param_scheduler=False)
-    if task.table == 'search':
-        for source in cfg.train_dataloader.dataset.sources.values():
-            if source is not None:
-                source.shards = [path for path in source.shards if not path.endswith('/dev')]
-    if ROWS[task.row].searched is None:
+    cfg = config_of(task)
+    if ROWS[task.row].searched is None and task.table != 'finetune':
         model = MODELS.build(cfg.model)
         draw_weights(model, task.seed)
         return model, {}
+    batch_size = cfg.train_dataloader.batch_size
 
     def runner_of(steps: float, folder: str) -> Any:
         cfg.work_dir = str(WORK / folder)
-        cfg.train_dataloader.sampler.samples_per_epoch = (
-            round(steps) * cfg.train_dataloader.batch_size
-        )
+        cfg.train_dataloader.sampler.samples_per_epoch = round(steps) * batch_size
         return build_runner(cfg.copy(), training=True)
 
     step_flops = count_step_flops(cfg)
@@ -207,23 +209,58 @@ def train(task: Task) -> tuple[Any, dict[str, Any]]:
     runner = runner_of(steps, task.name)
     runner.register_hook(clock)
     runner.train()
-    steps = len(clock.ends) - 1
-    if (
-        'seconds' in task.budget
-        and abs(clock.seconds / task.budget['seconds'] - 1) > _MAX_DEVIATION
-    ):
-        raise SystemExit(
-            f'error: {clock.seconds:.0f} s of training in place of {task.budget["seconds"]:.0f}. Does this machine do '
-            'something else?'
-        )
-    batch_size = cfg.train_dataloader.batch_size
+    if 'seconds' in task.budget:
+        _require_time(clock.seconds, task.budget['seconds'])
     return runner.model, dict(
-        iterations=steps,
+        iterations=clock.steps,
         batch_size=batch_size,
-        samples=steps * batch_size,
-        flops=steps * step_flops,
+        samples=clock.steps * batch_size,
+        flops=clock.steps * step_flops,
         seconds=round(clock.seconds, 1),
     )
+
+
+def config_of(task: Task) -> Any:
+    """Returns the config of a run, without the size of its budget."""
+    from vicmae.apis import load_config
+    from vicmae.engine.hardware import cpu_has_bfloat16
+
+    cfg = load_config(ROWS[task.row].config)
+    if task.table == 'finetune':
+        backbone, weights = (
+            cfg.model.backbone,
+            WORK / f'flops/{task.row}/seed{task.seed}/epoch_1.pth',
+        )
+        cfg = load_config(ROWS['supervised'].config)
+        if (
+            backbone.get('num_frames') != 1
+        ):  # else it is inflated to the encoder of clips of this config
+            backbone.pop('masking', None)
+            cfg.model.backbone = backbone
+        if ROWS[task.row].searched is not None:
+            if not weights.exists():
+                raise SystemExit(
+                    f'error: no weights {str(weights)!r}. Remove {task.path.name!r} of the row in '
+                    f"'{RESULTS / 'flops' / task.row}', and run it again."
+                )
+            cfg.model.pretrained = str(weights)
+    cfg.launcher, cfg.randomness.seed = 'none', task.seed
+    cfg.optim_wrapper.optimizer.lr = task.lr
+    if cpu_has_bfloat16():
+        cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
+    cfg.default_hooks.checkpoint.update(save_optimizer=False, save_param_scheduler=False)
+    if task.table == 'search':
+        for source in cfg.train_dataloader.dataset.sources.values():
+            if source is not None:
+                source.shards = [path for path in source.shards if not path.endswith('/dev')]
+    return cfg
+
+
+def _require_time(seconds: float, budget: float) -> None:
+    if abs(seconds / budget - 1) > _MAX_DEVIATION:
+        raise SystemExit(
+            f'error: {seconds:.0f} s of training in place of {budget:.0f}. Does this machine do something else?'
+        )
 
 
 def best_rate(row: Row) -> float:
@@ -240,22 +277,18 @@ def chosen_rows(names: Sequence[str]) -> list[Row]:
 
 
 def _score_of(task: Task) -> float:
-    right = json.loads(task.path.read_text())['right']
-    top1 = {
-        name: 100 * marks['logistic'].count('1') / len(marks['logistic'])
-        for name, marks in right.items()
-    }
-    videos = [value for name, value in top1.items() if name != 'images']
-    return (top1['images'] + sum(videos) / len(videos)) / 2
+    return _result_of(task).figure('score')
 
 
 def _describe(task: Task) -> str:
-    right = json.loads(task.path.read_text())['right']
-    parts = [
-        f'{name} {100 * m["logistic"].count("1") / len(m["logistic"]):.1f}'
-        for name, m in right.items()
-    ]
-    return f'{_score_of(task):.1f} ({", ".join(parts)})'
+    result = _result_of(task)
+    by = 'finetune' if task.table == 'finetune' else 'logistic'
+    sets = ', '.join(f'{name} {result.accuracy(name, by):.1f}' for name in result.content['right'])
+    return f'{result.figure("score", by):.1f} ({sets})'
+
+
+def _result_of(task: Task) -> Result:
+    return Result(task.path, json.loads(task.path.read_text()))
 
 
 def _write_sets() -> None:
@@ -316,6 +349,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--jobs', type=int, default=1, help='runs at a time, for a budget of FLOPs (1)'
     )
+    parser.add_argument(
+        '--finetune',
+        action='store_true',
+        help=f'fine-tune the weights of {", ".join(FINETUNED)} on all labels, too',
+    )
     parser.add_argument('--one', help=argparse.SUPPRESS)
     args = parser.parse_args()
     try:
@@ -326,6 +364,8 @@ def parse_args() -> argparse.Namespace:
         )
     args.seconds = amount if args.budget.endswith('s') else None
     args.flops = FLOPS if args.seconds else amount
+    if args.seconds and args.finetune:
+        parser.error('`--finetune` takes the weights of equal FLOPs, got a budget of seconds.')
     if args.seconds and args.jobs > 1:
         parser.error('Runs at fixed wall time run alone: `--jobs 1`.')
     return args

@@ -2,7 +2,8 @@
 """Scores frozen features: which test samples simple classifiers get right.
 
 A feature is the mean of the patch tokens. Of a clip, it is the mean, the change and the spread of these over 8 frames,
-or over the time steps of an encoder of clips. S samples, C channels, T H W frames and pixels, D width.
+or over the time steps of an encoder of clips. S samples, C channels, T H W frames and pixels, T' time steps of N
+tokens, D width.
 """
 
 from collections.abc import Iterable
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
 
-from data import LabelledSet
+from data import NUM_FRAMES, LabelledSet
 from vicmae.engine.hardware import cpu_has_bfloat16
 from vicmae.engine.optimizers.bfloat16 import compute_in_bfloat16
 from vicmae.evaluation.metrics.knn import effective_rank, knn_predict, mean_cosine
@@ -26,13 +28,14 @@ K = 10
 _BATCH_FRAMES = 256
 _STEPS_OF_LOGISTIC = 200
 _FLOOR_SIDE = 24
+_QUERIES, _ATTENTIVE_EPOCHS, _ATTENTIVE_BATCH, _ATTENTIVE_LR = 4, 20, 64, 3e-3
 
 Right = dict[str, dict[str, str]]  # of each set and classifier: a '1' or '0' for each test sample
 
 
 @torch.no_grad()
 def encode(model: Any, pixels: Tensor) -> Tensor:
-    """Encodes images (S, C, H, W) to (S, D), or clips (S, T, C, H, W) to (S, 3 * D)."""
+    """Encodes images (S, C, H, W) or clips (S, T, C, H, W) to patch tokens (S, T', N, D), T' = 1 for images."""
     model.eval()
     size = max(1, _BATCH_FRAMES // (pixels.shape[1] if pixels.ndim == 5 else 1))
     with compute_in_bfloat16(model) if cpu_has_bfloat16() else nullcontext():
@@ -40,18 +43,21 @@ def encode(model: Any, pixels: Tensor) -> Tensor:
 
 
 def _encode_batch(model: Any, pixels: Tensor) -> Tensor:
-    normal = model.data_preprocessor.normalize(pixels)
     backbone = model.backbone
-    if pixels.ndim == 4 or backbone.takes_clips:
-        inputs = normal.transpose(1, 2) if pixels.ndim == 5 else normal
-        (tokens,) = backbone(inputs)
-        patches, _ = backbone.split_prefix(tokens)
-        steps = (
-            patches.float().unflatten(1, backbone.grid_of(inputs)).mean(dim=(2, 3))
-        )  # (S, T', D)
-        return steps[:, 0] if pixels.ndim == 4 else StatisticsOverTime()(steps)
-    frames = _encode_batch(model, pixels.flatten(0, 1))
-    return StatisticsOverTime()(frames.unflatten(0, pixels.shape[:2]))
+    inputs = model.data_preprocessor.normalize(pixels)
+    if pixels.ndim == 5:
+        inputs = inputs.transpose(1, 2) if backbone.takes_clips else inputs.flatten(0, 1)
+    (tokens,) = backbone(inputs)
+    patches, _ = backbone.split_prefix(tokens)
+    times, rows, columns = backbone.grid_of(inputs)
+    tokens = patches.unflatten(1, (times, rows * columns))
+    return tokens.reshape(len(pixels), -1, *tokens.shape[2:])  # frames of a clip are its time steps
+
+
+def pool(tokens: Tensor) -> Tensor:
+    """Pools patch tokens (S, T', N, D) to features: (S, D) of images, (S, 3 * D) of clips."""
+    steps = tokens.mean(dim=2)
+    return steps[:, 0] if steps.shape[1] == 1 else StatisticsOverTime()(steps)
 
 
 def score(
@@ -68,16 +74,38 @@ def score(
     health: dict[str, float] = {}
     for labelled in sets:
         used = labelled.splits != 'val' if search else np.ones(len(labelled.labels), bool)
-        features = encode(model, torch.from_numpy(labelled.pixels[used]))
-        labels = torch.from_numpy(labelled.labels[used])
+        tokens = encode(model, torch.from_numpy(labelled.pixels[used]))
+        features, labels = pool(tokens), torch.from_numpy(labelled.labels[used])
         parts = [(bank[used], query[used]) for bank, query in labelled.parts(search=search)]
         right[labelled.name] = dict(
             logistic=_join(parts, [_logistic(_probe(features, labels, *part)) for part in parts]),
             knn=_join(parts, [_knn(_probe(features, labels, *part)) for part in parts]),
         )
+        if not search:
+            split = labelled.splits != 'val', labelled.splits == 'val'
+            answer = _attentive(_probe(tokens, labels, *split))
+            right[labelled.name]['attentive'] = _join([split], [answer])
         health[f'{labelled.name}/effective_rank'] = round(effective_rank(features), 2)
         health[f'{labelled.name}/mean_cosine'] = round(mean_cosine(features), 4)
     return right, health
+
+
+@torch.no_grad()
+def classify(model: Any, sets: Iterable[LabelledSet]) -> Right:
+    """Classifies the samples of `val` by the heads of a model that was trained on the labels."""
+    model.eval()
+    right: Right = {}
+    for labelled in sets:
+        query = labelled.splits == 'val'
+        marks = []
+        pixels = torch.from_numpy(labelled.pixels[query])
+        for part in pixels.split(_BATCH_FRAMES // NUM_FRAMES):
+            samples = [DataSample(metainfo=dict(head=labelled.name)) for _ in part]
+            batch = model.test_step(dict(inputs=list(part), data_samples=samples))
+            marks += [sample.pred_score.argmax().item() for sample in batch]
+        answer = torch.tensor(marks) == torch.from_numpy(labelled.labels[query])
+        right[labelled.name] = dict(finetune=_join([(~query, query)], [answer]))
+    return right
 
 
 def score_floor(sets: Iterable[LabelledSet]) -> Right:
@@ -113,6 +141,48 @@ def _logistic(probe: Probe) -> Tensor:
 
 def _knn(probe: Probe) -> Tensor:
     return knn_predict(probe.queries, probe.bank, probe.bank_labels, k=K) == probe.query_labels
+
+
+class AttentivePooling(nn.Module):
+    """Classifies the mean of the tokens under the attention of some queries, with an embedding of each time step.
+
+    Keys and values need no projection: that of the keys is in the queries, that of the values in the classifier.
+
+    Shape:
+        (B, T', N, D) -> (B, num_classes)
+    """
+
+    def __init__(self, times: int, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.time = nn.Parameter(torch.zeros(times, 1, width))
+        self.queries = nn.Parameter(torch.randn(_QUERIES, width) / width)
+        self.head = nn.Linear(_QUERIES * width, num_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = (tokens + self.time).flatten(1, 2)
+        attention = (tokens @ self.queries.T).softmax(dim=1)  # (B, T'*N, Q)
+        return self.head((attention.transpose(1, 2) @ tokens).flatten(1))
+
+
+def _attentive(probe: Probe) -> Tensor:
+    """Trains an attentive pooling with a linear classifier on frozen tokens, the same steps for each encoder."""
+    torch.manual_seed(0)
+    std, mean = torch.std_mean(probe.bank, dim=(0, 1, 2))
+    bank, queries = ((tokens - mean) / (std + 1e-6) for tokens in (probe.bank, probe.queries))
+    model = AttentivePooling(bank.shape[1], bank.shape[3], probe.num_classes)
+    batches = max(1, len(bank) // _ATTENTIVE_BATCH)
+    steps = _ATTENTIVE_EPOCHS * batches
+    adamw = torch.optim.AdamW(model.parameters(), lr=_ATTENTIVE_LR, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adamw, steps)
+    for _ in range(_ATTENTIVE_EPOCHS):
+        for ids in torch.randperm(len(bank)).tensor_split(batches):
+            loss = F.cross_entropy(model(bank[ids]), probe.bank_labels[ids])
+            adamw.zero_grad()
+            loss.backward()
+            adamw.step()
+            schedule.step()
+    with torch.no_grad():
+        return model(queries).argmax(dim=1) == probe.query_labels
 
 
 def _join(parts: list[tuple[np.ndarray, np.ndarray]], answers: list[Tensor]) -> str:

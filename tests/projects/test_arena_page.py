@@ -27,7 +27,7 @@ def run_of(arena, rng, seed, *, accuracy=0.5, row='mae', table='flops', by_group
             len(names)
         )
         marks = ''.join(map(str, (rng.random(len(ids)) < chances[ids]).astype(int)))
-        right[name] = dict(logistic=marks, knn=marks)
+        right[name] = dict(logistic=marks, knn=marks, attentive=marks[::2])
     content = dict(
         row=row, table=table, seed=seed, lr=1e-3, budget=dict(flops=1e12), iterations=10,
         batch_size=8, samples=80, flops=9.6e11, seconds=12.0, threads=2, dtype='float32',
@@ -151,6 +151,26 @@ def test_page_has_the_means_of_the_results_and_names_what_is_missing(arena, fold
     assert str(interval) in page
     arena.page.draw(results, folder / 'picture.png')
     assert (folder / 'picture.png').stat().st_size > 10_000
+
+
+def test_page_has_the_other_protocols_of_the_rows_that_have_them(arena, folder):
+    tuned = run_of(arena, np.random.default_rng(6), 0, row='mae', table='finetune')
+    for marks in tuned.content['right'].values():
+        marks['finetune'] = marks.pop('logistic')[::3]
+    path = folder / 'finetune/mae/seed0.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(tuned.content))
+    results = arena.results.Results(folder)
+    page = arena.page.write_page(results)
+    attentive = np.mean([r.figure('images', 'attentive') for r in results.of('flops', 'mae')])
+    (line,) = [
+        line
+        for line in page.splitlines()
+        if line.startswith('| MAE, both |') and line.count('|') == 11
+    ]
+    cells = line.split(' | ')
+    assert cells[4] == f'{attentive:.1f}'
+    assert cells[7] == f'{tuned.figure("images", "finetune"):.1f}'
 
 
 def test_page_without_results_can_be_written(arena, tmp_path):
