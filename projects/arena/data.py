@@ -8,8 +8,6 @@ A fifth of `train` is `dev`, by group: no group is in both `fit` and `dev`. The 
 import csv
 import hashlib
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,17 +138,21 @@ def prepare(data: Path) -> None:
 
 
 def _pack(data: Path, out: Path, lines: list[str], kind: str) -> None:
+    from vicmae.data_tools.find_source import find_source
+    from vicmae.data_tools.packing.pack import Packing
+    from vicmae.data_tools.packing.recoding import choose_recipe
+
     print(f'Packing {len(lines)} files to {out.relative_to(ROOT)}', flush=True)
     out.mkdir(parents=True, exist_ok=True)
     files = PACKED / f'{out.parent.name}-{out.name}.txt'
     files.write_text(''.join(lines))
-    command = [sys.executable, str(ROOT / 'tools/dataset_converters/pack.py'), str(files), str(out)]
-    options = f'--kind {kind} --data-root {data} --short-side {SHORT_SIDE} --quality 95'.split()
-    if kind == 'video':
-        options += f'--video-as jpeg --fps {FPS}'.split()
-    ended = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
-    if ended.returncode:
-        raise SystemExit(f'error: packing failed.\n{ended.stdout}{ended.stderr}')
+    videos = dict(video_as='jpeg', fps=FPS) if kind == 'video' else {}
+    recipe = choose_recipe(kind, short_side=SHORT_SIDE, quality=95, **videos)
+    tally = Packing(find_source(str(files), kind, data_root=str(data)), recipe).run(str(out))
+    if tally.num_samples != len(lines):
+        raise SystemExit(
+            f'error: {len(lines) - tally.num_samples} files cannot be read: {out}/bad_files.jsonl'
+        )
 
 
 def _save_pixels(data: Path, name: str, samples: list[Sample]) -> None:

@@ -74,9 +74,10 @@ def main() -> int:
     prepare(data)
     _write_sets()
     rows = chosen_rows(args.rows)
+    searched = [row.searched for row in rows] + ['supervised'] * args.finetune
     searches = [
         Task(name, 'search', _SEARCH_SEED, rate, dict(flops=SEARCH_SHARE * args.flops))
-        for name in dict.fromkeys(row.searched for row in rows)
+        for name in dict.fromkeys(searched)
         if name is not None
         for rate in LEARNING_RATES
     ]

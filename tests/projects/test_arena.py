@@ -1,8 +1,10 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """The arena compares methods fairly: rows differ in the method alone, and the test data choose nothing."""
 
+import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -150,6 +152,25 @@ def test_finished_runs_are_not_repeated(arena, tmp_path, monkeypatch):
     assert task.path.read_text() == '{}'
 
 
+@pytest.mark.parametrize('name', ['random', 'mae', 'omnimae'])
+def test_fine_tuning_begins_with_the_encoder_of_its_row(arena, name, tmp_path, monkeypatch):
+    monkeypatch.setattr(arena.run, 'WORK', tmp_path)
+    task = arena.run.Task(name, 'finetune', 0, 1e-3, dict(flops=1e9))
+    weights = tmp_path / f'flops/{name}/seed0/epoch_1.pth'
+    if name != 'random':
+        with pytest.raises(SystemExit, match='no weights.*run it again'):
+            arena.run.config_of(task)
+        weights.parent.mkdir(parents=True)
+        pretrained = MODELS.build(load_config(arena.rows.ROWS[name].config).model)
+        torch.save(dict(state_dict=pretrained.state_dict()), weights)
+    model = MODELS.build(arena.run.config_of(task).model)
+    assert type(model).__name__ == 'SupervisedJoint' and model.backbone.takes_clips
+    model.init_weights()
+    if name != 'random':
+        key = 'layers.2.ffn.layers.0.0.weight'
+        assert torch.equal(model.backbone.state_dict()[key], pretrained.backbone.state_dict()[key])
+
+
 @needs_data
 def test_a_fifth_of_train_is_held_out_by_group(arena):
     samples = arena.data.read_samples(DATA)
@@ -162,40 +183,63 @@ def test_a_fifth_of_train_is_held_out_by_group(arena):
         assert not fit & dev
 
 
+@pytest.fixture
+def small_data(tmp_path):
+    """Real data of two classes of each set, with lists as theirs."""
+    for folder in ('real_mini', 'motion_mini'):
+        (tmp_path / 'data' / folder).mkdir(parents=True)
+        for path in (DATA.resolve() / folder).iterdir():
+            if path.is_dir():
+                (tmp_path / 'data' / folder / path.name).symlink_to(path)
+        with open(DATA / folder / 'splits.csv', newline='') as file:
+            lines = list(csv.DictReader(file))
+        seen: dict[str, list[str]] = {}
+        for line in lines:
+            name = line['class'].split('_')[0] if '/images/' not in f'/{line["path"]}' else 'images'
+            classes = seen.setdefault(name, [])
+            if line['class'] not in classes:
+                classes.append(line['class'])
+            line['kept'] = classes.index(line['class']) < 2
+        kept = [line for line in lines if line.pop('kept')]
+        with open(tmp_path / 'data' / folder / 'splits.csv', 'w', newline='') as file:
+            writer = csv.DictWriter(file, lines[0].keys() - {'kept'})
+            writer.writeheader()
+            writer.writerows(kept)
+    return tmp_path / 'data'
+
+
 @pytest.mark.slow
 @needs_data
-def test_a_run_ends_with_a_result_and_a_second_command_repeats_nothing(arena, tmp_path):
-    """All in one: packing, the search, training, scoring and going on."""
+def test_one_command_packs_searches_trains_scores_and_repeats_nothing(arena, small_data, tmp_path):
+    for name in ('configs', 'tools', 'vicmae'):
+        (tmp_path / name).symlink_to(project_file(name))
     copy = tmp_path / 'projects/arena'
-    copy.parent.mkdir()
-    for name in ('configs', 'tools', 'vicmae', 'projects'):
-        source = project_file(name)
-        if name != 'projects':
-            (tmp_path / name).symlink_to(source)
-    subprocess.run(['cp', '-r', PROJECT, copy], check=True)
-    subprocess.run(['rm', '-rf', copy / 'results'], check=True)
-    command = [sys.executable, copy / 'run.py', '--data', DATA.resolve(), '--seeds', '1']
-    command += ['--rows', 'floor', 'random', 'mae-images', '--budget', '2e11']
-    env = os.environ | dict(PYTHONPATH=str(project_file('.')))
-    first = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
-    assert first.returncode == 0, first.stdout + first.stderr
-    results = {
-        path.relative_to(copy / 'results').as_posix(): json.loads(path.read_text())
-        for path in (copy / 'results').rglob('*.json')
+    shutil.copytree(PROJECT, copy, ignore=shutil.ignore_patterns('results', '__pycache__'))
+    command = [sys.executable, copy / 'run.py', '--data', small_data, '--seeds', '1']
+    command += ['--rows', 'floor', 'mae', '--budget', '1.6e11', '--jobs', '2']
+    env = os.environ | dict(PYTHONPATH=str(project_file('.')), OMP_NUM_THREADS='1')
+
+    def run():
+        ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        paths = sorted((copy / 'results').rglob('*.json'))
+        return {path.relative_to(copy / 'results').as_posix(): path for path in paths}
+
+    files = run()
+    contents = {name: json.loads(path.read_text()) for name, path in files.items()}
+    sets = contents.pop('sets.json')
+    assert set(sets) == {'images', 'ut', 'skate', 'utdd', 'utdc'}
+    assert {name for name in contents if not name.startswith('search/mae/')} == {
+        'flops/floor/seed0.json',
+        'flops/mae/seed0.json',
     }
-    sets = results.pop('sets.json')
-    assert len([name for name in results if name.startswith('search/mae-images/')]) == 3
-    trained = results['flops/mae-images/seed0.json']
-    assert trained['flops'] == pytest.approx(2e11, rel=0.15)  # a whole number of steps
+    assert len(contents) == 2 + len(arena.run.LEARNING_RATES)
+    trained = contents['flops/mae/seed0.json']
+    assert trained['flops'] == pytest.approx(1.6e11, rel=0.1)  # a whole number of steps
     assert trained['samples'] == trained['iterations'] * trained['batch_size']
-    for result in results.values():
-        tested = {name: len(marks['knn']) for name, marks in result['right'].items()}
-        if result['table'] != 'search':
-            assert tested == {name: len(one['groups']) for name, one in sets.items()}
-    assert {name: len(one['groups']) for name, one in sets.items()} == dict(
-        images=1358, ut=120, skate=189, utdd=669, utdc=160
-    )
-    stamps = {path: path.stat().st_mtime_ns for path in (copy / 'results').rglob('*.json')}
-    second = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
-    assert second.returncode == 0
-    assert stamps == {path: path.stat().st_mtime_ns for path in (copy / 'results').rglob('*.json')}
+    for name, content in contents.items():
+        if name.startswith('flops/'):
+            for one, marks in content['right'].items():
+                assert len(marks['logistic']) == len(marks['knn']) == len(sets[one]['groups'])
+    stamps = {path: path.stat().st_mtime_ns for path in files.values()}
+    assert {path: path.stat().st_mtime_ns for path in run().values()} == stamps
