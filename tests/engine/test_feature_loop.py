@@ -216,13 +216,18 @@ def test_unreadable_samples_are_reported_and_cached(tmp_path, images, capsys):
         assert expected in capsys.readouterr().out
 
 
-def test_statistics_over_time_of_a_backbone_that_takes_clips_are_refused(tmp_path, images):
-    runner, _ = make_runner(tmp_path, images, over_time=dict(type='StatisticsOverTime'))
+def test_over_time_joins_the_time_steps_of_a_backbone_that_takes_clips(tmp_path, images):
+    kept = Kept()
+    over_time = dict(type='StatisticsOverTime')
+    runner, _ = make_runner(tmp_path, images, evaluators=[kept], over_time=over_time)
     runner.model.backbone = MODELS.build(
         dict(toy_vicmae_config()['backbone'], num_frames=4, tubelet_size=2)
     )
-    with pytest.raises(ConfigError, match='this backbone encodes clips'):
-        runner.test()
+    runner.test()
+    features = np.stack([feature for _, feature in kept.kept])
+    # An image is one time step, so nothing changes.
+    assert features.shape == (36, 48)
+    assert not features[:, 16:].any() and features[:, :16].all()
 
 
 def test_each_sample_comes_once_in_the_order_of_paths(gloo_pool, tmp_path, images):

@@ -35,7 +35,8 @@ class FeatureTestLoop(TestLoop):
     Args:
         args: Arguments of MMEngine's `TestLoop`, as `kwargs`.
         cache_dir: Folder of cached features; None for no cache.
-        over_time: Config of the module that joins the features of a clip's frames: `MeanOverTime` if None.
+        over_time: Config of the module that joins the features of a clip's frames, or of the time steps of a backbone
+            of clips. If None, `MeanOverTime` joins frames, and the aggregator pools all tokens of a backbone of clips.
         kwargs: Further arguments of `TestLoop`.
     """
 
@@ -58,12 +59,7 @@ class FeatureTestLoop(TestLoop):
         self.runner.model.eval()
         model = unwrapped(self.runner.model)
         if self.over_time is not None:
-            if model.backbone.takes_clips:
-                raise ConfigError(
-                    '`test_cfg.over_time` joins frames that are encoded one by one, and this backbone encodes clips. '
-                    'Set `test_cfg.over_time=None`, or `model.backbone.num_frames=1`.'
-                )
-            model.over_time = MODELS.build(self.over_time)
+            model.join_over_time(MODELS.build(self.over_time))
         rows = self._read_or_compute()
         rank, world_size = rank_and_world_size()
         share = rows[rank::world_size]

@@ -1,7 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Base class of pretrainers, classifiers and probes: a backbone and a pooling.
 
-B batch, C channels, T H W frames and pixels, K kept of N patches, D width.
+B batch, C channels, T H W frames and pixels, t h w the patch grid, K kept of N patches, D width.
 """
 
 from abc import abstractmethod
@@ -56,7 +56,8 @@ class FeatureModel(BaseModel):
                 f'{type(self.aggregator).__name__} uses the class token, but the backbone has none. '
                 'Set `backbone.with_cls_token=True` or use `MeanPooling`.'
             )
-        self.over_time: nn.Module = MeanOverTime()  # `FeatureTestLoop` may replace it
+        self.over_time: nn.Module = MeanOverTime()
+        self.joins_time_steps = False  # of a backbone of clips; see `join_over_time`
 
     def init_weights(self) -> None:
         """Initialises all weights, or loads those in `init_cfg`."""
@@ -109,15 +110,40 @@ class FeatureModel(BaseModel):
         (tokens,) = self.backbone(frames)
         return self.pool(tokens)
 
+    def join_over_time(self, over_time: nn.Module) -> None:
+        """Sets the module that joins the features of a clip's frames: (B, T, D) -> (B, D).
+
+        For a backbone of clips, it joins the time steps of its grid. The aggregator pools the tokens of each.
+        """
+        self.joins_time_steps = self.backbone.takes_clips
+        if self.joins_time_steps and getattr(self.aggregator, 'needs_prefix', False):
+            raise ConfigError(
+                f'`over_time` joins the pooled tokens of each time step, but {type(self.aggregator).__name__} takes '
+                'the class token, and a clip has one for all time steps. Set `model.aggregator.type=MeanPooling`, or '
+                '`test_cfg.over_time=None`.'
+            )
+        self.over_time = over_time
+
     def extract_clip_feat(self, clips: Sequence[Tensor]) -> Tensor:
         """Encodes clips, or pools the features of their frames with `over_time`: B times (T, C, H, W) -> (B, D).
 
         An image is a clip of one frame. Clips may differ in T, and for a backbone of clips also in H and W.
         """
         if self.backbone.takes_clips:
-            return encode_by_shape(lambda same: self.extract_feat(same.transpose(1, 2)), clips)
+            encode = self._join_steps if self.joins_time_steps else self.extract_feat
+            return encode_by_shape(lambda same: encode(same.transpose(1, 2)), clips)
         features = self.extract_feat(torch.cat(list(clips)))
         return torch.cat([self.over_time(f[None]) for f in features.split([len(c) for c in clips])])
+
+    def _join_steps(self, clips: Tensor) -> Tensor:
+        """Encodes clips, pools each time step, and joins these: (B, C, T, H, W) -> (B, D)."""
+        (tokens,) = self.backbone(clips)
+        patches, prefix = self.backbone.split_prefix(tokens)
+        num_times = self.backbone.grid_of(clips)[0]
+        steps = patches.unflatten(1, (num_times, -1)).flatten(0, 1)  # (B*t, h*w, D)
+        no_prefix = prefix.new_empty(len(steps), 0, prefix.shape[2])
+        pooled = call_part('aggregator', self.aggregator, steps, no_prefix, returns='(B, D)')
+        return self.over_time(pooled.unflatten(0, (len(clips), num_times)))
 
     def predict(
         self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample]
