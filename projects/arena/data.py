@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Packs the data of the arena: shards for pretraining, and arrays of pixels for scoring.
+"""Packs the data of the arena: shards, and arrays of pixels for scoring.
 
 A fifth of `train` is `dev`, by group: no group is in both `fit` and `dev`. The search trains on `fit` and is scored on
 `dev`; the runs of the tables train on both, and are scored on `val`, or on folds of all labelled clips.
@@ -8,6 +8,7 @@ A fifth of `train` is `dev`, by group: no group is in both `fit` and `dev`. The 
 import csv
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 SETS = ('images', 'ut', 'skate', 'utdd', 'utdc')
-VIDEO_SETS = SETS[1:]
-SHORT_SIDE, SIZE, NUM_FRAMES, FPS = 72, 48, 8, 10
+SPLITS = ('fit', 'dev', 'val')
+SHORT_SIDE, SIZE, NUM_FRAMES, FPS, QUALITY = 72, 48, 8, 10, 95
+_READ_CLIP = [
+    dict(type='OpenVideo'),
+    dict(type='UniformFrames', num_frames=NUM_FRAMES),
+    dict(type='DecodeFrames'),
+]
 _DEV_SHARE = 0.2
 _FOLDS_OF_SKATE = 5
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,28 +118,27 @@ def _dev_groups(lines: list[dict[str, str]]) -> set[str]:
 
 
 def prepare(data: Path) -> None:
-    """Packs shards and arrays of pixels, unless they are there."""
-    samples = read_samples(data)
-    made_of = (samples, SHORT_SIDE, SIZE, NUM_FRAMES, FPS)
-    stamp = hashlib.sha256(repr(made_of).encode()).hexdigest()
+    """Packs shards, and arrays of the labelled samples, unless they are there. Packed ones don't need `data`."""
     done = PACKED / 'done.json'
+    if done.exists() and not (data / 'real_mini').is_dir():
+        print(f'No data at {str(data)!r}: taking those in {str(PACKED.relative_to(ROOT))!r}.')
+        return
+    samples = read_samples(data)
+    made_of = (samples, SHORT_SIDE, SIZE, NUM_FRAMES, FPS, QUALITY)
+    stamp = hashlib.sha256(repr(made_of).encode()).hexdigest()
     if done.exists() and json.loads(done.read_text()) == stamp:
         return
-    PACKED.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(PACKED, ignore_errors=True)
+    PACKED.mkdir(parents=True)
     for name in (*SETS, 'unlabelled'):
         own = [sample for sample in samples if sample.set == name]
         classes = sorted({sample.label for sample in own})
-        for split in ('fit', 'dev'):
-            wanted = 'unlabelled' if name == 'unlabelled' and split == 'fit' else split
-            lines = [
-                f'{sample.path} {classes.index(sample.label)}\n'
-                for sample in own
-                if sample.split == wanted
-            ]
-            if lines:
-                _pack(data, PACKED / name / split, lines, 'image' if name == 'images' else 'video')
+        for split in SPLITS if name in SETS else ('fit',):
+            part = [sample for sample in own if sample.split in (split, 'unlabelled')]
+            lines = [f'{sample.path} {classes.index(sample.label)}\n' for sample in part]
+            _pack(data, PACKED / name / split, lines, 'image' if name == 'images' else 'video')
         if name in SETS:
-            _save_pixels(data, name, [sample for sample in own if sample.split != 'unlabelled'])
+            _save_pixels(name, [sample for sample in own if sample.split in SPLITS])
     done.write_text(json.dumps(stamp))
 
 
@@ -147,7 +152,7 @@ def _pack(data: Path, out: Path, lines: list[str], kind: str) -> None:
     files = PACKED / f'{out.parent.name}-{out.name}.txt'
     files.write_text(''.join(lines))
     videos = dict(video_as='jpeg', fps=FPS) if kind == 'video' else {}
-    recipe = choose_recipe(kind, short_side=SHORT_SIDE, quality=95, **videos)
+    recipe = choose_recipe(kind, short_side=SHORT_SIDE, quality=QUALITY, **videos)
     tally = Packing(find_source(str(files), kind, data_root=str(data)), recipe).run(str(out))
     if tally.num_samples != len(lines):
         raise SystemExit(
@@ -155,19 +160,32 @@ def _pack(data: Path, out: Path, lines: list[str], kind: str) -> None:
         )
 
 
-def _save_pixels(data: Path, name: str, samples: list[Sample]) -> None:
-    from vicmae.apis import load_clips
+def _save_pixels(name: str, samples: list[Sample]) -> None:
+    """Saves an array of a set's pixels, in the order of its shards: fit, dev, val, each by path."""
+    from vicmae.datasets.sample_key import SampleKey
+    from vicmae.registry import DATASETS
 
-    print(f'Reading {len(samples)} files of {name}', flush=True)
-    paths = [str(data / sample.path) for sample in samples]
-    pixels = np.stack([clip.numpy() for clip in load_clips(paths, SIZE, num_frames=NUM_FRAMES)])
-    if name == 'images':
-        pixels = pixels[:, 0]
+    image = name == 'images'
+    reading = [dict(type='LoadImage')] if image else _READ_CLIP
+    dataset = DATASETS.build(
+        dict(
+            type='ImageShards' if image else 'VideoShards',
+            shards=[str(PACKED / name / split) for split in SPLITS],
+            with_labels=True,
+            pipeline=[*reading, dict(type='CenterCrop', size=SIZE), dict(type='PackClip')],
+        )
+    )
+    packed = [dataset[SampleKey(0, 0, index)] for index in range(len(dataset))]
+    pixels = np.stack([sample['inputs'].numpy() for sample in packed])
+    samples = sorted(samples, key=lambda sample: (SPLITS.index(sample.split), sample.path))
+    labels = np.array([int(sample['data_samples'].gt_label) for sample in packed])
     classes = sorted({sample.label for sample in samples})
+    if labels.tolist() != [classes.index(sample.label) for sample in samples]:
+        raise SystemExit(f'error: the shards of {name} are not in the order of its list.')
     np.savez(
         PACKED / f'{name}.npz',
-        pixels=pixels,
-        labels=np.array([classes.index(sample.label) for sample in samples]),
+        pixels=pixels[:, 0] if image else pixels,
+        labels=labels,
         splits=np.array([sample.split for sample in samples]),
         groups=np.array([sample.group for sample in samples]),
     )

@@ -2,11 +2,12 @@
 """Pretrains every row of the arena with the same budget, and scores its frozen features.
 
     python projects/arena/run.py                                # the methods, three seeds, the same FLOPs
-    python projects/arena/run.py --budget 180s                # the same wall time; the machine does nothing else
+    python projects/arena/run.py --budget 150s                  # the same time, on a machine that does nothing else
     python projects/arena/run.py --rows vicmae mae --seeds 1    # some
+    python projects/arena/run.py --size large --jobs 4          # ViT-S, for a GPU
 
 Each run writes one JSON file to projects/arena/results. What is there is not run again, so the command continues where
-it was stopped. First it chooses the learning rate of each row: three values, a quarter of the FLOPs, one seed.
+it was stopped. First it chooses the learning rate of each row: four values, a quarter of the FLOPs, one seed.
 `python projects/arena/page.py` makes the tables.
 """
 
@@ -28,8 +29,8 @@ from data import ROOT, labelled_sets, prepare
 from results import RESULTS, Result
 from rows import FINETUNED, GROUPS, ROWS, Row
 
-FLOPS = 8e12
-LEARNING_RATES = (1e-3, 2e-3, 4e-3)
+FLOPS = dict(small=8e12, large=1e15)
+LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 SEARCH_SHARE = 1 / 4
 _SEARCH_SEED = 100  # not one of the tables
 _MAX_DEVIATION = 0.05  # of the wall time
@@ -42,7 +43,8 @@ class Task:
 
     Attributes:
         table: Folder of its result: flops, time, search or finetune.
-        budget: Its size, by the unit: flops or seconds.
+        budget: Its amount, by the unit: flops or seconds.
+        size: Of the model: small or large.
     """
 
     row: str
@@ -50,12 +52,13 @@ class Task:
     seed: int
     lr: float
     budget: dict[str, float]
+    size: str = 'small'
 
     @property
     def name(self) -> str:
         """Name of the run, and of its files."""
         what = f'lr{self.lr:g}' if self.table == 'search' else f'seed{self.seed}'
-        return f'{self.table}/{self.row}/{what}'
+        return f'{"" if self.size == "small" else "large/"}{self.table}/{self.row}/{what}'
 
     @property
     def path(self) -> Path:
@@ -76,7 +79,7 @@ def main() -> int:
     rows = chosen_rows(args.rows)
     searched = [row.searched for row in rows] + ['supervised'] * args.finetune
     searches = [
-        Task(name, 'search', _SEARCH_SEED, rate, dict(flops=SEARCH_SHARE * args.flops))
+        Task(name, 'search', _SEARCH_SEED, rate, dict(flops=SEARCH_SHARE * args.flops), args.size)
         for name in dict.fromkeys(searched)
         if name is not None
         for rate in LEARNING_RATES
@@ -86,14 +89,14 @@ def main() -> int:
         ('time', dict(seconds=args.seconds)) if args.seconds else ('flops', dict(flops=args.flops))
     )
     runs = [
-        Task(row.name, table, seed, best_rate(row), budget)
+        Task(row.name, table, seed, best_rate(row, args.size), budget, args.size)
         for seed in range(args.seeds)
         for row in rows
         if row.max_seeds is None or seed < row.max_seeds
     ]
     failed += run_all(runs, args.jobs)
     if args.finetune:
-        lr = best_rate(ROWS['supervised'])
+        lr = best_rate(ROWS['supervised'], args.size)
         failed += run_all(
             [
                 replace(run, table='finetune', lr=lr, budget=dict(flops=args.flops))
@@ -151,8 +154,8 @@ def run(task: Task) -> None:
         **asdict(task),
         config=str(ROWS[task.row].config.relative_to(ROOT)),
         threads=torch.get_num_threads(),
-        dtype='bfloat16' if cpu_has_bfloat16() else 'float32',
-        machine=_processor(),
+        dtype='bfloat16' if cpu_has_bfloat16() or torch.cuda.is_available() else 'float32',
+        machine=torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         versions=dict(
             python=platform.python_version(), torch=torch.__version__, vicmae=vicmae.__version__
         ),
@@ -222,32 +225,20 @@ def train(task: Task) -> tuple[Any, dict[str, Any]]:
 
 
 def config_of(task: Task) -> Any:
-    """Returns the config of a run, without the size of its budget."""
+    """Returns the config of a run, without its number of steps."""
+    import torch
+
     from vicmae.apis import load_config
     from vicmae.engine.hardware import cpu_has_bfloat16
 
     cfg = load_config(ROWS[task.row].config)
     if task.table == 'finetune':
-        backbone, weights = (
-            cfg.model.backbone,
-            WORK / f'flops/{task.row}/seed{task.seed}/epoch_1.pth',
-        )
-        cfg = load_config(ROWS['supervised'].config)
-        if (
-            backbone.get('num_frames') != 1
-        ):  # else it is inflated to the encoder of clips of this config
-            backbone.pop('masking', None)
-            cfg.model.backbone = backbone
-        if ROWS[task.row].searched is not None:
-            if not weights.exists():
-                raise SystemExit(
-                    f'error: no weights {str(weights)!r}. Remove {task.path.name!r} of the row in '
-                    f"'{RESULTS / 'flops' / task.row}', and run it again."
-                )
-            cfg.model.pretrained = str(weights)
+        cfg = _finetuning_of(task, cfg.model.backbone)
+    if task.size == 'large':
+        _enlarge(cfg)
     cfg.launcher, cfg.randomness.seed = 'none', task.seed
     cfg.optim_wrapper.optimizer.lr = task.lr
-    if cpu_has_bfloat16():
+    if cpu_has_bfloat16() or torch.cuda.is_available():
         cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
     cfg.default_hooks.checkpoint.update(save_optimizer=False, save_param_scheduler=False)
     if task.table == 'search':
@@ -257,6 +248,38 @@ def config_of(task: Task) -> Any:
     return cfg
 
 
+def _finetuning_of(task: Task, backbone: Any) -> Any:
+    """Returns the config of the supervised row with the backbone and the weights of another one."""
+    from vicmae.apis import load_config
+
+    cfg = load_config(ROWS['supervised'].config)
+    if backbone.get('num_frames') != 1:  # an encoder of frames is inflated to this config's
+        backbone.pop('masking', None)
+        cfg.model.backbone = backbone
+    if ROWS[task.row].searched is None:
+        return cfg
+    pretrained = replace(task, table='flops')
+    weights = WORK / pretrained.name / 'epoch_1.pth'
+    if not weights.exists():
+        raise SystemExit(
+            f'error: no weights {str(weights)!r}. Remove {str(pretrained.path)!r}, and run it again.'
+        )
+    cfg.model.pretrained = str(weights)
+    return cfg
+
+
+def _enlarge(cfg: Any) -> None:
+    """Makes the encoder a ViT-S and the batch four times as large, for a GPU."""
+    cfg.model.backbone.arch = dict(
+        embed_dims=384, num_layers=12, num_heads=6, feedforward_channels=1536
+    )
+    if cfg.model.get('neck'):
+        cfg.model.neck.update(embed_dim=192, depth=4, num_heads=6)
+    cfg.train_dataloader.batch_size *= 4
+    cfg.train_dataloader.num_workers = 3
+    cfg.auto_scale_lr.base_batch_size *= 4
+
+
 def _require_time(seconds: float, budget: float) -> None:
     if abs(seconds / budget - 1) > _MAX_DEVIATION:
         raise SystemExit(
@@ -264,11 +287,13 @@ def _require_time(seconds: float, budget: float) -> None:
         )
 
 
-def best_rate(row: Row) -> float:
+def best_rate(row: Row, size: str) -> float:
     """Returns the learning rate with the best score of the search."""
     if row.searched is None:
         return 0.0
-    tasks = {rate: Task(row.searched, 'search', _SEARCH_SEED, rate, {}) for rate in LEARNING_RATES}
+    tasks = {
+        rate: Task(row.searched, 'search', _SEARCH_SEED, rate, {}, size) for rate in LEARNING_RATES
+    }
     return max(LEARNING_RATES, key=lambda rate: _score_of(tasks[rate]))
 
 
@@ -343,9 +368,14 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seeds', type=int, default=3, help='number of seeds (3)')
     parser.add_argument(
+        '--size',
+        choices=FLOPS,
+        default='small',
+        help='small, for a CPU, or large: ViT-S and 512 samples a step, for a GPU (small)',
+    )
+    parser.add_argument(
         '--budget',
-        default=f'{FLOPS:g}',
-        help=f'FLOPs of a run, or seconds such as 180s ({FLOPS:g} FLOPs)',
+        help=f'FLOPs of a run ({FLOPS["small"]:g}; large {FLOPS["large"]:g}), or seconds such as 150s',
     )
     parser.add_argument(
         '--jobs', type=int, default=1, help='runs at a time, for a budget of FLOPs (1)'
@@ -357,14 +387,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--one', help=argparse.SUPPRESS)
     args = parser.parse_args()
+    budget = args.budget or str(FLOPS[args.size])
     try:
-        amount = float(args.budget.removesuffix('s'))
+        amount = float(budget.removesuffix('s'))
     except ValueError:
         parser.error(
             f'`--budget` is a number of FLOPs, or of seconds such as 180s, got {args.budget!r}.'
         )
-    args.seconds = amount if args.budget.endswith('s') else None
-    args.flops = FLOPS if args.seconds else amount
+    args.seconds = amount if budget.endswith('s') else None
+    args.flops = FLOPS[args.size] if args.seconds else amount
     if args.seconds and args.finetune:
         parser.error('`--finetune` takes the weights of equal FLOPs, got a budget of seconds.')
     if args.seconds and args.jobs > 1:

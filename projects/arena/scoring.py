@@ -38,8 +38,11 @@ def encode(model: Any, pixels: Tensor) -> Tensor:
     """Encodes images (S, C, H, W) or clips (S, T, C, H, W) to patch tokens (S, T', N, D), T' = 1 for images."""
     model.eval()
     size = max(1, _BATCH_FRAMES // (pixels.shape[1] if pixels.ndim == 5 else 1))
-    with compute_in_bfloat16(model) if cpu_has_bfloat16() else nullcontext():
-        return torch.cat([_encode_batch(model, part).float() for part in pixels.split(size)])
+    device = next(model.parameters()).device
+    fast = device.type == 'cuda' or cpu_has_bfloat16()
+    with compute_in_bfloat16(model) if fast else nullcontext():
+        parts = [_encode_batch(model, part.to(device)) for part in pixels.split(size)]
+    return torch.cat([tokens.float().cpu() for tokens in parts])
 
 
 def _encode_batch(model: Any, pixels: Tensor) -> Tensor:
