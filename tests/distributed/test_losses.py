@@ -115,6 +115,22 @@ def test_batch_norm_per_rank_differs_from_one_process(gloo_pool):
         assert relative_error(joined(results[case][1]), joined(gradients)) > 0.01, case
 
 
+def loss_of_patches_and_gradient(predictions):
+    rank, world_size = rank_and_world_size()
+    share = predictions.chunk(world_size, dim=1)[rank].clone().requires_grad_()
+    loss = info_nce(share, share, 0.2)
+    loss.backward()
+    return loss.detach() / world_size, share.grad / world_size
+
+
+def test_loss_of_patches_on_two_ranks_equals_one_process(gloo_pool):
+    z = torch.randn(2, 6, 3, 5, dtype=torch.float64)
+    loss, gradient = loss_of_patches_and_gradient(z)
+    losses, gradients = zip(*gloo_pool.run(loss_of_patches_and_gradient, 2, z), strict=True)
+    torch.testing.assert_close(sum(losses), loss)
+    torch.testing.assert_close(torch.cat(gradients, dim=1), gradient)
+
+
 def loss_of_share(predictions, targets, compat_rank_local_ids):
     rank, world_size = rank_and_world_size()
     share = [x.chunk(world_size, dim=1)[rank] for x in (predictions, targets)]

@@ -44,6 +44,15 @@ def test_losses_and_gradients_equal_those_of_the_whole_batch(num_parts, num_samp
     assert gradients.keys() == cached.keys()
 
 
+def test_contrast_of_patches_equals_that_of_the_whole_batch():
+    views = [torch.randn(6, 3, 16, 16) for _ in range(2)]
+    losses, gradients = step(make_model(contrast_patches=True), views)
+    in_parts, cached = step(make_model(3, contrast_patches=True), views)
+    assert in_parts == pytest.approx(losses, rel=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(cached[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
 def test_sigreg_and_predicted_tokens_equal_those_of_the_whole_batch():
     views = [torch.randn(6, 3, 16, 16) for _ in range(2)]
     head = dict(

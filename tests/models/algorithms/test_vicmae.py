@@ -14,6 +14,7 @@ from vicmae.models.heads import MLPHead
 from vicmae.models.layers import patchify, unpatchify
 from vicmae.models.masking import RandomMasking
 from vicmae.registry import MODELS
+from vicmae.structures import Views
 from vicmae.testing import randomize, toy_vicmae_config
 
 LOSSES = ('loss_reconstruction', 'loss_contrastive')
@@ -304,6 +305,66 @@ def test_projector_feeds_the_predictor_and_the_target_without_a_head():
     predictions = torch.stack([model.predictor(v) for v in projected])
     expected = model.head.contrastive(predictions, projected)
     torch.testing.assert_close(model.loss(views)['contrastive'], expected.detach())
+
+
+@pytest.mark.parametrize('norm', ['BN', None])
+def test_patches_are_contrasted_in_place_of_pooled_tokens(norm):
+    model, views = make_model(norm, contrast_patches=True), make_views()
+    fix_masks(model, 8)
+    tokens, _ = model.backbone(torch.cat(views), mask=True)
+    patches = tokens[:, 1:].unflatten(0, (2, 4))  # (2, B, K, D), without the class token
+    predictions, targets = (
+        torch.stack([head(view.flatten(0, 1)).unflatten(0, (4, -1)) for view in patches])
+        for head in (model.predictor, model.target.head)
+    )
+    expected = model.head.contrastive(predictions, targets)
+    losses = model.loss(views)
+    torch.testing.assert_close(losses['contrastive'], expected.detach())
+    model.parse_losses(losses)[0].backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ('parts', 'message'),
+    [
+        (dict(target=dict(type='EMATarget')), 'needs a `SharedTarget` .* got EMATarget'),
+        (
+            dict(head=dict(type='ViCMAEHead', contrastive=dict(type='VICRegLoss'))),
+            'needs an `InfoNCELoss` as `head.contrastive`, got VICRegLoss',
+        ),
+        (
+            dict(aggregator=dict(type='GeMPooling')),
+            'GeMPooling',
+        ),
+    ],
+)
+def test_parts_that_cannot_contrast_patches_are_refused(parts, message):
+    with pytest.raises((ConfigError, ValueError), match=message):
+        make_model(contrast_patches=True, **parts)
+
+
+def test_patches_of_two_kinds_of_data_are_not_contrasted_in_one_batch():
+    model = make_model(contrast_patches=True)
+    with pytest.raises(ConfigError, match='batch has 2 kinds of data. Set .*OneSourceBatches'):
+        model.mixed_loss([Views(make_views()), Views(make_views())])
+
+
+def test_change_of_patches_of_clips_is_among_the_targets():
+    def reconstruction(tubelet_size, **loss):
+        config = toy_vicmae_config()
+        config['backbone'] |= dict(num_frames=4, tubelet_size=tubelet_size)
+        config['head'] = {
+            **config['head'],
+            'reconstruction': dict(type='PixelReconstructionLoss', **loss),
+        }
+        model = randomize(MODELS.build(config))
+        model.backbone.masking.noise = lambda *_: torch.arange(32.0).expand(8, -1)
+        clips = [torch.randn(4, 3, 4, 16, 16, generator=torch.manual_seed(1)) for _ in range(2)]
+        return model.loss(clips)['reconstruction']
+
+    assert reconstruction(2, difference_weight=1.0) > reconstruction(2) + 0.1
+    with pytest.raises(ValueError, match='a patch has one frame'):
+        reconstruction(1, difference_weight=1.0)
 
 
 def test_without_projector_and_predictor_pooled_tokens_are_compared():

@@ -55,6 +55,43 @@ def test_equal_predictions_and_targets_give_simclrs_nt_xent():
     torch.testing.assert_close(info_nce(z, z, 0.2), nt_xent(z[0], z[1], 0.2))
 
 
+def info_nce_of_patches_slowly(predictions, targets, temperature):
+    """(2, N, K, E): a similarity is the mean over patches of the cosine with the closest patch of the other."""
+    num_views, num_samples = predictions.shape[:2]
+    rows = [(v, i) for v in range(num_views) for i in range(num_samples)]
+
+    def similarity(row, column):
+        closest = [
+            max(F.cosine_similarity(p, z, dim=0) for z in targets[column]) for p in predictions[row]
+        ]
+        return sum(closest) / len(closest) / temperature
+
+    losses = []
+    for view, i in rows:
+        others = [row for row in rows if row != (view, i)]
+        scores = torch.stack([similarity((view, i), other) for other in others])
+        losses.append(scores.logsumexp(dim=0) - scores[others.index((1 - view, i))])
+    return torch.stack(losses).mean()
+
+
+def test_loss_of_patches_equals_a_loop_over_patches():
+    predictions, targets = torch.randn(2, 2, 4, 3, 5).double()
+    expected = info_nce_of_patches_slowly(predictions, targets, 0.2)
+    torch.testing.assert_close(info_nce(predictions, targets, 0.2), expected)
+
+
+def test_loss_of_one_patch_is_that_of_vectors():
+    predictions, targets = torch.randn(2, 2, 6, 5)
+    of_patches = info_nce(predictions[:, :, None], targets[:, :, None], 0.1)
+    torch.testing.assert_close(of_patches, info_nce(predictions, targets, 0.1))
+
+
+def test_loss_ignores_the_order_of_patches():
+    predictions, targets = torch.randn(2, 2, 6, 4, 5)
+    moved = [predictions[:, :, torch.randperm(4)], targets[:, :, torch.randperm(4)]]
+    torch.testing.assert_close(info_nce(*moved, 0.1), info_nce(predictions, targets, 0.1))
+
+
 def test_loss_is_symmetric_in_the_views():
     z = torch.randn(2, 6, 5)
     torch.testing.assert_close(info_nce(z, z, 0.1), info_nce(z.flip(0), z.flip(0), 0.1))

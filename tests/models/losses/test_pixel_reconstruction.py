@@ -30,6 +30,31 @@ def test_loss_equals_a_loop_over_patches(norm_pix):
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_change_between_frames_counts_beside_the_pixels():
+    predicted, patches = torch.randn(3, 5, 24), torch.randn(3, 5, 24)  # 2 frames of 2 x 2 x 3
+    loss = PixelReconstructionLoss(False, difference_weight=0.7, tubelet_size=2)(predicted, patches)
+    pixels = loss_slowly(predicted.numpy(), patches.numpy(), False)
+    change = [(patch[12:] - patch[:12]) for patch in (predicted - patches).flatten(0, 1).numpy()]
+    assert loss.item() == pytest.approx(pixels + 0.7 * np.square(change).mean(), rel=1e-5)
+
+
+def test_error_that_is_the_same_in_all_frames_is_no_error_of_change():
+    patches = torch.randn(3, 5, 24)
+    predicted = patches + torch.randn(3, 5, 12).repeat(1, 1, 2)
+    losses = [
+        PixelReconstructionLoss(False, difference_weight=weight, tubelet_size=2)(predicted, patches)
+        for weight in (0.0, 5.0)
+    ]
+    torch.testing.assert_close(*losses)
+
+
+def test_change_within_patches_of_one_frame_is_refused():
+    with pytest.raises(ValueError, match=r'a patch has one frame. Set `backbone.tubelet_size=2`'):
+        PixelReconstructionLoss(difference_weight=1.0)
+    with pytest.raises(ValueError, match='must not be negative, got -1'):
+        PixelReconstructionLoss(difference_weight=-1, tubelet_size=2)
+
+
 def test_perfect_prediction_has_no_loss():
     patches = torch.randn(2, 5, 12)
     assert PixelReconstructionLoss(norm_pix=False)(patches, patches).item() == 0

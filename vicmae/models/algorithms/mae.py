@@ -30,7 +30,8 @@ class MAE(BasePretrainer):
         super().__init__(**model)
         self.backbone.require_masking()
         require_parameter_free(self.aggregator, 'MAE pools for evaluation only')
-        self.reconstruction = build_part(reconstruction)
+        tubelet_size = self.predicted_patch_size[0]
+        self.reconstruction = build_part(reconstruction, tubelet_size=tubelet_size)
         self.neck = self.build_neck(neck)
 
     @property

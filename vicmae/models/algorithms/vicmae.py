@@ -43,6 +43,9 @@ class ViCMAE(BasePretrainer):
         target: Computes the embeddings with which predictions are compared.
         projector: Maps pooled tokens to embeddings, for predictions and for targets without a head.
         predictor: Maps these embeddings to predictions. Without a projector, it is the paper's P.
+        contrast_patches: Whether the contrastive loss compares the visible patches of the two views, each with the most
+            similar one of the other view, instead of pooled tokens. The heads then map each patch. It needs an
+            `InfoNCELoss`.
         contrastive_cache: A `ContrastiveCache` encodes the batch in parts, so that it can be larger than memory allows.
         model: Arguments of `FeatureModel`. The backbone needs a `masking`.
 
@@ -61,22 +64,26 @@ class ViCMAE(BasePretrainer):
         target: Part | None = None,
         projector: Part | None = None,
         predictor: Part | None = None,
+        contrast_patches: bool = False,
         contrastive_cache: Part | None = None,
         **model: Any,
     ) -> None:
         super().__init__(**model)
         self.backbone.require_masking()
         self.target: Any = None
+        self.contrast_patches = contrast_patches
         losses = ('reconstruction', 'contrastive', 'order')
         width = self.backbone.embed_dims
-        self.head = build_part(head, nested=losses, nested_offers=dict(in_dim=width))
+        offers = dict(in_dim=width, tubelet_size=self.predicted_patch_size[0])
+        self.head = build_part(head, nested=losses, nested_offers=offers)
         if self.head.reconstruction is not None:
             self.neck = self.build_neck(_require_part(neck, 'neck', 'reconstruction'))
         if self.head.contrastive is not None:
             target = _require_part(target, 'target', 'contrastive')
             self._build_branches(projector, predictor, target)
-        elif self.order_loss is None:
-            require_parameter_free(self.aggregator, '`head.contrastive` is None')
+        if not self.pools_tokens:
+            why = 'is None' if self.target is None else 'compares patches'
+            require_parameter_free(self.aggregator, f'`head.contrastive` {why}')
         self.contrastive_cache = build_part(contrastive_cache) if contrastive_cache else None
 
     def _build_branches(self, projector: Part | None, predictor: Part | None, target: Part) -> None:
@@ -91,6 +98,8 @@ class ViCMAE(BasePretrainer):
         self.target = build_part(target, nested=('head',), nested_offers=dict(in_dim=width))
         self._require_equal_widths()
         self._require_targets_without_time()
+        if self.contrast_patches:
+            self._require_parts_for_patches()
         if isinstance(self.head.contrastive, CosineLoss) and isinstance(self.target, SharedTarget):
             keeper = 'nothing' if self.head.reconstruction is None else 'only the reconstruction'
             print_log(
@@ -129,6 +138,23 @@ class ViCMAE(BasePretrainer):
                 'would tell which views belong together. Add a `projector`, or a `target.head` of a `SharedTarget`.'
             )
 
+    def _require_parts_for_patches(self) -> None:
+        if not getattr(self.head.contrastive, 'compares_patches', False):
+            needed, got = 'an `InfoNCELoss` as `head.contrastive`', self.head.contrastive
+        elif isinstance(self.target, EMATarget):  # it pools tokens
+            needed, got = 'a `SharedTarget` or a `StopGradientTarget`', self.target
+        elif self.predicts_with_time:
+            needed, got = 'a predictor of one vector, such as `MLPHead`', self.predictor
+        else:
+            return
+        raise ValueError(f'`contrast_patches=True` needs {needed}, got {type(got).__name__}.')
+
+    @property
+    def pools_tokens(self) -> bool:
+        """Whether a loss needs the pooled tokens."""
+        contrasts_pooled = self.target is not None and not self.contrast_patches
+        return contrasts_pooled or self.order_loss is not None
+
     @property
     def order_loss(self) -> Any:
         """Loss of the order of frames. None without one, or for a head that doesn't know it."""
@@ -162,9 +188,14 @@ class ViCMAE(BasePretrainer):
     def mixed_loss(self, batches: Sequence[Views | Clips]) -> dict[str, Tensor]:
         """Computes the losses of view pairs of several kinds, whose contrast is within all of them together."""
         batches = [as_one_kind(batch) for batch in batches]
+        if self.contrast_patches and len(batches) > 1:
+            raise ConfigError(
+                '`contrast_patches=True` compares samples with the same number of patches, but a batch has '
+                f'{len(batches)} kinds of data. Set `train_dataloader.batch_sampler.type=OneSourceBatches`.'
+            )
         parts = [self.encode_views(batch.inputs, batch.get('seeds')) for batch in batches]
         shares = [len(batch) / sum(map(len, batches)) for batch in batches]
-        encoded = {  # losses (), and vectors (V, B, D)
+        encoded = {  # losses (), and vectors (V, B, D) or (V, B, K, D)
             name: join_parts([part[name] for part in parts], shares, dim=1) for name in parts[0]
         }
         losses = {name: value for name, value in encoded.items() if value.ndim == 0}
@@ -189,7 +220,7 @@ class ViCMAE(BasePretrainer):
         return times.flip(0) - times
 
     def encode_views(self, inputs: Sequence[Tensor], seeds: Tensor | None) -> dict[str, Tensor]:
-        """Masks and encodes pairs of one kind: V times (B, C, H, W) -> losses of `encode`, its vectors (V, B, D)."""
+        """Masks and encodes pairs of one kind: V times (B, C, H, W) -> what `encode` returns, rows as (V, B)."""
         views = self.join_views(inputs)  # (V*B, C, H, W), view 1's samples first
         mask = self.backbone.draw_mask(views, seeds_of_views(seeds, len(inputs)))
         if self.contrastive_cache is None:
@@ -202,10 +233,10 @@ class ViCMAE(BasePretrainer):
         }
 
     def encode(self, views: Tensor, mask: Mask) -> dict[str, Tensor]:
-        """Computes the pooled tokens of views, and the reconstruction loss of their masked patches.
+        """Computes the tokens that losses compare, and the reconstruction loss of masked patches.
 
         Shape:
-            (R, C, H, W) -> `reconstruction` (), `pooled` (R, D); for any R of the V*B rows
+            (R, C, H, W) -> `reconstruction` (), `pooled` (R, D), `patches` (R, K, D); for any R of the V*B rows
         """
         encoded = {}
         tokens, _ = self.backbone(views, mask)  # (R, 1+K, D)
@@ -214,8 +245,10 @@ class ViCMAE(BasePretrainer):
             encoded['reconstruction'] = call_part(
                 'head.reconstruction', self.head.reconstruction, predicted, patches, returns='()'
             )
-        if self.target is not None or self.order_loss is not None:
+        if self.pools_tokens:
             encoded['pooled'] = self.pool(tokens)
+        if self.target is not None and self.contrast_patches:
+            encoded['patches'], _ = self.backbone.split_prefix(tokens)
         return encoded
 
     def teach(self, views: Tensor, mask: Mask) -> dict[str, Tensor]:
@@ -225,19 +258,27 @@ class ViCMAE(BasePretrainer):
         return {'teacher': self.target.encode(views, mask)}
 
     def contrast(
-        self, pooled: Tensor, teacher: Tensor | None = None, seconds: Tensor | None = None
+        self,
+        pooled: Tensor | None = None,
+        teacher: Tensor | None = None,
+        seconds: Tensor | None = None,
+        patches: Tensor | None = None,
     ) -> Tensor:
         """Computes the contrastive loss from the pooled tokens of student and teacher, (V, B, D) each.
 
-        A `TimedPredictor` also gets the seconds from each view to the other, (V, B).
+        A `TimedPredictor` also gets the seconds from each view to the other, (V, B). `patches` (V, B, K, D) are
+        compared instead of pooled tokens: heads and target see B*K samples.
         """
-        projected = apply_per_view(self.projector, pooled, 'projector')  # (V, B, E)
+        compared: Any = pooled if patches is None else patches
+        samples = compared.shape[1:-1]  # (B,) or (B, K)
+        compared = compared.flatten(1, -2)
+        projected = apply_per_view(self.projector, compared, 'projector')  # (V, B, E)
         time: Any = (seconds,) if self.predicts_with_time else ()
         predictions = apply_per_view(self.predictor, projected, 'predictor', *time)
         embedded = predictions if self.embedder is self.predictor else projected
-        targets = call_part('target', self.target, pooled, embedded, teacher, returns='(V, B, E)')
-        loss = self.head.contrastive
-        return call_part('head.contrastive', loss, predictions, targets, returns='()')
+        targets = call_part('target', self.target, compared, embedded, teacher, returns='(V, B, E)')
+        pair = [vectors.unflatten(1, samples) for vectors in (predictions, targets)]
+        return call_part('head.contrastive', self.head.contrastive, *pair, returns='()')
 
 
 def _require_part(part: Part | None, name: str, loss: str) -> Part:

@@ -1,5 +1,5 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Contrastive loss. V views, B batch, E embedding, W ranks."""
+"""Contrastive loss. V views, B batch, K patches, E embedding, W ranks."""
 
 import math
 
@@ -23,14 +23,17 @@ def info_nce(
     samples and views. W ranks with B pairs each give the loss and, after DDP's averaging, the gradients of one process
     with W*B pairs; each rank computes the similarities of its own rows only.
 
+    Of samples with K patches each, the similarity is that of their patches: the mean over the patches of the prediction
+    of the similarity to the closest patch of the target.
+
     Shape:
-        (2, B, E), (2, B, E) -> (), the mean over this rank's 2B rows
+        (2, B, E), (2, B, E), or with patches (2, B, K, E), (2, B, K, E) -> (), the mean over this rank's 2B rows
     """
-    check_two_views(predictions, targets)
+    check_two_views(predictions, targets, with_patches=predictions.ndim == 4)
     with full_precision(predictions, targets) as (predictions, targets):
-        rows = F.normalize(predictions.flatten(0, 1), dim=-1)  # (2B, E)
-        columns = gather_with_grad(F.normalize(targets.flatten(0, 1), dim=-1))  # (W*2B, E)
-        logits = (rows / temperature) @ columns.T  # (2B, W*2B)
+        rows = F.normalize(predictions.flatten(0, 1), dim=-1)  # (2B, [K,] E)
+        columns = gather_with_grad(F.normalize(targets.flatten(0, 1), dim=-1))  # (W*2B, [K,] E)
+        logits = _similarities(rows / temperature, columns)  # (2B, W*2B)
         rank, _ = rank_and_world_size()
         ids = torch.arange(len(rows), device=rows.device) + rank * len(rows)
         # Exclude the sample itself. In place, as this is the largest tensor.
@@ -38,6 +41,15 @@ def info_nce(
         positives = _rank_local_positives if compat_rank_local_ids else _other_view
         log_shares = logits.log_softmax(dim=1).gather(1, positives(ids, len(columns)))
         return -log_shares.logsumexp(dim=1).mean()
+
+
+def _similarities(rows: Tensor, columns: Tensor) -> Tensor:
+    """Compares each row with each column: (R, E), (C, E) -> (R, C), or (R, K, E), (C, K, E) -> (R, C)."""
+    if rows.ndim == 2:
+        return rows @ columns.T
+    of_patches = rows.flatten(0, 1) @ columns.flatten(0, 1).T  # (R*K, C*K)
+    closest = of_patches.unflatten(1, columns.shape[:2]).amax(dim=2)  # (R*K, C)
+    return closest.unflatten(0, rows.shape[:2]).mean(dim=1)
 
 
 def _other_view(ids: Tensor, num_columns: int) -> Tensor:
@@ -69,8 +81,10 @@ class InfoNCELoss(nn.Module):
             exp over all).
 
     Shape:
-        (2, B, E), (2, B, E) -> ()
+        (2, B, E), (2, B, E), or with patches (2, B, K, E), (2, B, K, E) -> ()
     """
+
+    compares_patches = True  # see `contrast_patches` of `ViCMAE`
 
     def __init__(self, temperature: float = 0.1, *, compat_rank_local_ids: bool = False) -> None:
         super().__init__()

@@ -1,12 +1,12 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
-"""Checks the inputs of losses on embeddings. V views, B batch, E embedding."""
+"""Checks the inputs of losses on embeddings. V views, B batch, K patches, E embedding."""
 
 from torch import Tensor
 
 
-def check_two_views(predictions: Tensor, targets: Tensor) -> None:
+def check_two_views(predictions: Tensor, targets: Tensor, with_patches: bool = False) -> None:
     """Checks that there are two views of embeddings, with targets of the same shape."""
-    if predictions.ndim != 3 or len(predictions) != 2:
+    if predictions.ndim != 3 + with_patches or len(predictions) != 2:
         raise ValueError(
             'The loss compares 2 views of each sample, so `predictions` must have the shape (2, B, E), '
             f'got {tuple(predictions.shape)}. Stack the embeddings of the two views.'
