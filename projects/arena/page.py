@@ -10,7 +10,7 @@ The conclusions are written by hand, in projects/arena/conclusions.md.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 import matplotlib
@@ -19,15 +19,17 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
 from bootstrap import compare, spread_over_groups
-from results import FIGURES, HERE, RESULTS, VIDEO_SETS, Result, Results
+from results import FIGURES, HERE, MOTION_SETS, RESULTS, VIDEO_SETS, Result, Results
 from rows import REFERENCE, ROWS, Row
 
 ROOT = HERE.parents[1]
 PAGE, PICTURE = ROOT / 'docs/results/arena.md', ROOT / 'docs/images/arena.png'
 TABLES = dict(flops='Equal FLOPs', time='Equal time')
+COMMAND = 'python projects/arena/run.py'
 SETS = ('images', *VIDEO_SETS)
 SEEDS = 3
 _DIFFERENCES = 'Differences to ViC-MAE on both, in points, with their 95 % intervals:'
+_BESIDE = 1.02
 _LINK = '../../projects/arena/results'
 
 
@@ -112,6 +114,7 @@ def _conditions(runs: Sequence[Result]) -> str:
     """Says how the runs were made, from what they wrote."""
     contents = [run.content for run in runs]
     budgets = {_budget(content['budget']) for content in contents}
+    seconds = {c['budget']['seconds'] for c in contents if 'seconds' in c['budget']}
     dates = sorted({content['date'] for content in contents})
     machines = {
         f'{c["machine"]}, {c["threads"]} threads a run, {c.get("dtype", "float32")}'
@@ -119,7 +122,9 @@ def _conditions(runs: Sequence[Result]) -> str:
     }
     versions = {f'torch {c["versions"]["torch"]}' for c in contents}
     commits = sorted({content['commit'] for content in contents})
+    command = COMMAND + (f' --budget {seconds.pop():.0f}s' if seconds else '')
     return (
+        f'`{command}`, on the [data of the arena](../../projects/arena/README.md#data).\n'
         f'Budget of a run: {" or ".join(sorted(budgets))}. {"; ".join(sorted(machines))}; '
         f'{", ".join(sorted(versions))}; {dates[0]}{" to " + dates[-1] if len(dates) > 1 else ""}; '
         f'commits {", ".join(commits)}.'
@@ -137,8 +142,8 @@ def _budget(budget: dict[str, float]) -> str:
 def _table_of(results: Results, table: str, rows: Sequence[Row]) -> str:
     columns = ('score', 'images', 'videos', 'motion', *VIDEO_SETS)
     titles = [
-        'pretraining', *columns, 'images, kNN', 'spread over persons', 'GFLOPs a sample', 'steps',
-        'seconds', 'seeds',
+        'pretraining', *columns, 'images, kNN', *(f'{name} by person' for name in MOTION_SETS),
+        'GFLOPs a sample', 'steps', 'seconds', 'seeds',
     ]  # fmt: skip
     runs_of = {row.name: results.of(table, row.name) for row in rows}
     means = {
@@ -155,10 +160,15 @@ def _table_of(results: Results, table: str, rows: Sequence[Row]) -> str:
             continue
         values = means[row.name]
         figures = [
-            f'**{values[name]:.1f}**' if values[name] == best[name] else f'{values[name]:.1f}'
+            _with_spread(
+                values[name], [run.figure(name) for run in runs], values[name] == best[name]
+            )
             for name in columns
         ]
-        spread = spread_over_groups(runs, results.sets['utdd']['groups'], 'utdd')
+        by_person = {
+            name: spread_over_groups(runs, results.sets[name]['groups'], name)
+            for name in MOTION_SETS
+        }
         content = runs[0].content
         trained = 'flops' in content
         wanted = SEEDS if row.max_seeds is None else row.max_seeds
@@ -167,22 +177,23 @@ def _table_of(results: Results, table: str, rows: Sequence[Row]) -> str:
                 f'[{row.title}]({_LINK}/{table}/{row.name})',
                 *figures,
                 f'{mean(run.accuracy("images", "knn") for run in runs):.1f}',
-                f'{spread:.1f}',
+                *(f'± {spread:.1f}' for spread in by_person.values()),
                 f'{content["flops"] / content["samples"] / 1e9:.2f}' if trained else '',
                 f'{content["iterations"]}' if trained else '',
                 f'{mean(run.content["seconds"] for run in runs):.0f}' if trained else '',
                 f'{len(runs)}' + (f' of {wanted}' if len(runs) < wanted else ''),
             ]
         )
-    chance = ['chance', '', *[''] * 3]
-    if results.sets and table and rows[0].name == 'floor':
-        sets = results.sets
-        chance = [
-            'chance', '', f'{sets["images"]["chance"]:.1f}', '', '',
-            *(f'{sets[name]["chance"]:.1f}' for name in VIDEO_SETS),
-        ]  # fmt: skip
-        lines.append([*chance, *[''] * (len(titles) - len(chance))])
+    if results.sets and rows[0].name == 'floor':
+        chance = [f'{results.chance(name):.1f}' for name in columns]
+        lines.append(['chance', *chance, *[''] * (len(titles) - len(chance) - 1)])
     return _markdown(titles, lines)
+
+
+def _with_spread(value: float, values: Sequence[float], best: bool) -> str:
+    """Writes a mean with the standard deviation over seeds."""
+    number = f'**{value:.1f}**' if best else f'{value:.1f}'
+    return number if len(values) < 2 else f'{number} ± {stdev(values):.1f}'
 
 
 def _mean(runs: Sequence[Result], name: str) -> float:
@@ -248,7 +259,9 @@ def _markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def draw(results: Results, path: Path) -> None:
     """Draws FLOPs of pretraining against the score on images, on videos and on both.
 
-    A line joins the run of equal FLOPs (filled) and that of equal time (open). Bars: all seeds.
+    A line joins the run of equal FLOPs (filled) and that of equal time (open). A bar is the interval of the difference
+    to ViC-MAE on both: where it doesn't reach the level of that row, the row is ahead or behind. Rows of equal FLOPs
+    are drawn beside each other, so that their bars can be told apart.
     """
     panels = dict(images='images', videos='videos', score='both')
     rows = [row for row in ROWS.values() if row.group == 'main']
@@ -288,7 +301,9 @@ def _draw_row(axes: Any, results: Results, row: Row, name: str, number: int) -> 
             dashes = '--' if row.name == 'floor' else ':'
             return axes.axhline(middle, color='grey', linestyle=dashes)
         flops = mean(run.content['flops'] for run in runs) / 1e12
-        bar = [[middle - min(values)], [max(values) - middle]]
+        if table == 'flops':
+            flops *= _BESIDE**number
+        bar = _bar_of(results, table, row, name)
         drawn = axes.errorbar(
             flops, middle, bar, fmt=marker, markersize=size, color=colour, capsize=2,
             markerfacecolor=colour if table == 'flops' else 'white',
@@ -298,6 +313,15 @@ def _draw_row(axes: Any, results: Results, row: Row, name: str, number: int) -> 
     if len(ends) > 1:
         axes.plot(*zip(*ends, strict=True), color=colour, linewidth=0.8, alpha=0.6)
     return handle
+
+
+def _bar_of(results: Results, table: str, row: Row, name: str) -> Any:
+    """Returns the lengths of the bar below and above the value of a row."""
+    reference = results.of(table, REFERENCE)
+    if row.name == REFERENCE or not reference:
+        return None
+    interval = compare(results.of(table, row.name), reference, results.sets)[name]
+    return [[interval.value - interval.low], [interval.high - interval.value]]
 
 
 if __name__ == '__main__':

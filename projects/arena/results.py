@@ -84,6 +84,14 @@ class Results:
         """What is known of each set: `groups` of its test samples, number of `classes`, `chance` in per cent."""
         return _read(self.folder / 'sets.json') if (self.folder / 'sets.json').exists() else {}
 
+    def chance(self, name: str) -> float:
+        """Returns the figure of random answers, in per cent."""
+
+        def of_set(of: str) -> float:
+            return float(self.sets[of]['chance'])
+
+        return FIGURES[name](of_set) if name in FIGURES else of_set(name)
+
     def of(self, table: str, row: str) -> list[Result]:
         """Returns the runs of a row in a table (flops, time, search), in the order of their names."""
         paths = sorted((self.folder / table / row).glob('*.json'))

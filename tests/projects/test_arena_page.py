@@ -91,6 +91,25 @@ def test_a_row_does_not_differ_from_itself(arena):
         assert (interval.value, interval.low, interval.high) == (0, 0, 0)
 
 
+def test_more_groups_give_a_narrower_interval(arena):
+    def width(num_groups):
+        rng = np.random.default_rng(7)
+        sets = {
+            name: dict(groups=[f'{name}{i % num_groups}' for i in range(len(groups))])
+            for name, groups in GROUPS.items()
+        }
+        ours, theirs = ([run_of(arena, rng, seed) for seed in range(3)] for _ in range(2))
+        for name, labelled in sets.items():  # samples of a group are right together
+            right = rng.integers(2, size=num_groups)
+            for run in ours:
+                marks = ''.join(str(right[int(g.removeprefix(name))]) for g in labelled['groups'])
+                run.content['right'][name] = dict(logistic=marks)
+        interval = arena.bootstrap.compare(ours, theirs, sets, replicates=500)['score']
+        return interval.high - interval.low
+
+    assert width(5) > width(20) > width(80)
+
+
 def test_persons_of_two_sets_are_drawn_together(arena):
     """Where a person is hard in both sets, the interval of both is as wide as that of one."""
     rng = np.random.default_rng(3)
@@ -143,7 +162,10 @@ def test_page_has_the_means_of_the_results_and_names_what_is_missing(arena, fold
     page = arena.page.write_page(results)
     runs = results.of('flops', 'mae')
     mean = np.mean([run.figure('score') for run in runs])
-    assert f'[MAE, both](../../projects/arena/results/flops/mae) | {mean:.1f} |' in page
+    spread = np.std([run.figure('score') for run in runs], ddof=1)
+    link = '[MAE, both](../../projects/arena/results/flops/mae)'
+    assert f'| {link} | {mean:.1f} ± {spread:.1f} |' in page
+    assert '| chance | 25.0 | 25.0 |' in page
     assert '| VideoMAE | not run |' in page
     assert '| 1 of 3 |' in page
     assert '## Equal time\n\nNot run yet.' in page
