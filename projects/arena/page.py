@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 
 from bootstrap import compare, spread_over_groups
 from results import FIGURES, HERE, MOTION_SETS, RESULTS, VIDEO_SETS, Result, Results
-from rows import REFERENCE, ROWS, Row
+from rows import FLOPS, REFERENCE, ROWS, Row
 
 ROOT = HERE.parents[1]
 PAGE, PICTURE = ROOT / 'docs/results/arena.md', ROOT / 'docs/images/arena.png'
@@ -67,7 +67,10 @@ def write_page(results: Results) -> str:
         parts.append(conclusions.read_text(encoding='utf-8').strip())
     if results.of('flops', REFERENCE):
         parts.append(f'![FLOPs of pretraining and score of each method](../images/{PICTURE.name})')
-    for table, title in TABLES.items():
+    longer = {
+        table: f'Equal FLOPs: {table.removesuffix("-tflops")} TFLOPs' for table in results.longer
+    }
+    for table, title in {**TABLES, **longer}.items():
         parts += [f'## {title}', *_describe_table(results, table)]
     for group, title, text in (
         ('ablation', 'Ablations', 'ViC-MAE on both with one change, one seed, equal FLOPs.'),
@@ -98,6 +101,8 @@ def write_page(results: Results) -> str:
 
 def _describe_table(results: Results, table: str) -> list[str]:
     rows = [row for row in ROWS.values() if row.group == 'main']
+    if table in results.longer:
+        rows = [row for row in rows if results.of(table, row.name)]
     runs = [run for row in rows for run in results.of(table, row.name)]
     if not runs:
         return ['Not run yet.']
@@ -122,7 +127,9 @@ def _conditions(runs: Sequence[Result]) -> str:
     }
     versions = {f'torch {c["versions"]["torch"]}' for c in contents}
     commits = sorted({content['commit'] for content in contents})
+    flops = {c['budget']['flops'] for c in contents if 'flops' in c['budget']} - {FLOPS['small']}
     command = COMMAND + (f' --budget {seconds.pop():.0f}s' if seconds else '')
+    command += f' --budget {flops.pop():g}' if flops else ''
     return (
         f'`{command}`, on the [data of the arena](../../projects/arena/README.md#data).\n'
         f'Budget of a run: {" or ".join(sorted(budgets))}. {"; ".join(sorted(machines))}; '
@@ -259,7 +266,7 @@ def _markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def draw(results: Results, path: Path) -> None:
     """Draws FLOPs of pretraining against the score on images, on videos and on both.
 
-    A line joins the run of equal FLOPs (filled) and that of equal time (open). A bar is the interval of the difference
+    A line joins the runs of equal FLOPs (filled) and that of equal time (open). A bar is the interval of the difference
     to ViC-MAE on both: where it doesn't reach the level of that row, the row is ahead or behind. Rows of equal FLOPs
     are drawn beside each other, so that their bars can be told apart.
     """
@@ -291,7 +298,7 @@ def _draw_row(axes: Any, results: Results, row: Row, name: str, number: int) -> 
     colour = 'black' if reference else plt.get_cmap('tab20')(number % 20)
     marker, size = ('*', 12) if reference else ('os^vD'[number % 5], 6)
     handle, ends = None, []
-    for table in TABLES:
+    for table in (*results.longer, *TABLES):
         runs = results.of(table, row.name)
         if not runs:
             continue
@@ -301,17 +308,17 @@ def _draw_row(axes: Any, results: Results, row: Row, name: str, number: int) -> 
             dashes = '--' if row.name == 'floor' else ':'
             return axes.axhline(middle, color='grey', linestyle=dashes)
         flops = mean(run.content['flops'] for run in runs) / 1e12
-        if table == 'flops':
+        if table != 'time':
             flops *= _BESIDE**number
         bar = _bar_of(results, table, row, name)
         drawn = axes.errorbar(
             flops, middle, bar, fmt=marker, markersize=size, color=colour, capsize=2,
-            markerfacecolor=colour if table == 'flops' else 'white',
+            markerfacecolor='white' if table == 'time' else colour,
         )  # fmt: skip
         handle = handle or drawn
         ends.append((flops, middle))
     if len(ends) > 1:
-        axes.plot(*zip(*ends, strict=True), color=colour, linewidth=0.8, alpha=0.6)
+        axes.plot(*zip(*sorted(ends), strict=True), color=colour, linewidth=0.8, alpha=0.6)
     return handle
 
 

@@ -84,6 +84,12 @@ class Results:
         """What is known of each set: `groups` of its test samples, number of `classes`, `chance` in per cent."""
         return _read(self.folder / 'sets.json') if (self.folder / 'sets.json').exists() else {}
 
+    @property
+    def longer(self) -> list[str]:
+        """Tables of equal FLOPs with another budget than the main one, by that: 32-tflops."""
+        names = [path.name for path in self.folder.glob('*-tflops')]
+        return sorted(names, key=lambda name: float(name.removesuffix('-tflops')))
+
     def chance(self, name: str) -> float:
         """Returns the figure of random answers, in per cent."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = 'vicmae'  # the row with which all others are compared
+FLOPS = dict(small=8e12, large=1e15)  # of a run, by the size of the model
 UNTRAINED = ('floor', 'random')
 FINETUNED = ('random', 'mae', 'omnimae', 'simclr', 'vicmae')
 

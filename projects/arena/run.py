@@ -2,8 +2,8 @@
 """Pretrains every row of the arena with the same budget, and scores its frozen features.
 
     python projects/arena/run.py                                # the methods, three seeds, the same FLOPs
-    python projects/arena/run.py --budget 150s                  # the same time, on a machine that does nothing else
-    python projects/arena/run.py --rows vicmae mae --seeds 1    # some
+    python projects/arena/run.py --budget 60s                   # the same time, on a machine that does nothing else
+    python projects/arena/run.py --rows vicmae mae --budget 32e12   # some, four times as long
     python projects/arena/run.py --size large --jobs 4          # ViT-S, for a GPU
 
 Each run writes one JSON file to projects/arena/results. What is there is not run again, so the command continues where
@@ -27,9 +27,8 @@ from typing import Any
 
 from data import ROOT, labelled_sets, prepare
 from results import RESULTS, Result
-from rows import FINETUNED, GROUPS, ROWS, Row
+from rows import FINETUNED, FLOPS, GROUPS, ROWS, Row
 
-FLOPS = dict(small=8e12, large=1e15)
 LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 SEARCH_SHARE = 1 / 4
 _SEARCH_SEED = 100  # not one of the tables
@@ -42,7 +41,7 @@ class Task:
     """A run: a row with a seed, a learning rate and a budget.
 
     Attributes:
-        table: Folder of its result: flops, time, search or finetune.
+        table: Folder of its result: flops, 32-tflops (or another budget), time, search or finetune.
         budget: Its amount, by the unit: flops or seconds.
         size: Of the model: small or large.
     """
@@ -77,6 +76,7 @@ def main() -> int:
     prepare(data)
     _write_sets()
     rows = chosen_rows(args.rows)
+    default = FLOPS[args.size]
     searched = [row.searched for row in rows] + ['supervised'] * args.finetune
     searches = [
         Task(name, 'search', _SEARCH_SEED, rate, dict(flops=SEARCH_SHARE * args.flops), args.size)
@@ -85,9 +85,11 @@ def main() -> int:
         for rate in LEARNING_RATES
     ]
     failed = run_all(searches, args.jobs)
-    table, budget = (
-        ('time', dict(seconds=args.seconds)) if args.seconds else ('flops', dict(flops=args.flops))
-    )
+    if args.seconds:
+        table, budget = 'time', dict(seconds=args.seconds)
+    else:
+        longer = f'{args.flops / 1e12:g}-tflops'
+        table, budget = 'flops' if args.flops == default else longer, dict(flops=args.flops)
     runs = [
         Task(row.name, table, seed, best_rate(row, args.size), budget, args.size)
         for seed in range(args.seeds)
@@ -375,7 +377,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--budget',
-        help=f'FLOPs of a run ({FLOPS["small"]:g}; large {FLOPS["large"]:g}), or seconds such as 150s',
+        help=f'FLOPs of a run ({FLOPS["small"]:g}; large {FLOPS["large"]:g}), or seconds such as 60s',
     )
     parser.add_argument(
         '--jobs', type=int, default=1, help='runs at a time, for a budget of FLOPs (1)'
@@ -396,8 +398,8 @@ def parse_args() -> argparse.Namespace:
         )
     args.seconds = amount if budget.endswith('s') else None
     args.flops = FLOPS[args.size] if args.seconds else amount
-    if args.seconds and args.finetune:
-        parser.error('`--finetune` takes the weights of equal FLOPs, got a budget of seconds.')
+    if args.finetune and budget != str(FLOPS[args.size]):
+        parser.error('`--finetune` takes the weights of the default budget: leave `--budget` out.')
     if args.seconds and args.jobs > 1:
         parser.error('Runs at fixed wall time run alone: `--jobs 1`.')
     return args

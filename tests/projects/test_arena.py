@@ -230,15 +230,15 @@ def test_one_command_packs_searches_trains_scores_and_repeats_nothing(arena, sma
     sets = contents.pop('sets.json')
     assert set(sets) == {'images', 'ut', 'skate', 'utdd', 'utdc'}
     assert {name for name in contents if not name.startswith('search/mae/')} == {
-        'flops/floor/seed0.json',
-        'flops/mae/seed0.json',
+        '0.16-tflops/floor/seed0.json',
+        '0.16-tflops/mae/seed0.json',
     }
     assert len(contents) == 2 + len(arena.run.LEARNING_RATES)
-    trained = contents['flops/mae/seed0.json']
+    trained = contents['0.16-tflops/mae/seed0.json']
     assert trained['flops'] == pytest.approx(1.6e11, rel=0.1)  # a whole number of steps
     assert trained['samples'] == trained['iterations'] * trained['batch_size']
     for name, content in contents.items():
-        if name.startswith('flops/'):
+        if name.startswith('0.16-tflops/'):
             for one, marks in content['right'].items():
                 assert len(marks['logistic']) == len(marks['knn']) == len(sets[one]['groups'])
     stamps = {path: path.stat().st_mtime_ns for path in files.values()}

@@ -175,6 +175,20 @@ def test_page_has_the_means_of_the_results_and_names_what_is_missing(arena, fold
     assert (folder / 'picture.png').stat().st_size > 10_000
 
 
+def test_longer_runs_have_a_table_of_their_own(arena, folder):
+    for row in ('vicmae', 'mae'):
+        path = folder / '32-tflops' / row / 'seed0.json'
+        path.parent.mkdir(parents=True)
+        run = run_of(arena, np.random.default_rng(8), 0, row=row, table='32-tflops')
+        path.write_text(json.dumps(run.content | dict(budget=dict(flops=32e12))))
+    page = arena.page.write_page(arena.results.Results(folder))
+    _, longer = page.split('## Equal FLOPs: 32 TFLOPs')
+    longer, _ = longer.split('## Ablations')
+    assert '`python projects/arena/run.py --budget 3.2e+13`' in longer
+    assert 'VideoMAE' not in longer
+    assert longer.count('arena/results/32-tflops/') == 2
+
+
 def test_page_has_the_other_protocols_of_the_rows_that_have_them(arena, folder):
     tuned = run_of(arena, np.random.default_rng(6), 0, row='mae', table='finetune')
     for marks in tuned.content['right'].values():
