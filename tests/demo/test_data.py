@@ -144,6 +144,15 @@ def test_files_depend_on_seed_alone(debug_root, tmp_path):
     assert not same
 
 
+def test_files_do_not_depend_on_the_instructions_of_the_processor(debug_root, tmp_path):
+    """On a processor with AVX-512, others are drawn without it. Without AVX-512, both are the same anyway."""
+    names = [path.relative_to(debug_root).as_posix() for path in sorted(debug_root.rglob('*.jpg'))]
+    env = os.environ | dict(NPY_DISABLE_CPU_FEATURES='AVX512_ICL AVX512_SKX X86_V4')
+    command = [sys.executable, demo_scenes.__file__, str(tmp_path), '0']
+    subprocess.run(command, input='\n'.join(names), text=True, check=True, env=env, stderr=-3)
+    assert [n for n in names if (tmp_path / n).read_bytes() != (debug_root / n).read_bytes()] == []
+
+
 def test_debug_preset_is_part_of_demo_preset():
     small, large = demo.Layout.of('debug', 0), demo.Layout.of('demo', 0)
     assert set(small.names()) < set(large.names())

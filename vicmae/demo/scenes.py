@@ -45,7 +45,9 @@ def _sprite_grid() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns x, y, radius and angle of each pixel of a thing's bitmap."""
     axis = np.linspace(-_SPRITE_EXTENT, _SPRITE_EXTENT, _SPRITE_SIZE, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
-    return x, y, np.hypot(x, y), np.arctan2(x, -y)
+    # In float64: that of float32 is rounded in other ways by processors with AVX-512.
+    angle = np.arctan2(x.astype(np.float64), -y).astype(np.float32)
+    return x, y, np.hypot(x, y), angle
 
 
 def _disc(rng: np.random.Generator) -> np.ndarray:
