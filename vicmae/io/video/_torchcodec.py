@@ -10,7 +10,11 @@ from ._pyav import PyavVideo
 from ._refusal import Refusal, refusals, some
 
 try:
+    import torchcodec
     from torchcodec.decoders import VideoDecoder
+
+    if getattr(torchcodec, 'ffmpeg_major_version', 0) is None:  # since 0.17 no error by itself
+        raise ImportError("it can't load FFmpeg's shared libraries")
 except (ImportError, OSError, RuntimeError) as error:
     raise missing_reader('torchcodec', error) from error
 
