@@ -3,8 +3,7 @@
 """Trains the first steps of a run, and shows the first loss that is not as it was.
 
 The checked-in losses allow for the rounding of other processors. For equality bit for bit, compare two checkouts on
-one machine: `git worktree add /tmp/before main`, and `--against /tmp/before`. The run `miniature` reads the real data
-that `REAL_MINI` names, and its clips as `projects/miniature/run.sh` packs them (`ROWS=' '`: it packs them alone).
+one machine: `git worktree add /tmp/before main`, and `--against /tmp/before`.
 """
 
 import argparse
@@ -22,7 +21,6 @@ RECORDS = ROOT / 'tests/data/losses'
 RUNS = {
     'debug': ('configs/vicmae/vicmae_vit-tiny-p8_debug.py', 16),
     'demo': ('configs/vicmae/vicmae_vit-tiny-p8_demo.py', 50),
-    'miniature': ('projects/miniature/configs/joint-0.03.py', 50),
 }
 
 
