@@ -101,7 +101,7 @@ $(PY):
 $(STAMP): setup.py $(wildcard requirements/*.txt) | $(PY)
 	@echo 'Installing the packages into .venv: some minutes and 5 GB the first time. Log: $(LOG)'
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null
-	@set -o pipefail; $(PIP) install --progress-bar off -c $(CONSTRAINTS) -e '.[tests,docs]' 2>&1 \
+	@set -o pipefail; $(PIP) install --progress-bar off -c $(CONSTRAINTS) -e '.[tests,docs,exports]' 2>&1 \
 		| tee $(LOG) | { $(PROGRESS) || true; } \
 		|| { tail -n 20 $(LOG); echo 'Installing failed. The whole log: $(LOG)'; exit 1; } >&2
 	@$(PY) -c 'import cv2' 2>/dev/null || { \

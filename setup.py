@@ -71,7 +71,9 @@ def read_requirements(name: str) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith('#')]
 
 
-EXTRAS = {name: read_requirements(name) for name in ('tests', 'docs', 'optional', 'curves')}
+EXTRAS = {
+    name: read_requirements(name) for name in ('tests', 'docs', 'optional', 'curves', 'exports')
+}
 
 setup(
     name='vicmae',
