@@ -309,7 +309,7 @@ def _draw_row(axes: Any, results: Results, row: Row, name: str, number: int) -> 
             return axes.axhline(middle, color='grey', linestyle=dashes)
         flops = mean(run.content['flops'] for run in runs) / 1e12
         if table != 'time':
-            flops *= _BESIDE**number
+            flops *= _BESIDE ** (number - len(ROWS) / 4)
         bar = _bar_of(results, table, row, name)
         drawn = axes.errorbar(
             flops, middle, bar, fmt=marker, markersize=size, color=colour, capsize=2,
