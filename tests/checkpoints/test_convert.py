@@ -557,9 +557,9 @@ def test_formats_are_converted_both_ways(tmp_path, other):
 
 def test_unknown_format_is_refused_with_the_choices(tmp_path):
     with pytest.raises(
-        ConfigError, match="format 'timm'. Use one of: vicmae, vicmae-official, mae"
+        ConfigError, match="format 'jax'. Use one of: vicmae, vicmae-official, mae"
     ):
-        convert(tmp_path / 'no.pth', tmp_path / 'out.pth', 'timm', OURS)
+        convert(tmp_path / 'no.pth', tmp_path / 'out.pth', 'jax', OURS)
 
 
 @pytest.mark.parametrize('output', ['checkpoint', 'report'])

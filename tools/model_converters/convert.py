@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from vicmae.apis import Conversion
 
 # Written out: `vicmae.apis.CHECKPOINT_FORMATS` takes seconds to import.
-FORMATS = ['vicmae', 'vicmae-official', 'mae', 'mae-st', 'videomae', 'videomae-v2', 'omnimae']
+FORMATS = [
+    'vicmae', 'vicmae-official', 'mae', 'mae-st', 'videomae', 'videomae-v2', 'omnimae', 'hf', 'timm',
+]  # fmt: skip
 EXAMPLE = """\
 examples:
   python tools/model_converters/convert.py --from mae --to vicmae mae_pretrain_vit_base.pth mae.pth

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from . import mae, mae_st, official, omni_mae, video_mae
+from . import hugging_face, mae, mae_st, official, omni_mae, timm, video_mae
 from .options import size_options
 from .table import Table
 
@@ -61,6 +61,12 @@ FORMATS: dict[str, Format] = {
         omni_mae.table_of,
         re.compile(r'(^|\.)trunk\.(patch_embed\.proj\.1|blocks)\.'),
     ),
+    'hf': Format(
+        hugging_face.table_of,
+        re.compile(r'(^|\.)embeddings\.patch_embeddings\.'),
+        decoder_heads={192: 3, 384: 6, 512: 16},
+    ),
+    'timm': Format(timm.table_of),
 }
 CHECKPOINT_FORMATS = (OURS, *FORMATS)
 

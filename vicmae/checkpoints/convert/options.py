@@ -28,6 +28,8 @@ def size_options(weights: Mapping[str, Tensor], decoder_heads: Mapping[int, int]
     projection = weights.get('backbone.patch_embed.projection.weight')
     if projection is not None:
         options |= _arch_options(weights, projection) | _input_options(weights, projection)
+        if 'backbone.layers.0.attn.gamma1.weight' in weights:
+            options['model.backbone.layer_scale_init_value'] = 1.0
         for name, value in clip_options(weights).items():
             options[f'model.backbone.{name}'] = value
     embed = weights.get('neck.decoder_embed.weight')

@@ -45,8 +45,12 @@ def _encoder(stem: str, *, has_positions: bool) -> tuple[Module, ...]:
     embedding = Module(f'{stem}patch_embed.proj', 'backbone.patch_embed.projection', CONV_3D)
     if has_positions:  # learned
         return (embedding, *stored_positions(f'{stem}pos_embed', 'backbone.', patches))
+    return (embedding, *computed_positions(patches))
+
+
+def computed_positions(patches: str) -> tuple[Module, Module]:
+    """Returns both tables of positions, which the weight `patches` of the patch embedding determines."""
     return (
-        embedding,
         Module(None, 'backbone.pos_embed', TOKENS, _first_step, (patches,), _SINUSOID),
         Module(None, 'backbone.sinusoid_pos_embed', TOKENS, _later_steps, (patches,), _SINUSOID),
     )
