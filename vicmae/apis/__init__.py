@@ -2,7 +2,7 @@
 from vicmae.checkpoints.convert.conversion import CHECKPOINT_FORMATS, Conversion, convert_checkpoint
 from vicmae.config.load import load_config
 
-from .features import Features, encode_files, extract_features, load_clips
+from .features import FeatureExtractor, Features, encode_files, extract_features, load_clips
 from .flops import Flops, count_flops
 from .launch import build_runner
 from .model import draw_weights, load_model
@@ -10,6 +10,7 @@ from .model import draw_weights, load_model
 __all__ = [
     'CHECKPOINT_FORMATS',
     'Conversion',
+    'FeatureExtractor',
     'Features',
     'Flops',
     'build_runner',

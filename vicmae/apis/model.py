@@ -9,13 +9,14 @@ from mmengine.config import Config
 from mmengine.model import BaseModule
 
 from vicmae.checkpoints.fit import load_weights
-from vicmae.checkpoints.read import read_weights
+from vicmae.checkpoints.read import find_weights, load_checkpoint_file
 from vicmae.config.load import load_config
+from vicmae.config.stored import read_stored_config
 from vicmae.registry import MODELS
 
 
 def load_model(
-    config: str | Path | Config,
+    config: str | Path | Config | None = None,
     checkpoint: str | Path | None = None,
     *,
     device: str | torch.device = 'cpu',
@@ -24,7 +25,8 @@ def load_model(
     """Builds the model of a config in evaluation mode, with the weights of a checkpoint.
 
     Args:
-        config: Path or name of a config, or a loaded one.
+        config: Path or name of a config, or a loaded one. None for the one that the checkpoint stores, which is read
+            without running it.
         checkpoint: Path of the weights; no code in it is run. None for random weights.
         device: Device of the model.
         seed: Seed of random weights.
@@ -34,13 +36,20 @@ def load_model(
         >>> model.extract_feat(torch.zeros(1, 3, 32, 32)).shape
         torch.Size([1, 64])
     """
-    cfg = config if isinstance(config, Config) else load_config(config)
+    if config is None and checkpoint is None:
+        raise ValueError('`load_model` needs a `config`, a `checkpoint` that stores one, or both.')
+    content = None if checkpoint is None else load_checkpoint_file(checkpoint)
+    source = repr(str(checkpoint))
+    if config is None:
+        cfg = read_stored_config(content, source)
+    else:
+        cfg = config if isinstance(config, Config) else load_config(config)
     with torch.random.fork_rng(devices=[]):  # building draws, too
         model = MODELS.build(cfg.model)
-    if checkpoint is None:
+    if content is None:
         draw_weights(model, seed)
     else:
-        load_weights(model, read_weights(checkpoint), source=repr(str(checkpoint)))
+        load_weights(model, find_weights(content, source)[0], source=source)
     return model.to(device).eval()
 
 

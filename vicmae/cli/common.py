@@ -2,13 +2,13 @@
 """Common parts of all commands. Imports nothing heavy, so that `--help` answers at once."""
 
 import argparse
-import ast
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from vicmae.config.literals import read_literal
 from vicmae.errors import VicmaeError
 from vicmae.utils.env_vars import TRACEBACK, TRUST_CHECKPOINT
 
@@ -147,25 +147,13 @@ class KeyValues(argparse.Action):
         setattr(namespace, self.dest, options)
 
 
-class _DictCalls(ast.NodeTransformer):
-    """Replaces `dict(key=value)`, as configs write it, by a literal."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args
-        if not is_dict or any(keyword.arg is None for keyword in node.keywords):
-            return node
-        keys: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in node.keywords]
-        return ast.Dict(keys, [keyword.value for keyword in node.keywords])
-
-
 def parse_value(text: str) -> Any:
     """Reads a value as Python where it is a literal or `dict(...)`, as a list where it has commas, else as text."""
     words: dict[str, Any] = {'true': True, 'false': False, 'none': None}
     if text.lower() in words:
         return words[text.lower()]
     try:
-        value = ast.literal_eval(_DictCalls().visit(ast.parse(text.lstrip(' \t'), mode='eval')))
+        value = read_literal(text)
     except (ValueError, SyntaxError):
         return [parse_value(item) for item in text.split(',')] if ',' in text else text
     return list(value) if isinstance(value, tuple) and not text.startswith('(') else value

@@ -117,7 +117,7 @@ class EncodedImage:
             image.load()
             if image.format == 'PNG' and isinstance(self._source, bytes):
                 _check_chunks(self._source)
-            return _to_rgb(image)
+            return to_rgb(image)
 
     def _open(self) -> Image.Image:
         source = self._source
@@ -251,7 +251,8 @@ def _upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Converts an image to (H, W, 3), uint8, RGB, by the rules above."""
     if image.mode == 'F' or image.mode.startswith('I'):
         return _gray_levels_to_rgb(image)
     if image.mode in ('RGBA', 'LA', 'PA', 'RGBa') or 'transparency' in image.info:

@@ -137,13 +137,36 @@ class FeatureModel(BaseModel):
 
     def _join_steps(self, clips: Tensor) -> Tensor:
         """Encodes clips, pools each time step, and joins these: (B, C, T, H, W) -> (B, D)."""
-        (tokens,) = self.backbone(clips)
-        patches, prefix = self.backbone.split_prefix(tokens)
-        num_times = self.backbone.grid_of(clips)[0]
-        steps = patches.unflatten(1, (num_times, -1)).flatten(0, 1)  # (B*t, h*w, D)
-        no_prefix = prefix.new_empty(len(steps), 0, prefix.shape[2])
+        return self.over_time(self.extract_step_feat(clips.transpose(1, 2)))
+
+    def extract_step_feat(self, clips: Tensor) -> Tensor:
+        """Encodes each frame, or for a backbone of clips each time step of its grid: (B, T, C, H, W) -> (B, t, D)."""
+        if not self.backbone.takes_clips:
+            return self.extract_feat(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        if getattr(self.aggregator, 'needs_prefix', False):
+            raise ConfigError(
+                f'{type(self.aggregator).__name__} takes the class token, and a clip has one for all time steps: there '
+                'are no features of single steps. Set `model.aggregator.type=MeanPooling`.'
+            )
+        patches = self.extract_grid_feat(clips)
+        steps = patches.flatten(2, 3).flatten(0, 1)  # (B*t, h*w, D)
+        no_prefix = steps.new_empty(len(steps), 0, steps.shape[2])
         pooled = call_part('aggregator', self.aggregator, steps, no_prefix, returns='(B, D)')
-        return self.over_time(pooled.unflatten(0, (len(clips), num_times)))
+        return pooled.unflatten(0, patches.shape[:2])
+
+    def extract_grid_feat(self, clips: Tensor) -> Tensor:
+        """Encodes clips of one length to the vectors of their patches: (B, T, C, H, W) -> (B, t, h, w, D).
+
+        For a backbone of images, each frame is a time step.
+        """
+        takes_clips = self.backbone.takes_clips
+        inputs = clips.transpose(1, 2) if takes_clips else clips.flatten(0, 1)
+        (tokens,) = self.backbone(inputs)
+        patches = self.backbone.split_prefix(tokens)[0]
+        num_times, height, width = self.backbone.grid_of(inputs)
+        return patches.reshape(
+            len(clips), num_times if takes_clips else -1, height, width, patches.shape[-1]
+        )
 
     def predict(
         self, inputs: Sequence[Tensor], data_samples: Sequence[DataSample]

@@ -11,8 +11,8 @@ from PIL import Image
 
 from vicmae.data_tools.checking import file_check
 from vicmae.data_tools.checking.file_check import DecodableFrames, FileCheck, Verdict
-from vicmae.data_tools.isolated_pool import run_isolated
 from vicmae.errors import DataError
+from vicmae.utils.isolated_pool import run_isolated
 
 from ..toy_video import ToyVideo
 

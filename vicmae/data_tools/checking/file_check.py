@@ -1,13 +1,9 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Reads a file to its end as training may come to do, and says whether that works. T frames, H W pixels."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import cv2
-import torch
 
 from vicmae.datasets.sources.file_source import FileSource
 from vicmae.datasets.sources.image_folder import ImageFolder
@@ -15,8 +11,7 @@ from vicmae.datasets.sources.video_folder import VideoFolder
 from vicmae.errors import DataError
 from vicmae.io.image import EncodedImage
 from vicmae.io.video import VideoReader, open_video
-
-from ..isolated_pool import restart_deadline
+from vicmae.utils.isolated_pool import restart_deadline
 
 SOURCES: dict[str, type[FileSource]] = {
     source.kind: source for source in (ImageFolder, VideoFolder)
@@ -113,14 +108,6 @@ def kind_by_extension(path: str) -> str | None:
     """'image' or 'video', whose source would take a file of this name; None if neither does."""
     name = path.lower()
     return next((kind for kind in KINDS if name.endswith(SOURCES[kind].extensions)), None)
-
-
-def be_one_of_many() -> None:
-    """Takes one core, as there is a process for each, and prints nothing of what C libraries think of a file."""
-    cv2.setNumThreads(0)  # 1 would wait for threads that a fork has left behind
-    torch.set_num_threads(1)
-    with open(os.devnull, 'w') as nowhere:
-        os.dup2(nowhere.fileno(), 2)
 
 
 def _read_image(path: str) -> Verdict:

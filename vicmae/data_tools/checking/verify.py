@@ -17,11 +17,11 @@ from vicmae.datasets.sources.found_files import walk
 from vicmae.datasets.sources.list_file import ListRows
 from vicmae.errors import ConfigError, DataError
 from vicmae.structures import NO_LABEL
+from vicmae.utils.isolated_pool import be_one_of_many, run_isolated
 from vicmae.utils.progress import live_bar
 
-from ..isolated_pool import run_isolated
 from .check_list import CheckReport
-from .file_check import KINDS, SOURCES, FileCheck, Verdict, be_one_of_many, kind_by_extension
+from .file_check import KINDS, SOURCES, FileCheck, Verdict, kind_by_extension
 from .summary import summarize, write_good_list
 
 LISTS = ('.txt', '.lst', '.list', '.csv')

@@ -25,9 +25,9 @@ from vicmae.datasets.bad_files import to_json_line
 from vicmae.datasets.sources.catalogue import CatalogueSource
 from vicmae.errors import ConfigError, DataError
 from vicmae.structures import NO_LABEL
+from vicmae.utils.isolated_pool import Outcome, be_one_of_many, run_isolated
 
-from ..checking.file_check import Verdict, be_one_of_many
-from ..isolated_pool import Outcome, run_isolated
+from ..checking.file_check import Verdict
 from .folder import PackFolder, Tally, check_shard
 from .recoding import Recipe, Recoded
 

@@ -28,9 +28,9 @@ from vicmae.datasets.transforms.crop import crop_and_resize
 from vicmae.errors import ConfigError, DataError
 from vicmae.io.image import EncodedImage
 from vicmae.io.video import READERS, VideoReader, open_video
+from vicmae.utils.isolated_pool import restart_deadline
 
 from ..checking.file_check import DecodableFrames
-from ..isolated_pool import restart_deadline
 
 X264_PRESETS = (
     *('ultrafast', 'superfast', 'veryfast', 'faster', 'fast'),

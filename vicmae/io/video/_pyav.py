@@ -24,6 +24,9 @@ _CAN_SKIP = ('h264', 'hevc', 'mpeg1video', 'mpeg2video', 'mpeg4')
 # Number of later frames that may be decoded before a requested one.
 _MAX_REORDERED = 16
 
+# Number of frames before the next key frame that a stream decodes, rather than seek to that.
+_MAX_REST = 16
+
 # Tags that aren't UTF-8 are an error before PyAV 19.
 _OPTIONS = {'metadata_errors': 'ignore'} if int(av.__version__.split('.')[0]) < 19 else {}
 
@@ -43,8 +46,11 @@ class PyavVideo:
         self._turn: Turn | None = None
         self._codec_options: dict[str, str] = {}
         self._reason = ''  # why a packet couldn't be decoded
+        self.is_streaming = (
+            False  # whether frames are requested in order, from the first to the last
+        )
         self._running: Iterator[Any] | None = None  # frames after the last requested one
-        self._reached = 0  # time of the last decoded frame
+        self._reached = 0  # time of the last decoded frame; its number if frames have no times
         self._wanted: dict[int, int] = {}  # time -> number, of the requested frames
         self._until = 0  # time of the last requested frame
         try:
@@ -142,13 +148,17 @@ class PyavVideo:
             self._container.close()
 
     def _decode_in_order(self, ids: list[int]) -> dict[int, np.ndarray]:
-        self._open()
+        if self._running is None or not self._reached < ids[0]:
+            self._open()
+            self._running, self._reached = self._frames(self._packets()), -1
         decoded, requested = {}, set(ids)
-        for number, frame in enumerate(self._frames(self._packets())):
-            if number in requested:
-                decoded[number] = self._picture(frame)
-            if number == ids[-1]:
-                break
+        for frame in self._running or ():
+            self._reached += 1
+            if self._reached in requested:
+                decoded[self._reached] = self._picture(frame)
+            if self._reached == ids[-1]:
+                return decoded
+        self._running = None
         return decoded
 
     def _decode_by_time(self, ids: list[int]) -> dict[int, np.ndarray]:
@@ -159,10 +169,19 @@ class PyavVideo:
             requested = {int(times[i]): i for _, i in group}
             # If frames after a key frame need earlier ones, the first of them are missing.
             for start in dict.fromkeys((key, max(key - 1, 0), 0)):
-                decoded |= self._decode_from(int(self.index.keys[start]), requested)
+                decoded |= self._decode_whole(int(self.index.keys[start]), requested)
                 requested = {time: i for time, i in requested.items() if i not in decoded}
                 if not requested or self._reason:
                     break
+        return decoded
+
+    def _decode_whole(self, key: int, requested: dict[int, int]) -> dict[int, np.ndarray]:
+        """Decodes as `_decode_from` does, again from the key frame if damage before it was in the way."""
+        crosses = self._goes_on(key, min(requested)) and self._reached < key
+        decoded = self._decode_from(key, requested)
+        if crosses and len(decoded) < len(requested):
+            self._running, self._reason = None, ''
+            decoded = self._decode_from(key, requested)
         return decoded
 
     def _decode_from(self, key: int, requested: dict[int, int]) -> dict[int, np.ndarray]:
@@ -179,14 +198,27 @@ class PyavVideo:
 
     def _frames_from(self, key: int, requested: dict[int, int]) -> Iterator[Any]:
         """Yields frames from a key frame on, or from the end of the last call if that is closer."""
-        if self._running is None or not key <= self._reached < min(requested):
+        if not self._goes_on(key, min(requested)):
             self._running = self._frames(self._packets_from(key))
         self._wanted, self._until = requested, max(requested)
-        for frame in self._running:
+        for frame in self._running or ():
             if frame.pts is not None:
                 self._reached = frame.pts
                 yield frame
         self._running = None
+
+    def _goes_on(self, key: int, first: int) -> bool:
+        """Returns whether decoding goes on from the end of the last call, and doesn't seek to the key frame.
+
+        In a stream it also does so shortly before the key frame: after a seek, the decoder has to get ahead again.
+        """
+        if self._running is None or self._reached >= first:
+            return False
+        if self._reached >= key:
+            return True
+        times = self.index.times
+        rest = np.searchsorted(times, key) - np.searchsorted(times, self._reached, side='right')
+        return self.is_streaming and bool(rest <= _MAX_REST)
 
     def _packets_from(self, key: int) -> Iterator[Any]:
         """Returns the packets from a key frame on, wherever a seek ends; none if it isn't found."""

@@ -1,6 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property
 from importlib import import_module
 from typing import Any, Protocol
@@ -81,6 +81,23 @@ class VideoFile(VideoReader):
 
     def ids_at(self, seconds: Sequence[float]) -> list[int]:
         return self._index.ids_at(seconds)
+
+    def times_of(self, ids: Sequence[int]) -> list[float]:
+        times = self._index.times
+        return ((times[np.asarray(ids, dtype=int)] - times[0]) * self._index.tick).tolist()
+
+    def stream(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray | DataError]]:
+        self._video.is_streaming = True
+        try:
+            yield from super().stream(ids)
+        finally:
+            self._video.is_streaming = False
+
+    def num_lost(self, ids: Sequence[int]) -> int:
+        # Frames up to the next key frame may need the damaged one.
+        times, keys = self._index.times[np.asarray(ids, dtype=int)], self._index.keys
+        later = keys[np.searchsorted(keys, times[0], side='right') :]
+        return int((times < later[0]).sum()) if len(later) else len(ids)
 
     def close(self) -> None:
         for decoder in self._opened.values():

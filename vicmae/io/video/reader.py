@@ -19,12 +19,14 @@ refuse it:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from vicmae.errors import DataError
+
+_FRAMES_AT_ONCE = 16  # decoded in memory, in a stream
 
 # 'auto' tries the others in this order.
 READERS = ('auto', 'pyav', 'decord', 'torchcodec')
@@ -64,6 +66,54 @@ class VideoReader(ABC):
     def frames_at(self, seconds: Sequence[float]) -> list[np.ndarray]:
         """Decodes the frames shown at these times, in seconds after the first frame."""
         return self.frames(self.ids_at(seconds))
+
+    def times_of(self, ids: Sequence[int]) -> list[float]:
+        """Returns when frames are shown, in seconds after the first frame."""
+        return [i / self.fps for i in ids]
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first frame to the end of the last."""
+        return self.times_of([self.num_frames - 1])[0] + 1 / self.fps
+
+    def stream(self, ids: Sequence[int]) -> Iterator[tuple[int, np.ndarray | DataError]]:
+        """Decodes frames one after the other, each once, with a few in memory.
+
+        Args:
+            ids: Numbers of frames, ascending.
+
+        Yields:
+            The number and pixels of each frame (H, W, 3), or the error if it can't be decoded.
+        """
+        start = 0
+        while start < len(ids):
+            part, num_lost = ids[start : start + _FRAMES_AT_ONCE], 0
+            try:
+                decoded = self.frames(part)
+            except DataError as error:
+                num_good, damage = self._find_damage(part, error)
+                decoded = self.frames(part[:num_good])
+                num_lost = self.num_lost(ids[start + num_good :])
+            yield from zip(part, decoded, strict=False)
+            start += len(decoded)
+            yield from ((i, damage) for i in ids[start : start + num_lost])
+            start += num_lost
+
+    def num_lost(self, ids: Sequence[int]) -> int:
+        """Returns how many of these frames can't be decoded because the first of them can't."""
+        return 1
+
+    def _find_damage(self, ids: Sequence[int], error: DataError) -> tuple[int, DataError]:
+        """Returns how many frames come before the first that can't be decoded, and the error."""
+        good, bad = 0, len(ids)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            try:
+                self.frames(ids[:middle])
+                good = middle
+            except DataError as earlier:
+                bad, error = middle, earlier
+        return good, error
 
     @abstractmethod
     def close(self) -> None:

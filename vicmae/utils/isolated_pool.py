@@ -35,11 +35,14 @@ class Outcome(Generic[Item, Value]):
         item: The item.
         value: What the function returned; None where there is an error.
         error: What went wrong, in words; None where nothing did.
+        is_last: Whether nothing more comes of the item. A generator has an outcome for each value that it yields, and
+            a last one without a value.
     """
 
     item: Item
     value: Value | None = None
     error: str | None = None
+    is_last: bool = True
 
 
 def run_isolated(
@@ -49,8 +52,12 @@ def run_isolated(
     num_workers: int,
     seconds: float,
     start_method: str = 'fork',
+    in_order: bool = False,
 ) -> Generator[Outcome[Item, Value], None, None]:
     """Runs a function on each item; yields outcomes as they are ready, in any order.
+
+    Of a generator function, each value that it yields is an outcome. It waits until this was taken, so that memory
+    doesn't grow with the values.
 
     The outcome is an error if the function raises, if its process dies, or if it takes too long: then the process
     is killed, with all that it started, and another one takes its place. Items are taken from their iterable when
@@ -58,10 +65,12 @@ def run_isolated(
     end, closed or interrupted. An ImportError is the environment's fault and no item's: it ends the whole.
 
     Args:
-        function: Of one item; runs in other processes, one item after the other in each.
+        function: Of one item, returning a value or an iterator of values; runs in other processes, one item after the
+            other in each.
         items: What to run it on. They travel to the processes pickled, as what is returned does back.
         num_workers: How many processes to use; fewer start where there are fewer items.
         seconds: How long the function may take for an item; see also `restart_deadline`.
+        in_order: Whether to yield the outcomes in the order of the items; processes wait for their turn.
         start_method: How processes start: 'fork' is quick; 'spawn' imports the function's module in each, for
             where this process has threads whose locks a fork would inherit.
 
@@ -74,7 +83,7 @@ def run_isolated(
     if not seconds > 0:
         raise ValueError(f'`seconds` must be more than 0, got {seconds}.')
     workers = [_Worker(function, seconds, start_method) for _ in range(num_workers)]
-    return _outcomes(workers, iter(items))
+    return _outcomes(workers, iter(items), in_order)
 
 
 def restart_deadline() -> None:
@@ -87,17 +96,22 @@ def restart_deadline() -> None:
 
 
 def _outcomes(
-    workers: list[_Worker], items: Iterator[Any]
+    workers: list[_Worker], items: Iterator[Any], in_order: bool
 ) -> Generator[Outcome[Any, Any], None, None]:
     busy: dict[Connection, _Worker] = {}
     try:
         for worker, item in zip(workers, items, strict=False):
             busy[worker.begin(item)] = worker
         while busy:
-            for connection in wait(list(busy)):
+            # Those that began first come first.
+            waited_for = list(busy)[:1] if in_order else list(busy)
+            for connection in wait(waited_for):
                 worker = busy[connection]  # type: ignore[index]  # it is one of those waited for
                 outcome = worker.outcome()
                 if outcome is None:
+                    continue
+                if not outcome.is_last:
+                    yield outcome
                     continue
                 del busy[connection]  # type: ignore[arg-type]
                 for item in islice(items, 1):
@@ -138,10 +152,10 @@ class _Worker:
         if news == _STARTED:
             self._has_started = True
             return None
-        value, error = news
+        value, error, is_last = news
         if isinstance(error, ImportError):  # of the environment: no item is to blame for it
             raise EnvironmentFault(str(error)) from error
-        return Outcome(self._item, value, error)
+        return Outcome(self._item, value, error, is_last)
 
     def end(self) -> int:
         """Kills the process and what it started; returns its exit code, which is 0 where there is none."""
@@ -197,23 +211,44 @@ def _work(connection: Connection, function: Callable[[Any], Any], seconds: float
     while wait([connection, parent.sentinel]) == [connection]:  # else the parent was killed
         item = connection.recv()
         restart_deadline()
-        answer = _answer(function, item)
+        for answer in _answers(function, item):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            try:
+                connection.send(answer)
+            except BrokenPipeError:
+                return
+            except Exception as error:  # the value can't be pickled
+                connection.send((None, _in_words(error), True))
+                break
+            restart_deadline()
         signal.setitimer(signal.ITIMER_REAL, 0)
-        try:
-            connection.send(answer)
-        except BrokenPipeError:
-            return
-        except Exception as error:  # the value can't be pickled
-            connection.send((None, _in_words(error)))
 
 
-def _answer(function: Callable[[Any], Any], item: Any) -> tuple[Any, str | ImportError | None]:
+def _answers(
+    function: Callable[[Any], Any], item: Any
+) -> Iterator[tuple[Any, str | ImportError | None, bool]]:
     try:
-        return function(item), None
+        value = function(item)
+        if isinstance(value, Iterator):
+            for part in value:
+                yield part, None, False
+            value = None
+        yield value, None, True
     except ImportError as error:
-        return None, error
+        yield None, error, True
     except (Exception, SystemExit) as error:
-        return None, _in_words(error)
+        yield None, _in_words(error), True
+
+
+def be_one_of_many() -> None:
+    """Takes one core, as there is a process for each, and prints nothing of what C libraries think of a file."""
+    import cv2
+    import torch
+
+    cv2.setNumThreads(0)  # 1 would wait for threads that a fork has left behind
+    torch.set_num_threads(1)
+    with open(os.devnull, 'w') as nowhere:
+        os.dup2(nowhere.fileno(), 2)
 
 
 def _in_words(error: BaseException) -> str:

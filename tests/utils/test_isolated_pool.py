@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from vicmae.data_tools.isolated_pool import Outcome, restart_deadline, run_isolated
 from vicmae.errors import DataError
+from vicmae.utils.isolated_pool import Outcome, restart_deadline, run_isolated
 
 ROOT = Path(__file__).parents[2]
 
@@ -221,7 +221,7 @@ def test_wrong_arguments_are_refused_at_once():
 
 SCRIPT = """
 import os, sys, time
-from vicmae.data_tools.isolated_pool import run_isolated
+from vicmae.utils.isolated_pool import run_isolated
 def work(item):
     os.write(1, b'%d\\n' % os.getpid())
     time.sleep(1.5)
@@ -243,3 +243,53 @@ def test_processes_end_with_the_one_that_started_them(ending):
     process.stdout.close()
     # Where it could not kill them, they end when they are done with their item.
     assert wait_for(lambda: not any(map(runs, workers)), 0.5 if ending == signal.SIGINT else 10)
+
+
+def count_up(item):
+    """Yields numbers; at 'crash' and 'raise' it does so."""
+    for value in item:
+        if value == 'crash':
+            os.kill(os.getpid(), signal.SIGKILL)
+        if value == 'raise':
+            raise DataError('no more')
+        yield value
+
+
+def test_values_of_a_generator_come_one_by_one():
+    outcomes = list(run_isolated(count_up, ['ab', ''], num_workers=1, seconds=30))
+    assert [(o.item, o.value, o.is_last) for o in outcomes] == [
+        ('ab', 'a', False),
+        ('ab', 'b', False),
+        ('ab', None, True),
+        ('', None, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('end', 'text'), [('raise', 'no more'), ('crash', 'killed its process (SIGKILL')]
+)
+def test_values_before_the_end_of_a_generator_stay(end, text):
+    first, last = run_isolated(count_up, [['a', end]], num_workers=1, seconds=30)
+    assert (first.value, first.error, first.is_last) == ('a', None, False)
+    assert last.is_last and text in last.error
+
+
+def test_outcomes_come_in_order_on_demand():
+    items = [('sleep', 0.3, 'slow'), *[('value', n) for n in range(8)]]
+    outcomes = run(*items, in_order=True, num_workers=3)
+    assert [outcome.item for outcome in outcomes] == items
+
+
+def megabytes(item):
+    for number in range(1000):
+        yield number, bytes(2**20)
+        Path(item).write_text(str(number))
+
+
+def test_generator_waits_until_its_values_are_taken(tmp_path):
+    outcomes = run_isolated(megabytes, [str(tmp_path / 'sent')], num_workers=1, seconds=0.5)
+    assert next(outcomes).value[0] == 0
+    time.sleep(1.0)  # longer than an item may take: waiting doesn't count
+    assert int((tmp_path / 'sent').read_text()) <= 2
+    assert next(outcomes).value[0] == 1
+    outcomes.close()
