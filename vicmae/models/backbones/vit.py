@@ -29,6 +29,7 @@ from ..layers import (
     TIME_TABLES,
     Grid,
     as_clip,
+    attention_weights,
     check_pos_embed_type,
     checkpoint_layers,
     fit_patch_embed,
@@ -296,6 +297,30 @@ class MaskedViT(VisionTransformer):
         """Encodes patch tokens with positions, of a grid with `num_times` time steps: (B, K, D) -> (B, 1 + K, D)."""
         (encoded,) = deque(self._run_layers(tokens, num_times), maxlen=1)
         return encoded
+
+    def encode_with_attention(self, x: Tensor, layer: int = -1) -> tuple[Tensor, Tensor]:
+        """Encodes whole inputs, and returns all tokens and what they attend to in a layer, by default the last.
+
+        Copies of the class token count as one column.
+
+        Shape:
+            (B, C, H, W) or (B, C, T, H, W) -> tokens (B, 1 + N, D), rows that sum to 1 (B, heads, 1 + N, 1 + N)
+        """
+        depth = len(self.layers)
+        if not -depth <= layer < depth:
+            raise ValueError(f'`layer` must be from {-depth} to {depth - 1}, got {layer}.')
+        self._check_input(x)
+        grid = self.grid_of(x)
+        embedded = self.embed_patches(self.patches_of(x)) + self.positions(grid)
+        attention, inputs = self.layers[layer].attn, []
+        with attention.register_forward_pre_hook(lambda _, args: inputs.append(args[0])):
+            tokens = self.encode(embedded, grid[0])
+        weights = attention_weights(attention, *inputs)
+        num_copies = weights.shape[-1] - tokens.shape[1]
+        copies, weights = weights[..., num_copies:, :].tensor_split([num_copies], dim=-1)
+        if num_copies:
+            weights[..., 0] += copies.sum(dim=-1)
+        return tokens, weights
 
     def _run_layers(self, tokens: Tensor, num_times: int) -> Iterator[Tensor]:
         """Yields the output of each layer, the last one normalised: (B, K, D) -> (B, 1 + K, D)."""

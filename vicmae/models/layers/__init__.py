@@ -1,5 +1,6 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 from .activation_checkpointing import checkpoint_layers
+from .attention import attention_weights
 from .inflation import INFLATIONS, deflate, fit_patch_embed, inflate
 from .init_weights import init_linear_layers
 from .patchify import Grid, PatchSize, as_clip, gather_tokens, patchify, unpatchify
@@ -29,6 +30,7 @@ __all__ = [
     'PatchSize',
     'SyncBatchNorm1d',
     'as_clip',
+    'attention_weights',
     'check_pos_embed_type',
     'checkpoint_layers',
     'deflate',
