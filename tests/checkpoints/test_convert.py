@@ -556,9 +556,7 @@ def test_formats_are_converted_both_ways(tmp_path, other):
 
 
 def test_unknown_format_is_refused_with_the_choices(tmp_path):
-    with pytest.raises(
-        ConfigError, match="format 'jax'. Use one of: vicmae, vicmae-official, mae"
-    ):
+    with pytest.raises(ConfigError, match="format 'jax'. Use one of: vicmae, vicmae-official, mae"):
         convert(tmp_path / 'no.pth', tmp_path / 'out.pth', 'jax', OURS)
 
 

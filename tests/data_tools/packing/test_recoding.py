@@ -322,13 +322,13 @@ def test_damage_costs_few_attempts():
 
 def test_encoder_that_loses_frames_is_detected(demo_data, monkeypatch):
     clip = next((demo_data / 'videos').rglob('*.mp4'))
-    encode = VideosAsMp4._encode
+    encode = recoding.encode_mp4
 
-    def lossy(self, frames, *rest):
-        encoded, num_frames, num_keys = encode(self, iter(list(frames)[:-1]), *rest)
+    def lossy(frames, *size, **options):
+        encoded, num_frames, num_keys = encode(list(frames)[:-1], *size, **options)
         return encoded, num_frames + 1, num_keys
 
-    monkeypatch.setattr(VideosAsMp4, '_encode', lossy)
+    monkeypatch.setattr(recoding, 'encode_mp4', lossy)
     with pytest.raises(DataError, match='did not come out of the encoder as it went in'):
         VideosAsMp4()(known(clip))
 

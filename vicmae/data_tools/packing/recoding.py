@@ -11,13 +11,10 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
-import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
 from vicmae.data_tools.packing.shard_writer import frame_members
@@ -28,6 +25,7 @@ from vicmae.datasets.transforms.crop import crop_and_resize
 from vicmae.errors import ConfigError, DataError
 from vicmae.io.image import EncodedImage
 from vicmae.io.video import READERS, VideoReader, open_video
+from vicmae.io.video.encode import encode_mp4
 from vicmae.utils.isolated_pool import restart_deadline
 
 from ..checking.file_check import DecodableFrames
@@ -183,39 +181,11 @@ class VideosAsMp4(Recipe):
         media = known.get('media', known['path'])
         with open_video(media, self.reader, known['path']) as video:
             frames, (height, width) = _sized(_frames_at_rate(video, video.fps), self.short_side, 2)
-            encoded, num_frames, num_keys = self._encode(frames, height, width, video.fps)
+            encoded, num_frames, num_keys = encode_mp4(
+                frames, height, width, fps=video.fps, options=self._options()
+            )
         _read_back(encoded, known['path'], (num_frames, height, width))
         return Recoded({'mp4': encoded}, height, width, num_frames, num_keys)
-
-    def _encode(
-        self, frames: Iterator[np.ndarray], height: int, width: int, fps: float
-    ) -> tuple[bytes, int, int]:
-        """Returns the file, its number of frames and of key frames."""
-        file = io.BytesIO()
-        num_frames = num_keys = 0
-        with av.open(file, 'w', format='mp4') as container:
-            stream: Any = container.add_stream('libx264', _rate(fps))
-            stream.height, stream.width, stream.pix_fmt = height, width, 'yuv420p'
-            stream.thread_count = 1  # processes share the cores; and more threads give other bytes
-            # Written into the file, so that no reader has to guess what a decoded value means.
-            stream.codec_context.colorspace = Colorspace.ITU601
-            stream.codec_context.color_range = ColorRange.MPEG
-            stream.options = self._options()
-            for frame in frames:
-                picture = av.VideoFrame.from_ndarray(frame, 'rgb24')
-                picture = picture.reformat(
-                    format='yuv420p',
-                    dst_colorspace=Colorspace.ITU601,
-                    dst_color_range=ColorRange.MPEG,
-                )
-                num_frames += 1
-                for packet in stream.encode(picture):
-                    num_keys += packet.is_keyframe
-                    container.mux(packet)
-            for packet in stream.encode(None):
-                num_keys += packet.is_keyframe
-                container.mux(packet)
-        return file.getvalue(), num_frames, num_keys
 
     def _options(self) -> dict[str, str]:
         # B-frames would have to be decoded for the frames behind them, and a scene's cut would move the key frames.
@@ -294,11 +264,6 @@ def _flags(names: Sequence[str]) -> str:
 
 
 # ------------------------------------------------------------------------------- pieces
-def _rate(fps: float) -> Fraction:
-    """Frames per second as encoders want them, such as 30000/1001."""
-    return Fraction(fps).limit_denominator(1001) or Fraction(fps).limit_denominator(10**6)
-
-
 def _content(known: dict[str, Any]) -> bytes:
     """Reads the bytes of a file."""
     media = known.get('media', known['path'])
