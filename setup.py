@@ -72,7 +72,8 @@ def read_requirements(name: str) -> list[str]:
 
 
 EXTRAS = {
-    name: read_requirements(name) for name in ('tests', 'docs', 'optional', 'curves', 'exports')
+    name: read_requirements(name)
+    for name in ('tests', 'docs', 'optional', 'curves', 'exports', 'features')
 }
 
 setup(
