@@ -121,7 +121,7 @@ class ClipReader:
         """Reads an image or video: a path, an open `VideoReader`, or what `as_frames` takes."""
         if isinstance(source, os.PathLike):
             source = os.fspath(source)
-        if isinstance(source, str) and not source.lower().endswith(VIDEO_EXTENSIONS):
+        if isinstance(source, str) and not is_video(source):
             yield self._read_image(EncodedImage(source).decode())
         elif isinstance(source, (str, VideoReader)):
             with open_video(source) as video:
@@ -237,6 +237,11 @@ class _Reading:
         for frame in [frame for frame in self._kept if frame < first]:
             del self._kept[frame]
         self._bad = {frame for frame in self._bad if frame >= first}
+
+
+def is_video(path: str) -> bool:
+    """Returns whether a file is read as a video, by its extension."""
+    return path.lower().endswith(VIDEO_EXTENSIONS)
 
 
 def as_frames(source: Any) -> np.ndarray:

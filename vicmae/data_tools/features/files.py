@@ -4,9 +4,11 @@
 import json
 import os
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -23,13 +25,27 @@ _BYTES_AT_ONCE = 64 * 2**20
 _KEY = b'vicmae'  # of the settings in the metadata of a Parquet file
 
 
-class StoredFeatures(NamedTuple):
-    """Rows of a file of features.
+class Origins(NamedTuple):
+    """Where the rows of a file of features come from.
 
     Attributes:
         paths: Path of each row, (S,).
         frames: Numbers of its frames, (S, n), -1 where a row has fewer.
         times: When they are shown, (S, n), in seconds after the first frame, NaN where that isn't known.
+    """
+
+    paths: np.ndarray
+    frames: np.ndarray
+    times: np.ndarray
+
+
+class StoredFeatures(NamedTuple):
+    """A file of features in memory.
+
+    Attributes:
+        paths: See `Origins`, also for what follows.
+        frames: Numbers of the frames.
+        times: When they are shown.
         features: (S, D), or (S, h, w, D) of patches, float32.
         settings: How they were made.
     """
@@ -130,37 +146,6 @@ def _lists(pa: Any, values: np.ndarray, valid: np.ndarray) -> Any:
     return pa.ListArray.from_arrays(offsets, pa.array(values[valid]))
 
 
-def _read_parquet(path: str | Path) -> StoredFeatures:
-    pa, pq = _pyarrow()
-    try:
-        table = pq.read_table(path)
-        settings = json.loads((table.schema.metadata or {})[_KEY])
-        shape = settings.pop('feature_shape')
-        features = table['feature'].combine_chunks()
-        values = features.flatten() if len(table) else pa.array([], pa.float32())
-        return StoredFeatures(
-            paths=np.array(table['path'].to_pylist()),
-            frames=_as_matrix(table['frames'], -1, np.int32),
-            times=_as_matrix(table['times'], np.nan, np.float64),
-            features=values.to_numpy().reshape(-1, *shape),
-            settings=settings,
-        )
-    except KeyError as error:
-        raise DataError(
-            f'{str(path)!r} is no file of `vicmae features`: it has no {error}.'
-        ) from error
-    except (pa.ArrowException, ValueError) as error:
-        raise DataError(f"Can't read the features in {str(path)!r}: {error}") from error
-
-
-def _as_matrix(column: Any, fill: Any, dtype: Any) -> np.ndarray:
-    lists = column.combine_chunks()
-    lengths = np.diff(lists.offsets.to_numpy())
-    matrix = np.full((len(lengths), lengths.max(initial=0)), fill, dtype)
-    matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = lists.flatten().to_numpy()
-    return matrix
-
-
 # ------------------------------------------------------------------------- NumPy
 def _write_npz(file: BinaryIO, plan: Plan, folder: PartsFolder, settings: dict[str, Any]) -> None:
     """Writes the arrays one after the other, each from all parts."""
@@ -204,17 +189,43 @@ def _write_array(
             member.write(np.ascontiguousarray(part, dtype).tobytes())
 
 
-def _read_npz(path: str | Path) -> StoredFeatures:
+# ------------------------------------------------------------------------- reading
+class FeatureFile(ABC):
+    """A file of features that is read in blocks.
+
+    Attributes:
+        path: Its path.
+        settings: How the features were made.
+        shape: Shape of a feature: (D,), or (h, w, D) of patches.
+        num_rows: Number of features, S.
+    """
+
+    path: str
+    settings: dict[str, Any]
+    shape: tuple[int, ...]
+    num_rows: int
+
+    @abstractmethod
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yields the features of some rows after the other, (n, ...), float32."""
+
+    @abstractmethod
+    def origins(self) -> Origins:
+        """Reads where all rows come from."""
+
+
+def open_features(path: str | Path) -> FeatureFile:
+    """Opens a file that `vicmae features` wrote."""
+    suffix = require_suffix(path)
+    if not os.path.isfile(path):
+        raise DataError(f'There is no file {str(path)!r}. `vicmae features` makes one.')
     try:
-        with np.load(path) as arrays:
-            settings = json.loads(str(arrays['settings']))
-            names = dict(paths='path', frames='frames', times='times', features='feature')
-            values = {field: arrays[name] for field, name in names.items()}
-            return StoredFeatures(**values, settings=settings)
+        return (_ParquetFile if suffix == '.parquet' else _NpzFile)(str(path))
     except KeyError as error:
         raise DataError(
-            f'{str(path)!r} is no file of `vicmae features`: {error.args[0]}.'
+            f'{str(path)!r} is no file of `vicmae features`: it has no {error.args[0]!r}.'
         ) from error
+    # pyarrow raises classes of its own for a file that isn't Parquet; they are ValueErrors or OSErrors.
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise DataError(f"Can't read the features in {str(path)!r}: {error}") from error
 
@@ -227,7 +238,62 @@ def read_features(path: str | Path) -> StoredFeatures:
         >>> stored.features.shape  # doctest: +SKIP
         (1200, 768)
     """
-    suffix = require_suffix(path)
-    if not os.path.isfile(path):
-        raise DataError(f'There is no file {str(path)!r}. `vicmae features` makes one.')
-    return _read_parquet(path) if suffix == '.parquet' else _read_npz(path)
+    file = open_features(path)
+    return StoredFeatures(*file.origins(), np.concatenate(list(file.blocks())), file.settings)
+
+
+class _ParquetFile(FeatureFile):
+    def __init__(self, path: str) -> None:
+        _, parquet = _pyarrow()
+        self.path = path
+        self._file = parquet.ParquetFile(path)
+        self.settings = json.loads((self._file.schema_arrow.metadata or {})[_KEY])
+        self.shape = tuple(self.settings.pop('feature_shape'))
+        self.num_rows = self._file.metadata.num_rows
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        for batch in self._file.iter_batches(_ROWS_AT_ONCE, columns=['feature']):
+            yield batch['feature'].flatten().to_numpy().reshape(-1, *self.shape)
+
+    def origins(self) -> Origins:
+        table = self._file.read(columns=['path', 'frames', 'times'])
+        return Origins(
+            np.array(table['path'].to_pylist()),
+            _as_matrix(table['frames'], -1, np.int32),
+            _as_matrix(table['times'], np.nan, np.float64),
+        )
+
+
+def _as_matrix(column: Any, fill: Any, dtype: Any) -> np.ndarray:
+    lists = column.combine_chunks()
+    lengths = np.diff(lists.offsets.to_numpy())
+    matrix = np.full((len(lengths), lengths.max(initial=0)), fill, dtype)
+    matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = lists.flatten().to_numpy()
+    return matrix
+
+
+class _NpzFile(FeatureFile):
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with np.load(path) as arrays:
+            self.settings = json.loads(str(arrays['settings']))
+        with self._opened() as (_, shape, _):
+            self.num_rows, self.shape = shape[0], shape[1:]
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[BinaryIO, tuple[int, ...], np.dtype]]:
+        """Opens the array of features behind its header."""
+        with zipfile.ZipFile(self.path) as source, source.open('feature.npy') as member:
+            np.lib.format.read_magic(member)
+            shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+            yield cast(BinaryIO, member), shape, dtype
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        with self._opened() as (member, shape, dtype):
+            size = dtype.itemsize * int(np.prod(self.shape))
+            while block := member.read(_ROWS_AT_ONCE * size):
+                yield np.frombuffer(block, dtype).reshape(-1, *shape[1:])
+
+    def origins(self) -> Origins:
+        with np.load(self.path) as arrays:
+            return Origins(arrays['path'], arrays['frames'], arrays['times'])

@@ -7,9 +7,9 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from vicmae.datasets.clip_reader import is_video
 from vicmae.datasets.sources.found_files import PackedNames
 from vicmae.errors import DataError
-from vicmae.io.extensions import VIDEO_EXTENSIONS
 
 from ..checking.verify import find_files
 
@@ -56,7 +56,7 @@ class Plan:
         for number in range(len(self.files)):
             path = self.files[number]
             digest.update(os.fsencode(path) + b'\0')
-            if path.lower().endswith(VIDEO_EXTENSIONS):
+            if is_video(path):
                 size = _size_of(path)
                 digest.update(str(size).encode())
                 num_bytes += size
