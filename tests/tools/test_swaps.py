@@ -138,31 +138,29 @@ def test_training_starts_from_a_converted_mae(run_tool, tmp_path):
 
 
 @pytest.mark.slow
-def test_reconstruct_draws_mae_at_any_shape_and_refuses_simclr(run_tool, tmp_path, demo_data):
+def test_show_reconstructs_mae_at_any_shape_and_refuses_simclr(run_tool, tmp_path, demo_data):
     picture = next((demo_data / 'images/val').rglob('*.jpg'))
-    shape = ['--cfg-options', 'model.backbone.img_size=48,96']
     for name in ('mae', 'simclr'):
         config = ROOT / f'configs/{name}/{name}_vit-tiny-p8_debug.py'
         assert train(run_tool, tmp_path / name, config=config).status == 0
-        out = tmp_path / f'{name}.png'
-        weights = tmp_path / name / LAST
-        ended = run_tool(
-            'visualization/reconstruct.py',
+        command = ['../vicmae/__main__.py', 'show', tmp_path / name / LAST, picture]
+        options = [
+            '--config',
             config,
-            weights,
-            picture,
+            '--what',
+            'reconstruction',
             '--out',
-            out,
-            '--columns',
-            1,
-            *shape,
-        )
+            tmp_path / f'{name}-out',
+        ]
+        shape = ['--cfg-options', 'model.backbone.img_size=48,96']
+        ended = run_tool(*command, *options, *shape)
         if name == 'mae':
             assert ended.status == 0, ended.err
-            assert Image.open(out).size == (3 * 384, 24 + 192)
+            (drawn,) = (tmp_path / 'mae-out').glob('*.png')
+            assert Image.open(drawn).size == (3 * 384 + 2 * 8, 24 + 192)
         else:
             assert ended.status == 1
-            assert 'error: This SimCLR has no `neck`' in ended.err
+            assert 'This SimCLR has no `neck`' in ended.err
             assert 'Traceback' not in ended.err
 
 

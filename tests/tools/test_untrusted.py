@@ -54,8 +54,8 @@ DOORS = {
     'convert': lambda path, d: [
         *('model_converters/convert.py', '--from', 'vicmae', '--to', 'mae', path, d / 'out.pth')
     ],
-    'reconstruct': lambda path, d: [
-        *('visualization/reconstruct.py', DEBUG, path, 'data/demo-debug/images/val'),
+    'show': lambda path, d: [
+        *('../vicmae/__main__.py', 'show', path, 'data/demo-debug/images/val', '--config', DEBUG),
     ],
 }
 

@@ -23,6 +23,7 @@ from vicmae.datasets.sources.source import Source
 from vicmae.environment import installed
 from vicmae.registry import DATASETS
 from vicmae.utils.files import shorten_path
+from vicmae.utils.spread import pick_evenly
 from vicmae.visualization.charts import KINDS, Curve, CurvePanel, ProbeResult
 from vicmae.visualization.reconstruction import draw_reconstructions
 
@@ -179,12 +180,6 @@ def _rows_of(features: Features, probe: str, role: str) -> list[int]:
     return [i for i, m in enumerate(features.meta) if (m['probe'], m['role']) == (probe, role)]
 
 
-def _pick(rows: list[int], count: int) -> list[int]:
-    """Picks evenly spread rows: in a data set ordered by class, of different classes."""
-    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
-    return [rows[place] for place in places]
-
-
 def _frame(dataset: Any, index: int) -> torch.Tensor:
     """Returns the middle frame of a sample as the model sees it, (C, H, W), uint8."""
     clip = dataset[index]['inputs']
@@ -203,7 +198,7 @@ def _class_name(features: Features, row: int) -> str:
 def _reconstruction_rows(
     model: Any, dataset: Any, features: Features, probe: str
 ) -> list[ReconstructionRow]:
-    rows = _pick(_rows_of(features, probe, 'query'), _RECONSTRUCTIONS_PER_KIND)
+    rows = pick_evenly(_rows_of(features, probe, 'query'), _RECONSTRUCTIONS_PER_KIND)
     drawn = draw_reconstructions(model, torch.stack([_frame(dataset, i) for i in rows]))
     return [
         ReconstructionRow(
@@ -220,7 +215,9 @@ def _reconstruction_rows(
 
 def _rows_of_files(model: Any, source: Source) -> list[ReconstructionRow]:
     """Draws some files of the training data, where there is no labelled test data."""
-    paths = [source.path_of(i) for i in _pick(list(range(len(source))), _RECONSTRUCTIONS_PER_KIND)]
+    paths = [
+        source.path_of(i) for i in pick_evenly(list(range(len(source))), _RECONSTRUCTIONS_PER_KIND)
+    ]
     if not all(map(os.path.isfile, paths)):  # shards, or folders of frames
         return []
     frames = torch.cat(load_clips(paths, model.backbone.img_size, num_frames=1))
@@ -234,7 +231,7 @@ def _rows_of_files(model: Any, source: Source) -> list[ReconstructionRow]:
 def _neighbour_rows(
     dataset: Any, features: Mapping[str, Features], probe: str
 ) -> list[NeighbourRow]:
-    rows = _pick(_rows_of(features['pretrained'], probe, 'query'), _QUERIES_PER_KIND)
+    rows = pick_evenly(_rows_of(features['pretrained'], probe, 'query'), _QUERIES_PER_KIND)
     return [
         NeighbourRow(
             kind=probe,

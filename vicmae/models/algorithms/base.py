@@ -115,12 +115,8 @@ class BasePretrainer(FeatureModel):
         """Returns the predicted and the true masked patches, (B, M, P) each."""
         return self._decode(tokens, mask, views), self.true_masked(views, mask)
 
-    def reconstruct(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks frames and predicts the masked patches.
-
-        Shape:
-            (B, C, H, W) -> predicted patches (B, M, P), all true patches (B, N, P), their positions (B, M)
-        """
+    def require_decoder(self) -> None:
+        """Raises a ConfigError if no pixels can be reconstructed."""
         if self.neck is None:
             raise ConfigError(
                 f'This {type(self).__name__} has no `neck`, so it cannot reconstruct patches.'
@@ -130,7 +126,17 @@ class BasePretrainer(FeatureModel):
                 'LatentPredictionLoss makes the decoder predict tokens, which are no pictures. Give a config with a '
                 '`PixelReconstructionLoss`.'
             )
-        tokens, mask = self.backbone(frames, mask=True)
+
+    def reconstruct(
+        self, frames: Tensor, seeds: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks frames and predicts the masked patches. With `seeds`, (B,), each sample's mask depends on its seed.
+
+        Shape:
+            (B, C, H, W) -> predicted patches (B, M, P), all true patches (B, N, P), their positions (B, M)
+        """
+        self.require_decoder()
+        tokens, mask = self.backbone(frames, self.backbone.draw_mask(frames, seeds))
         predicted = self._decode(tokens, mask, frames)
         return predicted, self.true_patches(frames), mask.ids_masked
 
