@@ -13,7 +13,9 @@ from vicmae import __version__
 from vicmae.cli.main import find_commands, main
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ('configs', 'demo', 'doctor', 'export', 'features', 'search', 'show', 'test', 'train', 'verify', 'verify-export')
+COMMANDS = (
+    'configs', 'demo', 'doctor', 'export', 'features', 'search', 'show', 'test', 'train', 'verify', 'verify-export',
+)  # fmt: skip
 # What the console script that pip installs looks like.
 SCRIPT = 'import sys\nfrom vicmae.cli.main import main\nsys.exit(main())\n'
 

@@ -205,6 +205,16 @@ def test_commands_export_and_compare(tmp_path, capsys):
     assert f'BAD  {name} was exported' in capsys.readouterr().out
 
 
+def test_config_of_the_checkpoint_is_taken_where_none_is_named(tmp_path):
+    model, cfg = make_model()
+    checkpoint = tmp_path / 'iter_1.pth'
+    torch.save(dict(meta=dict(cfg=cfg.pretty_text), state_dict=model.state_dict()), checkpoint)
+    command = ['export', str(checkpoint), '--to', 'timm', '--image-size', '24', '--out']
+    main([*command, str(tmp_path / 'out')])
+    assert all(finding.ok for finding in verify_export(tmp_path / 'out'))
+    assert '24 x 24 pixels' in (tmp_path / 'out/README.md').read_text()
+
+
 def test_card_has_the_figures_that_the_run_logged_at_the_step_of_the_checkpoint(tmp_path):
     model, cfg = make_model()
     log = tmp_path / '20261201/vis_data/scalars.json'

@@ -13,7 +13,7 @@ TARGETS = [
 ]  # fmt: skip
 _EPILOG = """\
 examples:
-  vicmae export work_dirs/demo/epoch_16.pth --config vicmae_vit-tiny-p8_demo --to timm --out exports/timm
+  vicmae export work_dirs/demo/epoch_16.pth --to timm --out exports/timm
   vicmae verify-export exports/timm
 """
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add('checkpoint', help='path of the checkpoint')
-    add('--config', required=True, help='path or name of the config of its model')
+    add('--config', help='path or name of the config (the one that the checkpoint stores)')
     add('--to', required=True, choices=TARGETS, help='library or format')
     add(
         '--out',
@@ -44,12 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Exports."""
     from vicmae.apis import load_config, load_model
+    from vicmae.checkpoints.read import load_checkpoint_file
+    from vicmae.config.stored import read_stored_config
     from vicmae.exchange import export_model
 
     options = dict(args.cfg_options)
     if args.image_size is not None:
-        options['image_size'] = args.image_size
-    cfg = load_config(args.config, options)
+        # In a stored config, all parts have the size already.
+        options['image_size' if args.config else 'model.backbone.img_size'] = args.image_size
+    if args.config:
+        cfg = load_config(args.config, options)
+    else:
+        content = load_checkpoint_file(args.checkpoint)
+        cfg = read_stored_config(content, repr(args.checkpoint))
+        cfg.merge_from_dict(options)
     model = load_model(cfg, args.checkpoint)
     manifest = export_model(
         model,

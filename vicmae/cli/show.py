@@ -15,8 +15,8 @@ HELP = (
 )
 _EPILOG = """\
 examples:
-  vicmae show work_dirs/demo/epoch_16.pth photos/ walk.mp4 --config vicmae_vit-tiny-p8_demo
-  vicmae show mae.pth photos/ --config mae.py --compare vicmae.pth --what pca attention
+  vicmae show work_dirs/demo/epoch_16.pth photos/ walk.mp4
+  vicmae show mae.pth photos/ --compare vicmae.pth --what pca attention
 """
 _WHAT = ('pca', 'attention', 'nearest', 'reconstruction')
 
@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('checkpoint', help='path of the checkpoint')
     add('inputs', nargs='+', metavar='INPUT', help='image, video, or folder of them')
-    text = 'config of the checkpoints, or one for each in their order: path, or a name that `vicmae configs` lists'
-    add('--config', nargs='+', required=True, metavar='CONFIG', help=text)
+    text = 'config of the checkpoints, or one for each in their order (the one that each stores)'
+    add('--config', nargs='+', metavar='CONFIG', help=text)
     text = 'what to show (all that the checkpoints and the inputs allow)'
     add('--what', nargs='+', choices=_WHAT, metavar='WHAT', help=f'{text}: {", ".join(_WHAT)}')
     text = 'folder of the pictures and of index.html (%(default)s)'
