@@ -188,7 +188,7 @@ class FeatureExtractor:
                     yield number, source, outcome.value
 
 
-SECONDS_PER_PIECE = 120.0  # until a process that reads a part of a file is taken for hung
+SECONDS_PER_PIECE = 300.0  # until a process that reads a part of a file is taken for hung
 
 
 def read_guarded(reader: ClipReader, source: Any) -> Iterator[Piece | str]:

@@ -4,6 +4,8 @@
 import argparse
 import os
 import re
+import sys
+from contextlib import redirect_stdout
 
 from . import common
 
@@ -87,14 +89,15 @@ def run(args: argparse.Namespace) -> None:
         'fresh',
         'launcher',
     )
-    written = write_features(
-        args.checkpoint,
-        args.inputs,
-        args.out,
-        output='dense' if args.dense else 'frames' if args.per_frame else 'pooled',
-        num_workers=args.workers,
-        console=Console(stderr=True, highlight=False),
-        **{name: getattr(args, name) for name in options},
-    )
+    with redirect_stdout(sys.stderr):  # of logs
+        written = write_features(
+            args.checkpoint,
+            args.inputs,
+            args.out,
+            output='dense' if args.dense else 'frames' if args.per_frame else 'pooled',
+            num_workers=args.workers,
+            console=Console(stderr=True, highlight=False),
+            **{name: getattr(args, name) for name in options},
+        )
     if written.text:
         print(written.text)

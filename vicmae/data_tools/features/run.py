@@ -363,7 +363,8 @@ def _finish(plan: Plan, folder: PartsFolder, settings: Mapping[str, Any]) -> Wri
     join_parts(plan, folder, settings)
     folder.remove()
     text = f'{folder.out}: {count_of(num_rows, "feature")} of {count_of(len(plan.files) - len(bad), "file")}'
-    if bad or notes:
-        several = count_of(len(bad), 'file')
-        text += f"\n{several} can't be read, {len(notes)} with notes: {bad_list}"
+    counts = [f"{count_of(len(bad), 'file')} can't be read"] if bad else []
+    counts += [f'{len(notes)} with notes'] if notes else []
+    if counts:
+        text += f'\n{", ".join(counts)}: {bad_list}'
     return Written(len(plan.files), num_rows, bad, notes, text)
