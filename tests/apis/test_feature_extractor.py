@@ -89,7 +89,7 @@ def test_bad_input_is_named_or_left_out(model, folder, num_workers):
 def test_crash_of_a_decoder_is_a_bad_file(model, folder, monkeypatch):
     read = ClipReader.__call__
 
-    def crash(self, source):
+    def crash(self, source, span=None):
         if str(source).endswith('1.jpg'):
             os.kill(os.getpid(), signal.SIGKILL)
         return read(self, source)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vicmae.datasets.clip_reader import ClipReader, _Reading, as_frames
+from vicmae.datasets.clip_reader import ClipReader, Span, _Reading, as_frames
 from vicmae.datasets.transforms import CenterCrop
 from vicmae.errors import DataError
 from vicmae.io.video import VideoReader, open_video
@@ -113,10 +113,25 @@ def test_windows_with_damaged_frames_are_left_out_and_counted():
     reader = ClipReader(8, 2, 1.0)
     _, levels, note = rows_of(reader, steady(5.0, bad=[17, 43]))
     assert levels == [[2, 7], [22, 27], [32, 37], [42, 47]]
-    assert note == "1 of 5 windows can't be read: Frame 17 is damaged."
+    assert note == "1 of 5 rows can't be read: Frame 17 is damaged."
     _, levels, note = rows_of(reader, steady(5.0, bad=[17, 42]))
     assert levels == [[2, 7], [22, 27], [32, 37]]
-    assert note.startswith("2 of 5 windows can't be read")
+    assert note.startswith("2 of 5 rows can't be read")
+
+
+@pytest.mark.parametrize('per_frame', [False, True])
+@pytest.mark.parametrize('make', [steady, variable])
+def test_spans_together_have_the_rows_of_the_whole(make, per_frame):
+    reader = ClipReader(8, 4, 2.0, 0.7, per_frame=per_frame)
+    whole = [row[1:] for piece in reader(make(9.0)) for row in piece.rows]
+    spans = [Span(0.0, 2.5), Span(2.5, 3.0), Span(3.0, 8.0), Span(8.0, np.inf)]
+    parts = [row[1:] for span in spans for piece in reader(make(9.0), span) for row in piece.rows]
+    assert parts == whole and len(whole) > 8
+
+
+def test_note_of_a_short_video_is_in_its_first_span():
+    notes = [list(ClipReader(8, 4, 2.0)(steady(0.5), Span(t, t + 1)))[-1].note for t in (0, 1)]
+    assert 'shorter than the window' in notes[0] and notes[1] == ''
 
 
 def test_video_of_damaged_frames_is_an_error():

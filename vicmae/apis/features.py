@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from vicmae.datasets.clip_reader import ClipReader, Piece
+from vicmae.datasets.clip_reader import ClipReader, Piece, Span
 from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sources.found_files import walk
 from vicmae.engine.encoding import FeatureRow, RowEncoder, encode_batch
@@ -191,10 +191,12 @@ class FeatureExtractor:
 SECONDS_PER_PIECE = 300.0  # until a process that reads a part of a file is taken for hung
 
 
-def read_guarded(reader: ClipReader, source: Any) -> Iterator[Piece | str]:
+def read_guarded(
+    reader: ClipReader, source: Any, span: Span | None = None
+) -> Iterator[Piece | str]:
     """Reads an input, and yields a last text if it can't be read."""
     try:
-        yield from reader(source)
+        yield from reader(source, span)
     except DataError as error:
         yield str(error)
 

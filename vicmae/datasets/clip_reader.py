@@ -49,6 +49,13 @@ class Piece(NamedTuple):
     note: str = ''
 
 
+class Span(NamedTuple):
+    """A part of a video, in seconds after its first frame; the end is not in it."""
+
+    begin: float
+    end: float
+
+
 class ArrayVideo(VideoReader):
     """Frames in memory: (T, H, W, 3), uint8, RGB. Their times are not known."""
 
@@ -117,15 +124,18 @@ class ClipReader:
     def _crop(self) -> CenterCrop:
         return CenterCrop(self.size)
 
-    def __call__(self, source: Any) -> Iterator[Piece]:
-        """Reads an image or video: a path, an open `VideoReader`, or what `as_frames` takes."""
+    def __call__(self, source: Any, span: Span | None = None) -> Iterator[Piece]:
+        """Reads an image or video: a path, an open `VideoReader`, or what `as_frames` takes.
+
+        With a span, only the rows of a video that begin in it are read.
+        """
         if isinstance(source, os.PathLike):
             source = os.fspath(source)
         if isinstance(source, str) and not is_video(source):
             yield self._read_image(EncodedImage(source).decode())
         elif isinstance(source, (str, VideoReader)):
             with open_video(source) as video:
-                yield from self._read_video(video)
+                yield from self._read_video(video, span)
         else:
             pixels = as_frames(source)
             if pixels.ndim == 3:
@@ -136,16 +146,20 @@ class ClipReader:
     def _read_image(self, pixels: np.ndarray) -> Piece:
         return Piece(self._pack([self._cropped(pixels)])[None], [ClipRow((0,), (0,), (0.0,))])
 
-    def _read_video(self, video: VideoReader) -> Iterator[Piece]:
+    def _read_video(self, video: VideoReader, span: Span | None = None) -> Iterator[Piece]:
         ids, note = self._rows_of(video)
         if self.per_frame:
             ids = np.unique(ids)[:, None]
+        if span is not None:
+            begins = np.array(video.times_of(ids.min(axis=1).tolist()))
+            inside = (begins >= span.begin) & (begins < span.end)
+            ids, note = ids[inside], note if inside[0] else ''
         reading = _Reading(self, video, ids)
         yield from reading
-        if reading.error and reading.num_lost == len(ids):
+        if reading.error and reading.num_lost == len(ids) and span is None:
             raise reading.error
         if reading.num_lost:
-            lost = f"{reading.num_lost} of {len(ids)} windows can't be read: {reading.error}"
+            lost = f"{reading.num_lost} of {len(ids)} rows can't be read: {reading.error}"
             note = f'{note}; {lost}' if note else lost
         yield Piece(np.empty(0, np.uint8), [], note)
 

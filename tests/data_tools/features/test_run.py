@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ import torch
 from vicmae.apis import FeatureExtractor
 from vicmae.data_tools.features import plan as plan_module
 from vicmae.data_tools.features.files import read_features
-from vicmae.data_tools.features.folder import PartsFolder
+from vicmae.data_tools.features.folder import PartsFolder, PartWriter
+from vicmae.data_tools.features.plan import Part, Plan
 from vicmae.data_tools.features.run import write_features
 from vicmae.datasets.clip_reader import ClipReader
+from vicmae.engine.encoding import FeatureRow
 
 ROOT = Path(__file__).parents[3]
 SUFFIXES = ('.npz', '.parquet')
@@ -146,8 +149,8 @@ def test_file_that_crashes_its_reader_is_left_out(
     write(checkpoints['frames'], without, tmp_path / 'all.npz', **WINDOWS)
     read = ClipReader.__call__
 
-    def crash(self, source):
-        pieces = read(self, source)
+    def crash(self, source, span=None):
+        pieces = read(self, source, span)
         yield next(pieces)
         if source.endswith('1.mp4'):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -160,6 +163,35 @@ def test_file_that_crashes_its_reader_is_left_out(
     kept = np.array([not path.endswith('1.mp4') for path in everything.paths])
     assert np.array_equal(everything.features[kept], rest.features)
     assert np.array_equal(everything.paths[kept], rest.paths)
+
+
+def test_long_video_is_read_in_parts(write, checkpoints, media, tmp_path, monkeypatch):
+    for output in ('pooled', 'frames'):
+        out = {name: tmp_path / f'{name} {output}.npz' for name in ('whole', 'parts')}
+        write(checkpoints['frames'], media, out['whole'], output=output, **WINDOWS)
+        with monkeypatch.context() as patch:
+            patch.setattr(plan_module, '_BYTES_OF_LONG_VIDEOS', 1)
+            patch.setattr(plan_module, '_SECONDS_OF_A_PART', 0.9)
+            parts = list(Plan([str(media)], 2, cuts=True))
+            write(checkpoints['frames'], media, out['parts'], output=output, **WINDOWS)
+        whole, cut = read_features(out['whole']), read_features(out['parts'])
+        assert whole.paths.tolist() == cut.paths.tolist()
+        np.testing.assert_array_equal(whole.frames, cut.frames)
+        np.testing.assert_allclose(whole.features, cut.features, rtol=1e-4, atol=1e-5)
+    spans = [part.span for part in parts if part.span]
+    assert len(spans) > 6 and sum(part.num_files for part in parts) == 12
+    assert [part.number for part in parts] == list(range(len(parts)))
+    files = [n for part in parts for n in range(part.first, part.end) if part.num_files]
+    assert files == list(range(12))
+
+
+def test_rows_are_copied(tmp_path):
+    writer = PartWriter(PartsFolder(tmp_path / 'a.npz'), Part(0, 0, 1), 4)
+    feature = torch.zeros(8)
+    alive = weakref.ref(feature)
+    writer.add(FeatureRow(0, (1,), (), feature))
+    del feature
+    assert alive() is None
 
 
 # ------------------------------------------------------------------------- the command

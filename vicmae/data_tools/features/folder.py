@@ -160,16 +160,32 @@ class PartWriter:
         self.folder, self.part, self.num_frames = folder, part, num_frames
         self.bad: dict[int, str] = {}
         self.notes: dict[int, str] = {}
-        self._rows: list[FeatureRow] = []
-        self._num_bytes = self._num_rows = self._num_pieces = 0
+        self._arrays: dict[str, np.ndarray] = {}
+        self._num_waiting = self._num_rows = self._num_pieces = 0
 
     def add(self, row: FeatureRow) -> None:
         """Adds a row, whose source is the number of its file."""
-        self._rows.append(row)
-        self._num_rows += 1
-        self._num_bytes += row.feature.nbytes + 12 * self.num_frames
-        if self._num_bytes >= _BYTES_AT_ONCE:
+        if not self._arrays:
+            self._arrays = self._new_arrays(tuple(row.feature.shape))
+        arrays, place = self._arrays, self._num_waiting
+        # Copied: small tensors, each between large ones that come and go, would scatter over the memory.
+        arrays['number'][place] = row.source
+        arrays['frames'][place, : len(row.frames)] = row.frames
+        arrays['times'][place, : len(row.times)] = row.times
+        arrays['feature'][place] = row.feature.numpy()
+        self._num_waiting += 1
+        if self._num_waiting == len(arrays['number']):
             self._flush()
+
+    def _new_arrays(self, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+        num_bytes = 4 * int(np.prod(shape)) + 12 * self.num_frames + 8
+        num_rows = max(1, _BYTES_AT_ONCE // num_bytes)
+        return dict(
+            number=np.empty(num_rows, np.int64),
+            frames=np.full((num_rows, self.num_frames), -1, np.int32),
+            times=np.full((num_rows, self.num_frames), np.nan),
+            feature=np.empty((num_rows, *shape), np.float32),
+        )
 
     def finish(self) -> dict[str, Any]:
         """Writes the last rows and marks the part as complete. Returns its summary."""
@@ -181,22 +197,14 @@ class PartWriter:
         return summary
 
     def _flush(self) -> None:
-        if not self._rows:
+        if not self._num_waiting:
             return
-        num_rows = len(self._rows)
-        frames = np.full((num_rows, self.num_frames), -1, np.int32)
-        times = np.full((num_rows, self.num_frames), np.nan)
-        for number, row in enumerate(self._rows):
-            frames[number, : len(row.frames)] = row.frames
-            times[number, : len(row.times)] = row.times
-        arrays: dict[str, Any] = dict(
-            number=np.array([row.source for row in self._rows], np.int64),
-            frames=frames,
-            times=times,
-            feature=np.stack([row.feature.numpy() for row in self._rows]),
-        )
         path = self.folder.piece(self.part.number, self._num_pieces)
+        arrays: dict[str, Any] = {
+            name: array[: self._num_waiting] for name, array in self._arrays.items()
+        }
         with self.folder.errors_named(), whole_file(path) as file:
             np.savez(file, **arrays)
         self._num_pieces += 1
-        self._rows, self._num_bytes = [], 0
+        self._num_rows += self._num_waiting
+        self._num_waiting, self._arrays = 0, {}

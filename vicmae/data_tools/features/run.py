@@ -100,7 +100,7 @@ def write_features(
         raise ConfigError(f'`--workers` must be at least 0, got {num_workers}.')
     if batch_size < 1:
         raise ConfigError(f'`--batch-size` must be at least 1, got {batch_size}.')
-    plan, folder = Plan(inputs, batch_size), PartsFolder(out)
+    plan, folder = Plan(inputs, batch_size, cuts=window is not None), PartsFolder(out)
     if folder.out.exists() and not fresh:
         raise DataError(f'{str(out)!r} exists. Name another `--out`, or replace it with `--fresh`.')
     init_gloo(launcher, dict(timeout=_SECONDS_TO_WAIT))
@@ -254,7 +254,7 @@ def _encode_missing(
             part = plan[number]
             if folder.is_done(number):
                 num_done += 1
-                counter.add(part.end - part.first)
+                counter.add(part.num_files)
             else:
                 yield part
 
@@ -263,7 +263,7 @@ def _encode_missing(
         for part, summary in _encode(missing(), plan, folder, extractor, num_workers):
             num_rows += summary['num_rows']
             num_bad += len(summary['bad'])
-            update(completed=counter.add(part.end - part.first), rows=num_rows, bad=num_bad)
+            update(completed=counter.add(part.num_files), rows=num_rows, bad=num_bad)
     if num_done:
         console.print(
             f'{num_done} of {count_of(len(plan), "part")} were complete: continued after them.'
@@ -325,7 +325,7 @@ def _read_part(
         if number in part.skipped:
             yield number, part.skipped[number]
             continue
-        for piece in read_guarded(reader, files[number]):
+        for piece in read_guarded(reader, files[number], part.span):
             yield number, piece
 
 
@@ -346,7 +346,9 @@ def _finish(plan: Plan, folder: PartsFolder, settings: Mapping[str, Any]) -> Wri
         summary = folder.summary(number)
         num_rows += summary['num_rows']
         bad |= {plan.files[int(file)]: text for file, text in summary['bad'].items()}
-        notes |= {plan.files[int(file)]: text for file, text in summary['notes'].items()}
+        for file, text in summary['notes'].items():  # of each part of a long video
+            path = plan.files[int(file)]
+            notes[path] = f'{notes[path]}; {text}' if path in notes else text
     bad_list = Path(f'{folder.out}.bad_files.jsonl')
     with folder.errors_named():
         bad_list.unlink(missing_ok=True)

@@ -276,3 +276,10 @@ class PyavVideo:
             pixels = self._reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
             self._turn = self._turn or turn_of(frame)
         return self._turn.apply(pixels)
+
+
+def stated_seconds(path: str) -> float:
+    """Returns the duration in the container's header, 0 if it has none or the file can't be opened."""
+    with suppress(Exception), av.open(os.path.abspath(path), 'r', **_OPTIONS) as container:
+        return (container.duration or 0) / av.time_base
+    return 0.0

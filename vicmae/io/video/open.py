@@ -22,3 +22,13 @@ def open_video(
     if name is None:
         name = source if isinstance(source, str) else f'{len(source)} bytes'
     return VideoFile(source, name, READERS[1:] if reader == 'auto' else (reader,))
+
+
+def seconds_of(path: str) -> float:
+    """Reads the duration that a video's container states, without reading the file; 0 if it states none.
+
+    It may be wrong. `VideoReader.duration` is that of the frames.
+    """
+    from ._pyav import stated_seconds
+
+    return stated_seconds(path)
