@@ -14,7 +14,7 @@ import vicmae
 from vicmae.apis import FeatureExtractor, encode_files, load_config, load_model
 from vicmae.config.paths import project_file
 from vicmae.datasets.clip_reader import ClipReader
-from vicmae.errors import DataError
+from vicmae.errors import ConfigError, DataError
 from vicmae.io.video import open_video
 
 DEBUG = project_file('configs/vicmae/vicmae_vit-tiny-p8_debug.py')
@@ -124,6 +124,12 @@ def test_checkpoint_brings_its_config(model, folder, tmp_path):
     assert torch.equal(extractor(folder / '0.jpg'), FeatureExtractor(model)(folder / '0.jpg'))
 
 
+@pytest.mark.parametrize('device', ['gpu', 'cuda:77'])
+def test_device_that_is_not_there_is_refused(model, device):
+    with pytest.raises(ConfigError, match=f"The device can't be '{device}': .* 'cpu' always works"):
+        FeatureExtractor(model, device=device)
+
+
 @pytest.mark.parametrize(
     ('options', 'name'),
     [
@@ -132,6 +138,7 @@ def test_checkpoint_brings_its_config(model, folder, tmp_path):
         (dict(batch_size=0), 'batch_size'),
         (dict(output='all'), 'output'),
         (dict(window=-1), 'window'),
+        (dict(num_frames=0), 'num_frames'),
     ],
 )
 def test_wrong_options_are_refused(model, options, name):

@@ -23,7 +23,7 @@ from vicmae.datasets.clip_reader import ClipReader, Piece, Span
 from vicmae.datasets.loader.steady import SteadyLoader
 from vicmae.datasets.sources.found_files import walk
 from vicmae.engine.encoding import FeatureRow, RowEncoder, encode_batch
-from vicmae.errors import DataError
+from vicmae.errors import ConfigError, DataError
 from vicmae.io.extensions import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from vicmae.io.video import VideoReader
 from vicmae.utils.isolated_pool import be_one_of_many, run_isolated
@@ -111,10 +111,10 @@ class FeatureExtractor:
         if num_workers < 0:
             raise ValueError(f'`num_workers` must be at least 0, got {num_workers}.')
         if isinstance(checkpoint, nn.Module):
-            self.model: Any = checkpoint if device is None else checkpoint.to(device)
+            self.model: Any = checkpoint if device is None else checkpoint.to(_as_device(device))
         else:
             device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-            self.model = load_model(config, checkpoint, device=device)
+            self.model = load_model(config, checkpoint, device=_as_device(device))
         self.model.eval()
         backbone = self.model.backbone
         self.num_workers, self.on_bad_file = num_workers, on_bad_file
@@ -122,9 +122,11 @@ class FeatureExtractor:
             RowEncoder, self.model, batch_size=batch_size, output=output, pads=pads
         )
         self.new_encoder()  # checks the arguments
+        if num_frames is None:
+            num_frames = backbone.num_frames if backbone.takes_clips else FRAMES_OF_A_VIDEO
         self.reader = ClipReader(
             backbone.img_size,
-            num_frames or (backbone.num_frames if backbone.takes_clips else FRAMES_OF_A_VIDEO),
+            num_frames,
             window,
             stride,
             takes_clips=backbone.takes_clips,
@@ -186,6 +188,19 @@ class FeatureExtractor:
                     )
                 elif outcome.value is not None:
                     yield number, source, outcome.value
+
+
+def _as_device(name: str | torch.device) -> torch.device:
+    """Refuses a device that isn't there."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter of a torch without CUDA
+        reason = str(error).splitlines()[0].rstrip('.')
+        raise ConfigError(
+            f"The device can't be {str(name)!r}: {reason}. 'cpu' always works."
+        ) from error
+    return device
 
 
 SECONDS_PER_PIECE = 300.0  # until a process that reads a part of a file is taken for hung

@@ -76,6 +76,17 @@ def test_full_disk_is_one_message_and_the_run_continues(
     assert (tmp_path / 'a.npz').read_bytes() == (tmp_path / 'whole.npz').read_bytes()
 
 
+def test_run_that_cannot_begin_leaves_nothing(write, checkpoints, media, tmp_path):
+    for options in (
+        dict(config='no such config'),
+        dict(device='no such device'),
+        dict(num_frames=-1),
+    ):
+        with pytest.raises(ConfigError):
+            write(checkpoints['frames'], media, tmp_path / 'a.npz', **options)
+        assert names(tmp_path) == []
+
+
 def test_existing_output_is_kept_unless_it_is_to_be_replaced(write, checkpoints, media, tmp_path):
     (tmp_path / 'a.npz').write_bytes(b'mine')
     with pytest.raises(DataError, match='exists. Name another `--out`, or replace it'):

@@ -2,6 +2,7 @@
 """The folder beside the output, with the parts that are complete. R rows."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -43,7 +44,11 @@ class PartsFolder:
         require_folder(self.out.parent, '--out')
         require_folder(self.path, '--out')
         with locked(self.path / _LOCK, self._refuse_second):
-            yield
+            try:
+                yield
+            finally:
+                if self.path.is_dir() and os.listdir(self.path) == [_LOCK]:  # nothing was begun
+                    shutil.rmtree(self.path, ignore_errors=True)
 
     def begin(self, settings: Mapping[str, Any], *, fresh: bool) -> None:
         """Refuses parts that were made with other settings; `fresh` removes them."""

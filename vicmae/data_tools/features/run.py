@@ -20,7 +20,7 @@ from vicmae.datasets.bad_files import to_json_line
 from vicmae.datasets.clip_reader import ClipReader, Piece
 from vicmae.datasets.sources.found_files import PackedNames
 from vicmae.engine.processes import init_gloo
-from vicmae.errors import ConfigError, DataError
+from vicmae.errors import ConfigError, DataError, VicmaeError
 from vicmae.evaluation.feature_cache import hash_protocol, hash_weights
 from vicmae.utils.distributed import GatherOnCPU, rank_and_world_size
 from vicmae.utils.files import whole_file
@@ -33,6 +33,7 @@ from .folder import PartsFolder, PartWriter
 from .plan import Part, Plan
 
 _VERSION = 1
+_SECONDS_PER_LINE = 30.0  # of progress, without a terminal
 _SECONDS_TO_WAIT = 30 * 24 * 3600  # for the slowest process
 
 Report = Callable[..., None]
@@ -121,8 +122,10 @@ def write_features(
                 output=output,  # type: ignore[arg-type]  # it is checked
                 pads=True,
             )
-        except ValueError as error:
-            raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from error
+        except VicmaeError:
+            raise
+        except ValueError as error:  # of an option
+            raise ConfigError(str(error)) from error
         settings = _settings(extractor, plan, output, batch_size)
         if rank == 0:
             folder.begin(settings, fresh=fresh)
@@ -136,7 +139,9 @@ def write_features(
             local = int(os.environ.get('LOCAL_WORLD_SIZE', '1')) if launcher != 'none' else 1
             num_workers = max(1, len(os.sched_getaffinity(0)) // local)
         _encode_missing(plan, folder, extractor, _Counter(shared[0][1]), num_workers, console)
-        gather(None)  # wait for all
+        if len(shared) > 1:
+            console.print('waiting for the other processes')
+        gather(None)
         if rank == 0:
             return _finish(plan, folder, dict(settings, checkpoint=str(checkpoint)))
     return Written(len(plan.files), 0, {}, {}, '')
@@ -259,11 +264,16 @@ def _encode_missing(
                 yield part
 
     num_rows = num_bad = 0
+    shown = console.get_time()
     with bar as update:
         for part, summary in _encode(missing(), plan, folder, extractor, num_workers):
             num_rows += summary['num_rows']
             num_bad += len(summary['bad'])
-            update(completed=counter.add(part.num_files), rows=num_rows, bad=num_bad)
+            num_files = counter.add(part.num_files)
+            update(completed=num_files, rows=num_rows, bad=num_bad)
+            if not console.is_terminal and console.get_time() - shown > _SECONDS_PER_LINE:
+                shown = console.get_time()
+                console.print(f'encoding: {num_files}/{len(plan.files)} files, {num_bad} bad')
     if num_done:
         console.print(
             f'{num_done} of {count_of(len(plan), "part")} were complete: continued after them.'
