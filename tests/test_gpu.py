@@ -9,9 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from vicmae.apis import load_model
+from vicmae.data_tools.features.files import read_features
+from vicmae.data_tools.features.run import write_features
 from vicmae.engine.optimizers import BFloat16OptimWrapper, GuardedAmpOptimWrapper
 from vicmae.registry import MODELS
 from vicmae.testing import toy_vicmae_config
@@ -211,3 +215,21 @@ def test_bfloat16_has_no_scaler_on_a_gpu():
         wrapper = GuardedAmpOptimWrapper(optimizer=optimizer, dtype=dtype, loss_scale='dynamic')
         assert wrapper.scale == 1 and not wrapper.loss_scaler.is_enabled()
     assert GuardedAmpOptimWrapper(optimizer=optimizer).loss_scaler.is_enabled()
+
+
+def features_on(device, checkpoint, folder, out, **options):
+    options = dict(batch_size=8, window=0.5, device=device, config=DEBUG) | options
+    write_features(checkpoint, [str(folder)], out, **options)
+    return read_features(out)
+
+
+def test_features_on_a_gpu_are_those_of_a_cpu(demo_data, tmp_path):
+    checkpoint = tmp_path / 'a.pth'
+    torch.save(dict(state_dict=load_model(DEBUG).state_dict()), checkpoint)
+    folder = demo_data / 'videos'
+    one = features_on('cuda', checkpoint, folder, tmp_path / 'one.npz', num_workers=0)
+    features_on('cuda', checkpoint, folder, tmp_path / 'two.npz', num_workers=2)
+    assert (tmp_path / 'one.npz').read_bytes() == (tmp_path / 'two.npz').read_bytes()
+    expected = features_on('cpu', checkpoint, folder, tmp_path / 'cpu.npz', num_workers=1)
+    assert one.paths.tolist() == expected.paths.tolist()
+    np.testing.assert_allclose(one.features, expected.features, rtol=1e-2, atol=1e-3)
