@@ -80,6 +80,21 @@ def test_pooled_features_are_those_of_clips_one_by_one(model, batch_size):
     torch.testing.assert_close(torch.stack([row.feature for row in rows]), expected)
 
 
+@pytest.mark.parametrize('kind', list(MODELS_OF))
+@pytest.mark.parametrize(
+    'over_time',
+    [dict(type='AttentionOverTime', in_dim=16, num_heads=2), dict(type='StatisticsOverTime')],
+    ids=lambda config: config['type'],
+)
+@torch.no_grad()
+def test_frames_are_joined_as_the_model_does(kind, over_time):
+    model, sources = make_model(**MODELS_OF[kind]), inputs(5, 0, 9)
+    model.join_over_time(MODELS.build(over_time).eval())
+    expected = torch.cat([model.extract_clip_feat([clip_of(model, source)]) for source in sources])
+    rows = encode(model, sources)
+    torch.testing.assert_close(torch.stack([row.feature for row in rows]), expected)
+
+
 @torch.no_grad()
 def test_dense_features_are_the_patch_tokens(model):
     source = inputs(9)[0]

@@ -1,6 +1,7 @@
 # Copyright (c) the vicmae authors. SPDX-License-Identifier: Apache-2.0
 """Encodes images and clips to features. B batch, T frames, t h w the patch grid, D width."""
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -65,6 +66,9 @@ class RowEncoder:
             raise ValueError(f'`output` must be one of {", ".join(OUTPUTS)}, got {output!r}.')
         self.model, self.batch_size, self.output, self.pads = model, batch_size, output, pads
         self._takes_clips = model.backbone.takes_clips
+        # A mean of few vectors isn't worth the way to a GPU.
+        of_pool = itertools.chain(model.over_time.parameters(), model.over_time.buffers())
+        self._pool_device = next((tensor.device for tensor in of_pool), torch.device('cpu'))
         self._num_units = 0
         self._base = 0  # number of the first unit of the file
         self._waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}  # by shape
@@ -143,6 +147,5 @@ class RowEncoder:
         """Joins the vectors of frames; that of a clip is whole already."""
         if self._takes_clips:
             return steps[0]
-        device = next(self.model.parameters()).device
         with torch.no_grad():
-            return self.model.over_time(steps[None].to(device))[0].float().cpu()
+            return self.model.over_time(steps[None].to(self._pool_device))[0].float().cpu()

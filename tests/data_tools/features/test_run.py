@@ -185,6 +185,20 @@ def test_long_video_is_read_in_parts(write, checkpoints, media, tmp_path, monkey
     assert files == list(range(12))
 
 
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_names_that_are_not_unicode_are_kept_readable(write, checkpoints, media, tmp_path, suffix):
+    folder = tmp_path / 'media'
+    folder.mkdir()
+    shutil.copy(media / '0.jpg', os.fsencode(folder) + b'/a\xff.jpg')
+    shutil.copy(media / '1.jpg', folder / 'b, \u00e9.jpg')
+    Path(os.fsdecode(os.fsencode(folder) + b'/c\xff.jpg')).write_bytes(b'no picture')
+    written = write(checkpoints['frames'], folder, tmp_path / f'a{suffix}')
+    stored = read_features(tmp_path / f'a{suffix}')
+    assert [Path(path).name for path in stored.paths] == ['a\\xff.jpg', 'b, \u00e9.jpg']
+    (line,) = (tmp_path / f'a{suffix}.bad_files.jsonl').read_text().splitlines()
+    assert json.loads(line)['file'] in written.bad
+
+
 def test_rows_are_copied(tmp_path):
     writer = PartWriter(PartsFolder(tmp_path / 'a.npz'), Part(0, 0, 1), 4)
     feature = torch.zeros(8)
