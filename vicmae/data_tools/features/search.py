@@ -2,6 +2,7 @@
 """Finds the rows of a file of features that are nearest to pictures, videos or other rows. Q queries, D width."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,7 +128,7 @@ def _find_with_faiss(
     blocks: Iterable[np.ndarray], queries: np.ndarray, top: int, excluded: Sequence[np.ndarray]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     try:
-        import faiss
+        faiss: Any = import_module('faiss')  # whichever distribution has it
     except ImportError as error:
         raise EnvironmentFault(
             f'`--faiss` needs faiss: {pip("install", "faiss-cpu")}. Without the option, the result is the same.'
