@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vicmae.apis import load_model
+from vicmae.apis import load_config, load_model
 from vicmae.apis.show import WHAT
 from vicmae.cli import show
 from vicmae.cli.main import main
@@ -28,7 +28,8 @@ def checkpoint(tmp_path_factory):
     def save(config, name='epoch_1.pth'):
         path = folder / config / name
         path.parent.mkdir(exist_ok=True)
-        torch.save(dict(state_dict=load_model(config).state_dict()), path)
+        meta = dict(cfg=load_config(config).pretty_text)
+        torch.save(dict(state_dict=load_model(config).state_dict(), meta=meta), path)
         return str(path)
 
     return save
@@ -69,6 +70,25 @@ def test_pictures_and_page_of_two_checkpoints(checkpoint, files, tmp_path, capsy
         else:
             with open_video(str(film)) as video:
                 assert video.num_frames == 4
+
+
+def test_config_is_by_default_that_of_each_checkpoint(checkpoint, files, tmp_path):
+    one, two = checkpoint(DEBUG), checkpoint(CLIPS)
+    options = [*files, '--compare', two, '--what', 'pca', 'reconstruction']
+    main(['show', one, *options, '--out', str(tmp_path / 'stored')])
+    main(['show', one, *options, '--out', str(tmp_path / 'named'), '--config', DEBUG, CLIPS])
+    names = sorted(path.name for path in (tmp_path / 'named').iterdir())
+    assert sorted(path.name for path in (tmp_path / 'stored').iterdir()) == names
+    for name in set(names) - {'index.html'}:
+        stored, named = (tmp_path / folder / name for folder in ('stored', 'named'))
+        assert stored.read_bytes() == named.read_bytes()
+
+
+def test_options_without_a_config_are_refused(checkpoint, files, tmp_path, capsys):
+    options = ['--out', tmp_path / 'out', '--cfg-options', 'image_size=64']
+    status, message = refusal(capsys, checkpoint(DEBUG), *files, *options)
+    assert status == 2
+    assert '--cfg-options changes a config: give --config, too' in message
 
 
 def test_choices_are_those_of_the_function():

@@ -24,10 +24,9 @@ from vicmae.visualization.reconstruction import (
     require_decoder,
 )
 
-from .features import list_media, load_clips
+from .features import FRAMES_OF_A_VIDEO, list_media, load_clips
 
 WHAT = ('pca', 'attention', 'nearest', 'reconstruction')
-_FRAMES_OF_A_VIDEO = 8  # by default, for a model of images
 
 
 def show_inside(
@@ -152,7 +151,7 @@ def _choose(
 def _load(model: Any, files: Sequence[str], num_frames: int | None) -> list[Tensor]:
     """Reads files as clips (T, C, H, W), uint8, an image as one of a single frame."""
     backbone = model.backbone
-    default = backbone.num_frames if backbone.takes_clips else _FRAMES_OF_A_VIDEO
+    default = backbone.num_frames if backbone.takes_clips else FRAMES_OF_A_VIDEO
     return load_clips(files, backbone.img_size, num_frames=num_frames or default)
 
 

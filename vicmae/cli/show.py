@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add('checkpoint', help='path of the checkpoint')
+    add('checkpoint', metavar='CHECKPOINT', help='path of the weights')
     add('inputs', nargs='+', metavar='INPUT', help='image, video, or folder of them')
     text = 'config of the checkpoints, or one for each in their order (the one that each stores)'
     add('--config', nargs='+', metavar='CONFIG', help=text)
@@ -35,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--out', type=Path, default=Path('work_dirs/show'), metavar='DIR', help=text)
     text = "evenly spaced frames of a video (8, or the frames of the model's clips)"
     add('--frames', type=_positive, metavar='N', help=text)
-    text = 'further checkpoints, shown side by side'
+    text = 'further checkpoints, shown side by side; after the inputs'
     add('--compare', nargs='+', default=[], metavar='CHECKPOINT', help=text)
     text = 'show at most so many inputs, evenly spread (%(default)s)'
     add('--number', type=_positive, default=16, metavar='N', help=text)
     text = 'point of the patch whose nearest patches are shown, in shares of width and height (the centre)'
     add('--point', nargs=2, type=_share, default=(0.5, 0.5), metavar=('X', 'Y'), help=text)
     add('--seed', type=int, default=0, metavar='N', help='seed of the masks (%(default)s)')
-    add('--device', default='cpu', help='where the model runs (%(default)s)')
+    add('--device', help='such as cpu or cuda:1 (a GPU if there is one)')
     common.add_config_options(parser)
     common.add_trust_option(parser)
 
@@ -65,6 +65,7 @@ def _share(text: str) -> float:
 
 def run(args: argparse.Namespace) -> None:
     """Draws the pictures, and prints the path of the page."""
+    import torch
     from rich.console import Console
 
     from vicmae.apis.show import show_inside
@@ -80,6 +81,9 @@ def run(args: argparse.Namespace) -> None:
             f'--config takes one config for all checkpoints, or one for each of the {len(checkpoints)}; '
             f'got {len(args.config)}'
         )
+    if args.cfg_options and not args.config:
+        args.parser.error('--cfg-options changes a config: give --config, too')
+    args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     _require_device(args.device)
     models = dict(zip(distinct_names(checkpoints), _load_models(args, checkpoints), strict=True))
     with share_bar('looking', Console(stderr=True)) as report:
