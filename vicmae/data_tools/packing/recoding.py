@@ -189,8 +189,7 @@ class VideosAsMp4(Recipe):
 
     def _options(self) -> dict[str, str]:
         # B-frames would have to be decoded for the frames behind them, and a scene's cut would move the key frames.
-        # mbtree computes with approximations that differ between CPUs: the same video would give other bytes.
-        fixed = f'keyint={self.gop}:min-keyint={self.gop}:scenecut=0:bframes=0:mbtree=0'
+        fixed = f'keyint={self.gop}:min-keyint={self.gop}:scenecut=0:bframes=0'
         options = {'crf': str(self.crf), 'preset': self.preset, 'x264-params': fixed}
         return options if self.tune == 'none' else {**options, 'tune': self.tune}
 

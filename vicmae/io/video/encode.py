@@ -27,7 +27,7 @@ def encode_mp4(
     fps: float,
     options: Mapping[str, str],
 ) -> EncodedVideo:
-    """Encodes frames (H, W, 3), uint8, RGB, as H.264 in mp4. The same frames give the same bytes on one machine.
+    """Encodes frames (H, W, 3), uint8, RGB, as H.264 in mp4. The same frames give the same bytes.
 
     Args:
         frames: The frames.
@@ -45,7 +45,9 @@ def encode_mp4(
         # Written into the file, so that no reader has to guess what a decoded value means.
         stream.codec_context.colorspace = Colorspace.ITU601
         stream.codec_context.color_range = ColorRange.MPEG
-        stream.options = dict(options)
+        # mbtree computes with approximations that differ between CPUs and calls: other bytes for the same frames.
+        params = [options.get('x264-params'), 'mbtree=0']
+        stream.options = {**options, 'x264-params': ':'.join(filter(None, params))}
         for frame in frames:
             picture = av.VideoFrame.from_ndarray(frame, 'rgb24').reformat(
                 format='yuv420p',
