@@ -38,7 +38,9 @@ def make_inside():
 
 
 def test_each_panel_is_a_png_or_an_mp4_and_all_are_on_the_page(tmp_path):
-    path = write_inside(make_inside(), tmp_path, FACTS)
+    shares = []
+    path = write_inside(make_inside(), tmp_path, FACTS, report=shares.append)
+    assert shares == [0.25, 0.5, 0.75, 1.0]
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         'index.html',
         'nearest-01-cat.png',

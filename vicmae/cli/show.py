@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> None:
     args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     _require_device(args.device)
     models = dict(zip(distinct_names(checkpoints), _load_models(args, checkpoints), strict=True))
-    with share_bar('looking', Console(stderr=True)) as report:
+    console = Console(stderr=True)
+    with share_bar('looking', console) as report:
         inside = show_inside(
             models,
             args.inputs,
@@ -103,11 +104,13 @@ def run(args: argparse.Namespace) -> None:
     for note in inside.notes:
         print(note, file=sys.stderr)
     try:
-        print(write_inside(inside, args.out, facts))
+        with share_bar('drawing', console) as report:
+            page = write_inside(inside, args.out, facts, report=report)
     except OSError as error:
         raise ConfigError(
             f"Can't write to `--out` {str(args.out)!r}: {why_unwritten(error)}. Choose another folder."
         ) from error
+    print(page)
 
 
 def _require_device(device: str) -> None:

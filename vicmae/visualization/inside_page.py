@@ -2,7 +2,7 @@
 """The pictures and the page of `vicmae show`."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,15 +60,28 @@ class Inside:
     explained: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def write_inside(inside: Inside, folder: Path, facts: Mapping[str, str]) -> Path:
+def write_inside(
+    inside: Inside,
+    folder: Path,
+    facts: Mapping[str, str],
+    *,
+    report: Callable[[float], None] = lambda share: None,
+) -> Path:
     """Writes each panel as PNG or mp4, and all of them as one page, whose path is returned.
 
     All is drawn before anything is written, and the page is written last.
+
+    Args:
+        inside: What to write.
+        folder: An existing folder.
+        facts: What the page says about the models, by name.
+        report: Called with the share of the pictures that are drawn.
     """
     files = {}
-    for panel in inside.panels:
+    for number, panel in enumerate(inside.panels, start=1):
         extension, content = encode_sheet(panel.rows)
         files[f'{_stem_of(panel, inside)}{extension}'] = content
+        report(number / len(inside.panels))
     page = render_inside(inside, facts)
     for name, content in files.items():
         with whole_file(folder / name) as file:
