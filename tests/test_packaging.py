@@ -223,5 +223,4 @@ def test_what_is_imported_is_what_is_required():
     # Without desktop libraries, `make setup` takes the flavour of OpenCV that has no windows.
     imported = {name.removesuffix('-headless') for name in imported}
     optional = {name for extra in ('optional', 'exports', 'features') for name in declared(extra)}
-    by_hand = {'faiss'}  # several packages provide it
-    assert imported - optional - by_hand == required
+    assert imported - optional == required
