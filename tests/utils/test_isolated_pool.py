@@ -255,6 +255,32 @@ def count_up(item):
         yield value
 
 
+SENDER = """
+import os, signal, sys, time
+from vicmae.utils.isolated_pool import run_isolated
+
+def send(item):
+    while True:
+        yield os.getpid(), bytes(10_000_000)
+
+pids = set()
+for outcome in run_isolated(send, range(2), num_workers=2, seconds=60):
+    pids.add(outcome.value[0])
+    if len(pids) == 2:
+        time.sleep(0.5)  # both wait for their next value to be taken
+        print(*pids, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_that_wait_to_send_a_value_end_with_the_one_that_started_them():
+    command = [sys.executable, '-c', SENDER]
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=60, check=False)
+    workers = [int(pid) for pid in ended.stdout.split()]
+    assert len(workers) == 2
+    assert wait_for(lambda: not any(map(runs, workers)), 10)
+
+
 def test_values_of_a_generator_come_one_by_one():
     outcomes = list(run_isolated(count_up, ['ab', ''], num_workers=1, seconds=30))
     assert [(o.item, o.value, o.is_last) for o in outcomes] == [

@@ -173,8 +173,9 @@ class _Worker:
         self._has_started = False
         self._connection, other_end = self._context.Pipe()
         # A daemon: ended with this process even where the iterator is never closed.
+        inherited = self._connection if self._context.get_start_method() == 'fork' else None
         self._process = self._context.Process(
-            target=_work, args=(other_end, *self._arguments), daemon=True
+            target=_work, args=(other_end, inherited, *self._arguments), daemon=True
         )
         self._process.start()
         other_end.close()
@@ -197,9 +198,18 @@ class _Worker:
         return Outcome(self._item, error=f'killed its process ({name}{hint})')
 
 
-def _work(connection: Connection, function: Callable[[Any], Any], seconds: float) -> None:
+def _work(
+    connection: Connection,
+    inherited: Connection | None,
+    function: Callable[[Any], Any],
+    seconds: float,
+) -> None:
     """Runs items in a worker process until it is killed."""
     global _seconds
+    if (
+        inherited is not None
+    ):  # the parent's end: with it open here, sending would block for ever after its death
+        inherited.close()
     _seconds = seconds
     os.setpgid(0, 0)  # Ctrl-C is for the parent alone, and what an item starts can be ended with us
     # The kernel watches the time: its default for this signal ends a process whatever code that is in.

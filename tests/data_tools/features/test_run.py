@@ -261,7 +261,7 @@ def test_torchrun_makes_the_same_bytes(checkpoints, media, tmp_path):
     )
     one, two = tmp_path / 'one.npz', tmp_path / 'two.npz'
     subprocess.run(command(*arguments, '--out', one), env=environment(), check=True, timeout=300)
-    launcher = ('torch.distributed.run', '--nproc-per-node', '2', '--master-port', '29611', '-m')
+    launcher = ('torch.distributed.run', '--standalone', '--nproc-per-node', '2', '-m')
     subprocess.run(
         command(*arguments, '--out', two, '--launcher', 'pytorch', launcher=launcher),
         env=environment(),
