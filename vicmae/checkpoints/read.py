@@ -57,7 +57,7 @@ _STATE_NAMES = ('state_dict', 'model', 'module', 'model_state')
 
 
 def is_unread(value: Any) -> bool:
-    """Returns whether a value is the placeholder of an object that was not read."""
+    """Returns whether a value stands in for an object that was not read."""
     return isinstance(value, _Unread)
 
 

@@ -33,12 +33,9 @@ _LAYER = (
     Module('output.dense', 'ffn.layers.1', LINEAR),
 )
 _DINOV2_LAYER = (
-    Module('norm1', 'ln1', NORM),
+    *(module for module in mae.TABLE.layer if not module.ours.startswith('attn.')),
     *_ATTENTION,
     Module('layer_scale1.lambda1', 'attn.gamma1.weight', VECTOR),
-    Module('norm2', 'ln2', NORM),
-    Module('mlp.fc1', 'ffn.layers.0.0', LINEAR),
-    Module('mlp.fc2', 'ffn.layers.1', LINEAR),
     Module('layer_scale2.lambda1', 'ffn.gamma2.weight', VECTOR),
 )
 _DECODERS = ('decoder.decoder_layers', 'decoder.decoder_encoder.layer')

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from vicmae.checkpoints.convert.table import Table
 from vicmae.errors import ConfigError
 from vicmae.utils.files import whole_file
 
@@ -31,12 +32,10 @@ class Opened(NamedTuple):
     Attributes:
         encode: Encodes normalised pixels.
         weights: The tensors that the library holds. None where it holds a graph instead.
-        atol: How far features may be from vicmae's, relative to the largest.
     """
 
     encode: Callable[[Tensor], Tensor]
     weights: dict[str, Tensor] | None
-    atol: float = 1e-5
 
 
 class Target(ABC):
@@ -83,9 +82,14 @@ class Target(ABC):
             )
 
 
-def backbone_tensors(encoder: Encoder) -> dict[str, Tensor]:
-    """Returns the tensors of the backbone."""
-    return {k: v for k, v in encoder.weights.items() if k.startswith('backbone.')}
+def place_by_table(table: Table, encoder: Encoder) -> dict[str, Placed]:
+    """Names the tensors of a model by the table of a format in which they stay unchanged."""
+    placed = {}
+    for place in table.places(encoder.weights, of_vicmae=True):
+        if place.target in encoder.weights:
+            (name,) = place.sources
+            placed[name] = Placed(encoder.weights[place.target], (place.target,))
+    return placed
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, **metadata: str) -> None:
@@ -113,3 +117,10 @@ def why_not_plain(encoder: Encoder, *, clips: bool = False) -> str:
     if not backbone.final_norm:
         return 'it has no norm after the last layer'
     return ''
+
+
+def why_not_mean(encoder: Encoder) -> str:
+    """Returns why features of an encoder are no mean over its patch tokens, or ''."""
+    if encoder.pooling == 'avg':
+        return ''
+    return f'it pools by {type(encoder.model.aggregator).__name__}; only a mean is compared'

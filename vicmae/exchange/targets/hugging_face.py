@@ -12,7 +12,16 @@ from vicmae.models.layers import space_table, time_table
 from vicmae.models.necks import MAEDecoder
 
 from ..encoder import Encoder
-from .base import WEIGHTS, Opened, Placed, Target, save_json, save_tensors, why_not_plain
+from .base import (
+    WEIGHTS,
+    Opened,
+    Placed,
+    Target,
+    save_json,
+    save_tensors,
+    why_not_mean,
+    why_not_plain,
+)
 
 _LAYER = {
     'attn.proj': 'attention.output.dense',
@@ -134,9 +143,7 @@ def _why_no_vit(encoder: Encoder) -> str:
         return why
     if encoder.backbone.cls_token is None:
         return 'it has no class token, which this model of transformers always has'
-    if encoder.pooling != 'avg':
-        return f'it pools by {type(encoder.model.aggregator).__name__}; only a mean is compared'
-    return ''
+    return why_not_mean(encoder)
 
 
 class HuggingFaceViT(_HuggingFace):
@@ -258,8 +265,8 @@ features = model(clips).last_hidden_state.mean(dim=1)  # (1, {dims})
             return why
         if backbone.cls_token is not None:
             return 'it has a class token, which VideoMAE does not have'
-        if encoder.pooling != 'avg':
-            return f'it pools by {type(encoder.model.aggregator).__name__}; only a mean is compared'
+        if why := why_not_mean(encoder):
+            return why
         if not _has_fixed_sinusoid(backbone):
             kind = 'learned' if backbone.learn_pos_embed else f'`{backbone.pos_embed_type}`'
             return f'its position embeddings are {kind}, and VideoMAE computes a sinusoid'
@@ -275,11 +282,10 @@ features = model(clips).last_hidden_state.mean(dim=1)  # (1, {dims})
         )
 
     def tensors(self, encoder: Encoder) -> dict[str, Placed]:
-        return {
-            name: placed
-            for name, placed in super().tensors(encoder).items()
-            if not name.endswith('attention.key.bias')
-        }
+        layers = place_layers(
+            encoder.weights, 'backbone.layers', 'encoder.layer', q_and_v_bias=True
+        )
+        return {**self._embeddings(encoder), **layers}
 
     def _embeddings(self, encoder: Encoder) -> dict[str, Placed]:
         names = {

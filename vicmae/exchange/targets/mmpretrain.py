@@ -13,7 +13,7 @@ from vicmae.checkpoints.read import read_weights
 from vicmae.checkpoints.write import write_checkpoint
 
 from ..encoder import Encoder
-from .base import Opened, Placed, Target, backbone_tensors, why_not_plain
+from .base import Opened, Placed, Target, why_not_mean, why_not_plain
 
 _CHECKPOINT, _CONFIG = 'model.pth', 'config.py'
 
@@ -35,12 +35,11 @@ features = tokens[:, {prefix}:].mean(dim=1)  # (1, {dims})
 """
 
     def why_not(self, encoder: Encoder) -> str:
-        if encoder.pooling != 'avg':
-            return f'it pools by {type(encoder.model.aggregator).__name__}; only a mean is compared'
-        return why_not_plain(encoder)
+        return why_not_mean(encoder) or why_not_plain(encoder)
 
     def tensors(self, encoder: Encoder) -> dict[str, Placed]:
-        return {k: Placed(v, (k,)) for k, v in backbone_tensors(encoder).items()}
+        weights = encoder.weights.items()
+        return {k: Placed(v, (k,)) for k, v in weights if k.startswith('backbone.')}
 
     def write(self, encoder: Encoder, tensors: Mapping[str, Tensor], out: Path) -> None:
         backbone = encoder.backbone

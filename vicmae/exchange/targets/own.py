@@ -15,7 +15,16 @@ from vicmae.checkpoints.read import read_weights
 from vicmae.checkpoints.write import write_checkpoint
 
 from ..encoder import Encoder
-from .base import WEIGHTS, Opened, Placed, Target, save_tensors, why_not_plain
+from .base import (
+    WEIGHTS,
+    Opened,
+    Placed,
+    Target,
+    place_by_table,
+    save_tensors,
+    why_not_mean,
+    why_not_plain,
+)
 
 _CONFIG, _CHECKPOINT = 'config.py', 'model.pth'
 
@@ -61,17 +70,10 @@ weights = torch.load('{out}/model.pth', weights_only=True)['model']  # for the o
     def why_not(self, encoder: Encoder) -> str:
         if encoder.backbone.cls_token is None:
             return 'it has no class token, which the official code always has'
-        if encoder.pooling != 'avg':
-            return f'it pools by {type(encoder.model.aggregator).__name__}; only a mean is compared'
-        return why_not_plain(encoder)
+        return why_not_mean(encoder) or why_not_plain(encoder)
 
     def tensors(self, encoder: Encoder) -> dict[str, Placed]:
-        placed = {}
-        for place in official.TABLE.places(encoder.weights, of_vicmae=True):
-            if place.target in encoder.weights:
-                (name,) = place.sources
-                placed[name] = Placed(encoder.weights[place.target], (place.target,))
-        return placed
+        return place_by_table(official.TABLE, encoder)
 
     def write(self, encoder: Encoder, tensors: Mapping[str, Tensor], out: Path) -> None:
         write_checkpoint(out / _CHECKPOINT, dict(model=dict(tensors)))

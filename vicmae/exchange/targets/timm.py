@@ -11,7 +11,16 @@ from torch import Tensor
 from vicmae.checkpoints.convert import mae
 
 from ..encoder import Encoder
-from .base import WEIGHTS, Opened, Placed, Target, save_json, save_tensors, why_not_plain
+from .base import (
+    WEIGHTS,
+    Opened,
+    Placed,
+    Target,
+    place_by_table,
+    save_json,
+    save_tensors,
+    why_not_plain,
+)
 
 # Any of timm's plain ViTs: its sizes are overwritten.
 _ARCHITECTURE = 'vit_base_patch16_224'
@@ -38,12 +47,8 @@ features = model(images)  # (1, {dims})
         return why_not_plain(encoder)
 
     def tensors(self, encoder: Encoder) -> dict[str, Placed]:
-        placed = {}
-        for place in mae.TABLE.places(encoder.weights, of_vicmae=True):
-            if place.part == 'encoder' and place.target in encoder.weights:
-                (name,) = place.sources
-                placed[name] = Placed(encoder.weights[place.target], (place.target,))
-        return placed
+        encoder_only = mae.TABLE._replace(modules=dict(encoder=mae.TABLE.modules['encoder']))
+        return place_by_table(encoder_only, encoder)
 
     def write(self, encoder: Encoder, tensors: Mapping[str, Tensor], out: Path) -> None:
         save_tensors(tensors, out / WEIGHTS)

@@ -208,7 +208,7 @@ class PyavVideo:
         self._running = None
 
     def _goes_on(self, key: int, first: int) -> bool:
-        """Returns whether decoding goes on from the end of the last call, and doesn't seek to the key frame.
+        """Returns whether decoding continues from the end of the last call, and doesn't seek to the key frame.
 
         In a stream it also does so shortly before the key frame: after a seek, the decoder has to get ahead again.
         """
